@@ -1,0 +1,47 @@
+"""The errors that jina-data raises. Every message says what was got, what was expected and what to do next."""
+
+from __future__ import annotations
+
+
+class JinaDataError(Exception):
+    """Base of all errors meant for the user; `exit_status` is what the command line returns."""
+
+    exit_status = 1
+
+
+class UsageError(JinaDataError):
+    """The call itself is wrong: an unknown option, a missing role, two settings that exclude each other."""
+
+    exit_status = 2
+
+
+class RecipeError(UsageError):
+    """A recipe does not validate; the message names file, line, what was expected and the nearest known name."""
+
+
+class InputError(JinaDataError):
+    """An input is missing, unreadable, truncated, or does not fit the others."""
+
+
+class RunFolderError(JinaDataError):
+    """The output folder cannot be used: not empty, not writable, in use, or of another run."""
+
+
+class ModelError(JinaDataError):
+    """A model file is missing, corrupt or of the wrong kind."""
+
+
+class MissingExtraError(JinaDataError):
+    """A feature needs packages that the light install leaves out; the message says which `pip install` brings them."""
+
+
+class ResourceError(JinaDataError):
+    """The machine ran out of disk or memory, or a worker was killed. The run can be resumed."""
+
+
+class StoppedError(JinaDataError):
+    """The user stopped the run (Ctrl-C). The run can be resumed."""
+
+
+class LawError(JinaDataError):
+    """A law of the run folder does not hold: a defect of jina-data, never of the input."""

@@ -1,0 +1,303 @@
+"""The kinds of stages, and the view of a batch of rows that they work on.
+
+A stage is a frozen, validated settings object. It never sees its engine: it is handed `Rows` and answers with an
+`Outcome`. What a stage needs decides its kind:
+
+- `RowLocal`: one batch at a time, in Python or a compiled kernel.
+- `Sql`: one batch at a time, as DuckDB expressions; adjacent ones run as one query.
+- `Barrier`: first a look at the keys of all survivors, then one batch at a time.
+- `Collective`: decides about rows from the keys of all survivors, in DuckDB.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from jina_data.errors import RecipeError
+
+Batches = Iterator[pa.RecordBatch]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+KEEP = -1
+"""The reason code of a row that stays."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a table looks like to a stage: its columns, and which of them play a role.
+
+    `roles` maps a role to its columns: one string column, one list-of-strings column, or several string columns
+    (negative_1 .. negative_n). `source` is the column that names the source of a row, or None: the file does.
+    """
+
+    schema: pa.Schema
+    roles: Mapping[str, tuple[str, ...]]
+    source: str | None = None
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns that hold text, each once, in the order of the roles."""
+        return tuple(dict.fromkeys(column for columns in self.roles.values() for column in columns))
+
+    def chosen(self, roles: Sequence[str] | None, stage: str) -> tuple[str, ...]:
+        """Return the roles a stage works on: those named, else all. A role the table lacks is an error."""
+        if roles is None:
+            return tuple(self.roles)
+        for role in roles:
+            if role not in self.roles:
+                known = ", ".join(self.roles)
+                raise RecipeError(
+                    f"stage {stage}: the table has no role {role!r}; its roles are {known}. "
+                    f"Name the column that plays it: -c {role}=COLUMN."
+                )
+        return tuple(roles)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one role in a batch, flat.
+
+    `values` holds the T texts that are not null; `owner` (T, ascending) is the row of each. A row has no text where
+    its column is null or its list is empty, and several where the role is a list.
+    """
+
+    values: pa.LargeStringArray
+    owner: IntArray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of N rows on its way through the stages.
+
+    `batch` holds the columns that stages may look at, under their current names and with their current texts.
+    """
+
+    batch: pa.RecordBatch
+    view: View
+    row_ids: pa.UInt64Array
+    sources: pa.StringArray
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def texts(self, role: str) -> Texts:
+        """Return the texts of a role, flattened over lists and over several columns, in row order."""
+        return self._flat[role]
+
+    @cached_property
+    def _flat(self) -> dict[str, Texts]:
+        return {
+            role: flatten([self.batch.column(name) for name in columns]) for role, columns in self.view.roles.items()
+        }
+
+    def take(self, keep: BoolArray) -> Rows:
+        """Return the rows where `keep` (N,) is true."""
+        if keep.all():
+            return self
+        mask = pa.array(keep)
+        return Rows(self.batch.filter(mask), self.view, self.row_ids.filter(mask), self.sources.filter(mask))
+
+    def with_columns(self, changed: Mapping[str, pa.Array]) -> Rows:
+        """Return the same rows with the values of some columns replaced."""
+        if not changed:
+            return self
+        arrays = [changed.get(name, self.batch.column(i)) for i, name in enumerate(self.batch.schema.names)]
+        return replace(self, batch=pa.RecordBatch.from_arrays(arrays, names=self.batch.schema.names))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether a column of this type holds one text a row."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_text_list(kind: pa.DataType) -> bool:
+    """Tell whether a column of this type holds a list of texts a row."""
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(lists and is_text(kind.value_type))
+
+
+def flatten(columns: Sequence[pa.Array]) -> Texts:
+    """Flatten text columns and columns of lists of texts into the texts of each row; nulls are left out."""
+    parts = [_flatten_one(column) for column in columns]
+    if len(parts) == 1:
+        return parts[0]
+    values = pa.concat_arrays([part.values for part in parts])
+    owner = np.concatenate([part.owner for part in parts])
+    order = np.argsort(owner, kind="stable")
+    return Texts(values.take(pa.array(order)), owner[order])
+
+
+def _flatten_one(column: pa.Array) -> Texts:
+    if is_text(column.type):
+        values, owner = column, np.arange(len(column), dtype=np.int64)
+    else:
+        values, owner = pc.list_flatten(column), pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+    if values.null_count:
+        present = values.is_valid()
+        values, owner = values.filter(present), owner[present.to_numpy(zero_copy_only=False)]
+    return Texts(values.cast(pa.large_string()), owner.astype(np.int64, copy=False))
+
+
+@dataclass
+class Outcome:
+    """What a stage decided about N rows: a reason code for each (an index into the stage's `reasons`, or KEEP), the
+    score the decision rests on (NaN where there is none), every score it measured, and the text columns it changed.
+    """
+
+    reason: npt.NDArray[np.int16]
+    score: FloatArray
+    scores: dict[str, pa.Array] = field(default_factory=dict)
+    changed: dict[str, pa.Array] = field(default_factory=dict)
+
+    @classmethod
+    def keep_all(cls, n_rows: int) -> Outcome:
+        """Start with every row kept; `drop` then decides."""
+        return cls(np.full(n_rows, KEEP, np.int16), np.full(n_rows, np.nan))
+
+    def drop(self, rows: BoolArray, reason: int, score: FloatArray | float = np.nan) -> None:
+        """Drop the rows where `rows` (N,) is true and nothing was decided yet; `score` is (N,) or one number."""
+        hit = rows & (self.reason == KEEP)
+        self.reason[hit] = reason
+        self.score[hit] = score[hit] if isinstance(score, np.ndarray) else score
+
+    def drop_texts(self, texts: Texts, bad: BoolArray, reason: int, score: FloatArray) -> None:
+        """Drop the rows that own a text where `bad` (T,) is true; the first such text gives the score (T,)."""
+        owners, first = np.unique(texts.owner[bad], return_index=True)
+        rows = np.zeros(len(self.reason), np.bool_)
+        rows[owners] = True
+        row_score = np.full(len(self.reason), np.nan)
+        row_score[owners] = score[bad][first]
+        self.drop(rows, reason, row_score)
+
+
+def per_row(texts: Texts, values: npt.NDArray[Any], n_rows: int, how: str = "min") -> FloatArray:
+    """Reduce one number a text (T,) to one a row (N,), "min" or "max" of its texts; NaN for a row without text."""
+    out = np.full(n_rows, np.inf if how == "min" else -np.inf)
+    (np.minimum if how == "min" else np.maximum).at(out, texts.owner, values.astype(np.float64))
+    out[np.isinf(out)] = np.nan
+    return out
+
+
+class Stage(BaseModel):
+    """Settings of one step of a pipeline: frozen, keyword-only, validated.
+
+    Subclasses name themselves, the reasons they drop for, and a `version` that changes when their results change.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    reasons: ClassVar[tuple[str, ...]] = ()
+
+    def after(self, view: View) -> View:
+        """Check that the stage can work on such a table, and return what the table looks like behind it.
+
+        Raises:
+            RecipeError: a role or column it needs is not there, or has the wrong type.
+        """
+        return view
+
+    def model_hashes(self) -> dict[str, str]:
+        """Return the sha256 of every model file the results depend on, by name.
+
+        Raises:
+            ModelError: a model file is missing or cannot be loaded.
+        """
+        return {}
+
+
+class RowLocal(Stage):
+    """Decides about each row from that row alone."""
+
+    @abstractmethod
+    def apply(self, rows: Rows) -> Outcome:
+        """Decide about a batch. The answer for a row does not depend on the rows beside it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One way to drop a row, in SQL over the stage's columns: drop where `condition` is true."""
+
+    condition: str
+    reason: int
+    score: str = "NULL"
+
+
+class Sql(Stage):
+    """Decides about each row by DuckDB expressions, so that neighbours fuse into one query."""
+
+    def derived(self, rows: Rows) -> dict[str, pa.Array]:
+        """Return columns the expressions need beside the table's own, one value a row; names start with `__`."""
+        return {}
+
+    @abstractmethod
+    def checks(self, view: View) -> list[Check]:
+        """Return the conditions under which a row is dropped, in the order in which they are tried."""
+
+    def measured(self, view: View) -> dict[str, str]:
+        """Return the scores that the stage records, by name, as SQL expressions."""
+        return {}
+
+    def projection(self, view: View) -> str:
+        """Return the SELECT list that leads to the columns behind this stage."""
+        return "*"
+
+    def project(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Do to a batch what `projection` does, without a query for columns that pass through untouched."""
+        return batch
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """The keys of all rows that reached a stage: a DuckDB relation `name` with `row_id`, `source` and the stage's own
+    key columns, on the connection `con`."""
+
+    con: duckdb.DuckDBPyConnection
+    name: str
+    seed: int
+
+
+class Barrier(Stage):
+    """Decides about each row from that row and one look at the keys of all survivors."""
+
+    @abstractmethod
+    def keys(self, rows: Rows, seed: int) -> dict[str, pa.Array]:
+        """Return the key columns that `look` needs, one value a row."""
+
+    @abstractmethod
+    def look(self, survivors: Survivors) -> dict[str, Any]:
+        """Look at all survivors once; the answer is JSON and is handed to `apply`."""
+
+    @abstractmethod
+    def apply(self, rows: Rows, seen: dict[str, Any], seed: int) -> Outcome:
+        """Decide about a batch, knowing what `look` saw."""
+
+
+class Collective(Stage):
+    """Decides about rows from the keys of all survivors."""
+
+    @abstractmethod
+    def keys(self, rows: Rows, seed: int) -> dict[str, pa.Array]:
+        """Return the key columns that `decide` needs, one value a row."""
+
+    @abstractmethod
+    def decide(self, survivors: Survivors) -> duckdb.DuckDBPyRelation:
+        """Return the rows to drop: row_id, reason (an index), score, partner ("file:row" of something outside this
+        run, else null) and partner_row_id, in any order."""
