@@ -1,0 +1,1 @@
+"""Clean, label and score training data for embedding models."""
