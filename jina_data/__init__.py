@@ -1,1 +1,40 @@
-"""Clean, label and score training data for embedding models."""
+"""Clean, label and score training data for embedding models. The public names, in the order of the flow."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jina_data.errors import JinaDataError
+    from jina_data.pipeline import Pipeline
+    from jina_data.recipe import Recipe
+    from jina_data.report import CleanReport
+    from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Where
+
+__all__ = [
+    "CleanReport",
+    "ExactDedup",
+    "JinaDataError",
+    "Language",
+    "Length",
+    "Normalize",
+    "Pipeline",
+    "Recipe",
+    "Rules",
+    "Sample",
+    "Select",
+    "Where",
+]
+
+_HOMES = {
+    "CleanReport": "jina_data.report",
+    "JinaDataError": "jina_data.errors",
+    "Pipeline": "jina_data.pipeline",
+    "Recipe": "jina_data.recipe",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `jina-data --help` need not wait for DuckDB and Arrow."""
+    if name not in __all__:
+        raise AttributeError(f"module 'jina_data' has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "jina_data.stages")), name)

@@ -1,1 +1,35 @@
-"""Sources to batches."""
+"""Sources to rows: what the user named becomes files, files become ranges, ranges become Arrow tables."""
+
+from jina_data.read.inputs import resolve_inputs
+from jina_data.read.model import (
+    RANGE_BYTES,
+    RANGE_ROWS,
+    ROW,
+    InputFile,
+    ParsedRange,
+    RangeSpec,
+    Unreadable,
+)
+from jina_data.read.ranges import digest, parse_range, sample_schema, split, stream_ranges
+from jina_data.read.schema import conform, unite_or_none, unite_schemas, unite_types, writable
+
+__all__ = [
+    "RANGE_BYTES",
+    "RANGE_ROWS",
+    "ROW",
+    "InputFile",
+    "ParsedRange",
+    "RangeSpec",
+    "Unreadable",
+    "conform",
+    "digest",
+    "parse_range",
+    "resolve_inputs",
+    "sample_schema",
+    "split",
+    "stream_ranges",
+    "unite_or_none",
+    "unite_schemas",
+    "unite_types",
+    "writable",
+]

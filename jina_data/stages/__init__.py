@@ -1,1 +1,38 @@
-"""The stages, one file each."""
+"""The stages, one file each, and the registry of their names."""
+
+from __future__ import annotations
+
+from jina_data.stages.base import Barrier, Collective, Outcome, RowLocal, Rows, Sql, Stage, View
+from jina_data.stages.exact_dedup import ExactDedup
+from jina_data.stages.language import Language
+from jina_data.stages.length import Length
+from jina_data.stages.normalize import Normalize
+from jina_data.stages.rules import Rules
+from jina_data.stages.sample import Sample
+from jina_data.stages.select import Select
+from jina_data.stages.where import Where
+
+STAGES: dict[str, type[Stage]] = {
+    stage.name: stage for stage in (Select, Where, Normalize, Length, Rules, Language, ExactDedup, Sample)
+}
+"""Every stage by its name in recipes."""
+
+__all__ = [
+    "STAGES",
+    "Barrier",
+    "Collective",
+    "ExactDedup",
+    "Language",
+    "Length",
+    "Normalize",
+    "Outcome",
+    "RowLocal",
+    "Rows",
+    "Rules",
+    "Sample",
+    "Select",
+    "Sql",
+    "Stage",
+    "View",
+    "Where",
+]

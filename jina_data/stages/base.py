@@ -40,12 +40,18 @@ class View:
     """What a table looks like to a stage: its columns, and which of them play a role.
 
     `roles` maps a role to its columns: one string column, one list-of-strings column, or several string columns
-    (negative_1 .. negative_n). `source` is the column that names the source of a row, or None: the file does.
+    (negative_1 .. negative_n). `source` is the column that names the source of a row, or None: the file does. `origin`
+    maps renamed columns to their names in the input.
     """
 
     schema: pa.Schema
     roles: Mapping[str, tuple[str, ...]]
     source: str | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    def input_name(self, column: str) -> str:
+        """Return the name that a column has in the input; `select` may have renamed it since."""
+        return self.origin.get(column, column)
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -206,6 +212,10 @@ class Stage(BaseModel):
     version: ClassVar[int] = 1
     reasons: ClassVar[tuple[str, ...]] = ()
 
+    def reads(self, view: View) -> tuple[str, ...]:
+        """Return the columns that the stage looks at beside the texts of the roles."""
+        return ()
+
     def after(self, view: View) -> View:
         """Check that the stage can work on such a table, and return what the table looks like behind it.
 
@@ -213,6 +223,9 @@ class Stage(BaseModel):
             RecipeError: a role or column it needs is not there, or has the wrong type.
         """
         return view
+
+    def prepare(self) -> None:
+        """Load what the stage works with (kernels, models), so that the first batch does not wait for it."""
 
     def model_hashes(self) -> dict[str, str]:
         """Return the sha256 of every model file the results depend on, by name.
@@ -244,7 +257,7 @@ class Sql(Stage):
     """Decides about each row by DuckDB expressions, so that neighbours fuse into one query."""
 
     def derived(self, rows: Rows) -> dict[str, pa.Array]:
-        """Return columns the expressions need beside the table's own, one value a row; names start with `__`."""
+        """Return columns the expressions need beside the table's own, one value a row; names start with `__row`."""
         return {}
 
     @abstractmethod
@@ -255,13 +268,18 @@ class Sql(Stage):
         """Return the scores that the stage records, by name, as SQL expressions."""
         return {}
 
-    def projection(self, view: View) -> str:
-        """Return the SELECT list that leads to the columns behind this stage."""
-        return "*"
+    def projection(self, columns: Sequence[str]) -> dict[str, str]:
+        """Return the columns behind this stage, by name, as SQL expressions over the `columns` at hand."""
+        return {column: quoted(column) for column in columns}
 
     def project(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Do to a batch what `projection` does, without a query for columns that pass through untouched."""
         return batch
+
+
+def quoted(name: str) -> str:
+    """Quote an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True)

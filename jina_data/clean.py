@@ -1,0 +1,135 @@
+"""Clean: read the input once into the spool, run the passes over it, write what became of every row.
+
+The run goes through steps, each of units that leave one file, whole or not at all: that file is the marker that the
+unit is done, and what a resumed run looks for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jina_data.errors import RunFolderError
+from jina_data.folder import RunFolder, resource_errors
+from jina_data.plan import differences, fingerprint_hash, make_plan
+from jina_data.progress import Progress, Quiet
+from jina_data.read import resolve_inputs, sample_schema, unite_schemas
+from jina_data.recipe import Recipe
+from jina_data.report import CleanReport
+from jina_data.roles import bind_roles
+from jina_data.session import RunOptions, Session
+from jina_data.stages.where import Where
+
+
+@dataclass(frozen=True)
+class RecipeChoice:
+    """A recipe as the command line names it: by name or path (None: by the roles of the columns), with changes."""
+
+    name: str | None = None
+    settings: Sequence[str] = ()
+    where: str | None = None
+    seed: int | None = None
+
+    def recipe_for(self, roles: Collection[str]) -> Recipe:
+        """Load the recipe; without a name, the shipped one for a table with these roles.
+
+        Raises:
+            RecipeError: there is no such recipe, or it does not validate.
+        """
+        recipe = Recipe.load(self.name or default_recipe(roles), self.settings)
+        if self.where is not None:
+            recipe = replace(recipe, stages=(Where(expression=self.where), *recipe.stages))
+        return recipe if self.seed is None else replace(recipe, seed=self.seed)
+
+
+def default_recipe(roles: Collection[str]) -> str:
+    """Return the name of the shipped recipe for a table with these roles."""
+    return "documents" if "text" in roles else "pairs"
+
+
+def default_workers() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def clean(
+    recipe: Recipe | RecipeChoice,
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    columns: dict[str, tuple[str, ...]] | None = None,
+    out_format: str = "parquet",
+    limit: int | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+) -> CleanReport:
+    """Run a recipe over some inputs into a run folder, or go on with a run that was stopped there.
+
+    Raises:
+        JinaDataError: the inputs, the recipe or the folder are not as they must be; see `jina_data.errors`.
+    """
+    options = options or RunOptions()
+    progress = progress or Quiet()
+    folder = RunFolder(Path(out))
+    check_folder(folder, overwrite=options.overwrite)
+    files = tuple(resolve_inputs(inputs))
+    schema = unite_schemas([(file.name, sample_schema(file)) for file in files])
+    columns = columns or {}
+    if isinstance(recipe, RecipeChoice):
+        recipe = _chosen(recipe, schema, columns, progress)
+    plan, said = make_plan(
+        files, schema, recipe, columns, batch_rows=options.batch_rows, out_format=out_format, limit=limit
+    )
+    if said:
+        progress.say(said)
+    fingerprint = plan.fingerprint()
+    if folder.is_finished and not options.overwrite:
+        return _finished(folder, fingerprint, progress)
+    with folder.locked(), resource_errors(folder.path):
+        return Session(plan, folder, options, progress).go(fingerprint)
+
+
+def _chosen(choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[str, ...]], progress: Progress) -> Recipe:
+    if choice.name is not None:
+        return choice.recipe_for(())
+    roles, _, _ = bind_roles(schema, columns)
+    progress.say(f"recipe: {default_recipe(roles)} (choose another with -p)")
+    return choice.recipe_for(roles)
+
+
+def check_folder(folder: RunFolder, *, overwrite: bool) -> None:
+    """Make sure that a run may write here.
+
+    Raises:
+        RunFolderError: it is a file, or holds what no run wrote.
+    """
+    if folder.path.exists() and not folder.path.is_dir():
+        raise RunFolderError(f"{folder.path} is a file; -o names a folder")
+    if not folder.path.is_dir():
+        return
+    is_run = folder.manifest.exists() or folder.work.exists()
+    foreign = folder.foreign()
+    if not is_run and any(folder.path.iterdir()):
+        held = foreign[0] if foreign else "parts of a run"
+        raise RunFolderError(
+            f"the output folder {folder.path} is not empty and not the folder of a run (it holds {held}). "
+            "Name a new folder; --overwrite replaces earlier runs only"
+        )
+    if overwrite and foreign:
+        raise RunFolderError(f"{folder.path} holds {foreign[0]}, which no run wrote; move it away before --overwrite")
+
+
+def _finished(folder: RunFolder, fingerprint: dict[str, Any], progress: Progress) -> CleanReport:
+    manifest = folder.read_json(folder.manifest)
+    if manifest["fingerprint_sha256"] != fingerprint_hash(fingerprint):
+        what = differences(manifest["fingerprint"], fingerprint)
+        raise RunFolderError(
+            f"{folder.path} holds a finished run with {what}. Name another folder, or replace it with --overwrite"
+        )
+    progress.say(f"{folder.path} is finished: same inputs, same settings; nothing to do")
+    return CleanReport.load(folder.path)

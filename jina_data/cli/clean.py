@@ -1,0 +1,97 @@
+"""jina-data clean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="clean")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The run folder.")
+@click.option(
+    "-p",
+    "--pipeline",
+    "recipe",
+    metavar="RECIPE",
+    help="A shipped recipe (documents, sentences, pairs) or a YAML file. Default: by the roles of the columns.",
+)
+@click.option("-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role.")
+@click.option(
+    "-s", "--set", "settings", multiple=True, metavar="STAGE.OPTION=VALUE", help="Change an option of the recipe."
+)
+@click.option("--where", metavar="EXPR", help="Keep only rows for which this DuckDB expression is true; comes first.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes. Default: one for each core.")
+@click.option(
+    "--memory-limit", default="4GB", show_default=True, metavar="SIZE", help="What all processes together may hold."
+)
+@click.option(
+    "--batch-rows",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    metavar="N",
+    help="Rows that stages are handed at a time.",
+)
+@click.option("--seed", type=int, metavar="N", help="Seed of all choices. Default: the recipe's, else 0.")
+@click.option(
+    "--format",
+    "out_format",
+    type=click.Choice(["parquet", "jsonl"]),
+    default="parquet",
+    show_default=True,
+    help="Format of data/.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    recipe: str | None,
+    columns: tuple[str, ...],
+    settings: tuple[str, ...],
+    where: str | None,
+    limit: int | None,
+    workers: int | None,
+    memory_limit: str,
+    batch_rows: int,
+    seed: int | None,
+    out_format: str,
+    *,
+    overwrite: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Clean raw corpora: filter, deduplicate, and account for every row.
+
+    INPUT is a file, folder or glob (parquet, jsonl, json, csv, tsv; plain, .gz or .zst), a URL, or datasets:ID. The
+    kept rows are in DIR/data, the dropped ones with their reasons in DIR/dropped, what became of every row in
+    DIR/ledger, and a report in DIR/report.html. A run that was stopped goes on when the same command is given again.
+    """
+    from jina_data.clean import RecipeChoice, clean, default_workers
+    from jina_data.funnel import print_funnel
+    from jina_data.memory import parse_bytes
+    from jina_data.progress import progress_for
+    from jina_data.roles import parse_roles
+    from jina_data.session import RunOptions
+
+    report = clean(
+        RecipeChoice(recipe, settings, where, seed),
+        inputs,
+        output,
+        columns=parse_roles(columns),
+        out_format=out_format,
+        limit=limit,
+        options=RunOptions(
+            workers=workers or default_workers(),
+            memory_limit_bytes=parse_bytes(memory_limit),
+            batch_rows=batch_rows,
+            overwrite=overwrite,
+        ),
+        progress=progress_for(quiet=quiet),
+    )
+    if not quiet:
+        print_funnel(report)

@@ -1,0 +1,19 @@
+"""jina-data schema."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(name="schema")
+def command() -> None:
+    """Print the JSON Schema of recipes.
+
+    Save it and name it in the first line of a recipe, and editors complete and check the file as you type:
+    # yaml-language-server: $schema=recipe.schema.json
+    """
+    from jina_data.recipe import recipe_schema
+
+    click.echo(json.dumps(recipe_schema(), indent=2))

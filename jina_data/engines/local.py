@@ -1,0 +1,165 @@
+"""The local engine: worker processes on this machine, within one memory budget."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from jina_data.desk import Desk, open_desk
+from jina_data.errors import ResourceError
+from jina_data.folder import RunFolder, resource_errors
+from jina_data.plan import Plan
+
+PROCESS_BYTES = 260 * 2**20
+"""What a process holds before it has read a row: interpreter, Arrow, DuckDB, kernels, models."""
+
+WORK_BYTES = 240 * 2**20
+"""What a worker needs beside that for the range it works on."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How the memory of the whole process tree is shared out, in bytes."""
+
+    total: int
+    workers: int
+    duckdb: int
+
+    @classmethod
+    def share(cls, memory_limit_bytes: int, workers: int) -> Budget:
+        """Share out a limit; fewer workers run where it does not hold the number wanted.
+
+        Raises:
+            ResourceError: the limit does not hold one worker.
+        """
+        least = PROCESS_BYTES + WORK_BYTES
+        if memory_limit_bytes < least:
+            raise ResourceError(
+                f"--memory-limit {memory_limit_bytes / 2**20:.0f}MB is too little: "
+                f"one process needs {least / 2**20:.0f}MB. Raise it"
+            )
+        most = 1
+        while most < workers and PROCESS_BYTES + (most + 1) * least <= memory_limit_bytes:
+            most += 1
+        processes = 1 if most == 1 else most + 1
+        spare = memory_limit_bytes - processes * PROCESS_BYTES
+        return cls(memory_limit_bytes, most, max(64 * 2**20, int(spare * 0.6)))
+
+
+Work = Callable[..., Any]
+"""A function of a desk and the arguments of one unit."""
+
+
+class Engine(Protocol):
+    """Decides where units run. Every engine gives the same rows."""
+
+    def map(self, work: Work, units: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """Run `work(desk, *unit)` for every unit; yield each unit with its answer as it ends, in any order."""
+        ...
+
+
+class LocalEngine:
+    """Runs units in `workers` processes; with one worker, in this process."""
+
+    def __init__(self, folder: RunFolder, budget: Budget) -> None:
+        """Make an engine that works within a budget; `set_plan` comes before `map`."""
+        self.folder = folder
+        self.budget = budget
+        self._pool: ProcessPoolExecutor | None = None
+        self._plan: Plan | None = None
+
+    def set_plan(self, plan: Plan) -> None:
+        """Hand the workers a plan; those that work by another are let go."""
+        self.close()
+        self._plan = plan
+
+    def map(self, work: Work, units: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """Run `work(desk, *unit)` for every unit; yield each unit with its answer as it ends, in any order."""
+        assert self._plan is not None
+        if self.budget.workers == 1 or len(units) <= 1:
+            desk = open_desk(self._plan, self.folder, self.budget.duckdb)
+            with desk.con:
+                for unit in units:
+                    yield unit, _do(desk, work, unit)
+        else:
+            yield from self._map_pool(work, units)
+
+    def _map_pool(self, work: Work, units: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        pool = self._pool or self._start()
+        waiting = iter(units)
+        running: dict[Future[Any], tuple[Any, ...]] = {}
+        try:
+            while True:
+                while len(running) < 2 * self.budget.workers and (unit := next(waiting, None)) is not None:
+                    running[pool.submit(_work_here, work, unit)] = unit
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    unit = running.pop(future)
+                    yield unit, future.result()
+        except BrokenProcessPool:
+            raise ResourceError(
+                "a worker process was killed, most likely because memory ran out. Lower --workers or raise "
+                "--memory-limit, and give the same command again: the run goes on where it stopped"
+            ) from None
+
+    def _start(self) -> ProcessPoolExecutor:
+        assert self._plan is not None
+        self._pool = ProcessPoolExecutor(
+            self.budget.workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_set_up,
+            initargs=(self._plan, self.folder, self.budget.duckdb // self.budget.workers),
+        )
+        return self._pool
+
+    def close(self) -> None:
+        """Let the workers go, in the middle of a unit if need be: a unit leaves all of its output or none."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            for child in multiprocessing.active_children():
+                child.join(5)
+
+
+_desk: Desk | None = None
+"""The desk of this process, where it is a worker."""
+
+
+def _set_up(plan: Plan, folder: RunFolder, duckdb_bytes: int) -> None:
+    global _desk  # noqa: PLW0603 - a pool hands its workers nothing else to keep
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _desk = open_desk(plan, folder, duckdb_bytes)
+
+
+def _leave_with_parent() -> None:
+    """End this worker when its parent is gone, so that a killed run leaves nobody at work."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work_here(work: Work, unit: tuple[Any, ...]) -> Any:
+    assert _desk is not None
+    return _do(_desk, work, unit)
+
+
+def _do(desk: Desk, work: Work, unit: tuple[Any, ...]) -> Any:
+    with resource_errors(desk.folder.path):
+        answer = work(desk, *unit)
+    pa.default_memory_pool().release_unused()
+    return answer

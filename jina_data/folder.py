@@ -1,0 +1,263 @@
+"""The run folder: where everything of a run is, how files appear in it whole, and who works on it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import duckdb
+import pyarrow as pa
+
+from jina_data.errors import ResourceError, RunFolderError
+
+OUTPUTS = ("data", "dropped", "ledger", "scores", "unreadable.jsonl", "report.json", "report.html")
+"""What a finished run leaves, beside events.jsonl and manifest.json."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run folder."""
+
+    path: Path
+
+    @property
+    def work(self) -> Path:
+        """What a resumed run needs; gone after success."""
+        return self.path / ".work"
+
+    @property
+    def out(self) -> Path:
+        """The outputs while they are being written; moved to the run folder when all are whole."""
+        return self.work / "out"
+
+    @property
+    def events(self) -> Path:
+        """The log of units begun and finished."""
+        return self.path / "events.jsonl"
+
+    @property
+    def manifest(self) -> Path:
+        """Written last: a run folder with a manifest is finished."""
+        return self.path / "manifest.json"
+
+    def spool(self, file_index: int, number: int) -> Path:
+        """The parsed rows of a fixed range."""
+        return self.work / "spool" / f"file-{file_index:05d}-range-{number:06d}.parquet"
+
+    def broken(self, file_index: int, number: int) -> Path:
+        """What could not be parsed in a fixed range; there only where something could not."""
+        return self.spool(file_index, number).with_suffix(".jsonl")
+
+    def end_of_file(self, file_index: int) -> Path:
+        """Says that a file was read to its end, and in how many ranges."""
+        return self.work / "spool" / f"file-{file_index:05d}.json"
+
+    def digest(self, file_index: int) -> Path:
+        """The sha256 of an input file."""
+        return self.work / "digest" / f"file-{file_index:05d}.json"
+
+    def state(self, pass_number: int, ordinal: int) -> Path:
+        """What the stages of a pass said of the rows of a fixed range."""
+        return self.work / f"pass-{pass_number:02d}" / f"range-{ordinal:06d}.parquet"
+
+    def decision(self, stage_index: int) -> Path:
+        """The rows that a collective stage drops, in order of row id."""
+        return self.work / f"decide-{stage_index:02d}.parquet"
+
+    def seen(self, stage_index: int) -> Path:
+        """What a barrier stage saw when it looked at all survivors."""
+        return self.work / f"look-{stage_index:02d}.json"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a run ended here with success."""
+        return self.manifest.exists() and not self.work.exists()
+
+    def read_json(self, path: Path) -> Any:
+        """Read one of the folder's JSON files.
+
+        Raises:
+            RunFolderError: it is not there, or not JSON.
+        """
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path} cannot be read: {error}. Is {self.path} the folder of a run?") from None
+
+    def clear(self) -> None:
+        """Remove what a run wrote here, and nothing else; the lock stays with its holder."""
+        for name in ("manifest.json", *OUTPUTS, "events.jsonl", ".trash"):
+            remove(self.path / name)
+        if self.work.is_dir():
+            for entry in self.work.iterdir():
+                if entry.name != "lock":
+                    remove(entry)
+
+    def discard_work(self) -> None:
+        """Remove what only a resumed run needs. It goes under another name first, so that no half of it is left."""
+        trash = self.path / ".trash"
+        remove(trash)
+        self.work.replace(trash)
+        remove(trash)
+
+    def foreign(self) -> list[str]:
+        """Return the names in the folder that no run wrote."""
+        known = {"manifest.json", *OUTPUTS, "events.jsonl", ".work", ".trash"}
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second run.
+
+        Raises:
+            RunFolderError: another run holds it, or it is not writable.
+        """
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            lock = (self.work / "lock").open("a")
+        except OSError as error:
+            raise RunFolderError(f"the output folder {self.path} cannot be written: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunFolderError(
+                    f"another run is at work in {self.path}; wait for it, or name another folder"
+                ) from None
+            yield
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Write a file that appears under its name whole or not at all: to a temporary name, then renamed."""
+    encoding = None if "b" in mode else "utf-8"
+    with whole_path(path) as temporary, temporary.open(mode, encoding=encoding) as sink:
+        yield sink
+
+
+@contextlib.contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write; rename it to `path` afterwards, remove it on any failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    with whole_file(path, "w") as sink:
+        json.dump(value, sink, ensure_ascii=False, indent=2)
+        sink.write("\n")
+
+
+@contextlib.contextmanager
+def resource_errors(folder: Path) -> Iterator[None]:
+    """Turn a full disk, or memory that ran out, into one clear error."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, duckdb.Error) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left" in str(error):
+            raise ResourceError(
+                f"the disk of {folder} is full. Make room and give the same command again: "
+                "the run goes on where it stopped"
+            ) from None
+        if isinstance(error, duckdb.OutOfMemoryException | pa.ArrowMemoryError):
+            raise ResourceError(
+                f"out of memory: {str(error).splitlines()[0]}. Raise --memory-limit or lower --workers, "
+                "and give the same command again: the run goes on where it stopped"
+            ) from None
+        raise
+    except MemoryError:
+        raise ResourceError("out of memory. Lower --workers or --batch-rows, and give the same command again") from None
+
+
+@dataclass
+class Events:
+    """The log of a run: one JSON line for each unit of work begun and finished, by the worker that did it.
+
+    Lines are appended by one write each, so that workers can share the file.
+    """
+
+    path: Path
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event."""
+        line = json.dumps({"time": round(time.time(), 6), "event": event, "worker": os.getpid(), **values})
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def unit(self, unit: str) -> Iterator[dict[str, Any]]:
+        """Log the beginning and the end of a unit; what is put into the yielded dict goes with its end."""
+        self.write("begin", unit=unit)
+        started = time.perf_counter()
+        said: dict[str, Any] = {}
+        yield said
+        self.write("finish", unit=unit, seconds=round(time.perf_counter() - started, 6), **said)
+
+    def mend(self) -> None:
+        """End a last line that a kill cut off, so that the next event has a line of its own."""
+        if self.path.exists() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n"):
+            with self.path.open("ab") as sink:
+                sink.write(b"\n")
+
+    @contextlib.contextmanager
+    def followed(self, advance: Callable[[int], None], period_seconds: float = 0.3) -> Iterator[None]:
+        """Call `advance` with the rows of every unit that any worker finishes meanwhile."""
+        stop = threading.Event()
+
+        def follow() -> None:
+            with self.path.open(encoding="utf-8", errors="replace") as lines:
+                lines.seek(0, os.SEEK_END)
+                last = False
+                while True:
+                    for line in lines:
+                        if '"finish"' in line and line.endswith("\n"):
+                            advance(json.loads(line).get("rows", 0))
+                    if last:
+                        return
+                    last = stop.wait(period_seconds)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            follower.join()
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Read all events; a line cut off by a kill is passed over."""
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):
+                    yield json.loads(line)

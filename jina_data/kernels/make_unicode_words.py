@@ -1,0 +1,107 @@
+"""Write `unicode_words.tsv`: the Unicode properties that words, lines and sentences are found by.
+
+    python -m jina_data.kernels.make_unicode_words
+
+The properties come from the `regex` package (a development dependency), which carries a newer Unicode than Python.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+TABLE = Path(__file__).with_name("unicode_words.tsv")
+
+WORD_BREAKS = """
+    CR LF Newline Extend ZWJ Format Regional_Indicator Katakana Hebrew_Letter ALetter Single_Quote Double_Quote
+    MidNumLet MidLetter MidNum Numeric ExtendNumLet WSegSpace
+"""
+
+# A script counts as written without spaces where Unicode lets a line break between any two of its syllables: its
+# letters have Line_Break ID or CJ (East Asia), SA (South-East Asia) or AK or AS (scripts of Brahmi descent).
+# Borderline: Yi, Nushu, Tangut and Khitan are in, like Han. Bopomofo is in: it glosses Chinese. Hangul is out, although
+# its compatibility letters have Line_Break ID: Korean has spaces. Tibetan is out: its tsheg already separates
+# syllables. Ethiopic, Lepcha, Limbu, Sundanese and Buginese are out: they have spaces or word separators today.
+UNSPACED_SCRIPTS = """
+    Han Hiragana Katakana Bopomofo Yi Nushu Tangut Khitan_Small_Script
+    Thai Lao Khmer Myanmar Tai_Le New_Tai_Lue Tai_Tham Tai_Viet Ahom
+    Balinese Javanese Batak Brahmi Cham Dives_Akuru Grantha Gurung_Khema Kawi Makasar Tulu_Tigalari
+"""
+
+KINDS = {
+    "L": r"\p{L}",
+    "N": r"\p{N}",
+    # WB=Katakana adds the prolonged sound mark and the kana repeat marks, whose script is Common.
+    "U": r"[{}\p{{WB=Katakana}}]".format("".join(rf"\p{{Script={name}}}" for name in UNSPACED_SCRIPTS.split())),
+    "P": r"\p{Extended_Pictographic}",
+    "T": r"\p{Sentence_Terminal}",
+    # regex calls every unassigned code point wide.
+    "W": r"(?:(?!\p{Cn})[\p{East_Asian_Width=W}\p{East_Asian_Width=F}])",
+    "S": r"\p{White_Space}",
+}
+
+HEADER = """\
+# Unicode {version}: properties of code points, from the Python package regex.
+# Written by `python -m jina_data.kernels.make_unicode_words`; do not edit.
+# first and last code point, Word_Break, kinds. Code points not listed are Other, without a kind.
+# L letter, N number, U letter or number of a script written without spaces (each counts as a word),
+# P pictographic, T sentence terminal, W wide, S white space. L, N and U are left out where Word_Break is
+# Extend, Format or ZWJ: such a character belongs to the one before it.
+"""
+
+
+def unicode_version() -> str:
+    """Return the version of Unicode that the installed `regex` knows."""
+    said = re.search(r"Unicode (\d+\.\d+\.\d+)", distribution("regex").read_text("METADATA") or "")
+    if said is None:
+        raise RuntimeError("regex does not say which Unicode it supports: read its METADATA and adapt this function")
+    return said.group(1)
+
+
+def classify() -> list[tuple[str, str]]:
+    """Return Word_Break and kinds of every code point."""
+    import regex
+
+    every = "".join(map(chr, range(0x110000)))
+
+    def where(pattern: str) -> Iterator[slice]:
+        return (slice(*run.span()) for run in regex.finditer(f"{pattern}+", every))
+
+    breaks = ["Other"] * len(every)
+    for name in WORD_BREAKS.split():
+        for run in where(rf"\p{{WB={name}}}"):
+            breaks[run] = [name] * (run.stop - run.start)
+    kinds = [""] * len(every)
+    for kind, pattern in KINDS.items():
+        for run in where(pattern):
+            kinds[run] = [_added(so_far, kind, wb) for so_far, wb in zip(kinds[run], breaks[run], strict=True)]
+    return list(zip(breaks, kinds, strict=True))
+
+
+def _added(kinds: str, kind: str, word_break: str) -> str:
+    if kind in "LNU" and word_break in {"Extend", "Format", "ZWJ"}:
+        return kinds
+    if kind == "U" and not set(kinds) & {"L", "N"}:
+        return kinds
+    # Digits make a number, in every script.
+    if kind == "U" and word_break == "Numeric":
+        return kinds
+    return kinds + kind
+
+
+def table() -> str:
+    """Return the text of the table: runs of code points of one class."""
+    lines, first, classes = [], 0, classify()
+    for last, this in enumerate(classes):
+        if last + 1 < len(classes) and classes[last + 1] == this:
+            continue
+        if this != ("Other", ""):
+            lines.append(f"{first:04X}\t{last:04X}\t{this[0]}\t{this[1] or '-'}\n")
+        first = last + 1
+    return HEADER.format(version=unicode_version()) + "".join(lines)
+
+
+if __name__ == "__main__":
+    TABLE.write_text(table(), encoding="utf-8")

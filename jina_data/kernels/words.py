@@ -1,0 +1,346 @@
+"""Words, straight from the UTF-8 of an Arrow array.
+
+A word is a segment of Unicode's default word segmentation (UAX #29) that holds at least one letter or number, where
+each letter of a script written without spaces is a segment of its own, together with the marks that follow it.
+
+So "don't" and "3.14" are one word each, "well-known" is two, 北京 is two, 2024年 is two, and "!?" is none. Letters and
+numbers are the general categories L and N; a mark is a character of Word_Break Extend, Format or ZWJ, and is never
+counted by itself. The scripts written without spaces are named in `make_unicode_words`; for them the definition is
+UAX #29 with Word_Break = Other for their letters, so that a run of Katakana falls apart too. Their digits are no
+letters: a run of digits is one word in every script. Length, shingles and rules share this definition.
+
+Kernels here release the GIL and use no threads of their own. Importing this module loads them from numba's cache, or
+compiles them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from string import ascii_letters, digits
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit, types
+
+ByteArray = npt.NDArray[np.uint8]
+IntArray = npt.NDArray[np.int64]
+Integer = int | np.int64
+
+# Types of kernel arguments; arrays that Arrow owns are read-only, and numba lets a writable one stand in.
+BYTES = types.Array(types.uint8, 1, "C", readonly=True)
+LONGS = types.Array(types.int64, 1, "C", readonly=True)
+
+# The class of a code point: its Word_Break in the lower five bits, and three flags.
+_BREAK_NAMES = """
+    Other Pict ALetter PictLetter Hebrew_Letter Numeric ExtendNumLet Katakana Regional_Indicator Single_Quote
+    Double_Quote MidNumLet MidLetter MidNum CR LF Newline WSegSpace Extend Format ZWJ
+"""
+_BREAK_BITS = 31
+LETTER, NUMBER, UNSPACED = 32, 64, 128
+"""Flags: a letter, a number, a letter or number of a script written without spaces."""
+_COUNTS = LETTER | NUMBER
+_FLAGS = LETTER | NUMBER | UNSPACED
+
+_PICT, _ALETTER, _PICT_LETTER, _HEBREW, _NUMERIC, _EXTEND_NUM_LET, _KATAKANA = range(1, 8)
+_REGIONAL, _SINGLE_QUOTE, _DOUBLE_QUOTE, _MID_NUM_LET, _MID_LETTER, _MID_NUM = range(8, 14)
+_CR, _LF, _NEWLINE, _SPACE, _EXTEND, _FORMAT, _ZWJ = range(14, 21)
+
+
+def _bits(*breaks: int) -> int:
+    return sum(1 << one for one in breaks)
+
+
+_LETTERS = _bits(_ALETTER, _PICT_LETTER, _HEBREW)  # AHLetter
+_RUN = _LETTERS | _bits(_NUMERIC, _EXTEND_NUM_LET)  # any two of these join: WB5, 8, 9, 10, 13a, 13b
+_IN_LETTERS = _bits(_MID_LETTER, _MID_NUM_LET, _SINGLE_QUOTE)  # WB6, WB7
+_IN_NUMBERS = _bits(_MID_NUM, _MID_NUM_LET, _SINGLE_QUOTE)  # WB11, WB12
+_MIDS = _IN_LETTERS | _IN_NUMBERS | _bits(_DOUBLE_QUOTE)
+_KANA_RUN = _bits(_KATAKANA, _EXTEND_NUM_LET)
+_PICTS = _bits(_PICT, _PICT_LETTER)
+
+
+def _ascii_sorts() -> ByteArray:
+    """Return, for each byte: LETTER, NUMBER, joins to both, may stand between two of them, not ASCII; or 0."""
+    sorts = np.zeros(256, np.uint8)
+    for sort, chars in ((LETTER, ascii_letters), (NUMBER, digits), (_JOINS, "_"), (_MAY_JOIN, "'.:,;")):
+        sorts[list(chars.encode())] = sort
+    sorts[128:] = _BEYOND
+    return sorts
+
+
+_JOINS, _MAY_JOIN, _BEYOND = 1, 2, 4
+_ASCII_RUN = _COUNTS | _JOINS
+# A quarter of a kilobyte that stays in the nearest cache, where the table of all code points would not.
+_ASCII = _ascii_sorts()
+
+
+class Range(NamedTuple):
+    """Code points `first` to `last` of one class: the name of their Word_Break, and their kinds, a letter each."""
+
+    first: int
+    last: int
+    word_break: str
+    kinds: str
+
+
+@cache
+def unicode_ranges() -> tuple[Range, ...]:
+    """Read the table of Unicode properties; its header explains the kinds."""
+    lines = Path(__file__).with_name("unicode_words.tsv").read_text(encoding="utf-8").splitlines()
+    rows = (line.split("\t") for line in lines if not line.startswith("#"))
+    return tuple(Range(int(first, 16), int(last, 16), name, kinds.strip("-")) for first, last, name, kinds in rows)
+
+
+@cache
+def word_table(tailored: bool = True) -> ByteArray:
+    """Return the class of every code point, (2**21,); not `tailored`: with scripts without spaces as in UAX #29.
+
+    The table is flat: a page table is one more load a character, and the pages that no text touches cost nothing.
+    It covers all that four bytes of UTF-8 can say, so that broken UTF-8 cannot lead outside.
+    """
+    table, names = np.zeros(1 << 21, np.uint8), _BREAK_NAMES.split()
+    for first, last, name, kinds in unicode_ranges():
+        one = names.index(name)
+        if "P" in kinds:
+            one = {"Other": _PICT, "ALetter": _PICT_LETTER}[name]
+        if tailored and "U" in kinds:
+            one = 0
+        flags = LETTER * ("L" in kinds) | NUMBER * ("N" in kinds) | UNSPACED * ("U" in kinds)
+        table[first : last + 1] = one | flags
+    table.flags.writeable = False
+    return table
+
+
+@dataclass(frozen=True)
+class WordSpans:
+    """The words of N texts: those of text i are `row_offsets[i]` to `row_offsets[i + 1]` (N + 1,) of the W words;
+    `starts` and `ends` (W,) are bytes from the start of their text."""
+
+    row_offsets: IntArray
+    starts: IntArray
+    ends: IntArray
+
+
+def string_buffers(values: pa.LargeStringArray) -> tuple[ByteArray, IntArray]:
+    """Return the bytes of N texts and the offsets (N + 1,) at which each starts and ends; a null is an empty text.
+
+    Nothing is copied, unless there are nulls: the first offset need not be zero.
+    """
+    if values.null_count:
+        values = pc.fill_null(values, "")
+    _, offsets, data = values.buffers()
+    if not len(values) or offsets is None:
+        return np.empty(0, np.uint8), np.zeros(len(values) + 1, np.int64)
+    shown = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
+    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), shown
+
+
+def count_chars(values: pa.LargeStringArray) -> IntArray:
+    """Count the code points of each text, (N,); a null has none."""
+    counted: IntArray = pc.fill_null(pc.utf8_length(values), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return counted
+
+
+def count_words(values: pa.LargeStringArray) -> IntArray:
+    """Count the words of each text, (N,); a null has none."""
+    data, offsets = string_buffers(values)
+    counts = np.empty(len(values), np.int64)
+    _count_words(data, offsets, word_table(), counts)
+    return counts
+
+
+def word_spans(values: pa.LargeStringArray) -> WordSpans:
+    """Find the words of each text."""
+    data, offsets = string_buffers(values)
+    # Counting first costs a second pass, and saves memory for as many words as there are bytes.
+    row_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(count_words(values))])
+    starts, ends = np.empty(row_offsets[-1], np.int64), np.empty(row_offsets[-1], np.int64)
+    _find_words(data, offsets, word_table(), starts, ends)
+    return WordSpans(row_offsets, starts, ends)
+
+
+def segments(text: str, *, tailored: bool = False) -> list[str]:
+    """Cut a text into the segments of UAX #29, of which words are the ones that hold a letter or a number.
+
+    With `tailored`, letters of scripts without spaces stand alone.
+    """
+    encoded = text.encode("utf-8", "surrogatepass")
+    data = np.frombuffer(encoded, np.uint8)
+    stops = np.empty(len(data), np.int64)
+    stops = stops[: _find_segments(data, word_table(tailored), stops)]
+    bounds = [0, *stops.tolist()]
+    cut = (encoded[start:stop] for start, stop in pairwise(bounds))
+    return [piece.decode("utf-8", "surrogatepass") for piece in cut]
+
+
+@njit(nogil=True, cache=True)
+def decode(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, Integer]:
+    """Return the code point at byte `i` and the byte behind it; what is cut off at `end` becomes U+FFFD."""
+    lead = np.int64(data[i])
+    if lead < 0x80:
+        return lead, i + 1
+    width = 2 + (lead >= 0xE0) + (lead >= 0xF0)
+    if i + width > end:
+        return 0xFFFD, end
+    code = np.int64(data[i + 1] & 63)
+    for k in range(2, width):
+        code = code << 6 | np.int64(data[i + k] & 63)
+    return (lead & 0x7F >> width) << 6 * (width - 1) | code, i + width
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def next_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer, Integer]:
+    """Find the first word in bytes `i` to `end`: its start, its end, and the flags of its characters together.
+
+    `i` must be the start of a text or the end of a word. The flags are 0, and start and end are `end`, when there is
+    no further word.
+    """
+    while i < end:
+        sort = _ASCII[data[i]]
+        if sort & _COUNTS:
+            start, stop, kinds = _ascii_word(data, i, end, table)
+            return start, stop, kinds
+        # Nothing joins to such a character, but marks; and those are not ASCII.
+        if sort == 0 and (i + 1 == end or data[i + 1] < 128):
+            i += 1
+            continue
+        stop, kinds = _segment(data, i, end, table)
+        if kinds & _COUNTS:
+            return i, stop, kinds & _FLAGS
+        i = stop
+    return end, end, 0
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _ascii_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer, Integer]:
+    """Find the end of the word that starts with an ASCII letter or digit at `i`."""
+    start = i
+    kinds = np.int64(0)
+    while True:
+        while i < end and _ASCII[data[i]] & _ASCII_RUN:
+            kinds |= _ASCII[data[i]]
+            i += 1
+        if i == end or _ASCII[data[i]] == 0:
+            return start, i, kinds & _FLAGS
+        before = _break(table, data[i - 1])
+        if data[i] < 128 and (i + 1 == end or data[i + 1] < 128):
+            if i + 1 == end or not _spans(before, _break(table, data[i]), _break(table, data[i + 1])):
+                return start, i, kinds & _FLAGS
+            i += 1
+        else:
+            i, more = _join(data, i, end, table, before)
+            return start, i, (kinds | more) & _FLAGS
+
+
+@njit(nogil=True, cache=True)
+def _break(table: ByteArray, code: Integer) -> Integer:
+    return np.int64(table[code] & _BREAK_BITS)
+
+
+@njit(nogil=True, cache=True)
+def _spans(before: Integer, middle: Integer, after: Integer) -> bool:
+    """Tell whether a mark in the middle joins its two neighbours: WB6 and 7, WB11 and 12, WB7b and 7c."""
+    if not _MIDS >> middle & 1:
+        return False
+    if _IN_LETTERS >> middle & 1 and _LETTERS >> before & 1 and _LETTERS >> after & 1:
+        return True
+    if before == _NUMERIC and after == _NUMERIC:
+        return _IN_NUMBERS >> middle & 1 == 1
+    return middle == _DOUBLE_QUOTE and before == _HEBREW and after == _HEBREW
+
+
+@njit(nogil=True, cache=True)
+def _segment(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer]:
+    """Find the end of the segment that starts at `i`, and the flags of its characters together."""
+    code, after = decode(data, i, end)
+    kind = np.int64(table[code])
+    first = kind & _BREAK_BITS
+    if _CR <= first <= _NEWLINE:
+        return after + (first == _CR and after < end and data[after] == 10), kind
+    after, more = _join(data, after, end, table, first)
+    return after, kind | more
+
+
+@njit(nogil=True, cache=True)
+def _join(data: ByteArray, i: Integer, end: Integer, table: ByteArray, base: Integer) -> tuple[Integer, Integer]:
+    """Find the end of a segment whose last base (a character that is no mark) before `i` is of class `base`."""
+    kinds = np.int64(0)
+    previous = np.int64(base)
+    base = previous
+    odd = base == _REGIONAL
+    while i < end:
+        code, after = decode(data, i, end)
+        kind = np.int64(table[code])
+        this = kind & _BREAK_BITS
+        if this >= _EXTEND:  # WB4
+            pass
+        elif (
+            (_RUN >> base & 1 and _RUN >> this & 1)
+            or (previous == _ZWJ and _PICTS >> this & 1)  # WB3c
+            or (previous == _SPACE and this == _SPACE)  # WB3d
+            or (base == _KATAKANA and _KANA_RUN >> this & 1)  # WB13, 13a
+            or (base == _EXTEND_NUM_LET and this == _KATAKANA)  # WB13b
+        ):
+            base = this
+        elif odd and base == _REGIONAL and this == _REGIONAL:  # WB15, 16
+            odd = False
+        elif _MIDS >> this & 1 and _spans(base, this, _next_base(data, after, end, table)):
+            pass  # what follows joins to `base`
+        elif this == _SINGLE_QUOTE and base == _HEBREW:  # WB7a
+            base = this
+        else:
+            break
+        kinds |= kind
+        previous = this
+        i = after
+    return i, kinds
+
+
+@njit(nogil=True, cache=True)
+def _next_base(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> Integer:
+    """Return the class of the next character that is no mark."""
+    while i < end:
+        code, i = decode(data, i, end)
+        this = np.int64(table[code] & _BREAK_BITS)
+        if this < _EXTEND:
+            return this
+    return 0
+
+
+@njit(types.void(BYTES, LONGS, BYTES, types.int64[::1]), nogil=True, cache=True)
+def _count_words(data: ByteArray, offsets: IntArray, table: ByteArray, counts: IntArray) -> None:
+    for row in range(len(offsets) - 1):
+        stop, end = offsets[row], offsets[row + 1]
+        count = 0
+        while stop < end:
+            _, stop, kinds = next_word(data, stop, end, table)
+            count += kinds != 0
+        counts[row] = count
+
+
+@njit(types.void(BYTES, LONGS, BYTES, types.int64[::1], types.int64[::1]), nogil=True, cache=True)
+def _find_words(data: ByteArray, offsets: IntArray, table: ByteArray, starts: IntArray, ends: IntArray) -> None:
+    word = 0
+    for row in range(len(offsets) - 1):
+        begin, stop, end = offsets[row], offsets[row], offsets[row + 1]
+        while stop < end:
+            start, stop, kinds = next_word(data, stop, end, table)
+            if kinds:
+                starts[word], ends[word] = start - begin, stop - begin
+                word += 1
+
+
+@njit(types.int64(BYTES, BYTES, types.int64[::1]), nogil=True, cache=True)
+def _find_segments(data: ByteArray, table: ByteArray, stops: IntArray) -> int:
+    found, i = 0, 0
+    while i < len(data):
+        i, _ = _segment(data, i, len(data), table)
+        stops[found] = i
+        found += 1
+    return found

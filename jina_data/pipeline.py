@@ -1,0 +1,87 @@
+"""The Python API: a pipeline of stages, run over inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from jina_data.clean import clean
+from jina_data.errors import UsageError
+from jina_data.memory import parse_bytes
+from jina_data.progress import Progress
+from jina_data.recipe import Recipe
+from jina_data.report import CleanReport
+from jina_data.session import RunOptions
+from jina_data.stages import Stage
+
+
+class Pipeline:
+    """Stages in order, to be run over raw data.
+
+    Pipeline(Length(min_words=2), ExactDedup()).run("raw/*.parquet", "clean/")
+    """
+
+    def __init__(self, *stages: Stage, columns: Mapping[str, str | Sequence[str]] | None = None, seed: int = 0) -> None:
+        if not all(isinstance(stage, Stage) for stage in stages):
+            wrong = next(stage for stage in stages if not isinstance(stage, Stage))
+            raise UsageError(f"a pipeline takes stages such as Length(min_words=2), got {wrong!r}")
+        named = {role: (names,) if isinstance(names, str) else tuple(names) for role, names in (columns or {}).items()}
+        self.recipe = Recipe(stages=stages, columns=named, seed=seed)
+
+    @classmethod
+    def from_recipe(cls, name_or_path: str, overrides: Sequence[str] = ()) -> Self:
+        """Load a recipe file, or a shipped recipe by name; `overrides` are `stage.option=value`.
+
+        Raises:
+            RecipeError: there is no such recipe, or it does not validate.
+        """
+        recipe = Recipe.load(name_or_path, overrides)
+        return cls(*recipe.stages, columns=recipe.columns, seed=recipe.seed)
+
+    def run(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        out: str | Path,
+        *,
+        workers: int = 1,
+        memory_limit: str = "4GB",
+        batch_rows: int = 4096,
+        limit: int | None = None,
+        out_format: str = "parquet",
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> CleanReport:
+        """Run the pipeline over some inputs into a run folder; a run that was stopped there goes on.
+
+        Args:
+            inputs: files, folders, globs, URLs or `datasets:ID`, one or several.
+            out: the run folder.
+            workers: processes; 1 works in this one. More than one needs the usual `if __name__ == "__main__":`.
+            memory_limit: what the whole process tree may hold, such as "4GB".
+            batch_rows: rows that stages are handed at a time.
+            limit: stop after so many input rows.
+            out_format: "parquet" or "jsonl", for data/.
+            overwrite: replace an earlier run in this folder.
+            progress: where to tell how far it is; None tells nothing.
+
+        Raises:
+            JinaDataError: the inputs, the recipe or the folder are not as they must be; see `jina_data.errors`.
+        """
+        names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+        if out_format not in ("parquet", "jsonl"):
+            raise UsageError(f"out_format is parquet or jsonl, got {out_format!r}")
+        return clean(
+            self.recipe,
+            [str(name) for name in names],
+            out,
+            out_format=out_format,
+            limit=limit,
+            options=RunOptions(
+                workers=workers,
+                memory_limit_bytes=parse_bytes(memory_limit),
+                batch_rows=batch_rows,
+                overwrite=overwrite,
+            ),
+            progress=progress,
+        )

@@ -1,0 +1,105 @@
+"""The types of CSV cells: how a column's type is inferred from its texts, and which texts fit it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from jina_data.read.json_values import BOOL, DOUBLE, INT, INT64_MAX, INT64_MIN, NULL, STRING, Kind, kind_of
+from jina_data.read.model import ROW
+from jina_data.read.schema import conform, unite_or_none
+
+_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_DOUBLE = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NOT_FINITE = frozenset({"nan", "NaN", "inf", "-inf", "Infinity", "-Infinity"})
+_BOOL = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
+
+
+def infer(values: Sequence[str]) -> pa.DataType:
+    """Return the type of a column by its first texts: int64, double, bool, else string; null if all are empty."""
+    texts = [value for value in values if value]
+    if not texts:
+        return pa.null()
+    if all(value in _BOOL for value in texts):
+        return pa.bool_()
+    if all(_is_int(value) for value in texts):
+        return pa.int64()
+    numbers = sum(_is_double(value) and value not in _NOT_FINITE for value in texts)
+    if numbers and all(_is_double(value) for value in texts):
+        return pa.float64()
+    return pa.string()
+
+
+def _is_int(text: str) -> bool:
+    return bool(_INT.fullmatch(text)) and len(text) <= 20 and INT64_MIN <= int(text) <= INT64_MAX
+
+
+def _is_double(text: str) -> bool:
+    """Tell whether a text is a number within double, and within int64 where it is a whole one."""
+    if _INT.fullmatch(text):
+        return _is_int(text)
+    if text in _NOT_FINITE:
+        return True
+    return bool(_DOUBLE.fullmatch(text)) and abs(float(text)) != float("inf")
+
+
+def typed_rows(
+    rows: list[list[str]], places: list[int], names: list[str], schema: pa.Schema
+) -> tuple[pa.Table, dict[int, str]]:
+    """Make a table of rows of texts, whose positions are `places`; also tell which rows do not fit, and why.
+
+    An int64 column becomes double when a row asks for it that fits otherwise.
+    """
+    kinds = [kind_of(schema.field(name).type) if name in schema.names else STRING for name in names]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    misfits: dict[int, str] = {}
+    for name, kind, values in zip(names, kinds, columns, strict=True):
+        for row in _misfits(values, kind):
+            misfits.setdefault(row, f"column {name!r}: expected {kind.name}, found {_shown(values[row])}")
+    if misfits:
+        columns = [tuple(text for row, text in enumerate(values) if row not in misfits) for values in columns]
+    table = pa.table([_array(values, kind) for kind, values in zip(kinds, columns, strict=True)] or [], names=names)
+    kept = [place for row, place in enumerate(places) if row not in misfits]
+    united = unite_or_none(schema, table.schema)
+    table = table if united is None else conform(table, united)
+    table = table.append_column(ROW, pa.array(kept, pa.int32()))
+    return table, {places[row]: error for row, error in misfits.items()}
+
+
+def _misfits(values: Sequence[str], kind: Kind) -> list[int]:
+    if kind is STRING or kind is NULL:
+        return []
+    if kind is INT:
+        fits, whole = _is_double, _INT.fullmatch
+        return [
+            row for row, text in enumerate(values) if text and not (whole(text) and len(text) < 19) and not fits(text)
+        ]
+    if kind is DOUBLE:
+        return [row for row, text in enumerate(values) if text and not _is_double(text)]
+    if kind is BOOL:
+        return [row for row, text in enumerate(values) if text and text not in _BOOL]
+    return [row for row, text in enumerate(values) if text]
+
+
+def _array(values: Sequence[str], kind: Kind) -> pa.Array:
+    """Make an array of texts that fit; "" is null but in a column that was text from the start."""
+    if kind is STRING:
+        return pa.array(values, pa.string())
+    if not any(values):
+        return pa.nulls(len(values), kind.type)
+    if kind is NULL:
+        return pa.array([text or None for text in values], pa.string())
+    if kind is BOOL:
+        return pa.array([text.lower() == "true" if text else None for text in values], pa.bool_())
+    if kind is INT:
+        try:
+            return pa.array([int(text) if text else None for text in values], pa.int64())
+        except ValueError:
+            pass
+    return pa.array([float(text) if text else None for text in values], pa.float64())
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

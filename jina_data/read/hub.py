@@ -1,0 +1,134 @@
+"""Data sets of the Hugging Face Hub and local ones of that make: `datasets:ID?config=&split=&revision=&data_files=`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pyarrow as pa
+
+from jina_data.errors import InputError, JinaDataError, MissingExtraError
+from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange
+from jina_data.read.names import check_names
+from jina_data.read.schema import conform, unite_or_none, unite_schemas
+
+BATCH_ROWS = 256
+"""A range of a data set is a whole number of these."""
+
+_OPTIONS = ("config", "split", "revision", "data_files", "data_dir")
+
+
+def settle(name: str, index: int) -> InputFile:
+    """Settle which data set, configuration and split an input names.
+
+    Raises:
+        InputError: it does not exist, or has several splits of which none is named.
+        MissingExtraError: `datasets` is not installed.
+    """
+    dataset_id, _, query = name.removeprefix("datasets:").partition("?")
+    options = dict(parse_qsl(query))
+    for option in options:
+        if option not in _OPTIONS:
+            raise InputError(f"{name}: unknown option {option!r}; known are {', '.join(_OPTIONS)}.")
+    options["id"] = dataset_id
+    file = InputFile(index, name, "datasets", options=tuple(sorted(options.items())))
+    splits = _splits(file)
+    if "split" in options:
+        if options["split"] not in splits:
+            raise InputError(f"{name}: it has no split {options['split']!r}; its splits are {', '.join(splits)}.")
+    else:
+        if len(splits) != 1:
+            raise InputError(f"{name}: it has the splits {', '.join(splits)}. Name one: {_with_split(name, splits[0])}")
+        options["split"] = splits[0]
+    return InputFile(index, name, "datasets", etag=_version(file), options=tuple(sorted(options.items())))
+
+
+def _with_split(name: str, split: str) -> str:
+    return f"{name}{'&' if '?' in name else '?'}split={split}"
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            "datasets:... needs the package datasets, which is missing: pip install 'jina-data[hub]'"
+        ) from error
+    return datasets
+
+
+def _call(file: InputFile, what: str, **settings: Any) -> Any:
+    data = {name: value for name in ("revision", "data_files", "data_dir") if (value := file.option(name))}
+    config = file.option("config") or None
+    function = getattr(_datasets(), what)
+    try:
+        if what == "get_dataset_split_names":
+            return function(file.option("id"), config, **data, **settings)
+        return function(file.option("id"), name=config, **data, **settings)
+    except JinaDataError:
+        raise
+    except Exception as error:
+        raise InputError(f"{file.name}: the data set could not be opened: {error}") from error
+
+
+def _splits(file: InputFile) -> list[str]:
+    return [str(split) for split in _call(file, "get_dataset_split_names")]
+
+
+def _version(file: InputFile) -> str | None:
+    builder = _call(file, "load_dataset_builder")
+    return str(builder.hash) if builder.hash else None
+
+
+def _stream(file: InputFile, start: int = 0) -> Any:
+    stream = _call(file, "load_dataset", split=file.option("split"), streaming=True)
+    return (stream.skip(start) if start else stream).with_format("arrow")
+
+
+def _tables(file: InputFile, start: int, n_rows: int) -> Iterator[pa.Table]:
+    stream = _stream(file, start)
+    try:
+        for table in stream.iter(batch_size=n_rows):
+            yield table.replace_schema_metadata(None)
+    except Exception as error:
+        raise InputError(f"{file.name}: reading stopped: {type(error).__name__}: {error}") from error
+
+
+def sample_schema(file: InputFile) -> pa.Schema:
+    """Return the columns of a data set: as its features say, else as its first rows have them."""
+    features = _stream(file).features
+    if features is not None:
+        schema = features.arrow_schema.remove_metadata()
+    else:
+        first = next(_tables(file, 0, SAMPLE_ROWS), None)
+        schema = pa.schema([]) if first is None else first.schema
+    check_names(file.name, schema.names)
+    return pa.schema([(field.name, field.type) for field in schema])
+
+
+def stream_ranges(
+    file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
+) -> Iterator[ParsedRange]:
+    """Read a data set in sequence, a range at a time, from a row at which a range starts."""
+    row, number = start.get("row", 0), first_number
+    tables: list[pa.Table] = []
+    n_rows = n_bytes = 0
+    for table in _tables(file, row, BATCH_ROWS):
+        tables.append(table)
+        n_rows += table.num_rows
+        n_bytes += sum(pa.ipc.get_record_batch_size(batch) for batch in table.combine_chunks().to_batches())
+        if n_bytes >= RANGE_BYTES or n_rows >= RANGE_ROWS:
+            row += n_rows
+            yield _parsed(file, tables, schema, number=number, end=row)
+            tables, n_rows, n_bytes, number = [], 0, 0, number + 1
+    if tables:
+        yield _parsed(file, tables, schema, number=number, end=row + n_rows)
+
+
+def _parsed(file: InputFile, tables: list[pa.Table], schema: pa.Schema, *, number: int, end: int) -> ParsedRange:
+    own = unite_schemas([(file.name, table.schema) for table in tables])
+    united = unite_or_none(schema, own) or own
+    rows = pa.concat_tables([conform(table, united) for table in tables]).combine_chunks()
+    rows = rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int32()))
+    return ParsedRange(number, rows, [], rows.num_rows, 0, {"row": end})

@@ -1,0 +1,172 @@
+"""JSON objects to rows: Arrow's reader where it provably gives the same, else one object at a time.
+
+Arrow's reader is used when each line is sure to be one object, and its result is dropped unless every object became a
+row of the expected types. What it reads otherwise than `json.loads` and the widening rules (integers beyond 64 bits in
+double columns, `-0`, NaN) is looked for in the result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.types as pt
+
+from jina_data.read.json_values import MAX_DEPTH, TOO_DEEP, MisfitError, Struct, as_doubles, fit, kind_of_schema
+from jina_data.read.model import ROW
+from jina_data.read.schema import unite_types
+
+Failures = list[tuple[int, str]]
+"""Positions of records that are no rows, and why."""
+
+BLANK = b" \t\r"
+
+
+class _NotARowError(ValueError):
+    """A record that no row can be made of."""
+
+
+def parse_lines(block: bytes, schema: pa.Schema) -> pa.Table | None:
+    """Read lines that are one object each, with Arrow; None where only `parse_records` can tell."""
+    n_records = _count_objects(block)
+    if not n_records or not len(schema) or b"\0" in block or len(block) >= 2**31 - 2:
+        return None
+    expected = kind_of_schema(schema).type
+    options = pa.json.ParseOptions(explicit_schema=pa.schema(list(expected)), unexpected_field_behavior="error")
+    reading = pa.json.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    try:
+        rows = pa.json.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
+        rows.validate(full=True)
+    except pa.ArrowException:
+        return None
+    exact = all(_reads_alike(chunk) for column in rows.columns for chunk in column.chunks)
+    if rows.num_rows != n_records or not exact or pa.struct(list(rows.schema)) != expected:
+        return None
+    return _settle(rows, np.arange(n_records, dtype=np.int32), schema)
+
+
+def _count_objects(block: bytes) -> int:
+    """Return the number of lines that are not blank; 0 unless each of them starts with { and ends with }.
+
+    In JSON a { behind a } begins a new value, and a line break stands between values or beside them, never in a
+    string. So such lines hold one object each if there are as many objects as lines.
+    """
+    n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
+    seams = block.count(b"}\n{") + block.count(b"}\r\n{")
+    if block.startswith(b"{") and block.endswith((b"}\n", b"}\r\n", b"}")) and seams == n_lines - 1:
+        return n_lines
+    lines = [line for line in (raw.strip(BLANK) for raw in block.split(b"\n")) if line]
+    return len(lines) if all(line.startswith(b"{") and line.endswith(b"}") for line in lines) else 0
+
+
+def _reads_alike(values: pa.Array) -> bool:
+    """Tell whether no double is one that Arrow and Python could read otherwise."""
+    if pt.is_struct(values.type):
+        return all(_reads_alike(part) for part in values.flatten())
+    if pt.is_list(values.type):
+        return _reads_alike(values.flatten())
+    if not pt.is_float64(values.type):
+        return True
+    numbers = values.drop_null().to_numpy(zero_copy_only=False)
+    return bool((np.abs(numbers) < 2.0**63).all() and not (np.signbit(numbers) & (numbers == 0)).any())
+
+
+def parse_records(records: Iterable[bytes], schema: pa.Schema) -> tuple[pa.Table, Failures]:
+    """Read records one by one. Columns widen as rows ask for it; a record that cannot be a row changes nothing."""
+    kind = kind_of_schema(schema)
+    rows: list[dict[str, Any]] = []
+    positions: list[int] = []
+    failures: Failures = []
+    for position, record in enumerate(records):
+        try:
+            row = _load(record)
+            widened = fit(row, kind)
+            assert isinstance(widened, Struct)
+            kind = widened
+        except (_NotARowError, MisfitError) as error:
+            failures.append((position, str(error)))
+            continue
+        rows.append(row)
+        positions.append(position)
+    columns = [pa.chunked_array([_column(rows, name, kind)]) for name in kind.fields]
+    table = pa.table(columns, names=list(kind.fields)) if columns else pa.table({})
+    return _settle(table, np.array(positions, np.int32), schema), failures
+
+
+def _load(record: bytes) -> dict[str, Any]:
+    try:
+        text = record.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = record[error.start]
+        raise _NotARowError(f"not UTF-8: byte 0x{byte:02x} at byte {error.start} of the record") from None
+    try:
+        row = json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise _NotARowError(TOO_DEEP) from None
+    except json.JSONDecodeError as error:
+        raise _NotARowError(f"not JSON: {error.msg} at character {error.pos + 1} of the record") from None
+    except _NotARowError:
+        raise
+    except ValueError:
+        raise _NotARowError("an integer beyond 64 bits, of thousands of digits") from None
+    if not isinstance(row, dict):
+        raise _NotARowError(f"expected a JSON object, found {_json_name(row)}")
+    if b"\\u" in record:
+        _refuse_lone_surrogates(row)
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise _NotARowError(f"the key {twice!r} occurs twice in one object")
+    return row
+
+
+def _json_name(value: Any) -> str:
+    names = {list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
+
+
+def _refuse_lone_surrogates(row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            raise _NotARowError(f"column {shown!r}: half of a surrogate pair, which is no character") from None
+        except RecursionError:
+            raise _NotARowError(TOO_DEEP) from None
+
+
+def _column(rows: Sequence[dict[str, Any]], name: str, kind: Struct) -> pa.Array:
+    part = kind.fields[name]
+    values = [row.get(name) for row in rows]
+    try:
+        return pa.array(values, part.type)
+    except pa.ArrowInvalid:
+        return pa.array([as_doubles(value, part) for value in values], part.type)
+
+
+def _settle(rows: pa.Table, positions: np.ndarray[Any, np.dtype[np.int32]], schema: pa.Schema) -> pa.Table:
+    """Give columns the types of the schema where it has them, wider ones where their values ask for it."""
+    given = dict(zip(schema.names, schema.types, strict=True))
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name, values in zip(rows.column_names, rows.columns, strict=True):
+        kind = given.get(name, values.type)
+        if values.null_count == len(values):
+            columns[name] = pa.chunked_array([pa.nulls(len(values), kind)])
+        else:
+            united = unite_types(kind, values.type)
+            columns[name] = values if values.type.equals(united) else values.cast(united)
+    columns[ROW] = pa.chunked_array([pa.array(positions, pa.int32())])
+    return pa.table(columns)
+
+
+assert MAX_DEPTH < 200  # json.loads itself gives up at Python's recursion limit, which must lie further out

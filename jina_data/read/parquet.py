@@ -1,0 +1,276 @@
+"""Parquet, by ranges of rows. A reader that is asked for the next range goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, InputFile, ParsedRange, RangeSpec, Unreadable
+from jina_data.read.names import check_names
+from jina_data.read.schema import conform, is_list, is_string, unite_or_none
+from jina_data.read.streams import CHUNK_BYTES, Source, failures_told, open_stored
+
+BUFFER_BYTES = 2**20
+PROBE_ROWS = 1_000
+
+
+class Reader:
+    """A Parquet file read forward; rows before the wanted ones are decoded and dropped, row groups are skipped."""
+
+    def __init__(self, file: InputFile) -> None:
+        self.file = file
+        with failures_told(file.name):
+            self._handle = _open_seekable(file)
+            try:
+                self._parquet = pq.ParquetFile(
+                    self._handle, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+                )
+            except BaseException:
+                self._handle.close()
+                raise
+        groups = self._parquet.metadata
+        self.n_rows: int = groups.num_rows
+        self._first_rows = [0]
+        for group in range(groups.num_row_groups):
+            self._first_rows.append(self._first_rows[-1] + groups.row_group(group).num_rows)
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._rest: pa.RecordBatch | None = None
+        self.at = -1
+        self.rows_per_range = self._choose_rows_per_range()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._batches, self._rest = iter(()), None
+        self._parquet.close()
+        self._handle.close()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, without metadata; dictionaries are told by their values."""
+        return pa.schema([(field.name, _plain(field.type)) for field in self._parquet.schema_arrow])
+
+    def _choose_rows_per_range(self) -> int:
+        """Choose by the average size of a row: as the metadata have it, or in memory, whichever is larger."""
+        if self.n_rows == 0:
+            return RANGE_ROWS
+        metadata = self._parquet.metadata
+        stored = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+        probe_rows = _clamp(RANGE_BYTES * self.n_rows // max(stored, 1), PROBE_ROWS)
+        self._go_to(0, probe_rows)
+        with failures_told(self.file.name):
+            probe = next(self._batches)
+        self.at = -1
+        row_bytes = max(stored / self.n_rows, probe.nbytes / probe.num_rows, 1)
+        return _clamp(int(RANGE_BYTES / row_bytes), RANGE_ROWS)
+
+    def take(self, start: int, stop: int) -> pa.Table:
+        """Return a range of rows, in the file's types."""
+        if not (0 <= self.at <= start) or self._group(start) > self._group(self.at):
+            self._go_to(start, self.rows_per_range)
+        parts: list[pa.RecordBatch] = []
+        with failures_told(self.file.name):
+            while self.at < stop:
+                batch = self._rest if self._rest is not None else next(self._batches)
+                skipped = min(max(start - self.at, 0), batch.num_rows)
+                taken = min(batch.num_rows, stop - self.at)
+                parts.append(batch.slice(skipped, taken - skipped))
+                self._rest = batch.slice(taken) if taken < batch.num_rows else None
+                self.at += taken
+        return pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
+
+    def _group(self, row: int) -> int:
+        return bisect_right(self._first_rows, row) - 1
+
+    def _go_to(self, row: int, batch_rows: int) -> None:
+        first = self._group(row)
+        groups = list(range(first, len(self._first_rows) - 1))
+        self._batches = self._parquet.iter_batches(batch_rows, row_groups=groups, use_threads=False)
+        self._rest, self.at = None, self._first_rows[first]
+
+
+def _clamp(n_rows: int, most: int) -> int:
+    return max(1, min(n_rows, most))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pt.is_dictionary(kind) else kind
+
+
+def _open_seekable(file: InputFile) -> BinaryIO:
+    """Open a file for seeking; what is compressed as a whole, or cannot seek, goes through a temporary file."""
+    if file.compression is None:
+        stored = open_stored(file)
+        if _can_seek(stored):
+            return stored
+        stored.close()
+    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    with Source(file) as source:
+        while part := source.read(16 * CHUNK_BYTES):
+            copy.write(part)
+    copy.seek(0)
+    return cast(BinaryIO, copy)
+
+
+def _can_seek(stored: BinaryIO) -> bool:
+    try:
+        stored.seek(0, 2)
+        stored.seek(0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def sample_schema(file: InputFile) -> pa.Schema:
+    """Return the columns of a file.
+
+    Raises:
+        InputError: it is truncated, or a name cannot be used.
+    """
+    with Reader(file) as reader:
+        check_names(file.name, reader.schema.names)
+        return reader.schema
+
+
+def split(file: InputFile) -> list[RangeSpec] | None:
+    """Return the ranges of a file that can be sought in; a compressed one is read in sequence."""
+    if file.compression or not _seeks(file):
+        return None
+    with Reader(file) as reader:
+        return _specs(file, reader)
+
+
+def _seeks(file: InputFile) -> bool:
+    if file.is_local:
+        return True
+    with failures_told(file.name), open_stored(file) as stored:
+        return _can_seek(stored)
+
+
+def _specs(file: InputFile, reader: Reader) -> list[RangeSpec]:
+    starts = range(0, reader.n_rows, reader.rows_per_range)
+    stops = [min(start + reader.rows_per_range, reader.n_rows) for start in starts]
+    return [RangeSpec(file.index, *span) for span in zip(range(len(starts)), starts, stops, strict=True)]
+
+
+_open = threading.local()
+"""The reader of each thread that was last asked for a range: the next range is probably the next in the file."""
+
+
+def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
+    """Read a range of rows."""
+    reader = _reader_at_hand()
+    if reader is None or reader.file != file:
+        _close_reader()
+        reader = _open.reader = Reader(file)
+        _open.process = os.getpid()
+    try:
+        return _parse(reader, spec, schema)
+    except BaseException:
+        _close_reader()
+        raise
+    finally:
+        if spec.stop >= reader.n_rows:
+            _close_reader()
+
+
+def _reader_at_hand() -> Reader | None:
+    """Return this thread's reader; one that came with a fork is left alone, its place in the file is the parent's."""
+    reader: Reader | None = getattr(_open, "reader", None)
+    return reader if getattr(_open, "process", None) == os.getpid() else None
+
+
+def _close_reader() -> None:
+    reader = _reader_at_hand()
+    if reader is not None:
+        reader.close()
+    _open.reader = None
+
+
+def stream_ranges(
+    file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
+) -> Iterator[ParsedRange]:
+    """Read the ranges of a file in sequence, from a row at which a range starts."""
+    with Reader(file) as reader:
+        specs = [spec for spec in _specs(file, reader) if spec.start >= start.get("row", 0)]
+        for number, spec in enumerate(specs, first_number):
+            yield _parse(reader, replace(spec, number=number), schema)
+
+
+def _parse(reader: Reader, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
+    rows = reader.take(spec.start, spec.stop)
+    bad = _bad_texts(rows)
+    unreadable = [
+        Unreadable(row, None, None, error, _as_json(rows.slice(row, 1))) for row, error in sorted(bad.items())
+    ]
+    positions = [row for row in range(rows.num_rows) if row not in bad]
+    kept = rows.take(pa.array(positions, pa.int32())) if bad else rows
+    kept = conform(kept, reader.schema)
+    united = unite_or_none(schema, kept.schema)
+    kept = kept if united is None else conform(kept, united)
+    kept = kept.append_column(ROW, pa.array(positions, pa.int32()))
+    return ParsedRange(spec.number, kept, unreadable, rows.num_rows, 0, {"row": spec.stop})
+
+
+def _bad_texts(rows: pa.Table) -> dict[int, str]:
+    """Return the rows that hold text that is not UTF-8, with the column."""
+    bad: dict[int, str] = {}
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            for row in range(len(column)):
+                try:
+                    column[row].as_py()
+                except UnicodeDecodeError:
+                    bad.setdefault(row, f"column {name!r}: not UTF-8")
+    return bad
+
+
+def _as_json(row: pa.Table) -> str:
+    """Show a row as JSON; bytes of its texts that are not UTF-8 are surrogate escapes."""
+    shown = {name: _shown(column) for name, column in zip(row.column_names, row.columns, strict=True)}
+    return json.dumps(shown, default=str)
+
+
+def _shown(column: pa.ChunkedArray) -> Any:
+    try:
+        value = column[0].as_py()
+    except UnicodeDecodeError:
+        value = column.cast(_as_binary(column.type), safe=False)[0].as_py()
+    return _decoded(value)
+
+
+def _as_binary(kind: pa.DataType) -> pa.DataType:
+    if is_string(kind):
+        return pa.binary()
+    if is_list(kind):
+        return pa.list_(_as_binary(kind.value_type))
+    if pt.is_struct(kind):
+        return pa.struct([(child.name, _as_binary(child.type)) for child in kind])
+    return kind
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, list):
+        return [_decoded(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _decoded(part) for name, part in value.items()}
+    return value

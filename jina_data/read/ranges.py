@@ -1,0 +1,78 @@
+"""Reading by format: the ranges of a file, and the rows of a range."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from jina_data.read import delimited, hub, json_text, jsonl, parquet
+from jina_data.read.model import InputFile, ParsedRange, RangeSpec
+from jina_data.read.names import check_names
+from jina_data.read.streams import failures_told
+
+
+def sample_schema(file: InputFile) -> pa.Schema:
+    """Return the columns of a file: what it says itself, else what its first rows show (1000, or 1 MiB).
+
+    Raises:
+        InputError: the file is truncated or corrupt, or has column names that cannot be used.
+    """
+    schema = _READERS[file.format].sample_schema(file)
+    check_names(file.name, schema.names)
+    return schema
+
+
+def split(file: InputFile, schema: pa.Schema) -> list[RangeSpec] | None:  # noqa: ARG001
+    """Return the ranges of a file, in order; None if it can only be read in sequence."""
+    if file.format == "parquet":
+        return parquet.split(file)
+    return jsonl.split(file) if file.format == "jsonl" else None
+
+
+def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
+    """Read one range of a file that splits.
+
+    The rows have the columns of `schema` in its order; where values ask for it, wider types and new columns behind.
+    """
+    if file.format == "parquet":
+        return parquet.parse_range(file, spec, schema)
+    return jsonl.parse_range(file, spec, schema)
+
+
+def stream_ranges(
+    file: InputFile, schema: pa.Schema, start: dict[str, int] | None = None, first_number: int = 0
+) -> Iterator[ParsedRange]:
+    """Read the ranges of any file in sequence: from its start, or from the `end` of a range, numbered onwards."""
+    return _READERS[file.format].stream_ranges(file, schema, start or {}, first_number)
+
+
+def digest(file: InputFile) -> str | None:
+    """Return the sha256 of a local file as it is stored; None for a remote one."""
+    if not file.is_local:
+        return None
+    with failures_told(file.name), Path(file.name).open("rb") as stored:
+        return hashlib.file_digest(stored, "sha256").hexdigest()
+
+
+class _Reader(Protocol):
+    """What the module of a format offers."""
+
+    def sample_schema(self, file: InputFile) -> pa.Schema: ...
+
+    def stream_ranges(
+        self, file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
+    ) -> Iterator[ParsedRange]: ...
+
+
+_READERS: dict[str, _Reader] = {
+    "parquet": parquet,
+    "jsonl": jsonl,
+    "json": json_text,
+    "csv": delimited,
+    "tsv": delimited,
+    "datasets": hub,
+}

@@ -1,0 +1,119 @@
+"""Files behind URLs, through fsspec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from jina_data.errors import InputError, JinaDataError, MissingExtraError
+
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "hf": "jina-data[hub]",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+    "ssh": "paramiko",
+    "sftp": "paramiko",
+}
+_VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "generation", "LastModified", "last_modified", "mtime", "created")
+
+
+def is_url(name: str) -> bool:
+    """Tell whether an input is a URL."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
+
+
+def path_of(name: str) -> str:
+    """Return the part of a URL or path that ends in the suffix: query and fragment of web addresses are left out."""
+    return urlsplit(name).path if name.startswith(("http://", "https://")) else name
+
+
+def is_hidden(relative: str) -> bool:
+    """Tell whether a path below a folder is left out: a part of it begins with . or _."""
+    return any(part.startswith((".", "_")) for part in relative.split("/"))
+
+
+def has_glob(name: str) -> bool:
+    """Tell whether a URL is a pattern; the ? of a web address begins its query."""
+    return any(mark in path_of(name) for mark in ("*", "[")) or ("?" in path_of(name))
+
+
+@contextmanager
+def _failures_told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except JinaDataError:
+        raise
+    except ImportError as error:
+        protocol = name.partition("://")[0]
+        package = _PACKAGES.get(protocol, "")
+        advice = f"pip install '{package}'" if package else str(error)
+        raise MissingExtraError(f"{name}: reading {protocol}:// needs a package that is missing: {advice}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file. Check the address, and that your credentials may see it.") from error
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        raise InputError(
+            f"{name}: could not be reached: {text}. Check the address, network and credentials."
+        ) from error
+
+
+def _file_system(name: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    found: tuple[Any, str] = url_to_fs(name)
+    return found
+
+
+def open_url(name: str) -> BinaryIO:
+    """Open a URL for reading."""
+    with _failures_told(name):
+        system, path = _file_system(name)
+        return cast(BinaryIO, system.open(path, "rb"))
+
+
+def stat_url(name: str) -> tuple[int | None, str | None]:
+    """Return the size of a file, and a string that changes when the file does; None where the server tells neither."""
+    with _failures_told(name):
+        system, path = _file_system(name)
+        info = system.info(path)
+        version = next((str(info[key]) for key in _VERSIONS if info.get(key)), None)
+        return info.get("size"), version
+
+
+def files_under(name: str) -> list[str] | None:
+    """Return the URLs of all files below a folder that are not hidden, sorted; None if the URL is no folder."""
+    with _failures_told(name):
+        system, path = _file_system(name)
+        if not system.isdir(path):
+            return None
+        below = {found: found.removeprefix(path).lstrip("/") for found in system.find(path)}
+        return _named(system, [found for found, inner in below.items() if not is_hidden(inner)])
+
+
+def files_matching(name: str) -> list[str]:
+    """Return the URLs that match a pattern, sorted; folders and hidden files are left out."""
+    with _failures_told(name):
+        system, path = _file_system(name)
+        found = system.glob(path, detail=True)
+        return _named(
+            system,
+            [
+                path
+                for path, info in found.items()
+                if info.get("type") != "directory" and not is_hidden(path.split("/")[-1])
+            ],
+        )
+
+
+def _named(system: Any, paths: list[str]) -> list[str]:
+    return sorted(str(system.unstrip_protocol(path)) for path in paths)

@@ -1,0 +1,154 @@
+"""Drop rows whose texts are empty, too short or too long."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, model_validator
+
+from jina_data.errors import ModelError
+from jina_data.stages.base import Check, FloatArray, IntArray, Rows, Sql, Texts, View, per_row, quoted
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+UNITS = ("chars", "words", "tokens")
+EMPTY, TOO_SHORT, TOO_LONG = 0, 1, 2
+
+
+class Length(Sql):
+    """Bound the length of every text in characters (code points), words and tokens.
+
+    A word is what `jina_data.kernels.words` says, in every language. Tokens are counted by `tokenizer`, the path of a
+    `tokenizer.json` or a name on the Hugging Face Hub. A row without a text, or with a blank one, is `empty`.
+    """
+
+    name: ClassVar[str] = "length"
+    reasons: ClassVar[tuple[str, ...]] = ("empty", "too_short", "too_long")
+
+    min_chars: int | None = Field(None, ge=0)
+    max_chars: int | None = Field(None, ge=1)
+    min_words: int | None = Field(None, ge=0)
+    max_words: int | None = Field(None, ge=1)
+    min_tokens: int | None = Field(None, ge=0)
+    max_tokens: int | None = Field(None, ge=1)
+    tokenizer: str | None = None
+    roles: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        for unit in UNITS:
+            low, high = self._bound("min", unit), self._bound("max", unit)
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"min_{unit} ({low}) is above max_{unit} ({high})")
+        if (self.min_tokens is not None or self.max_tokens is not None) and self.tokenizer is None:
+            raise ValueError("min_tokens and max_tokens need `tokenizer`: a tokenizer.json or a name on the Hub")
+        return self
+
+    def after(self, view: View) -> View:  # noqa: D102
+        self.chosen(view)
+        if self.tokenizer is not None:
+            load_tokenizer(self.tokenizer)
+        return view
+
+    def chosen(self, view: View) -> tuple[str, ...]:
+        """Return the roles whose length is bounded."""
+        return view.chosen(self.roles, self.name)
+
+    def prepare(self) -> None:  # noqa: D102
+        from jina_data.kernels.words import count_words
+
+        count_words(pa.array(["one"], pa.large_string()))
+
+    def model_hashes(self) -> dict[str, str]:  # noqa: D102
+        if self.tokenizer is None:
+            return {}
+        return {f"tokenizer {self.tokenizer}": load_tokenizer(self.tokenizer)[1]}
+
+    def derived(self, rows: Rows) -> dict[str, pa.Array]:  # noqa: D102
+        out: dict[str, pa.Array] = {}
+        for role in self.chosen(rows.view):
+            texts = rows.texts(role)
+            blank = pc.equal(pc.utf8_trim_whitespace(texts.values), "").to_numpy(zero_copy_only=False)
+            out[f"__row_blank:{role}"] = _numbers(per_row(texts, blank, len(rows), "max"))
+            for unit in self._units():
+                counts = self._count(texts, unit)
+                for how in ("min", "max"):
+                    out[f"__row_{how}_{unit}:{role}"] = _numbers(per_row(texts, counts, len(rows), how))
+        return out
+
+    def checks(self, view: View) -> list[Check]:  # noqa: D102
+        out = [Check(f"coalesce({quoted(f'__row_blank:{role}')}, 1) = 1", EMPTY, "0") for role in self.chosen(view)]
+        for role in self.chosen(view):
+            for unit in UNITS:
+                shortest, longest = quoted(f"__row_min_{unit}:{role}"), quoted(f"__row_max_{unit}:{role}")
+                if (low := self._bound("min", unit)) is not None:
+                    out.append(Check(f"{shortest} < {low}", TOO_SHORT, shortest))
+                if (high := self._bound("max", unit)) is not None:
+                    out.append(Check(f"{longest} > {high}", TOO_LONG, longest))
+        return out
+
+    def measured(self, view: View) -> dict[str, str]:  # noqa: D102
+        return {
+            f"{role}.{how}_{unit}": quoted(f"__row_{how}_{unit}:{role}")
+            for role in self.chosen(view)
+            for unit in self._units()
+            for how in ("min", "max")
+            if how == "min" or _is_plural(view, role)
+        }
+
+    def _units(self) -> tuple[str, ...]:
+        return UNITS if self.tokenizer is not None else UNITS[:2]
+
+    def _bound(self, which: str, unit: str) -> int | None:
+        bound: int | None = getattr(self, f"{which}_{unit}")
+        return bound
+
+    def _count(self, texts: Texts, unit: str) -> IntArray:
+        if unit == "chars":
+            chars: IntArray = pc.utf8_length(texts.values).to_numpy(zero_copy_only=False).astype(np.int64)
+            return chars
+        if unit == "words":
+            from jina_data.kernels.words import count_words
+
+            return count_words(texts.values)
+        assert self.tokenizer is not None
+        tokenizer = load_tokenizer(self.tokenizer)[0]
+        encodings = tokenizer.encode_batch(texts.values.to_pylist())
+        return np.fromiter((len(encoding.ids) for encoding in encodings), np.int64, len(texts))
+
+
+def _numbers(values: FloatArray) -> pa.Array:
+    return pa.array(values, from_pandas=True)
+
+
+def _is_plural(view: View, role: str) -> bool:
+    columns = view.roles[role]
+    return len(columns) > 1 or pa.types.is_nested(view.schema.field(columns[0]).type)
+
+
+@lru_cache(maxsize=4)
+def load_tokenizer(name: str) -> tuple[Tokenizer, str]:
+    """Load a tokenizer from a `tokenizer.json` or the Hub; the second value is the sha256 of its settings.
+
+    Raises:
+        ModelError: there is no such tokenizer, or the file is not one.
+    """
+    import hashlib
+
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(name) if Path(name).is_file() else Tokenizer.from_pretrained(name)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ModelError(
+            f"tokenizer {name!r} cannot be loaded: {error}. Give the path of a tokenizer.json, or a name on the Hub."
+        ) from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer, hashlib.sha256(tokenizer.to_str().encode()).hexdigest()

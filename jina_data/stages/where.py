@@ -1,0 +1,103 @@
+"""Keep the rows for which a DuckDB expression is true."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import duckdb
+import pyarrow as pa
+
+from jina_data.errors import RecipeError
+from jina_data.stages.base import Check, Sql, View
+from jina_data.stages.select import first_line
+
+
+class Where(Sql):
+    """Keep the rows for which `expression` is true; false and null drop them.
+
+    The expression may use every column and any DuckDB function of one row. It sees texts as the stages before it left
+    them. Functions of several rows (aggregates, windows, sub-queries) and functions whose answer changes between
+    calls (random, now) are refused: the answer for a row must depend on that row alone.
+    """
+
+    name: ClassVar[str] = "where"
+    reasons: ClassVar[tuple[str, ...]] = ("filtered",)
+
+    expression: str
+
+    def reads(self, view: View) -> tuple[str, ...]:  # noqa: D102
+        by_key = {name.lower(): name for name in view.schema.names}
+        named = dict.fromkeys(by_key[part.lower()] for part in self._column_parts() if part.lower() in by_key)
+        return tuple(named)
+
+    def after(self, view: View) -> View:  # noqa: D102
+        self._refuse_beyond_one_row()
+        self._refuse_look_alikes(view)
+        columns = [view.schema.field(name) for name in self.reads(view)]
+        with duckdb.connect(config={"threads": 1}) as con:
+            con.register("rows", pa.schema(columns or view.schema).empty_table())
+            try:
+                con.sql(f"SELECT ({self.expression})::BOOLEAN FROM rows").fetchall()
+            except duckdb.Error as error:
+                names = ", ".join(view.schema.names)
+                raise RecipeError(
+                    f"stage where: {self.expression!r} cannot be evaluated: {first_line(error)}. "
+                    f"The columns are {names}"
+                ) from None
+        return view
+
+    def checks(self, view: View) -> list[Check]:  # noqa: D102
+        return [Check(f"NOT coalesce(({self.expression})::BOOLEAN, false)", 0)]
+
+    def _refuse_look_alikes(self, view: View) -> None:
+        for read in self.reads(view):
+            alike = [name for name in view.schema.names if name.lower() == read.lower()]
+            if len(alike) > 1:
+                raise RecipeError(f"stage where: SQL cannot tell {' and '.join(alike)} apart; rename one with `select`")
+
+    def _refuse_beyond_one_row(self) -> None:
+        tree = self._tree()
+        for node in _nodes(tree):
+            if node.get("class") in ("WINDOW", "SUBQUERY"):
+                kind = "a window function" if node["class"] == "WINDOW" else "a sub-query"
+                raise RecipeError(f"stage where: {self.expression!r} uses {kind}; a row must be judged by itself")
+        functions = {node["function_name"] for node in _nodes(tree) if node.get("class") == "FUNCTION"}
+        with duckdb.connect() as con:
+            beyond = con.execute(
+                "SELECT function_name FROM duckdb_functions() WHERE list_contains(?, function_name) "
+                "GROUP BY 1 HAVING bool_or(function_type = 'aggregate') OR bool_or(stability <> 'CONSISTENT') "
+                "ORDER BY 1",
+                [sorted(functions)],
+            ).fetchall()
+        if beyond:
+            raise RecipeError(
+                f"stage where: {self.expression!r} uses {beyond[0][0]}(), whose answer does not depend on one row alone"
+            )
+
+    def _column_parts(self) -> Iterator[str]:
+        for node in _nodes(self._tree()):
+            if node.get("class") == "COLUMN_REF":
+                yield from node["column_names"]
+
+    def _tree(self) -> Any:
+        with duckdb.connect() as con:
+            row = con.execute("SELECT json_serialize_sql(?)", [f"SELECT ({self.expression}) FROM rows"]).fetchone()
+        assert row is not None
+        tree: Any = json.loads(row[0])
+        if tree["error"] or len(tree["statements"]) != 1:
+            message = tree.get("error_message", "it is more than one expression")
+            raise RecipeError(f"stage where: {self.expression!r} is not an SQL expression: {message}")
+        return tree["statements"][0]
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Walk over all nodes of a serialised statement."""
+    if isinstance(tree, dict):
+        yield tree
+        for value in tree.values():
+            yield from _nodes(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _nodes(value)
