@@ -26,6 +26,10 @@ from jina_data.session import RunOptions, Session
 from jina_data.stages.where import Where
 
 
+WORKER_BYTES = 4 * 2**20
+"""Starting a worker takes a second or two; it pays from about so many bytes of input each."""
+
+
 @dataclass(frozen=True)
 class RecipeChoice:
     """A recipe as the command line names it: by name or path (None: by the roles of the columns), with changes."""
@@ -52,9 +56,14 @@ def default_recipe(roles: Collection[str]) -> str:
     return "documents" if "text" in roles else "pairs"
 
 
-def default_workers() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_workers(inputs: Sequence[str]) -> int:
+    """Return how many workers suit these inputs: one for each core, fewer where there is little to share out."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    paths = [Path(name) for name in inputs]
+    if not all(path.is_file() for path in paths):
+        return cores
+    n_bytes = sum(path.stat().st_size for path in paths)
+    return max(1, min(cores, n_bytes // WORKER_BYTES))
 
 
 def clean(
@@ -65,7 +74,7 @@ def clean(
     columns: dict[str, tuple[str, ...]] | None = None,
     out_format: str = "parquet",
     limit: int | None = None,
-    options: RunOptions | None = None,
+    options: RunOptions,
     progress: Progress | None = None,
 ) -> CleanReport:
     """Run a recipe over some inputs into a run folder, or go on with a run that was stopped there.
@@ -73,7 +82,6 @@ def clean(
     Raises:
         JinaDataError: the inputs, the recipe or the folder are not as they must be; see `jina_data.errors`.
     """
-    options = options or RunOptions()
     progress = progress or Quiet()
     folder = RunFolder(Path(out))
     check_folder(folder, overwrite=options.overwrite)

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -22,6 +23,9 @@ from jina_data.errors import ResourceError, RunFolderError
 
 OUTPUTS = ("data", "dropped", "ledger", "scores", "unreadable.jsonl", "report.json", "report.html")
 """What a finished run leaves, beside events.jsonl and manifest.json."""
+
+SHARD_NAME = re.compile(r"part-[0-9]{5,}\.(parquet|jsonl)")
+"""What the files in a run's output folders are called."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,13 @@ class RunFolder:
         remove(trash)
 
     def foreign(self) -> list[str]:
-        """Return the names in the folder that no run wrote."""
+        """Return the names in the folder that no run wrote, those inside its output folders too."""
         known = {"manifest.json", *OUTPUTS, "events.jsonl", ".work", ".trash"}
-        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
+        found = [entry.name for entry in self.path.iterdir() if entry.name not in known]
+        for name in OUTPUTS:
+            inside = (path for path in (self.path / name).rglob("*") if not path.is_dir())
+            found += [str(path.relative_to(self.path)) for path in inside if not SHARD_NAME.fullmatch(path.name)]
+        return sorted(found)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -122,6 +130,7 @@ class RunFolder:
         Raises:
             RunFolderError: another run holds it, or it is not writable.
         """
+        is_new = not self.path.exists()
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             lock = (self.work / "lock").open("a")
@@ -134,7 +143,25 @@ class RunFolder:
                 raise RunFolderError(
                     f"another run is at work in {self.path}; wait for it, or name another folder"
                 ) from None
-            yield
+            self._discard_halves()
+            try:
+                yield
+            finally:
+                self._leave(is_new=is_new)
+
+    def _discard_halves(self) -> None:
+        """Remove what a killed run was in the middle of writing; whoever holds the lock is alone here."""
+        remove(self.work / "duckdb")
+        for half in list(self.work.rglob(".*.tmp")):
+            remove(half)
+
+    def _leave(self, *, is_new: bool) -> None:
+        """Remove the lock where nothing else is left of a run, and the folder with it if it was not there before."""
+        if not self.work.is_dir() or any(entry.name != "lock" for entry in self.work.iterdir()):
+            return
+        remove(self.work)
+        if is_new and not any(self.path.iterdir()):
+            self.path.rmdir()
 
 
 def remove(path: Path) -> None:
@@ -233,25 +260,25 @@ class Events:
         """Call `advance` with the rows of every unit that any worker finishes meanwhile."""
         stop = threading.Event()
 
-        def follow() -> None:
-            with self.path.open(encoding="utf-8", errors="replace") as lines:
-                lines.seek(0, os.SEEK_END)
-                last = False
-                while True:
-                    for line in lines:
-                        if '"finish"' in line and line.endswith("\n"):
-                            advance(json.loads(line).get("rows", 0))
-                    if last:
-                        return
-                    last = stop.wait(period_seconds)
+        def follow(lines: IO[str]) -> None:
+            last = False
+            while True:
+                for line in lines:
+                    if '"finish"' in line and line.endswith("\n"):
+                        advance(json.loads(line).get("rows", 0))
+                if last:
+                    return
+                last = stop.wait(period_seconds)
 
-        follower = threading.Thread(target=follow, daemon=True)
-        follower.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            follower.join()
+        with self.path.open(encoding="utf-8", errors="replace") as lines:
+            lines.seek(0, os.SEEK_END)
+            follower = threading.Thread(target=follow, args=(lines,), daemon=True)
+            follower.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                follower.join()
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Read all events; a line cut off by a kill is passed over."""

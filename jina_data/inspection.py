@@ -145,7 +145,9 @@ class Inspection:
     def _find(self, place: str) -> tuple[str, int]:
         file, row = _split_place(place)
         names = [part.name for part in self.report.files]
-        found = [name for name in names if name == file] or [name for name in names if name.endswith(file)]
+        found = [name for name in names if name == file]
+        found = found or [name for name in names if name.endswith(f"/{file}")]
+        found = found or [name for name in names if name.endswith(file)]
         if len(found) != 1:
             what = "is not a file of this run" if not found else f"could be {' or '.join(found)}"
             raise UsageError(f"{file!r} {what}; the files are {', '.join(names)}")
@@ -164,9 +166,12 @@ class Inspection:
         row_id = 0 if found is None else found[0]
         lines = []
         for folder in sorted((self.folder / "scores").glob("*")):
-            scores = self.con.read_parquet(str(folder / "*.parquet")).filter(f"row_id = {row_id}")
+            scores = self.con.execute(
+                "SELECT * EXCLUDE (row_id) FROM read_parquet(?) WHERE row_id = ?", [str(folder / "*.parquet"), row_id]
+            )
+            names = [column[0] for column in scores.description or []]
             for values in scores.fetchall():
-                pairs = zip(scores.columns[1:], values[1:], strict=True)
+                pairs = zip(names, values, strict=True)
                 lines.append(f"  {folder.name}: " + ", ".join(f"{name} {value}" for name, value in pairs))
         return ["scores", *lines] if lines else []
 

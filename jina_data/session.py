@@ -33,9 +33,12 @@ from jina_data.write import cut_shards
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a run is carried out. None of it changes a byte of data/."""
+    """How a run is carried out. None of it changes a byte of data/.
 
-    workers: int = 1
+    `workers` is a number of processes; with 1, everything happens in this one.
+    """
+
+    workers: int
     memory_limit_bytes: int = 4 * 2**30
     batch_rows: int = 4096
     overwrite: bool = False

@@ -86,7 +86,7 @@ def command(
         out_format=out_format,
         limit=limit,
         options=RunOptions(
-            workers=workers or default_workers(),
+            workers=workers or default_workers(inputs),
             memory_limit_bytes=parse_bytes(memory_limit),
             batch_rows=batch_rows,
             overwrite=overwrite,

@@ -1,6 +1,7 @@
 """What the rules count in a text: characters, lines, words and repeated n-grams.
 
 Three kernels, one a group of counts, each one pass over the UTF-8 of N texts; `rules` asks only for those it needs.
+A fourth tells whether two texts are the same but for case and white space.
 
 - A line is what stands between line breaks (LF, CR LF, CR), without blanks at its ends; blank lines are no lines.
   A paragraph is a run of lines without a blank line between them.
@@ -33,6 +34,7 @@ from jina_data.kernels.words import (
     IntArray,
     Integer,
     decode,
+    inner,
     next_word,
     string_buffers,
     unicode_ranges,
@@ -43,11 +45,15 @@ HashArray = npt.NDArray[np.uint64]
 Counts = dict[str, IntArray]
 SlotTable = tuple[HashArray, IntArray, IntArray, IntArray, IntArray, Integer]  # keys, stamps, counts, covered, ends
 
-CHARACTERS = ("chars", "blanks", "letters", "numbers", "symbols", "char_run", "longest_token", "hashes", "ellipses")
-CHARACTERS += ("curly_brackets", "line_breaks")
-LINES = ("lines", "line_chars", "bullets", "ellipsis_ends", "terminal_ends", "short_lines", "dup_lines")
-LINES += ("dup_line_chars", "paragraphs", "dup_paras", "dup_para_chars", "sentences", "letters", "thai_letters")
-LINES += ("lorem_ipsum", "javascript_lines", "policy_lines")
+CHARACTERS = (
+    *("chars", "blanks", "letters", "numbers", "symbols", "char_run", "longest_token", "hashes", "ellipses"),
+    *("curly_brackets", "line_breaks"),
+)
+LINES = (
+    *("lines", "line_chars", "bullets", "ellipsis_ends", "terminal_ends", "short_lines"),
+    *("dup_lines", "dup_line_chars", "paragraphs", "dup_paras", "dup_para_chars"),
+    *("sentences", "line_letters", "thai_letters", "javascript_lines", "policy_lines"),
+)
 WORDS = ("words", "spaced_words", "spaced_width", "letter_words", "stop_words", "word_chars", "weight")
 
 QUARTERS = 4
@@ -61,16 +67,27 @@ _SHAD = "།༎"  # ends sentences and lines of Tibetan, but is no Sentence_Term
 _ELLIPSIS = 0x2026
 _COUNTED = LETTER | NUMBER
 
-# What C4 searches lines for: the first by the page, the second by the line, the others are its "policy" lines.
-_PHRASES = ("lorem ipsum", "javascript", "terms of use", "privacy policy", "cookie policy", "uses cookies")
-_PHRASES += ("use of cookies", "use cookies")
+# What C4 removes lines for: the first makes a line of Javascript, the others one about policy.
+_POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+_PHRASES = ("javascript", *_POLICY)
 _PHRASE_BYTES = np.frombuffer("".join(_PHRASES).encode(), np.uint8)
 _PHRASE_ENDS = np.cumsum([len(phrase) for phrase in _PHRASES])
-_PHRASE_STARTS = np.isin(np.arange(256), [ord(phrase[0]) for phrase in _PHRASES])
+
+
+def _phrases_with(place: int) -> ByteArray:
+    """Return, for each byte, which phrases have it at that place, a bit each."""
+    bits = np.zeros(256, np.uint8)
+    for number, phrase in enumerate(_PHRASES):
+        bits[ord(phrase[place])] |= 1 << number
+    return bits
+
+
+_PHRASE_FIRST, _PHRASE_SECOND = _phrases_with(0), _phrases_with(1)
 
 _FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _SPREAD, _BASE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _HALF, _ONE = np.uint64(32), np.uint64(1)
+_UNDECIDED, _NOT_ASCII, _OVER = 2, 256, -1
 
 
 @cache
@@ -95,17 +112,18 @@ def count_characters(values: pa.LargeStringArray) -> Counts:
 
 
 def count_lines(
-    values: pa.LargeStringArray, *, short_width: int, min_words: int, max_word_length: int, phrases: bool
+    values: pa.LargeStringArray, *, short_width: int, min_words: int, max_word_length: int | None, c4: bool
 ) -> Counts:
     """Count the lines of N texts by sort; each count is (N,).
 
     A line is short up to `short_width`. Sentences are those of the lines that C4 retains: with a sentence terminal or
-    a quotation mark at the end, at least `min_words` words, no word over `max_word_length` characters and none of
-    the phrases that C4 removes lines for. Only with `phrases` are those looked for.
+    a quotation mark at the end, at least `min_words` words, no token over `max_word_length` characters and none of
+    the phrases that C4 removes lines for. Sentences and phrases are counted with `c4` only: that is slow.
     """
     data, offsets = string_buffers(values)
     out = np.zeros((len(values), len(LINES)), np.int64)
-    limits = np.array([short_width, min_words, max_word_length, phrases], np.int64)
+    longest = np.iinfo(np.int64).max if max_word_length is None else max_word_length
+    limits = np.array([short_width, min_words, longest, c4], np.int64)
     _lines(data, offsets, word_table(), mark_table(), limits, out)
     return dict(zip(LINES, out.T, strict=True))
 
@@ -132,6 +150,21 @@ def count_word_sorts(
     hashes, numbers = _stop_words(stop_words)
     _word_sorts(data, offsets, word_table(), mark_table(), hashes, numbers, sizes, min_weight, out)
     return dict(zip(names, out.T, strict=True))
+
+
+def equal_folded(left: pa.LargeStringArray, right: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
+    """Tell which of N texts (N,) equal each other when white space is collapsed and case is folded."""
+    verdicts = np.empty(len(left), np.int8)
+    _compare(*string_buffers(left), *string_buffers(right), verdicts)
+    for row in np.flatnonzero(verdicts == _UNDECIDED):
+        verdicts[row] = fold(left[row].as_py() or "") == fold(right[row].as_py() or "")
+    same: npt.NDArray[np.bool_] = verdicts == 1
+    return same
+
+
+def fold(text: str) -> str:
+    """Return a text with white space collapsed and case folded."""
+    return " ".join(text.split()).casefold()
 
 
 def _stop_words(stop_words: Sequence[str]) -> tuple[HashArray, IntArray]:
@@ -187,7 +220,7 @@ def _characters(
         out[row, 8], out[row, 9], out[row, 10] = ellipses, curly, breaks
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _find(keys: HashArray, stamps: IntArray, stamp: Integer, mask: Integer, key: np.uint64) -> tuple[Integer, bool]:
     """Return the slot of a key in an open-addressing table, and whether it was there; if not, it now is.
 
@@ -205,7 +238,7 @@ def _find(keys: HashArray, stamps: IntArray, stamp: Integer, mask: Integer, key:
     return slot, False
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _mask(n_items: Integer) -> Integer:
     """Return the mask of a table that is at most half full with that many items."""
     size = 4
@@ -214,14 +247,14 @@ def _mask(n_items: Integer) -> Integer:
     return size - 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _line_end(data: ByteArray, i: Integer, end: Integer) -> Integer:
     while i < end and data[i] != 10 and data[i] != 13:
         i += 1
     return i
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _strip(data: ByteArray, start: Integer, stop: Integer, marks: ByteArray) -> tuple[Integer, Integer]:
     """Return a line without the blanks at its ends."""
     while start < stop:
@@ -237,7 +270,7 @@ def _strip(data: ByteArray, start: Integer, stop: Integer, marks: ByteArray) -> 
     return start, stop
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _last(data: ByteArray, start: Integer, stop: Integer) -> Integer:
     """Return where the last character before `stop` starts."""
     last = stop - 1
@@ -246,35 +279,33 @@ def _last(data: ByteArray, start: Integer, stop: Integer) -> Integer:
     return last
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _phrases(data: ByteArray, start: Integer, stop: Integer) -> Integer:
     """Return which of the phrases a line holds, a bit each, whatever the case."""
     found = 0
-    for i in range(start, stop):
-        if not _PHRASE_STARTS[data[i] | 32]:
-            continue
-        begin = 0
-        for number in range(len(_PHRASE_ENDS)):
-            size = _PHRASE_ENDS[number] - begin
-            if i + size <= stop:
-                k = 0
-                # Setting bit 32 lowers letters; of all else it makes a blank from NUL, which is harmless.
+    for i in range(start, stop - 1):
+        # Setting bit 32 lowers letters; of all else in the phrases it makes a blank from NUL, which is harmless.
+        candidates = _PHRASE_FIRST[data[i] | 32] & _PHRASE_SECOND[data[i + 1] | 32]
+        if candidates:
+            for number in range(len(_PHRASE_ENDS)):
+                begin = _PHRASE_ENDS[number - 1] if number else 0
+                size = _PHRASE_ENDS[number] - begin
+                k = 2 if candidates >> number & 1 and i + size <= stop else size + 1
                 while k < size and data[i + k] | 32 == _PHRASE_BYTES[begin + k]:
                     k += 1
                 found |= (k == size) << number
-            begin = _PHRASE_ENDS[number]
     return found
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _has_words(data: ByteArray, i: Integer, stop: Integer, table: ByteArray, n_words: Integer) -> bool:
     while n_words > 0 and i < stop:
         _, i, kinds = next_word(data, i, stop, table)
         n_words -= kinds != 0
-    return n_words <= 0
+    return bool(n_words <= 0)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _n_breaks(data: ByteArray, start: Integer, end: Integer) -> Integer:
     breaks = 0
     for i in range(start, end):
@@ -282,7 +313,7 @@ def _n_breaks(data: ByteArray, start: Integer, end: Integer) -> Integer:
     return breaks
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _read_line(
     data: ByteArray, i: Integer, end: Integer, table: ByteArray, marks: ByteArray, facts: IntArray
 ) -> np.uint64:
@@ -313,29 +344,29 @@ def _read_line(
     return key
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _counts_at(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> bool:
     """Tell whether a letter or a number stands at `i`."""
-    return i < end and table[decode(data, i, end)[0]] & _COUNTED != 0
+    return bool(i < end and table[decode(data, i, end)[0]] & _COUNTED)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _marks_at(data: ByteArray, i: Integer, end: Integer, marks: ByteArray) -> Integer:
     return np.int64(marks[decode(data, i, end)[0]]) if i < end else 0
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _ends_in_ellipsis(data: ByteArray, start: Integer, end: Integer) -> bool:
     if decode(data, _last(data, start, end), end)[0] == _ELLIPSIS:
         return True
-    return end - start >= 3 and data[end - 1] == 46 and data[end - 2] == 46 and data[end - 3] == 46
+    return bool(end - start >= 3 and data[end - 1] == 46 and data[end - 2] == 46 and data[end - 3] == 46)
 
 
 @njit(types.void(BYTES, LONGS, BYTES, BYTES, LONGS, types.int64[:, ::1]), nogil=True, cache=True)
 def _lines(
     data: ByteArray, offsets: IntArray, table: ByteArray, marks: ByteArray, limits: IntArray, out: IntArray
 ) -> None:
-    short_width, min_words, max_word_length, phrases = limits[0], limits[1], limits[2], limits[3]
+    short_width, min_words, max_word_length, c4 = limits[0], limits[1], limits[2], limits[3]
     size = 0
     for row in range(len(offsets) - 1):
         size = max(size, _mask(_n_breaks(data, offsets[row], offsets[row + 1]) + 1) + 1)
@@ -369,12 +400,11 @@ def _lines(
                 sums[7] += facts[0] if seen else 0
                 sums[12] += facts[4]
                 sums[13] += facts[5]
-                if phrases:
+                if c4:
                     found = _phrases(data, first, last)
                     sums[14] += found & 1
-                    sums[15] += found & 2 != 0
-                    sums[16] += found > 3
-                    retained = terminal and not ellipsis and found < 2 and facts[2] <= max_word_length
+                    sums[15] += found > 1
+                    retained = terminal and not ellipsis and not found and facts[2] <= max_word_length
                     if retained and facts[3] and _has_words(data, first, last, table, min_words):
                         sums[11] += facts[3]
                 paragraph = (paragraph ^ line) * _SPREAD
@@ -397,7 +427,7 @@ def _hash_word(data: ByteArray, start: Integer, end: Integer) -> np.uint64:
     return key ^ key >> _HALF
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _size_word(data: ByteArray, i: Integer, end: Integer, marks: ByteArray) -> tuple[Integer, Integer]:
     """Return the characters and the width of a word."""
     chars = width = 0
@@ -408,7 +438,7 @@ def _size_word(data: ByteArray, i: Integer, end: Integer, marks: ByteArray) -> t
     return chars, width
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _bits_set(number: np.uint64) -> Integer:
     count = 0
     while number:
@@ -417,7 +447,7 @@ def _bits_set(number: np.uint64) -> Integer:
     return count
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _window_end(weights: IntArray, first: Integer, stop: Integer, size: Integer) -> Integer:
     """Return the end of the n-gram that starts at `first`, from sums of weights; `stop` is where the last one ended.
 
@@ -428,13 +458,13 @@ def _window_end(weights: IntArray, first: Integer, stop: Integer, size: Integer)
     return stop
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _top(
     size: Integer, hashes: HashArray, powers: HashArray, chars: IntArray, weights: IntArray, table: SlotTable
 ) -> Integer:
     """Return how many characters the most frequent n-gram covers, 0 if none occurs twice."""
     keys, stamps, counts, covered, ends, stamp = table
-    n_words, stop, most, best = len(weights) - 1, 0, 1, 0
+    n_words, stop, most, best = len(weights) - 1, np.int64(0), 1, 0
     mask = _mask(n_words)
     for first in range(n_words):
         stop = _window_end(weights, first, stop, size)
@@ -453,13 +483,13 @@ def _top(
     return best
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _duplicated(
     size: Integer, hashes: HashArray, powers: HashArray, chars: IntArray, weights: IntArray, table: SlotTable
 ) -> Integer:
     """Return how many characters lie in n-grams that occurred before."""
     keys, stamps, _, _, _, stamp = table
-    n_words, first, stop, total = len(weights) - 1, 0, 0, 0
+    n_words, first, stop, total = len(weights) - 1, np.int64(0), np.int64(0), 0
     mask = _mask(n_words)
     while first < n_words:
         stop = _window_end(weights, first, stop, size)
@@ -470,6 +500,29 @@ def _duplicated(
             total += chars[stop] - chars[first]
         first = stop if seen else first + 1
     return total
+
+
+@inner
+def _n_grams(
+    sizes: IntArray,
+    hashes: HashArray,
+    powers: HashArray,
+    chars: IntArray,
+    weights: IntArray,
+    table: SlotTable,
+    out: IntArray,
+) -> None:
+    """Count what the n-grams of each size cover: the most frequent one (size above 0), the repeated ones (below)."""
+    keys, stamps, counts, covered, ends, stamp = table
+    for k in range(len(sizes)):
+        # Where no shorter one repeats, no longer one does.
+        if k and 0 < sizes[k - 1] / sizes[k] <= 1 and out[k - 1] == 0:
+            continue
+        slots = (keys, stamps, counts, covered, ends, stamp + k)
+        if sizes[k] > 0:
+            out[k] = _top(sizes[k], hashes, powers, chars, weights, slots)
+        else:
+            out[k] = _duplicated(-sizes[k], hashes, powers, chars, weights, slots)
 
 
 @njit(
@@ -494,14 +547,14 @@ def _word_sorts(
     longest = np.int64(0)
     for row in range(len(offsets) - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    # Two neighbouring words take three bytes at least. Pages that no text needs are never touched.
-    most = longest // 2 + 2 if len(sizes) else 1
+    # Two neighbouring words take three bytes at least ("a²"). Pages that no text needs are never touched.
+    most = longest * 2 // 3 + 3 if len(sizes) else 1
     n_slots = _mask(most) + 1 if len(sizes) else 1
     hashes, powers = np.empty(most, np.uint64), np.empty(most, np.uint64)
     chars, weights = np.empty(most, np.int64), np.empty(most, np.int64)
     keys, stamps = np.empty(n_slots, np.uint64), np.zeros(n_slots, np.int64)
     counts, covered, ends = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
-    stamp, n_powers = 0, 1
+    n_powers = 1
     powers[0] = 1
     hashes[0] = chars[0] = weights[0] = 0
     for row in range(len(offsets) - 1):
@@ -535,13 +588,50 @@ def _word_sorts(
         while n_powers <= n:
             powers[n_powers] = powers[n_powers - 1] * _BASE
             n_powers += 1
-        for k in range(len(sizes)):
-            if sums[6] < min_weight:
-                sums[7 + k] = -1
-                continue
-            stamp += 1
-            slots = (keys, stamps, counts, covered, ends, stamp)
-            if sizes[k] > 0:
-                sums[7 + k] = _top(sizes[k], hashes, powers, chars, weights[: n + 1], slots)
-            else:
-                sums[7 + k] = _duplicated(-sizes[k], hashes, powers, chars, weights[: n + 1], slots)
+        if sums[6] < min_weight:
+            sums[7:] = -1
+        else:
+            slots = (keys, stamps, counts, covered, ends, row * len(sizes) + 1)
+            _n_grams(sizes, hashes, powers, chars, weights[: n + 1], slots, sums[7:])
+
+
+@inner
+def _next_folded(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, Integer]:
+    """Return the next byte with ASCII folded, a run of white space being one blank and none at the end of a text."""
+    begin = i
+    while i < end and (data[i] == 32 or 9 <= data[i] <= 13 or 28 <= data[i] <= 31):
+        i += 1
+    if i == end:
+        return _OVER, i
+    byte = np.int64(data[i])
+    if byte >= 128:
+        return _NOT_ASCII, i
+    if i > begin:
+        return 32, i
+    return byte | 32 if 65 <= byte <= 90 else byte, i + 1
+
+
+@njit(types.void(BYTES, LONGS, BYTES, LONGS, types.int8[::1]), nogil=True, cache=True)
+def _compare(
+    left: ByteArray,
+    left_offsets: IntArray,
+    right: ByteArray,
+    right_offsets: IntArray,
+    verdicts: npt.NDArray[np.int8],
+) -> None:
+    """Compare texts until they differ, 0, or end, 1, or one goes beyond ASCII, `_UNDECIDED`."""
+    for row in range(len(verdicts)):
+        i, left_end = left_offsets[row], left_offsets[row + 1]
+        j, right_end = right_offsets[row], right_offsets[row + 1]
+        one, i = _next_folded(left, i, left_end)
+        two, j = _next_folded(right, j, right_end)
+        # White space in front of a text is not there.
+        if one == 32:
+            one, i = _next_folded(left, i, left_end)
+        if two == 32:
+            two, j = _next_folded(right, j, right_end)
+        while one == two and one not in (_OVER, _NOT_ASCII):
+            one, i = _next_folded(left, i, left_end)
+            two, j = _next_folded(right, j, right_end)
+        undecided = _NOT_ASCII in (one, two)
+        verdicts[row] = _UNDECIDED if undecided else one == two

@@ -36,6 +36,9 @@ Integer = int | np.int64
 BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 LONGS = types.Array(types.int64, 1, "C", readonly=True)
 
+# Decorates what only kernels call: nothing is built for Python, or kept on disk apart from the kernel around it.
+inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 # The class of a code point: its Word_Break in the lower five bits, and three flags.
 _BREAK_NAMES = """
     Other Pict ALetter PictLetter Hebrew_Letter Numeric ExtendNumLet Katakana Regional_Indicator Single_Quote
@@ -217,7 +220,7 @@ def next_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tu
     return end, end, 0
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@njit(nogil=True, forceinline=True)
 def _ascii_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer, Integer]:
     """Find the end of the word that starts with an ASCII letter or digit at `i`."""
     start = i
@@ -238,12 +241,12 @@ def _ascii_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> 
             return start, i, (kinds | more) & _FLAGS
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _break(table: ByteArray, code: Integer) -> Integer:
     return np.int64(table[code] & _BREAK_BITS)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _spans(before: Integer, middle: Integer, after: Integer) -> bool:
     """Tell whether a mark in the middle joins its two neighbours: WB6 and 7, WB11 and 12, WB7b and 7c."""
     if not _MIDS >> middle & 1:
@@ -255,7 +258,7 @@ def _spans(before: Integer, middle: Integer, after: Integer) -> bool:
     return middle == _DOUBLE_QUOTE and before == _HEBREW and after == _HEBREW
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _segment(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer]:
     """Find the end of the segment that starts at `i`, and the flags of its characters together."""
     code, after = decode(data, i, end)
@@ -267,7 +270,7 @@ def _segment(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tup
     return after, kind | more
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _join(data: ByteArray, i: Integer, end: Integer, table: ByteArray, base: Integer) -> tuple[Integer, Integer]:
     """Find the end of a segment whose last base (a character that is no mark) before `i` is of class `base`."""
     kinds = np.int64(0)
@@ -302,7 +305,7 @@ def _join(data: ByteArray, i: Integer, end: Integer, table: ByteArray, base: Int
     return i, kinds
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _next_base(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> Integer:
     """Return the class of the next character that is no mark."""
     while i < end:
@@ -337,8 +340,8 @@ def _find_words(data: ByteArray, offsets: IntArray, table: ByteArray, starts: In
 
 
 @njit(types.int64(BYTES, BYTES, types.int64[::1]), nogil=True, cache=True)
-def _find_segments(data: ByteArray, table: ByteArray, stops: IntArray) -> int:
-    found, i = 0, 0
+def _find_segments(data: ByteArray, table: ByteArray, stops: IntArray) -> Integer:
+    found, i = np.int64(0), np.int64(0)
     while i < len(data):
         i, _ = _segment(data, i, len(data), table)
         stops[found] = i

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -29,8 +28,7 @@ from jina_data.read.streams import CHUNK_BYTES, Source
 BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One record of the file: its fields, or why it has none, and where it stands."""
 
     offset: int
@@ -117,7 +115,14 @@ class Records:
             if feed.not_utf8:
                 error = "not UTF-8"
             if fields or error:
-                yield Record(offset, feed.offset, line, fields, b"".join(feed.taken), error)
+                yield Record(
+                    offset,
+                    feed.offset,
+                    line,
+                    fields,
+                    feed.taken[0] if len(feed.taken) == 1 else b"".join(feed.taken),
+                    error,
+                )
 
 
 def _explained(problem: str) -> str:

@@ -18,7 +18,7 @@ import pyarrow.types as pt
 
 from jina_data.read.json_values import MAX_DEPTH, TOO_DEEP, MisfitError, Struct, as_doubles, fit, kind_of_schema
 from jina_data.read.model import ROW
-from jina_data.read.schema import unite_types
+from jina_data.read.schema import conform, unite_types, writable
 
 Failures = list[tuple[int, str]]
 """Positions of records that are no rows, and why."""
@@ -155,7 +155,10 @@ def _column(rows: Sequence[dict[str, Any]], name: str, kind: Struct) -> pa.Array
 
 
 def _settle(rows: pa.Table, positions: np.ndarray[Any, np.dtype[np.int32]], schema: pa.Schema) -> pa.Table:
-    """Give columns the types of the schema where it has them, wider ones where their values ask for it."""
+    """Give columns the types of the schema where it has them, wider ones where their values ask for it.
+
+    Objects without a single field become null, since Parquet cannot hold them.
+    """
     given = dict(zip(schema.names, schema.types, strict=True))
     columns: dict[str, pa.ChunkedArray] = {}
     for name, values in zip(rows.column_names, rows.columns, strict=True):
@@ -165,8 +168,8 @@ def _settle(rows: pa.Table, positions: np.ndarray[Any, np.dtype[np.int32]], sche
         else:
             united = unite_types(kind, values.type)
             columns[name] = values if values.type.equals(united) else values.cast(united)
-    columns[ROW] = pa.chunked_array([pa.array(positions, pa.int32())])
-    return pa.table(columns)
+    types = writable(pa.schema([(name, values.type) for name, values in columns.items()]))
+    return conform(pa.table({**columns, ROW: pa.array(positions, pa.int32())}), types)
 
 
 assert MAX_DEPTH < 200  # json.loads itself gives up at Python's recursion limit, which must lie further out

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,12 +33,15 @@ BOM = b"\xef\xbb\xbf"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TOKEN = re.compile(_STRING + rb'|["{}\[\]]', re.DOTALL)
 _TOKEN_OR_COMMA = re.compile(_STRING + rb'|["{}\[\],]', re.DOTALL)
+_FLAT = rb'[^"{}\[\]]++|' + _STRING
+_INNER = rb"\{(?:" + _FLAT + rb")*+\}|\[(?:" + _FLAT + rb")*+\]"
+_SHALLOW = re.compile(rb"\{(?:" + _FLAT + rb"|" + _INNER + rb")*+\}", re.DOTALL)
+"""A whole object with at most one level of brackets inside, as most are: found in one step."""
 _BETWEEN = re.compile(rb"[\s,]*")
 _SPACE = re.compile(rb"\s*")
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One value of the file: where it starts and ends, the line breaks before it, and what is wrong with it."""
 
     offset: int
@@ -166,6 +169,9 @@ class Scanner:
 
     def _value(self) -> Record:
         """Take an object, up to the bracket that closes it."""
+        shallow = _SHALLOW.match(self._buffer, self._at)
+        if shallow:
+            return self._record(shallow.end() - self._at, None)
         at = depth = 0
         while self._left < MAX_RECORD_BYTES:
             token, start, end = self._token(_TOKEN, at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -150,9 +151,19 @@ def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if values.type.equals(kind):
         return values
-    if _has_fieldless(values.type) and not pt.is_null(kind):
-        return pa.chunked_array([pa.array(chunk.to_pylist(), kind) for chunk in values.chunks], kind)
-    return pa.nulls(len(values)) if pt.is_null(kind) else values.cast(kind, safe=False)
+    if _has_fieldless(values.type):
+        return pa.chunked_array([pa.array([_without_fieldless(value, kind) for value in values.to_pylist()], kind)])
+    return values.cast(kind, safe=False)
+
+
+def _without_fieldless(value: Any, kind: pa.DataType) -> Any:
+    if value is None or pt.is_null(kind):
+        return None
+    if is_list(kind):
+        return [_without_fieldless(part, kind.value_type) for part in value]
+    if pt.is_struct(kind):
+        return {name: _without_fieldless(part, kind.field(name).type) for name, part in value.items()}
+    return value
 
 
 def writable(schema: pa.Schema) -> pa.Schema:

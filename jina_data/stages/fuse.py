@@ -58,7 +58,7 @@ def _query(stages: Sequence[Sql], views: Sequence[View], columns: list[str]) -> 
     """Write one SELECT a stage, each over the one before; DuckDB folds them into one pass."""
     start = f"NULL::SMALLINT AS {STAGE}, NULL::SMALLINT AS {REASON}, NULL::DOUBLE AS {SCORE}"
     query = f"SELECT {', '.join(map(quoted, columns))}, {start} FROM rows"
-    for number, (stage, view) in enumerate(zip(stages, views, strict=True)):
+    for number, (stage, view) in enumerate(zip(stages, views[:-1], strict=True)):
         checks = stage.checks(view)
         hits = " ".join(f"WHEN ({check.condition}) THEN {place}" for place, check in enumerate(checks))
         hit = f"CASE WHEN {STAGE} IS NULL THEN CASE {hits} END END" if checks else "NULL::INTEGER"

@@ -84,7 +84,10 @@ class Language(RowLocal):
         for role in rows.view.chosen(self.roles, self.name):
             texts = rows.texts(role)
             strings = texts.values.to_pylist()
-            labels, probability = identify(predict, strings)
+            try:
+                labels, probability = identify(predict, strings)
+            except RuntimeError as error:
+                raise _broken(str(model_path(self.model)), str(error)) from error
             reason = self._judge(strings, labels, probability)
             shown = _first_text(texts, reason >= 0, len(rows))
             at = pa.array(shown, mask=shown < 0)
@@ -239,11 +242,12 @@ class _ModelFile:
         self.at = 4
         (version,) = self._numbers("<i")
         _expect(version in (11, 12), f"its format version is {version}, known are 11 and 12")
-        dim, _, _, _, _, word_ngrams, loss, kind, bucket, _, maxn, _, _ = self._numbers("<12id")
+        dim, _, _, _, _, word_ngrams, loss, kind, bucket, minn, maxn, _, _ = self._numbers("<12id")
         _expect(kind == self.SUPERVISED, "it holds word vectors, not a classifier")
         # Version 11 classifiers ignore maxn.
         hashes = word_ngrams > 1 or (version == 12 and maxn > 0)
-        _expect(dim > 0 and loss in (1, 2, 3, 4) and bucket >= (1 if hashes else 0), "its settings are out of range")
+        sound = dim > 0 and loss in (1, 2, 3, 4) and minn >= 0 and maxn >= 0 and bucket >= (1 if hashes else 0)
+        _expect(sound, "its settings are out of range")
         n_words, labels, n_pruned = self._dictionary()
         quantised = self._flag()
         _expect(quantised or n_pruned < 0, "it is pruned but not quantised: its format is too old")

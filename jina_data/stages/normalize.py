@@ -131,6 +131,7 @@ ENCODING_ONLY = TextFixerConfig(
     fix_surrogates=False,
     remove_control_chars=False,
     normalization=None,
+    explain=True,  # without it, ftfy repairs encodings by its defaults, whatever is set here
 )
 
 

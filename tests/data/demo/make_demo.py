@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 SEED = "jina-data demo 1"
 N_QUESTIONS = 1250
 N_TEMPLATE = 50
+N_TWINS = 15
 N_COMMANDS = {
     "en": 700,
     **dict.fromkeys(("es", "de", "fr", "pt_BR", "zh", "ja", "ko", "ru", "hi", "ar", "th", "id"), 80),
@@ -94,7 +95,18 @@ def medquad(corpora: Path) -> list[Row]:
     ]
     template = [row for row in rows if uses[row.answer] > 5]
     single = [row for row in rows if uses[row.answer] <= 5]
-    return drawn(single, "questions")[:N_QUESTIONS] + drawn(template, "template")[:N_TEMPLATE]
+    chosen = drawn(single, "questions")[:N_QUESTIONS] + drawn(template, "template")[:N_TEMPLATE] + twins(rows)
+    return list({row.id: row for row in chosen}.values())
+
+
+def twins(rows: list[Row]) -> list[Row]:
+    """Draw groups of rows with the same question and answer."""
+    groups: dict[tuple[str, str | None], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.question, row.answer), []).append(row)
+    several = [group for group in groups.values() if len(group) > 1]
+    several.sort(key=lambda group: chance("twins", group[0].id))
+    return [row for group in several[:N_TWINS] for row in group]
 
 
 def tldr_pages(corpora: Path) -> Iterator[tuple[str, str, str]]:
@@ -104,19 +116,28 @@ def tldr_pages(corpora: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def commands(corpora: Path) -> list[Row]:
-    """Draw whole pages of each language until its number of examples is reached."""
+    """Draw whole pages of each language until its number of examples is reached, and some pages that say the same."""
     pages = sorted(tldr_pages(corpora), key=lambda page: chance("pages", page[0]))
     taken: Counter[str] = Counter()
-    rows = []
+    chosen, every = {}, []
     for path, lang, text in pages:
-        if taken[lang] >= N_COMMANDS.get(lang, 0):
+        if lang not in N_COMMANDS:
             continue
-        for i, (description, command) in enumerate(re.findall(r"^- (.+)\n\n`(.+)`$", text, re.M)):
-            name = f"{path.removesuffix('.md')}#{i + 1}"
-            source = f"tldr-pages/{path.split('/')[1]}"
-            rows.append(Row(chance("place", name), name, description.rstrip(":： "), command, source, lang))
-            taken[lang] += 1
-    return rows
+        rows = list(examples(path, lang, text))
+        every += rows
+        if taken[lang] < N_COMMANDS[lang]:
+            chosen.update({row.id: row for row in rows})
+            taken[lang] += len(rows)
+    return list((chosen | {row.id: row for row in twins(every)}).values())
+
+
+def examples(path: str, lang: str, text: str) -> Iterator[Row]:
+    """Yield the examples of a page: what is to be done, and the command."""
+    for i, (description, command) in enumerate(re.findall(r"^- (.+)\n\n`(.+)`$", text, re.M)):
+        name = f"{path.removesuffix('.md')}#{i + 1}"
+        yield Row(
+            chance("place", name), name, description.rstrip(":： "), command, f"tldr-pages/{path.split('/')[1]}", lang
+        )
 
 
 def foreign_questions(corpora: Path) -> list[Row]:
@@ -153,20 +174,19 @@ class Bed:
         single = (row for row in rows if questions[row.question] == 1 and answers[row.answer] == 1)
         self.free = drawn(single, "bed")
 
-    def take(self, count: int, fits: Callable[[Row], bool] = lambda row: True) -> list[Row]:
+    def take(self, count: int, fits: Callable[[Row], bool] = bool) -> list[Row]:
         taken = [row for row in self.free if fits(row)][:count]
         ids = {row.id for row in taken}
         self.free = [row for row in self.free if row.id not in ids]
         return taken
 
-    def change(self, kind: str, count: int, answer: Callable[[int, Row], str | None]) -> None:
+    def answer(self, kind: str, count: int, answers: Sequence[str | None]) -> None:
+        """Give rows one of these answers instead of their own."""
         for i, row in enumerate(self.take(count)):
-            self.rows[row.id] = replace(row, answer=answer(i, row), kind=kind)
+            self.add(replace(row, answer=answers[i % len(answers)], kind=kind))
 
-    def copy(
-        self, kind: str, count: int, change: Callable[[str], str], *, fits: Callable[[Row], bool] = lambda row: True
-    ) -> None:
-        """Add changed copies behind rows; the id tells nothing."""
+    def copy(self, kind: str, count: int, change: Callable[[str], str], fits: Callable[[Row], bool] = bool) -> None:
+        """Add changed copies somewhere behind rows."""
         for row in self.take(count, fits):
             place = row.place + (1 - row.place) * (0.01 + 0.98 * chance("copy", row.id))
             question = row.question if kind == "near_duplicate" else change(row.question)
@@ -180,7 +200,7 @@ class Bed:
         """Give a share of the rows the answer of the next among them."""
         chosen = self.take(round(MISMATCHED * len(self.rows)))
         for row, other in zip(chosen, chosen[1:] + chosen[:1], strict=True):
-            self.rows[row.id] = replace(row, answer=other.answer, kind="mismatched", of=other.id)
+            self.add(replace(row, answer=other.answer, kind="mismatched", of=other.id))
 
     def in_order(self) -> list[Row]:
         return sorted(self.rows.values(), key=lambda row: (row.place, row.id))
@@ -215,10 +235,10 @@ def plant_copies(bed: Bed, count: int) -> None:
 
 
 def plant_junk(bed: Bed, count: int) -> None:
-    bed.change("empty_answer", count, lambda i, row: "" if i % 2 else "   ")
-    bed.change("not_available", count, lambda i, row: NOT_AVAILABLE[i % len(NOT_AVAILABLE)])
-    bed.change("punctuation", count, lambda i, row: PUNCTUATION[i % len(PUNCTUATION)])
-    bed.change("boilerplate", count, lambda i, row: BOILERPLATE[i % len(BOILERPLATE)])
+    bed.answer("empty_answer", count, ("", "   "))
+    bed.answer("not_available", count, NOT_AVAILABLE)
+    bed.answer("punctuation", count, PUNCTUATION)
+    bed.answer("boilerplate", count, BOILERPLATE)
 
 
 def planted_questions(corpora: Path) -> list[Row]:
@@ -227,8 +247,10 @@ def planted_questions(corpora: Path) -> list[Row]:
     plant_copies(bed, 12)
     bed.copy("near_duplicate", 20, one_word_changed, fits=lambda row: len(str(row.answer).split()) >= 120)
     plant_junk(bed, 8)
-    bed.change("null_answer", 4, lambda i, row: None)
-    bed.change("very_long", 3, lambda i, row: f"{row.answer} " * (LONG_CHARS // len(str(row.answer)) + 1))
+    bed.answer("null_answer", 4, (None,))
+    for row in bed.take(3):
+        repeats = LONG_CHARS // len(str(row.answer)) + 1
+        bed.add(replace(row, answer=f"{row.answer} " * repeats, kind="very_long"))
     for row in bed.take(12, lambda row: "'" in str(row.answer) and can_garble(str(row.answer))):
         bed.add(replace(row, answer=garbled(str(row.answer)), kind="mojibake"))
     for row in foreign_questions(corpora):

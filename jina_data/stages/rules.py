@@ -1,0 +1,374 @@
+"""Rules: heuristics that drop junk, under the names under which Gopher, C4 and FineWeb published them.
+
+docs/rules.md defines every rule. Each takes one measurement of a text, which becomes a score of the row, and drops the
+row where the measurement is beyond a limit. A measurement that says nothing about a text (the word length of a Chinese
+text, the share of short lines of an empty one) is null, and drops nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from jina_data.errors import RecipeError
+from jina_data.stages.base import BoolArray, FloatArray, IntArray, Outcome, RowLocal, Rows, Texts, View, per_row
+
+Counts = Mapping[str, IntArray]
+Number = Annotated[int, Field(ge=0)]
+Size = Annotated[float, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+TOP, DUPLICATED = (2, 3, 4), (5, 6, 7, 8, 9, 10)
+PAIRS = (("anchor", "positive"), ("sentence1", "sentence2"))
+
+PUBLISHED: dict[str, dict[str, float | bool]] = {
+    "gopher_quality": {
+        "gopher_min_doc_words": 50,
+        "gopher_max_doc_words": 100_000,
+        "gopher_min_avg_word_length": 3,
+        "gopher_max_avg_word_length": 10,
+        "gopher_max_symbol_word_ratio": 0.1,
+        "gopher_max_bullet_lines_ratio": 0.9,
+        "gopher_max_ellipsis_lines_ratio": 0.3,
+        "gopher_min_alpha_words_ratio": 0.8,
+    },
+    "gopher_repetition": {
+        "gopher_dup_para_frac": 0.3,
+        "gopher_dup_para_char_frac": 0.2,
+        "gopher_dup_line_frac": 0.3,
+        "gopher_dup_line_char_frac": 0.2,
+        "gopher_top_2_gram": 0.20,
+        "gopher_top_3_gram": 0.18,
+        "gopher_top_4_gram": 0.16,
+        "gopher_duplicated_5_n_grams": 0.15,
+        "gopher_duplicated_6_n_grams": 0.14,
+        "gopher_duplicated_7_n_grams": 0.13,
+        "gopher_duplicated_8_n_grams": 0.12,
+        "gopher_duplicated_9_n_grams": 0.11,
+        "gopher_duplicated_10_n_grams": 0.10,
+    },
+    "c4": {
+        "c4_filter_lorem_ipsum": True,
+        "c4_filter_curly_bracket": True,
+        "c4_max_word_length": 1000,
+        "c4_max_javascript_lines_ratio": 0.5,
+        "c4_max_policy_lines_ratio": 0.5,
+        "c4_min_num_sentences": 5,
+    },
+    "fineweb": {
+        "fineweb_line_punct_thr": 0.12,
+        "fineweb_short_line_thr": 0.67,
+        "fineweb_char_duplicates_ratio": 0.01,
+        "fineweb_new_line_ratio": 0.3,
+    },
+}
+"""What the switch of a group sets, unless the recipe sets it itself."""
+
+
+Measure = Callable[[Counts, "Rules"], FloatArray]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to fall: a measurement, from the counts of some kernels, below or above the limit an option gives."""
+
+    option: str
+    reason: str
+    side: Literal["below", "above"]
+    kernels: str
+    measure: Measure
+
+
+def _share(part: IntArray, whole: IntArray) -> FloatArray:
+    """Divide counts; NaN where there is nothing to have a share of."""
+    shares = np.full(len(part), np.nan)
+    np.divide(part, whole, out=shares, where=whole > 0)
+    return shares
+
+
+def _count(name: str) -> Measure:
+    return lambda count, _: count[name].astype(np.float64)
+
+
+def _ratio(part: str, whole: str) -> Measure:
+    return lambda count, _: _share(count[part], count[whole])
+
+
+def _per_word(part: str) -> Measure:
+    """Divide by what the words weigh (in quarters), so that a Chinese text counts for as much as its translation."""
+    return lambda count, _: 4 * _share(count[part], count["weight"])
+
+
+def _n_gram(name: str) -> Measure:
+    return lambda count, _: np.where(count[name] < 0, np.nan, _share(count[name], count["word_chars"]))
+
+
+def _digits(count: Counts, _: Rules) -> FloatArray:
+    return _share(count["numbers"], count["letters"] + count["numbers"])
+
+
+def _symbols(count: Counts, _: Rules) -> FloatArray:
+    return _share(count["symbols"], count["chars"] - count["blanks"])
+
+
+def _word_length(count: Counts, _: Rules) -> FloatArray:
+    length = _share(count["spaced_width"], count["spaced_words"])
+    return np.where(2 * count["spaced_words"] >= count["words"], length, np.nan)
+
+
+def _punctuated(count: Counts, values: FloatArray) -> FloatArray:
+    """Blank out the texts most of whose letters are Thai or Lao, which end no sentence with a mark."""
+    return np.where(2 * count["thai_letters"] > count["line_letters"], np.nan, values)
+
+
+def _sentences(count: Counts, _: Rules) -> FloatArray:
+    return _punctuated(count, count["sentences"].astype(np.float64))
+
+
+def _line_punct(count: Counts, rules: Rules) -> FloatArray:
+    ratio = _punctuated(count, _share(count["terminal_ends"], count["lines"]))
+    return np.where(ratio == 0, np.nan, ratio) if rules.fineweb_line_punct_exclude_zero else ratio
+
+
+_DUP_LINES, _DUP_LINE_CHARS = _ratio("dup_lines", "lines"), _ratio("dup_line_chars", "line_chars")
+_DUP_PARAS, _DUP_PARA_CHARS = _ratio("dup_paras", "paragraphs"), _ratio("dup_para_chars", "line_chars")
+
+RULES = (
+    Rule("no_letters", "no_letters", "below", "characters", _count("letters")),
+    Rule("max_digit_ratio", "too_many_digits", "above", "characters", _digits),
+    Rule("max_symbol_ratio", "too_many_symbols", "above", "characters", _symbols),
+    Rule("max_char_run", "char_run", "above", "characters", _count("char_run")),
+    Rule("gopher_min_doc_words", "gopher_short_doc", "below", "words", _count("words")),
+    Rule("gopher_max_doc_words", "gopher_long_doc", "above", "words", _count("words")),
+    Rule("gopher_min_avg_word_length", "gopher_below_avg_threshold", "below", "words", _word_length),
+    Rule("gopher_max_avg_word_length", "gopher_above_avg_threshold", "above", "words", _word_length),
+    Rule("gopher_max_symbol_word_ratio", "gopher_too_many_hashes", "above", "characters words", _per_word("hashes")),
+    Rule(
+        "gopher_max_symbol_word_ratio", "gopher_too_many_ellipsis", "above", "characters words", _per_word("ellipses")
+    ),
+    Rule("gopher_max_bullet_lines_ratio", "gopher_too_many_bullets", "above", "lines", _ratio("bullets", "lines")),
+    Rule(
+        "gopher_max_ellipsis_lines_ratio",
+        "gopher_too_many_end_ellipsis",
+        "above",
+        "lines",
+        _ratio("ellipsis_ends", "lines"),
+    ),
+    Rule(
+        "gopher_min_alpha_words_ratio",
+        "gopher_below_alpha_threshold",
+        "below",
+        "words",
+        _ratio("letter_words", "words"),
+    ),
+    Rule("gopher_min_stop_words", "gopher_enough_stop_words", "below", "words", _count("stop_words")),
+    Rule("gopher_dup_para_frac", "dup_para_frac", "above", "lines", _DUP_PARAS),
+    Rule("gopher_dup_para_char_frac", "dup_para_char_frac", "above", "lines", _DUP_PARA_CHARS),
+    Rule("gopher_dup_line_frac", "dup_line_frac", "above", "lines", _DUP_LINES),
+    Rule("gopher_dup_line_char_frac", "dup_line_char_frac", "above", "lines", _DUP_LINE_CHARS),
+    *(Rule(f"gopher_top_{n}_gram", f"top_{n}_gram", "above", "words", _n_gram(f"top_{n}")) for n in TOP),
+    *(
+        Rule(f"gopher_duplicated_{n}_n_grams", f"duplicated_{n}_n_grams", "above", "words", _n_gram(f"duplicated_{n}"))
+        for n in DUPLICATED
+    ),
+    Rule("c4_filter_lorem_ipsum", "lorem_ipsum", "above", "search", _count("lorem_ipsum")),
+    Rule("c4_filter_curly_bracket", "curly_bracket", "above", "characters", _count("curly_brackets")),
+    Rule("c4_max_word_length", "too_long_word", "above", "characters", _count("longest_token")),
+    Rule("c4_max_javascript_lines_ratio", "javascript", "above", "c4", _ratio("javascript_lines", "lines")),
+    Rule("c4_max_policy_lines_ratio", "policy", "above", "c4", _ratio("policy_lines", "lines")),
+    Rule("c4_min_num_sentences", "too_few_sentences", "below", "c4", _sentences),
+    Rule("fineweb_line_punct_thr", "line_punct_ratio", "below", "lines", _line_punct),
+    Rule("fineweb_short_line_thr", "short_line_ratio", "above", "lines", _ratio("short_lines", "lines")),
+    Rule("fineweb_char_duplicates_ratio", "char_dup_ratio", "above", "lines", _DUP_LINE_CHARS),
+    Rule("fineweb_new_line_ratio", "list_ratio", "above", "characters words", _per_word("line_breaks")),
+)
+"""Every rule that measures a text, in the order in which they give the reason; `identical_pair` comes last."""
+
+SWITCHES = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_bracket": 0.0}
+"""The limits of the rules whose option only switches them on."""
+
+
+class Rules(RowLocal):
+    """Drop rows with a text that a rule takes for junk; every text of every chosen role must pass every rule.
+
+    By default: no text without a letter, no filler text (lorem ipsum), no pair of twice the same text.
+    `gopher_quality`, `gopher_repetition`, `c4` and `fineweb` switch on the published rules of a group with their
+    published limits; each rule can be set by itself, and `null` switches it off. A row is kept or dropped as a whole,
+    its text never changed: lines that C4 would remove from a page count for nothing here, but stay in it.
+    """
+
+    name: ClassVar[str] = "rules"
+    reasons: ClassVar[tuple[str, ...]] = (*(rule.reason for rule in RULES), "identical_pair")
+
+    roles: tuple[str, ...] | None = None
+
+    no_letters: bool = True
+    max_digit_ratio: Ratio | None = None
+    max_symbol_ratio: Ratio | None = None
+    max_char_run: Number | None = None
+    identical_pair: bool = True
+
+    gopher_quality: bool = False
+    gopher_min_doc_words: Number | None = None
+    gopher_max_doc_words: Number | None = None
+    gopher_min_avg_word_length: Size | None = None
+    gopher_max_avg_word_length: Size | None = None
+    gopher_max_symbol_word_ratio: Size | None = None
+    gopher_max_bullet_lines_ratio: Ratio | None = None
+    gopher_max_ellipsis_lines_ratio: Ratio | None = None
+    gopher_min_alpha_words_ratio: Ratio | None = None
+    # Not in the group: the published words are English.
+    gopher_min_stop_words: Number | None = None
+    gopher_stop_words: tuple[str, ...] = Field(default=GOPHER_STOP_WORDS, max_length=64)
+
+    gopher_repetition: bool = False
+    gopher_dup_para_frac: Ratio | None = None
+    gopher_dup_para_char_frac: Ratio | None = None
+    gopher_dup_line_frac: Ratio | None = None
+    gopher_dup_line_char_frac: Ratio | None = None
+    # In a short text any repetition is a large share: "to be or not to be".
+    gopher_n_gram_min_words: Number = 50
+    gopher_top_2_gram: Ratio | None = None
+    gopher_top_3_gram: Ratio | None = None
+    gopher_top_4_gram: Ratio | None = None
+    gopher_duplicated_5_n_grams: Ratio | None = None
+    gopher_duplicated_6_n_grams: Ratio | None = None
+    gopher_duplicated_7_n_grams: Ratio | None = None
+    gopher_duplicated_8_n_grams: Ratio | None = None
+    gopher_duplicated_9_n_grams: Ratio | None = None
+    gopher_duplicated_10_n_grams: Ratio | None = None
+
+    c4: bool = False
+    c4_filter_lorem_ipsum: bool = True
+    c4_filter_curly_bracket: bool = False
+    c4_max_word_length: Number | None = None
+    c4_max_javascript_lines_ratio: Ratio | None = None
+    c4_max_policy_lines_ratio: Ratio | None = None
+    c4_min_num_sentences: Number | None = None
+    c4_min_words_per_line: Number = 3
+
+    fineweb: bool = False
+    fineweb_line_punct_thr: Ratio | None = None
+    fineweb_line_punct_exclude_zero: bool = False
+    fineweb_short_line_thr: Ratio | None = None
+    fineweb_short_line_length: Number = 30
+    fineweb_char_duplicates_ratio: Ratio | None = None
+    fineweb_new_line_ratio: Size | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, given: object) -> object:
+        """Fill in what the groups set, so that the settings say every limit and read back as they are."""
+        if not isinstance(given, dict):
+            return given
+        filled: dict[str, object] = {}
+        for group, limits in PUBLISHED.items():
+            if _is_on(given.get(group)):
+                filled |= limits
+        return filled | given
+
+    def after(self, view: View) -> View:  # noqa: D102
+        if not view.chosen(self.roles, self.name):
+            raise RecipeError("stage rules: the table has no text; name the column that holds it: -c text=COLUMN.")
+        return view
+
+    def prepare(self) -> None:  # noqa: D102
+        import jina_data.kernels.text_stats  # noqa: F401 (importing compiles the kernels)
+
+    def limits(self) -> dict[str, tuple[Literal["below", "above"], float]]:
+        """Return the rules that are switched on, by reason: on which side of which limit they drop."""
+        out: dict[str, tuple[Literal["below", "above"], float]] = {}
+        for rule in RULES:
+            value = getattr(self, rule.option)
+            if rule.option in SWITCHES:
+                value = SWITCHES[rule.option] if value else None
+            if value is not None:
+                out[rule.reason] = (rule.side, float(value))
+        return out
+
+    def apply(self, rows: Rows) -> Outcome:  # noqa: D102
+        outcome = Outcome.keep_all(len(rows))
+        limits = self.limits()
+        rules = [rule for rule in RULES if rule.reason in limits]
+        roles = rows.view.chosen(self.roles, self.name)
+        counts = {role: self._counts(rows.texts(role), rules) for role in roles}
+        for rule in rules:
+            side, limit = limits[rule.reason]
+            for role in roles:
+                worst = _worst(rows.texts(role), rule.measure(counts[role], self), len(rows), side)
+                outcome.scores[f"{role}.{rule.reason}"] = pa.array(worst, from_pandas=True)
+                beyond = worst < limit if side == "below" else worst > limit
+                outcome.drop(beyond, self.reasons.index(rule.reason), worst)
+        if self.identical_pair:
+            for left, right in PAIRS:
+                if left in roles and right in roles:
+                    same = _identical(rows.texts(left), rows.texts(right), len(rows))
+                    outcome.drop(same, self.reasons.index("identical_pair"))
+        return outcome
+
+    def _counts(self, texts: Texts, rules: Sequence[Rule]) -> dict[str, IntArray]:
+        """Count what the rules need, with as few kernels as will do."""
+        from jina_data.kernels.text_stats import QUARTERS, count_characters, count_lines, count_word_sorts
+
+        values, kernels = texts.values, {kernel for rule in rules for kernel in rule.kernels.split()}
+        reasons = {rule.reason for rule in rules}
+        out: dict[str, IntArray] = {}
+        if "search" in kernels:
+            found = pc.match_substring(values, "lorem ipsum", ignore_case=True)
+            out["lorem_ipsum"] = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        if "characters" in kernels:
+            out |= count_characters(values)
+        if kernels & {"lines", "c4"}:
+            out |= count_lines(
+                values,
+                short_width=self.fineweb_short_line_length,
+                min_words=self.c4_min_words_per_line,
+                max_word_length=self.c4_max_word_length,
+                c4="c4" in kernels,
+            )
+        if "words" in kernels:
+            out |= count_word_sorts(
+                values,
+                stop_words=self.gopher_stop_words if "gopher_enough_stop_words" in reasons else (),
+                top=[n for n in TOP if f"top_{n}_gram" in reasons],
+                duplicated=[n for n in DUPLICATED if f"duplicated_{n}_n_grams" in reasons],
+                min_weight=QUARTERS * self.gopher_n_gram_min_words,
+            )
+        return out
+
+
+def _is_on(value: object) -> bool:
+    """Tell whether the switch of a group is on, whatever way of saying so pydantic will accept."""
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return False
+
+
+def _worst(texts: Texts, values: FloatArray, n_rows: int, side: Literal["below", "above"]) -> FloatArray:
+    """Return the worst measurement of the texts of each row, (N,); NaN where none says anything."""
+    if side == "below":
+        return per_row(texts, np.where(np.isnan(values), np.inf, values), n_rows, "min")
+    return per_row(texts, np.where(np.isnan(values), -np.inf, values), n_rows, "max")
+
+
+def _identical(left: Texts, right: Texts, n_rows: int) -> BoolArray:
+    """Tell in which rows (N,) a text of the one role equals one of the other after folding."""
+    from jina_data.kernels.text_stats import equal_folded
+
+    first, last = (np.searchsorted(left.owner, right.owner, side) for side in ("left", "right"))
+    partners = last - first
+    # The texts of the left that each text of the right is compared with: first, first + 1 .. last - 1.
+    starts = np.repeat(first - np.cumsum(partners) + partners, partners)
+    ones, others = starts + np.arange(len(starts)), np.repeat(np.arange(len(right)), partners)
+    same = equal_folded(left.values.take(pa.array(ones)), right.values.take(pa.array(others)))
+    out = np.zeros(n_rows, np.bool_)
+    out[right.owner[others[same]]] = True
+    return out

