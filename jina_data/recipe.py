@@ -147,7 +147,7 @@ class _Draft:
             return {}
         columns: dict[str, tuple[str, ...]] = {}
         for role, (key, node) in _mapping(entries["columns"][1], file, "columns maps roles to columns").items():
-            value = _plain(node)
+            value = _plain(node, file)
             names = tuple(value) if isinstance(value, list) else (value,)
             if not names or not all(isinstance(name, str) and name for name in names):
                 raise RecipeError(
@@ -163,7 +163,7 @@ class _Draft:
     def _read_seed(entries: _Entries, file: str) -> int:
         if "seed" not in entries:
             return 0
-        seed = _plain(entries["seed"][1])
+        seed = _plain(entries["seed"][1], file)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise RecipeError(f"{_line(file, entries['seed'][1])}: seed: expected a whole number, got {seed!r}")
         return seed
@@ -188,14 +188,15 @@ class _Draft:
             raise RecipeError(f"-s {text}: the recipe has no stage {base!r}{_suggest(base, names)}")
         if len(matching) > 1 and not number:
             raise RecipeError(f"-s {text}: the recipe has {len(matching)} stages {base!r}; name one: {base}#1.{option}")
-        place = int(number) if number.isdigit() else 1 if not number else 0
+        place = int(number) if number.isdecimal() else 1 if not number else 0
         if not 1 <= place <= len(matching):
-            raise RecipeError(f"-s {text}: {name!r}: the recipe has {len(matching)} stages {base!r}")
+            stages = f"{len(matching)} stage{'s' if len(matching) > 1 else ''}"
+            raise RecipeError(f"-s {text}: {name!r}: the recipe has {stages} {base!r}")
         stage = matching[place - 1]
         try:
             stage.options[option] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"-s {text}: the value is not YAML: {error}") from None
+        except (yaml.YAMLError, ValueError) as error:
+            raise RecipeError(f"-s {text}: the value is not valid YAML: {_problem(error)}") from None
         stage.option_where[option] = f"-s {text}"
 
     def build_stages(self) -> tuple[Stage, ...]:
@@ -214,13 +215,13 @@ def _read_stage(item: yaml.Node, file: str) -> _StageDraft:
         raise RecipeError(f"{where}: expected one stage, got {', '.join(entries) or 'none'}; start each with a dash")
     name, (key, node) = next(iter(entries.items()))
     _stage_name(name, _line(file, key))
-    if name in SHORTHANDS and isinstance(node, yaml.ScalarNode):
+    if name in SHORTHANDS and isinstance(node, yaml.ScalarNode) and node.value:
         option = SHORTHANDS[name]
         return _StageDraft(name, {option: str(node.value)}, where, {option: _line(file, node)})
-    if isinstance(node, yaml.ScalarNode) and _plain(node) is None:
+    if isinstance(node, yaml.ScalarNode) and (not node.value or _plain(node, file) is None):
         return _StageDraft(name, {}, where, {})
     options = _mapping(node, file, f"the options of {name} are a mapping such as {{option: value}}")
-    values = {option: _plain(value) for option, (_, value) in options.items()}
+    values = {option: _plain(value, file) for option, (_, value) in options.items()}
     return _StageDraft(name, values, where, {option: _line(file, key) for option, (key, _) in options.items()})
 
 
@@ -233,12 +234,10 @@ def _stage_name(name: str, where: str) -> str:
 def _compose(text: str, file: str) -> yaml.Node:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise RecipeError(f"{file}{line}: not valid YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: not valid YAML: {error}") from None
+        mark = (error.problem_mark or error.context_mark) if isinstance(error, yaml.MarkedYAMLError) else None
+        line = f", line {mark.line + 1}" if mark else ""
+        raise RecipeError(f"{file}{line}: not valid YAML: {_problem(error)}") from None
     if node is None:
         raise RecipeError(f"{file}: the recipe is empty; expected the key `stages`")
     return node
@@ -246,7 +245,7 @@ def _compose(text: str, file: str) -> yaml.Node:
 
 def _mapping(node: yaml.Node, file: str, expected: str) -> _Entries:
     if not isinstance(node, yaml.MappingNode):
-        raise RecipeError(f"{_line(file, node)}: {expected}; got {_plain(node)!r}")
+        raise RecipeError(f"{_line(file, node)}: {expected}; got {_plain(node, file)!r}")
     entries: _Entries = {}
     for key, value in node.value:
         name = str(key.value)
@@ -256,9 +255,17 @@ def _mapping(node: yaml.Node, file: str, expected: str) -> _Entries:
     return entries
 
 
-def _plain(node: yaml.Node) -> Any:
-    constructor = yaml.SafeLoader("")
-    return constructor.construct_object(node, deep=True)
+def _plain(node: yaml.Node, file: str) -> Any:
+    try:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(f"{_line(file, node)}: not valid YAML: {_problem(error)}") from None
+
+
+def _problem(error: Exception) -> str:
+    """Return what is wrong with some YAML, in one line, without the place."""
+    problem = (error.problem or error.context) if isinstance(error, yaml.MarkedYAMLError) else None
+    return problem or " ".join(str(error).split())
 
 
 def _line(file: str, node: yaml.Node) -> str:

@@ -55,8 +55,8 @@ def check_role(role: str) -> str:
     """Return the role, if there is one of this name."""
     known = (*ROLE_ORDER, "source")
     if role not in known:
-        near = get_close_matches(role, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = get_close_matches(role, known, 1, 0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise UsageError(f"unknown role {role!r}{hint} The roles are {', '.join(known)}")
     return role
 

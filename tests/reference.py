@@ -293,9 +293,11 @@ def spaced(text: str) -> str:
     return regex.sub("\n{3,}", "\n\n", text).strip("\n")
 
 
-BLOCKS = set("p div br h1 h2 h3 li ul ol table tr blockquote hr pre section".split())
+BLOCKS = set(
+    ["p", "div", "br", "h1", "h2", "h3", "li", "ul", "ol", "table", "tr", "blockquote", "hr", "pre", "section"]
+)
 CELLS = {"td", "th"}
-INLINE = set("a b i em strong span code sub sup img u".split())
+INLINE = set(["a", "b", "i", "em", "strong", "span", "code", "sub", "sup", "img", "u"])
 
 
 class _Markup(HTMLParser):
@@ -362,7 +364,9 @@ WITHOUT_SPACES = """
     Thai Lao Khmer Myanmar Tai_Le New_Tai_Lue Tai_Tham Tai_Viet Ahom
     Balinese Javanese Batak Brahmi Cham Dives_Akuru Grantha Gurung_Khema Kawi Makasar Tulu_Tigalari
 """
-_UNSPACED = regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in WITHOUT_SPACES.split()) + r"\p{WB=Katakana}]")
+_UNSPACED = regex.compile(
+    "[" + "".join(rf"\p{{Script={name}}}" for name in WITHOUT_SPACES.split()) + r"\p{WB=Katakana}]"
+)
 _BREAKS = [(name, regex.compile(rf"\p{{WB={name}}}")) for name in WORD_BREAKS]
 _LETTER, _NUMBER, _PICTURE = (regex.compile(rf"\p{{{name}}}") for name in ("L", "N", "Extended_Pictographic"))
 MARKS = frozenset({"Extend", "Format", "ZWJ"})
@@ -460,18 +464,24 @@ def length(stage: Length, table: Table, row: Row) -> Verdict | None:
         if not texts or any(not text.strip() for text in texts):
             return "empty", 0.0
     bounds = (
-        (len, stage.min_chars, stage.max_chars),
-        (lambda text: len(words(text)), stage.min_words, stage.max_words),
+        ("too_short", len, min, stage.min_chars),
+        ("too_short", _n_words, min, stage.min_words),
+        ("too_long", len, max, stage.max_chars),
+        ("too_long", _n_words, max, stage.max_words),
     )
-    for role in table.chosen(stage.roles):
-        texts = table.texts(row, role)
-        for count, low, high in bounds:
-            counts = [count(text) for text in texts]
-            if low is not None and min(counts) < low:
-                return "too_short", float(min(counts))
-            if high is not None and max(counts) > high:
-                return "too_long", float(max(counts))
+    for reason in ("too_short", "too_long"):
+        for role in table.chosen(stage.roles):
+            for name, count, extreme, bound in bounds:
+                if name != reason or bound is None:
+                    continue
+                worst = extreme(count(text) for text in table.texts(row, role))
+                if worst < bound if name == "too_short" else worst > bound:
+                    return name, float(worst)
     return None
+
+
+def _n_words(text: str) -> int:
+    return len(words(text))
 
 
 # language
@@ -863,7 +873,12 @@ MEASURES: tuple[tuple[str, str, str, Measure], ...] = (
         lambda f, _: share(sum(any(char_of(c).letter for c in word.text) for word in f.words), len(f.words)),
     ),
     ("gopher_enough_stop_words", "gopher_min_stop_words", "below", stop_words),
-    ("dup_para_frac", "gopher_dup_para_frac", "above", lambda f, _: share(len(repeated(f.paragraphs)), len(f.paragraphs))),
+    (
+        "dup_para_frac",
+        "gopher_dup_para_frac",
+        "above",
+        lambda f, _: share(len(repeated(f.paragraphs)), len(f.paragraphs)),
+    ),
     (
         *("dup_para_char_frac", "gopher_dup_para_char_frac", "above"),
         lambda f, _: share(sum(len(line) for part in repeated(f.paragraphs) for line in part), f.line_chars),

@@ -220,7 +220,8 @@ def test_the_value_of_an_override_is_yaml(override: str, stage: dict[str, Any]) 
         ("normalize#2.remove_markup=true", ".*'normalize#2': the recipe has 1 stages? 'normalize'"),
         ("length#2.min_word=3", "-s length#2.min_word=3: stage length has no option 'min_word'; did you mean .*"),
         ("length#2.min_words=two", "-s length#2.min_words=two: stage length min_words: .*integer.*, got 'two'"),
-        ("length#2.min_words=[", r"-s length#2.min_words=\[: the value is not YAML: .*"),
+        ("length#2.min_words=[", r"-s length#2.min_words=\[: the value is not valid YAML: .*"),
+        ("length#2.min_words=2020-13-45", ".*: the value is not valid YAML: month must be in 1..12"),
         ("length#2.min_words=10", "my.yaml, line 4: stage length: min_words .10. is above max_words .9."),
     ],
 )
@@ -291,7 +292,7 @@ def test_the_hash_tells_meaning_not_writing() -> None:
 
 def test_the_hash_is_the_same_everywhere() -> None:
     recipe = Recipe.parse("stages:\n- where: \"lang = 'en'\"\n- sample: {count: 3}\nseed: 7\n")
-    assert recipe.sha256 == "TO BE FILLED"
+    assert recipe.sha256 == "c92419957d190debec1de257a6f1220805bac2008363ecaf58df0e1ffa7c38de"
 
 
 # ------------------------------------------------------------------------------------------------------- JSON Schema

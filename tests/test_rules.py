@@ -354,8 +354,8 @@ CASES: list[tuple[dict[str, object], str, str | None]] = [
     ({"gopher_duplicated_5_n_grams": 0.15}, f"{DOCUMENT} {DOCUMENT}", "duplicated_5_n_grams"),
     ({"gopher_duplicated_10_n_grams": 0.1}, f"{DOCUMENT} {DOCUMENT}", "duplicated_10_n_grams"),
     ({"gopher_duplicated_5_n_grams": 0.15}, DOCUMENT, None),
-    ({}, "Lorem Ipsum dolor sit amet", "lorem_ipsum"),
-    ({"c4_filter_lorem_ipsum": False}, "Lorem Ipsum dolor sit amet", None),
+    ({"c4_filter_lorem_ipsum": True}, "Lorem Ipsum dolor sit amet", "lorem_ipsum"),
+    ({}, "Lorem Ipsum dolor sit amet", None),
     ({"c4_filter_curly_bracket": True}, "f() { return }", "curly_bracket"),
     ({"c4_max_word_length": 20}, "see data:aGVsbG8gd29ybGQhIGhlbGxv", "too_long_word"),
     ({"c4_max_word_length": 20}, "没有空格的句子也可以写得很长很长很长很长很长很长", None),
@@ -503,7 +503,7 @@ def test_groups_fill_in_published_limits(group: str) -> None:
     assert Rules.model_validate({group: "no"}) == Rules()
 
 
-LEFT_ON: dict[str, object] = {"c4_filter_lorem_ipsum": True, "c4_filter_curly_bracket": False}
+LEFT_ON: dict[str, object] = {"c4_filter_lorem_ipsum": False, "c4_filter_curly_bracket": False}
 
 
 def test_one_limit_of_a_group_changes() -> None:

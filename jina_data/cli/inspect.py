@@ -35,10 +35,10 @@ def command(
     *,
     debug: bool,
 ) -> None:
-    """Look at what a finished run dropped and why: counts, and a seeded sample with partners.
+    """Look at what a run dropped and why, or at what became of one row.
 
-    With --row, say what became of one row: FILE as the run names it (its end is enough where that is clear), ROW
-    counted from 0.
+    DIR is the folder of a finished run. Shown are counts, and a seeded sample with partners. With --row, what became
+    of one row: FILE as the run names it (its end is enough where that is clear), ROW counted from 0.
     """
     from jina_data.inspection import Inspection
 

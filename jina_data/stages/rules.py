@@ -198,7 +198,7 @@ SWITCHES = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_br
 class Rules(RowLocal):
     """Drop rows with a text that a rule takes for junk; every text of every chosen role must pass every rule.
 
-    By default: no text without a letter, no filler text (lorem ipsum), no pair of twice the same text.
+    By default: no text without a letter, no pair of twice the same text.
     `gopher_quality`, `gopher_repetition`, `c4` and `fineweb` switch on the published rules of a group with their
     published limits; each rule can be set by itself, and `null` switches it off. A row is kept or dropped as a whole,
     its text never changed: lines that C4 would remove from a page count for nothing here, but stay in it.
@@ -246,7 +246,7 @@ class Rules(RowLocal):
     gopher_duplicated_10_n_grams: Ratio | None = None
 
     c4: bool = False
-    c4_filter_lorem_ipsum: bool = True
+    c4_filter_lorem_ipsum: bool = False
     c4_filter_curly_bracket: bool = False
     c4_max_word_length: Number | None = None
     c4_max_javascript_lines_ratio: Ratio | None = None
