@@ -69,8 +69,7 @@ def jina_data(*arguments: str | Path, cwd: Path | None = None) -> Call:
         try:
             main()
         except SystemExit as stop:
-            assert isinstance(stop.code, int)
-            return Call(stop.code, out.getvalue(), err.getvalue())
+            return Call(int(stop.code or 0), out.getvalue(), err.getvalue())
     return Call(0, out.getvalue(), err.getvalue())
 
 

@@ -159,7 +159,9 @@ def test_commands_and_python_run(page: str, checkout: Path) -> None:
 
 
 def test_not_run_is_rare() -> None:
-    left_out = [f"{page}, line {block.line}" for page in RUNNING for block in blocks(page) if block.comment == "not run"]
+    left_out = [
+        f"{page}, line {block.line}" for page in RUNNING for block in blocks(page) if block.comment == "not run"
+    ]
     assert len(left_out) <= 4, left_out
 
 
@@ -168,6 +170,13 @@ def test_recipes_in_docs_validate(page: str) -> None:
     for block in blocks(page):
         if block.language == "yaml":
             assert Recipe.parse(block.text, f"{page}, line {block.line}").stages
+
+
+def test_the_mistake_in_a_recipe_is_told_as_shown() -> None:
+    (shown,) = [block.text for block in blocks("docs/recipes.md") if block.text.startswith("Error: my.yaml")]
+    with pytest.raises(errors.RecipeError) as raised:
+        Recipe.parse("stages:\n  - length: {min_word: 2}\n", "my.yaml")
+    assert shows(shown, f"Error: {raised.value}")
 
 
 @pytest.mark.parametrize(
@@ -253,6 +262,7 @@ def test_every_stage_is_documented() -> None:
     assert list(found) == list(STAGES)
     overview = table(text_of("docs/stages.md"))
     assert [cells[0] for cells in overview] == [f"[{name}](#{name})" for name in STAGES]
+    assert [cells[0].partition("]")[0] for cells in table(sections("README.md")["Stages"])] == [f"[{n}" for n in STAGES]
     for name, (*_, reasons) in zip(STAGES, overview, strict=True):
         if name != "rules":
             assert tuple(quoted(reasons)) == STAGES[name].reasons
@@ -284,7 +294,9 @@ def test_shipped_recipes_are_documented() -> None:
             if isinstance(stage, Length):
                 bounds = [value for value in stage.model_dump().values() if isinstance(value, int)]
                 assert all(f"{value:,}" in lengths[f"`{name}`"] for value in bounds), lengths
-    help_text = next(one.help for one in command_of("clean").params if isinstance(one, click.Option) and "-p" in one.opts)
+    help_text = next(
+        one.help for one in command_of("clean").params if isinstance(one, click.Option) and "-p" in one.opts
+    )
     assert all(name in (help_text or "") for name in shipped_recipes())
 
 
@@ -320,8 +332,8 @@ def _argument_default(parameter: inspect.Parameter) -> str:
 
 def test_errors_are_documented() -> None:
     rows = {quoted(cells[0])[0]: cells[2] for cells in table(sections("docs/python.md")["Errors"])}
-    known = {name: one for name, one in vars(errors).items() if inspect.isclass(one) and issubclass(one, Exception)}
-    assert rows == {name: str(one.exit_status) for name, one in known.items()}
+    known = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.JinaDataError)]
+    assert rows == {one.__name__: str(one.exit_status) for one in known}
 
 
 # ------------------------------------------------------------------------------------------------- run folder

@@ -8,16 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from reading import errors_of, ranges_of, rows_of, same, small_ranges, table_of, written
+from test_read import errors_of, ranges_of, rows_of, same, small_ranges, table_of, written
 
 from jina_data.errors import InputError
 from jina_data.read import ROW, sample_schema, stream_ranges, unite_or_none
 from jina_data.read import jsonl as jsonl_module
 from jina_data.read.json_rows import parse_lines, parse_records
 
-I, D, S, B, N = pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.null()
+INT, DOUBLE, STRING, BOOL, NULL = pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.null()
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
@@ -29,10 +29,10 @@ NAMES = st.sampled_from(["a", "b", "text", "ключ", "x y", 'q"', "😀"])
 def values(depth: int = 2) -> st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]:
     """A type, and values of that type."""
     scalars: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
-        (S, TEXTS),
-        (I, st.integers(-(2**63), 2**63 - 1)),
-        (D, st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)),
-        (B, st.booleans()),
+        (STRING, TEXTS),
+        (INT, st.integers(-(2**63), 2**63 - 1)),
+        (DOUBLE, st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)),
+        (BOOL, st.booleans()),
     ]
     leaf = st.sampled_from(scalars)
     if depth == 0:
@@ -65,12 +65,12 @@ def dumped(table: pa.Table, ascii_only: bool) -> list[str]:
 
 
 @quick
-@given(table=tables(), ascii_only=st.booleans(), size=st.integers(1, 300), pack=st.sampled_from(["", ".gz", ".zst"]))
+@given(table=tables(), ascii_only=st.booleans(), share=st.integers(1, 12), pack=st.sampled_from(["", ".gz", ".zst"]))
 def test_any_table_comes_back_from_lines(
-    tmp_path: Path, table: pa.Table, ascii_only: bool, size: int, pack: str
+    tmp_path: Path, table: pa.Table, ascii_only: bool, share: int, pack: str
 ) -> None:
     data = "\n".join(dumped(table, ascii_only))
-    with small_ranges(size):
+    with small_ranges(len(data) // share + 1):
         plain = ranges_of(written(tmp_path, "t.jsonl", data), table.schema)
         packed = ranges_of(written(tmp_path, "t.jsonl.zst", data), table.schema)
     same(plain, packed)
@@ -83,12 +83,12 @@ def test_any_table_comes_back_from_lines(
 @given(
     table=tables(),
     layout=st.sampled_from(["array", "pretty", "values", "spread"]),
-    size=st.integers(1, 300),
+    share=st.integers(1, 12),
     n_rows=st.integers(1, 5),
     pack=st.sampled_from(["", ".gz", ".zst"]),
 )
 def test_any_table_comes_back_from_json(
-    tmp_path: Path, table: pa.Table, layout: str, size: int, n_rows: int, pack: str
+    tmp_path: Path, table: pa.Table, layout: str, share: int, n_rows: int, pack: str
 ) -> None:
     rows = table.to_pylist()
     data = {
@@ -98,17 +98,14 @@ def test_any_table_comes_back_from_json(
         "spread": "\n\n".join(json.dumps(row, indent=1) for row in rows),
     }[layout]
     file = written(tmp_path, "t.json" + pack, data)
-    with small_ranges(size, n_rows):
+    with small_ranges(len(data) // share + 1, n_rows):
         assert rows_of(file) == rows
         assert table_of(ranges_of(file, table.schema)).equals(table)
 
 
-NUMBERS = (
-    "0 -0 -0.0 1 -7 01 1. .5 1.5 1e3 1E400 -1e-400 9007199254740993 9223372036854775807 9223372036854775808".split()
-)
-NUMBERS += (
-    "-9223372036854775809 1e22 123456789012345678901234567890 NaN -NaN Infinity Inf -Infinity nan +1 0x1 - --1".split()
-)
+NUMBERS = ["0", "-0", "-0.0", "1", "-7", "01", "1.", ".5", "1.5", "1e3", "1E400", "-1e-400", "1e22", "nan", "+1", "0x1"]
+NUMBERS += ["9007199254740993", "9223372036854775807", "9223372036854775808", "-9223372036854775809", "-", "--1"]
+NUMBERS += ["123456789012345678901234567890", "NaN", "-NaN", "Infinity", "Inf", "-Infinity"]
 OTHERS = [
     "null",
     "true",
@@ -149,7 +146,18 @@ OTHERS += [
     '{"x":{"x":1}}',
     "",
 ]
-TYPES = [I, D, S, B, N, pa.list_(I), pa.list_(D), pa.list_(N), pa.struct([("x", I)]), pa.struct([("x", D), ("y", S)])]
+TYPES = [
+    INT,
+    DOUBLE,
+    STRING,
+    BOOL,
+    NULL,
+    pa.list_(INT),
+    pa.list_(DOUBLE),
+    pa.list_(NULL),
+    pa.struct([("x", INT)]),
+    pa.struct([("x", DOUBLE), ("y", STRING)]),
+]
 LINES = st.one_of(
     st.builds("{{{}{}: {}{}}}".format, st.sampled_from(["", " "]), st.sampled_from(['"a"', '"b"', '"\\u0061"']),
               st.sampled_from(NUMBERS + OTHERS), st.sampled_from(["", " ", ', "b": 1', ', "a": 1', ', "b": null'])),
@@ -165,7 +173,7 @@ LINES = st.one_of(
     end=st.sampled_from(["\n", "\r\n"]),
     damage=st.none() | st.tuples(st.integers(0, 60), st.binary(max_size=2)),
 )
-@example(lines=['{"a":1}{"a":2}', '{"a":1} \x00 }', "{}"], first=I, second=N, end="\n", damage=None)
+@example(lines=['{"a":1}{"a":2}', '{"a":1} \x00 }', "{}"], first=INT, second=NULL, end="\n", damage=None)
 def test_arrow_reads_what_python_reads(
     lines: list[str], first: pa.DataType, second: pa.DataType, end: str, damage: tuple[int, bytes] | None
 ) -> None:
@@ -186,13 +194,12 @@ def test_arrow_reads_what_python_reads(
 @quick
 @given(table=tables())
 def test_arrow_does_read_clean_lines(table: pa.Table) -> None:
-    rows = parse_lines("\n".join(dumped(table, False)).encode(), table.schema)
-    huge = any("e+" in line or "-0.0" in line or len(line) > 5000 for line in dumped(table, True))
-    zero = {"struct": False}
-    if rows is not None:
-        assert rows.drop_columns([ROW]).equals(table)
-    else:
-        assert huge or any(pa.types.is_nested(kind) or kind == D for kind in table.schema.types), zero
+    """Only doubles that both may read otherwise (beyond 2**63, or -0.0) make the fast path decline."""
+    lines = dumped(table, ascii_only=False)
+    assume(not any("e+" in line or "-0.0" in line for line in lines))
+    rows = parse_lines("\n".join(lines).encode(), table.schema)
+    assert rows is not None
+    assert rows.drop_columns([ROW]).equals(table)
 
 
 def test_a_long_line_spans_ranges(tmp_path: Path) -> None:
@@ -209,7 +216,7 @@ def test_a_long_line_spans_ranges(tmp_path: Path) -> None:
 def test_ranges_hold_the_lines_that_start_in_them(tmp_path: Path) -> None:
     data = '{"a":1}\n{"a":2}\n\n{"a":"' + "x" * 40 + '"}\n{"a":3}'
     with small_ranges(10):
-        ranges = ranges_of(written(tmp_path, "t.jsonl", data), pa.schema([("a", I)]))
+        ranges = ranges_of(written(tmp_path, "t.jsonl", data), pa.schema([("a", INT)]))
     assert [parsed.row_count for parsed in ranges] == [2, 1, 0, 0, 0, 0, 1, 0]
     assert [parsed.line_count for parsed in ranges] == [2, 2, 0, 0, 0, 0, 1, 0]
 
@@ -223,7 +230,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("twice", b'{"a": 1, "a": 2}', "the key 'a' occurs twice in one object"),
     ("twice inside", b'{"c": {"x": 1, "x": 2}}', "the key 'x' occurs twice in one object"),
     ("surrogate", b'{"b": "\\ud800"}', "column 'b': half of a surrogate pair, which is no character"),
-    ("surrogate key", b'{"\\ud800": 1}', "column '\\\\ud800': half of a surrogate pair"),
+    ("surrogate key", b'{"\\ud800": 1}', "column '\\ud800': half of a surrogate pair"),
     ("big", b'{"a": 9223372036854775808}', "column 'a': an integer beyond 64 bits: 9223372036854775808"),
     ("big double", b'{"d": 9223372036854775808}', "column 'd': an integer beyond 64 bits"),
     ("huge", b'{"a": ' + b"1" * 5000 + b"}", "an integer beyond 64 bits, of thousands of digits"),
@@ -249,17 +256,17 @@ def test_broken_records_are_told_and_cost_only_themselves(
     tmp_path: Path, name: str, case: str, raw: bytes, expected: str
 ) -> None:
     good = b'{"a": 1, "b": "\xc3\xa9", "c": {"x": 1}, "d": 1.5, "l": [{"y": 1}], "e": null}'
-    if "json." not in name + "." or name.startswith("t."):
+    if name.startswith("t."):
         data = b"\n".join([good, b"", good, raw, good])
     elif case in ("cut", "two"):
         pytest.skip("an object that does not close takes the rest of a file without lines; two of them are two")
     elif name == "array.json":
         data = b"[" + b",\n".join([good, good, raw, good]) + b"]"
     else:
-        data = good + b"\n\n" + b"\n".join([good.replace(b", ", b",\n"), raw, good])
+        data = good + b"\n\n" + b"\n".join([good.replace(b", ", b",\n"), raw, good.replace(b", ", b",\n")])
     file = written(tmp_path, name, data)
     (error,) = errors_of(file)
-    assert expected.replace("\\\\", "\\") in error
+    assert expected in error
     (parsed,) = stream_ranges(file, sample_schema(file))
     assert parsed.row_count == 4
     assert parsed.unreadable[0].row == 2
@@ -269,24 +276,24 @@ def test_broken_records_are_told_and_cost_only_themselves(
 
 
 WIDER: list[tuple[str, pa.DataType, str, pa.DataType, object]] = [
-    ("null to int", N, "1", I, 1),
-    ("null to list", N, "[1]", pa.list_(I), [1]),
-    ("int to double", I, "1.5", D, 1.5),
-    ("int in double", D, "3", D, 3.0),
-    ("large int in double", D, "9007199254740993", D, 9007199254740992.0),
-    ("list of null", pa.list_(N), '["x"]', pa.list_(S), ["x"]),
-    ("list of int", pa.list_(I), "[1, 2.5, 9007199254740993]", pa.list_(D), [1.0, 2.5, 9007199254740992.0]),
-    ("new field", pa.struct([("x", I)]), '{"y": "s"}', pa.struct([("x", I), ("y", S)]), {"x": None, "y": "s"}),
-    ("field widens", pa.struct([("x", I)]), '{"x": 0.5}', pa.struct([("x", D)]), {"x": 0.5}),
-    ("small int", pa.int32(), "1", I, 1),
-    ("large string", pa.large_string(), '"x"', S, "x"),
-    ("dictionary", pa.dictionary(pa.int32(), S), '"x"', S, "x"),
-    ("float", pa.float32(), "0.5", D, 0.5),
+    ("null to int", NULL, "1", INT, 1),
+    ("null to list", NULL, "[1]", pa.list_(INT), [1]),
+    ("int to double", INT, "1.5", DOUBLE, 1.5),
+    ("int in double", DOUBLE, "3", DOUBLE, 3.0),
+    ("large int in double", DOUBLE, "9007199254740993", DOUBLE, 9007199254740992.0),
+    ("list of null", pa.list_(NULL), '["x"]', pa.list_(STRING), ["x"]),
+    ("list of int", pa.list_(INT), "[1, 2.5, 9007199254740993]", pa.list_(DOUBLE), [1.0, 2.5, 9007199254740992.0]),
+    ("new field", pa.struct([("x", INT)]), '{"y": "s"}', pa.struct([("x", INT), ("y", STRING)]), {"x": None, "y": "s"}),
+    ("field widens", pa.struct([("x", INT)]), '{"x": 0.5}', pa.struct([("x", DOUBLE)]), {"x": 0.5}),
+    ("small int", pa.int32(), "1", INT, 1),
+    ("large string", pa.large_string(), '"x"', STRING, "x"),
+    ("dictionary", pa.dictionary(pa.int32(), STRING), '"x"', STRING, "x"),
+    ("float", pa.float32(), "0.5", DOUBLE, 0.5),
     ("foreign null", pa.timestamp("s"), "null", pa.timestamp("s"), None),
-    ("empty object", N, "{}", N, None),
-    ("empty objects in a list", N, "[{}]", pa.list_(N), [None]),
-    ("NaN", D, "NaN", D, math.nan),
-    ("Infinity", I, "-Infinity", D, -math.inf),
+    ("empty object", NULL, "{}", NULL, None),
+    ("empty objects in a list", NULL, "[{}]", pa.list_(NULL), [None]),
+    ("NaN", DOUBLE, "NaN", DOUBLE, math.nan),
+    ("Infinity", INT, "-Infinity", DOUBLE, -math.inf),
 ]
 
 
@@ -294,7 +301,7 @@ WIDER: list[tuple[str, pa.DataType, str, pa.DataType, object]] = [
 def test_columns_widen(
     tmp_path: Path, case: str, given_type: pa.DataType, text: str, found: pa.DataType, value: object
 ) -> None:
-    schema = pa.schema([("z", S), ("a", given_type)])
+    schema = pa.schema([("z", STRING), ("a", given_type)])
     (parsed,) = ranges_of(written(tmp_path, "t.jsonl", f'{{"a": {text}, "new": 1}}\n{{"newer": {{"k": []}}}}'), schema)
     assert parsed.unreadable == []
     assert parsed.rows.column_names == ["z", "a", "new", "newer", ROW]
@@ -304,20 +311,20 @@ def test_columns_widen(
 
 
 def test_a_row_that_does_not_fit_widens_nothing(tmp_path: Path) -> None:
-    schema = pa.schema([("a", I), ("b", I)])
+    schema = pa.schema([("a", INT), ("b", INT)])
     file = written(tmp_path, "t.jsonl", '{"a": 1}\n{"a": 1.5, "new": 1, "b": "x"}\n{"b": 2}')
     (parsed,) = ranges_of(file, schema)
     assert [broken.row for broken in parsed.unreadable] == [1]
-    assert parsed.rows.schema == pa.schema([("a", I), ("b", I), (ROW, pa.int32())])
+    assert parsed.rows.schema == pa.schema([("a", INT), ("b", INT), (ROW, pa.int32())])
 
 
 def test_a_range_that_conflicts_is_read_again_against_the_united_schema(tmp_path: Path) -> None:
     data = '{"a": null}\n' * 5 + '{"a": 1}\n' + '{"a": null}\n' * 5 + '{"a": "text"}\n{"a": 2}\n'
     file = written(tmp_path, "t.jsonl", data)
     with small_ranges(30):
-        first = ranges_of(file, pa.schema([("a", N)]))
+        first = ranges_of(file, pa.schema([("a", NULL)]))
         assert {str(parsed.rows.schema.field("a").type) for parsed in first} == {"null", "int64", "string"}
-        again = ranges_of(file, pa.schema([("a", I)]))
+        again = ranges_of(file, pa.schema([("a", INT)]))
     assert {str(parsed.rows.schema.field("a").type) for parsed in again} == {"int64"}
     assert [broken.error for parsed in again for broken in parsed.unreadable] == [
         "column 'a': expected int64, found string 'text'"
@@ -389,7 +396,12 @@ def test_layout_of_json_is_seen(tmp_path: Path, case: str, data: str, form: str)
 BROKEN_ARRAYS: list[tuple[str, str, list[int], list[str]]] = [
     ("cut in a value", '[{"a": 1}, {"a": 2}, {"a": ', [1, 2], ["a value begins here whose brackets or quotes never"]),
     ("cut behind a value", '[{"a": 1}, {"a": 2},\n', [1, 2], ["the file ends inside its array"]),
-    ("numbers between", '[{"a": 1}, 5, null, [{"a": 7}], "x,]", {"a": 2}]', [1, 2], ["expected a JSON object"] * 4),
+    (
+        "numbers between",
+        '[{"a": 1}, 5, null, [{"a": 7}], "x,]", {"a": 2}]',
+        [1, 2],
+        ["expected a JSON object, found"] * 4,
+    ),
     ("text behind", '[{"a": 1}, {"a": 2}] oops {"a": 3}', [1, 2], ["text behind the end of the array"]),
     ("bare word", '[{"a": 1}, {"a": nope}, {"a": 2}]', [1, 2], ["not JSON: Expecting value"]),
     ("line break in a string", '[{"a": 1}, {"b": "x\ny"}, {"a": 2}]', [1, 2], ["not JSON: Invalid control character"]),
@@ -436,12 +448,12 @@ def test_a_value_without_end_does_not_fill_memory(tmp_path: Path, monkeypatch: p
     (parsed,) = list(stream_ranges(file, sample_schema(file)))
     assert parsed.rows.num_rows == 1
     assert len(parsed.unreadable[0].raw) == 1_000
-    assert "nothing in these 2,000,007 bytes, of which raw shows 1,000, was read" in parsed.unreadable[0].error
+    assert "nothing in these 2,000,007 bytes, of which raw shows 1,000 was read" in parsed.unreadable[0].error
 
 
 def test_the_sample_goes_on_until_a_row_is_found(tmp_path: Path) -> None:
     file = written(tmp_path, "t.jsonl", "broken\n" * 400_000 + '{"a": 1}\n')
-    assert sample_schema(file) == pa.schema([("a", I)])
+    assert sample_schema(file) == pa.schema([("a", INT)])
     assert sample_schema(written(tmp_path, "u.jsonl", "broken\n" * 3)) == pa.schema([])
 
 

@@ -9,7 +9,7 @@ import click
 
 @click.command(name="schema")
 def command() -> None:
-    """Print the JSON Schema of recipes.
+    """Print the JSON Schema of recipes, for editors.
 
     Save it and name it in the first line of a recipe, and editors complete and check the file as you type:
     # yaml-language-server: $schema=recipe.schema.json

@@ -26,7 +26,7 @@ Failures = list[tuple[int, str]]
 BLANK = b" \t\r"
 
 
-class _NotARowError(ValueError):
+class NotARowError(ValueError):
     """A record that no row can be made of."""
 
 
@@ -83,11 +83,11 @@ def parse_records(records: Iterable[bytes], schema: pa.Schema) -> tuple[pa.Table
     failures: Failures = []
     for position, record in enumerate(records):
         try:
-            row = _load(record)
+            row = load_object(record)
             widened = fit(row, kind)
             assert isinstance(widened, Struct)
             kind = widened
-        except (_NotARowError, MisfitError) as error:
+        except (NotARowError, MisfitError) as error:
             failures.append((position, str(error)))
             continue
         rows.append(row)
@@ -97,24 +97,29 @@ def parse_records(records: Iterable[bytes], schema: pa.Schema) -> tuple[pa.Table
     return _settle(table, np.array(positions, np.int32), schema), failures
 
 
-def _load(record: bytes) -> dict[str, Any]:
+def load_object(record: bytes) -> dict[str, Any]:
+    """Read one JSON object, strictly.
+
+    Raises:
+        NotARowError: it is none.
+    """
     try:
         text = record.decode("utf-8")
     except UnicodeDecodeError as error:
         byte = record[error.start]
-        raise _NotARowError(f"not UTF-8: byte 0x{byte:02x} at byte {error.start} of the record") from None
+        raise NotARowError(f"not UTF-8: byte 0x{byte:02x} at byte {error.start} of the record") from None
     try:
         row = json.loads(text, object_pairs_hook=_object)
     except RecursionError:
-        raise _NotARowError(TOO_DEEP) from None
+        raise NotARowError(TOO_DEEP) from None
     except json.JSONDecodeError as error:
-        raise _NotARowError(f"not JSON: {error.msg} at character {error.pos + 1} of the record") from None
-    except _NotARowError:
+        raise NotARowError(f"not JSON: {error.msg} at character {error.pos + 1} of the record") from None
+    except NotARowError:
         raise
     except ValueError:
-        raise _NotARowError("an integer beyond 64 bits, of thousands of digits") from None
+        raise NotARowError("an integer beyond 64 bits, of thousands of digits") from None
     if not isinstance(row, dict):
-        raise _NotARowError(f"expected a JSON object, found {_json_name(row)}")
+        raise NotARowError(f"expected a JSON object, found {_json_name(row)}")
     if b"\\u" in record:
         _refuse_lone_surrogates(row)
     return row
@@ -125,7 +130,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise _NotARowError(f"the key {twice!r} occurs twice in one object")
+        raise NotARowError(f"the key {twice!r} occurs twice in one object")
     return row
 
 
@@ -140,9 +145,9 @@ def _refuse_lone_surrogates(row: dict[str, Any]) -> None:
             json.dumps({name: value}, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             shown = name.encode("utf-8", "backslashreplace").decode()
-            raise _NotARowError(f"column {shown!r}: half of a surrogate pair, which is no character") from None
+            raise NotARowError(f"column '{shown}': half of a surrogate pair, which is no character") from None
         except RecursionError:
-            raise _NotARowError(TOO_DEEP) from None
+            raise NotARowError(TOO_DEEP) from None
 
 
 def _column(rows: Sequence[dict[str, Any]], name: str, kind: Struct) -> pa.Array:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from jina_data.read.json_rows import Failures, parse_lines, parse_records
+from jina_data.read.json_rows import Failures, NotARowError, load_object, parse_lines, parse_records
 from jina_data.read.model import (
     MAX_RECORD_BYTES,
     RANGE_BYTES,
@@ -54,15 +54,22 @@ class Record(NamedTuple):
 def layout_of(head: bytes) -> str:
     """Tell how the text of a `.json` file is laid out by its first bytes: "lines", "array" or "values".
 
-    Lines, if the first one that is not blank is an object by itself, or most of them are.
+    Lines, if most of them are objects by themselves.
     """
     head = head.removeprefix(BOM)
     if head.lstrip()[:1] == b"[":
         return "array"
     lines = [line for line in head.split(b"\n")[:SAMPLE_ROWS] if line.strip()]
     whole = lines if head.endswith(b"\n") or len(lines) < 2 else lines[:-1]
-    good = [not parse_records([line], pa.schema([]))[1] for line in whole]
-    return "lines" if good and (good[0] or sum(good) * 2 > len(good)) else "values"
+    return "lines" if 2 * sum(map(_is_object, whole)) > len(whole) else "values"
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        load_object(line)
+    except NotARowError:
+        return False
+    return True
 
 
 def stream_ranges(
@@ -197,7 +204,7 @@ class Scanner:
                     break
                 continue
             if depth == 0 and (token in (b",", b"]") if self._array else token == b"{"):
-                return self._record(start, "expected a JSON object")
+                return self._record(start, None)
             at = end
             depth = max(depth + (token in (b"{", b"[")) - (token in (b"}", b"]")), 0)
         return self._rest("text that is no JSON object, to the end of the file")

@@ -9,6 +9,7 @@ import pyarrow as pa
 from jina_data.read.json_rows import BLANK, parse_lines, parse_records
 from jina_data.read.model import (
     RANGE_BYTES,
+    ROW,
     SAMPLE_BYTES,
     SAMPLE_ROWS,
     InputFile,
@@ -121,16 +122,12 @@ def _lines(block: bytes) -> Iterator[Line]:
 
 def sample_schema(file: InputFile) -> pa.Schema:
     """Infer the columns from the first lines; as many as it takes to find one row."""
-    from jina_data.read.model import ROW
-
     with Source(file) as source:
-        head = source.read(SAMPLE_BYTES)
-        head += _rest_of_line(source, head)
-        while head:
-            lines = [raw for _, _, raw in _lines(head.removeprefix(BOM))][:SAMPLE_ROWS]
-            rows, _ = parse_records(lines, pa.schema([]))
-            if rows.num_rows:
-                return rows.drop_columns([ROW]).schema
-            head = source.read(SAMPLE_BYTES)
+        while head := source.read(SAMPLE_BYTES):
             head += _rest_of_line(source, head)
+            lines = [raw for _, _, raw in _lines(head.removeprefix(BOM))]
+            for first in range(0, len(lines), SAMPLE_ROWS):
+                rows, _ = parse_records(lines[first : first + SAMPLE_ROWS], pa.schema([]))
+                if rows.num_rows:
+                    return rows.drop_columns([ROW]).schema
     return pa.schema([])

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
@@ -119,11 +120,13 @@ def _open_seekable(file: InputFile) -> BinaryIO:
         if _can_seek(stored):
             return stored
         stored.close()
-    copy = tempfile.TemporaryFile()  # noqa: SIM115
-    with Source(file) as source:
-        while part := source.read(16 * CHUNK_BYTES):
-            copy.write(part)
-    copy.seek(0)
+    with ExitStack() as unless_whole:
+        copy = unless_whole.enter_context(tempfile.TemporaryFile())
+        with Source(file) as source:
+            while part := source.read(16 * CHUNK_BYTES):
+                copy.write(part)
+        copy.seek(0)
+        unless_whole.pop_all()
     return cast(BinaryIO, copy)
 
 

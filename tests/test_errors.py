@@ -1,0 +1,677 @@
+"""Bad input, bad settings, bad luck: one clear message, the right exit status, and nothing half-written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+JINA_DATA = (sys.executable, "-c", "from jina_data.cli import main; main()")
+
+RECIPE = "stages:\n  - length: {min_words: 2}\n  - exact_dedup\n"
+
+# Without these capabilities root is refused what its files' modes forbid, as anybody else is.
+UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call of the command gave."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The message: everything from "Error:" on."""
+        head, found, message = self.err.partition("Error: ")
+        assert found, self.err
+        assert not head or head.endswith("\n")
+        return message.rstrip("\n")
+
+
+def jina_data(*arguments: str | Path, cwd: Path, prefix: tuple[str, ...] = ()) -> Call:
+    """Call the command as a user would."""
+    done = subprocess.run(
+        [*prefix, *JINA_DATA, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+    return Call(done.returncode, done.stdout, done.stderr)
+
+
+def clean(cwd: Path, *arguments: str | Path, out: str = "out", prefix: tuple[str, ...] = ()) -> Call:
+    """Call `jina-data clean` with one worker and the small recipe, where no other is named."""
+    recipe = () if "-p" in arguments else ("-p", "recipe.yaml")
+    workers = () if "--workers" in arguments else ("--workers", "1")
+    return jina_data("clean", *arguments, "-o", out, *recipe, *workers, cwd=cwd, prefix=prefix)
+
+
+def write_lines(path: Path, rows: list[Any]) -> bytes:
+    """Write rows as JSON lines; bytes and strings as they stand."""
+    lines = [
+        row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row)).encode() for row in rows
+    ]
+    content = b"\n".join(lines) + b"\n"
+    path.write_bytes(content)
+    return content
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Return time of change and content of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def outputs(run: Path) -> dict[str, bytes]:
+    """Return what must be the same in two runs."""
+    names = ("data", "dropped", "ledger", "scores", "unreadable.jsonl")
+    return {name: content for name, (_, content) in snapshot(run).items() if name.split("/")[0] in names}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with a small input and a recipe."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    write_lines(tmp_path / "rows.jsonl", [{"text": f"text number {n}", "n": n} for n in range(50)])
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three files whose cleaning takes a few seconds."""
+    rng = random.Random(5)
+    words = [f"{rng.randrange(10**6):x}" for _ in range(3000)]
+
+    def row(number: int) -> dict[str, Any]:
+        return {"id": number, "text": " ".join(rng.choices(words, k=rng.randrange(1, 60)))}
+
+    folder = tmp_path_factory.mktemp("corpus")
+    content = write_lines(folder / "a.jsonl", [row(n) for n in range(60_000)])
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(content[: len(content) // 2].rpartition(b"\n")[0], 1, mtime=0))
+    pq.write_table(pa.Table.from_pylist([row(n) for n in range(20_000)]), folder / "c.parquet")
+    (folder / "recipe.yaml").write_text(RECIPE.replace("stages:", "stages:\n  - normalize"), encoding="utf-8")
+    return folder
+
+
+CORPUS = ("a.jsonl", "b.jsonl.gz", "c.parquet")
+
+
+# ------------------------------------------------------------------------------------------------------- bad input
+
+
+def missing(folder: Path) -> str:
+    return "nothing.jsonl"
+
+
+def empty_folder(folder: Path) -> str:
+    (folder / "empty").mkdir()
+    return "empty"
+
+
+def no_match(folder: Path) -> str:
+    return "*.parquet"
+
+
+def dangling_link(folder: Path) -> str:
+    (folder / "link.jsonl").symlink_to("gone.jsonl")
+    return "link.jsonl"
+
+
+def folder_named_like_a_file(folder: Path) -> str:
+    (folder / "folder.jsonl").mkdir()
+    return "folder.jsonl"
+
+
+def unknown_format(folder: Path) -> str:
+    (folder / "rows.xlsx").write_bytes(b"PK")
+    return "rows.xlsx"
+
+
+def truncated_parquet(folder: Path) -> str:
+    pq.write_table(pa.table({"text": [f"text number {n}" for n in range(5000)]}), folder / "cut.parquet")
+    content = (folder / "cut.parquet").read_bytes()
+    (folder / "cut.parquet").write_bytes(content[: len(content) // 2])
+    return "cut.parquet"
+
+
+def corrupt_parquet(folder: Path) -> str:
+    rng = random.Random(1)
+    table = pa.table({"text": [f"text {rng.getrandbits(99)}" for _ in range(20_000)]})
+    path = folder / "bad.parquet"
+    pq.write_table(table, path, row_group_size=5_000, write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    middle = len(content) * 2 // 3
+    content[middle : middle + 99] = bytes(99)
+    path.write_bytes(content)
+    return path.name
+
+
+def truncated_gzip(folder: Path) -> str:
+    (folder / "cut.jsonl.gz").write_bytes(gzip.compress((folder / "rows.jsonl").read_bytes())[:-20])
+    return "cut.jsonl.gz"
+
+
+def truncated_gzip_behind_the_sample(folder: Path) -> str:
+    rng = random.Random(1)
+    rows = [{"text": f"text {rng.getrandbits(999):x}"} for _ in range(50_000)]
+    content = write_lines(folder / "late.jsonl", rows)
+    (folder / "late.jsonl.gz").write_bytes(gzip.compress(content, 1)[:-9_999])
+    return "late.jsonl.gz"
+
+
+def not_gzip(folder: Path) -> str:
+    (folder / "rows.jsonl.gz").write_bytes(b"\x1f\x8b this is no gzip stream")
+    return "rows.jsonl.gz"
+
+
+def array_of_objects(folder: Path) -> str:
+    (folder / "array.jsonl").write_text('[{"text": "one two"}]', encoding="utf-8")
+    return "array.jsonl"
+
+
+def column_twice(folder: Path) -> str:
+    (folder / "twice.csv").write_text("text,text\na,b\n", encoding="utf-8")
+    return "twice.csv"
+
+
+def reserved_column(folder: Path) -> str:
+    write_lines(folder / "reserved.jsonl", [{"text": "one two", "_reason": "x"}])
+    return "reserved.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (missing, ("no such file or folder", "Check the path")),
+        (empty_folder, ("no file there", "Check the path")),
+        (no_match, ("no file there", "Check the path or pattern")),
+        (dangling_link, ("no such file",)),
+        (folder_named_like_a_file, ("no file there",)),
+        (unknown_format, ("format is not known", "Expected .parquet, .jsonl", "Convert or rename")),
+        (truncated_parquet, ("could not be read", "Fetch or write the file again")),
+        (corrupt_parquet, ("could not be read", "checksum", "Fetch or write the file again")),
+        (truncated_gzip, ("truncated or damaged", "Fetch or write the file again")),
+        (truncated_gzip_behind_the_sample, ("truncated or damaged after ", "decompressed bytes")),
+        (not_gzip, ("truncated or damaged",)),
+        (array_of_objects, ("one JSON array", "Rename it to .json")),
+        (column_twice, ("'text'", "occurs twice", "Rename the column")),
+        (reserved_column, ("'_reason'", "Rename the column")),
+    ],
+)
+def test_bad_input(here: Path, make: Callable[[Path], str], said: tuple[str, ...]) -> None:
+    name = make(here)
+    call = clean(here, "rows.jsonl", name)
+    assert call.status == 1
+    assert call.error.startswith(f"{name}: ")
+    assert all(words in call.error for words in said), call.error
+    assert "\n" not in call.error
+    assert not (here / "out").exists()
+
+
+def test_an_input_named_twice(here: Path) -> None:
+    call = clean(here, "rows.jsonl", "*.jsonl")
+    assert (call.status, "rows.jsonl is named twice" in call.error) == (1, True)
+    assert not (here / "out").exists()
+
+
+@pytest.mark.skipif(bool(UNPRIVILEGED) and not shutil.which("setpriv"), reason="root, and no setpriv to be less")
+def test_no_permission(here: Path) -> None:
+    (here / "rows.jsonl").chmod(0)
+    call = clean(here, "rows.jsonl", prefix=UNPRIVILEGED)
+    assert call.status == 1
+    assert call.error.startswith("rows.jsonl: no permission to read it. ")
+    (here / "rows.jsonl").chmod(0o644)
+    (here / "shut").mkdir()
+    (here / "shut").chmod(0o555)
+    for out in ("shut", "shut/below"):
+        call = clean(here, "rows.jsonl", out=out, prefix=UNPRIVILEGED)
+        assert call.status == 1
+        assert call.error == f"the output folder {out} cannot be written: Permission denied"
+    assert not any((here / "shut").iterdir())
+
+
+def test_types_that_do_not_unite_name_both_files(here: Path) -> None:
+    write_lines(here / "other.jsonl", [{"text": "one two", "n": "three"}])
+    call = clean(here, "rows.jsonl", "other.jsonl")
+    assert call.status == 1
+    assert call.error.startswith("column 'n' is int64 in rows.jsonl but string in other.jsonl. ")
+    assert not (here / "out").exists()
+
+
+def test_broken_lines_are_counted_and_told(here: Path) -> None:
+    good = [{"text": f"text number {n}", "n": n} for n in range(3000)]
+    bad: list[Any] = ['{"text": "cut off', {"text": ["a list"]}, [1, 2], b'{"text": "\xff"}', {"text": "x y", "n": "z"}]
+    rows = [*good[:1500], *bad, *good[1500:]]
+    content = write_lines(here / "mixed.jsonl", rows)
+    call = clean(here, "mixed.jsonl")
+    assert call.status == 0
+    assert "3,000 of 3,005 rows kept, 0 dropped, 5 unreadable; " in call.out
+    with (here / "out" / "unreadable.jsonl").open(encoding="utf-8") as lines:
+        told = [json.loads(line) for line in lines]
+    assert [(one["file"], one["row"], one["line"]) for one in told] == [
+        ("mixed.jsonl", 1500 + n, 1501 + n) for n in range(5)
+    ]
+    for one, row, expected in zip(
+        told, bad, ["not JSON", "column 'text'", "expected a JSON object", "not UTF-8", "column 'n'"], strict=True
+    ):
+        assert expected in one["error"]
+        raw = row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row)).encode()
+        assert one["raw"].encode("utf-8", "surrogateescape") == raw
+        assert content[one["byte_offset"] :].startswith(raw + b"\n")
+    kept = pq.read_table(here / "out" / "data").column("n").to_pylist()
+    assert kept == list(range(3000))
+
+
+# ------------------------------------------------------------------------------------------------- columns and roles
+
+
+def test_a_column_that_is_not_text(here: Path) -> None:
+    write_lines(here / "numbers.jsonl", [{"text": 5, "title": "a b"}])
+    call = clean(here, "numbers.jsonl", "-c", "text=text")
+    assert call.status == 2
+    assert call.error.startswith("column 'text' (text) is int64, not text. ")
+    cast = "stages:\n  - select: {cast: {text: VARCHAR}}\n  - length: {min_words: 1}\n"
+    assert "- select: {cast: {text: VARCHAR}}" in call.error
+    (here / "cast.yaml").write_text(cast, encoding="utf-8")
+    assert clean(here, "numbers.jsonl", "-c", "text=text", "-p", "cast.yaml").status == 0
+    assert clean(here, "numbers.jsonl", "-c", "text=title", out="title").status == 0
+
+
+def test_columns_that_tell_no_roles(here: Path) -> None:
+    write_lines(here / "odd.jsonl", [{"foo": "one two", "bar": 3}])
+    call = clean(here, "odd.jsonl")
+    assert call.status == 2
+    assert "foo (string), bar (int64)" in call.error
+    assert "-c text=COLUMN" in call.error
+    assert clean(here, "odd.jsonl", "-c", "text=foo").status == 0
+
+
+def test_a_role_that_a_stage_needs(here: Path) -> None:
+    (here / "pairs.yaml").write_text("stages:\n  - exact_dedup: {roles: [positive]}\n", encoding="utf-8")
+    call = clean(here, "rows.jsonl", "-p", "pairs.yaml")
+    assert call.status == 2
+    assert call.error == (
+        "stage exact_dedup: the table has no role 'positive'; its roles are text. "
+        "Name the column that plays it: -c positive=COLUMN."
+    )
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "n_kept"),
+    [
+        (("premise", "hypothesis"), ("label", "entailment", "contradiction"), 1),
+        (("sentence1", "sentence2"), ("Score", 1, 0), 1),
+        (("question", "answer"), ("gold label", "entailment", "neutral"), None),
+    ],
+)
+def test_judged_pairs_need_a_decision(
+    here: Path, names: tuple[str, str], label: tuple[str, Any, Any], n_kept: int | None
+) -> None:
+    name, good, bad = label
+    one = {names[0]: "A man is eating food.", names[1]: "A man eats.", name: good}
+    write_lines(here / "judged.jsonl", [one, {**one, name: bad}])
+    call = clean(here, "judged.jsonl")
+    if n_kept is None:
+        assert call.status == 0
+        return
+    assert call.status == 2
+    assert f"{names[0]} and {names[1]} come with {name!r}" in call.error
+    advice = shlex.split(call.error[call.error.index("--where") :])
+    followed = clean(here, "judged.jsonl", *advice)
+    assert followed.status == 0, followed.err
+    assert pq.read_table(here / "out" / "data").num_rows == n_kept
+
+
+# ------------------------------------------------------------------------------------------------------------ recipes
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        ("stages:\n- lenght: {min_words: 2}\n", (), "bad.yaml, line 2: unknown stage 'lenght'; did you mean 'length'?"),
+        (
+            "stages:\n- length: {min_word: 2}\n",
+            (),
+            "bad.yaml, line 2: stage length has no option 'min_word'; did you m",
+        ),
+        ("stages:\n- length:\n    min_words: two\n", (), "bad.yaml, line 3: stage length min_words: "),
+        ("stages:\n- length: {min_words: 2\n- where: x\n", (), "bad.yaml, line 3: not valid YAML: "),
+        (
+            "stages:\n- normalize\n",
+            ("-s", "normalise.x=1"),
+            "-s normalise.x=1: the recipe has no stage 'normalise'; did",
+        ),
+        (
+            RECIPE,
+            ("-s", "length.min_word=3"),
+            "-s length.min_word=3: stage length has no option 'min_word'; did you mean",
+        ),
+        (RECIPE, ("-s", "length.min_words=many"), "-s length.min_words=many: stage length min_words: "),
+        (RECIPE, ("-s", "length.min_words=["), "-s length.min_words=[: the value is not valid YAML: "),
+        (RECIPE, ("--where", "textt = 'x'"), "stage where: \"textt = 'x'\" cannot be evaluated: "),
+        (
+            "stages:\n- language: {languages: [english]}\n",
+            (),
+            "stage language: 'english' is not a label of lid.176.ftz",
+        ),
+        ("stages:\n- exact_dedup: {roles: [txt]}\n", (), "stage exact_dedup: the table has no role 'txt'; "),
+    ],
+)
+def test_bad_recipe(here: Path, recipe: str, options: tuple[str, ...], message: str) -> None:
+    (here / "bad.yaml").write_text(recipe, encoding="utf-8")
+    call = clean(here, "rows.jsonl", "-p", "bad.yaml", *options)
+    assert call.status == 2
+    assert call.error.startswith(message), call.error
+    assert "\n" not in call.error
+    assert not (here / "out").exists()
+
+
+def test_no_such_recipe(here: Path) -> None:
+    call = clean(here, "rows.jsonl", "-p", "documnts")
+    assert (call.status, call.error[-30:]) == (2, ". Did you mean 'documents'?"[-30:].rjust(30, "s"))
+
+
+def test_an_expression_that_fails_on_a_row_is_told(here: Path) -> None:
+    """A cast in --where can be evaluated on an empty table, and fails on the first row that is no number."""
+    call = clean(here, "rows.jsonl", "--where", "CAST(text AS INTEGER) > 3")
+    assert call.status == 2
+    assert call.error.startswith("stage where: ")
+    assert "TRY_CAST" in call.error
+    assert "Could not convert string 'text number 0'" in call.error
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "cannot be read (No such file or directory)"),
+        (lambda path: path.write_bytes(b""), "cannot be used: "),
+        (lambda path: path.write_bytes(b"\x00" * 1000), "cannot be used: it does not begin like a fastText model"),
+        (lambda path: path.mkdir(), "cannot be used: "),
+    ],
+)
+def test_a_bad_model(here: Path, make: Callable[[Path], object], said: str) -> None:
+    make(here / "model.bin")
+    call = clean(here, "rows.jsonl", "-p", "documents", "-s", "language.model=model.bin")
+    assert call.status == 1
+    assert call.error.startswith("language model model.bin cannot be ")
+    assert said in call.error
+    assert not (here / "out").exists()
+
+
+def test_a_truncated_model(here: Path) -> None:
+    from jina_data.stages.language import model_path
+
+    content = model_path(None).read_bytes()
+    (here / "model.ftz").write_bytes(content[: len(content) // 2])
+    call = clean(here, "rows.jsonl", "-p", "documents", "-s", "language.model=model.ftz")
+    assert (call.status, "it ends too early" in call.error) == (1, True)
+    assert not (here / "out").exists()
+
+
+# -------------------------------------------------------------------------------------------------- the output folder
+
+
+def test_an_output_that_is_a_file(here: Path) -> None:
+    call = clean(here, "rows.jsonl", out="recipe.yaml")
+    assert (call.status, call.error) == (1, "recipe.yaml is a file; -o names a folder")
+    assert clean(here, "rows.jsonl", out="recipe.yaml/below").error.endswith("cannot be written: Not a directory")
+    assert (here / "recipe.yaml").read_text() == RECIPE
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+@pytest.mark.parametrize("held", ["notes.txt", "data/part-00000.parquet", "manifest.json", ".work/notes.txt"])
+def test_an_output_folder_that_is_no_run_is_left_alone(here: Path, held: str, options: tuple[str, ...]) -> None:
+    (here / "mine" / held).parent.mkdir(parents=True)
+    (here / "mine" / held).write_text("{}", encoding="utf-8")
+    (here / "mine" / "data").mkdir(exist_ok=True)
+    (here / "mine" / "data" / "precious").write_text("mine", encoding="utf-8")
+    before = snapshot(here / "mine")
+    call = clean(here, "rows.jsonl", *options, out="mine")
+    assert call.status == 1
+    assert "mine" in call.error
+    assert "defect" not in call.error
+    assert snapshot(here / "mine") == before
+
+
+def test_an_empty_output_folder_will_do(here: Path) -> None:
+    (here / "out").mkdir()
+    assert clean(here, "rows.jsonl").status == 0
+
+
+def test_an_empty_output_folder_stays_as_it_was(here: Path) -> None:
+    (here / "out").mkdir()
+    assert clean(here, truncated_gzip_behind_the_sample(here)).status == 1
+    assert list((here / "out").iterdir()) == []
+
+
+def test_a_finished_run(here: Path) -> None:
+    assert clean(here, "rows.jsonl").status == 0
+    before = snapshot(here / "out")
+    again = clean(here, "rows.jsonl")
+    assert (again.status, "out is finished: same inputs, same settings; nothing to do" in again.err) == (0, True)
+    assert "50 of 50 rows kept" in again.out
+    for options, what in (
+        (("-s", "length.min_words=3"), "another recipe"),
+        (("--limit", "3"), "another --limit"),
+        (("--format", "jsonl"), "another output format"),
+        (("-c", "text=text", "-c", "source=n"), "another source column"),
+    ):
+        call = clean(here, "rows.jsonl", *options)
+        assert call.status == 1
+        assert call.error == (
+            f"out holds a finished run with {what}. Name another folder, or replace it with --overwrite"
+        )
+    os.utime(here / "rows.jsonl", (1, 1))
+    assert "another" not in clean(here, "rows.jsonl").error.split(".")[0]
+    assert snapshot(here / "out") == before
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(here: Path) -> None:
+    assert clean(here, "rows.jsonl", "--limit", "9").status == 0
+    for foreign in ("notes.txt", "data/README.md"):
+        (here / "out" / foreign).write_text("mine", encoding="utf-8")
+        before = snapshot(here / "out")
+        call = clean(here, "rows.jsonl", "--overwrite")
+        assert call.status == 1
+        assert call.error == f"out holds {foreign}, which no run wrote; move it away before --overwrite"
+        assert snapshot(here / "out") == before
+        (here / "out" / foreign).unlink()
+    assert clean(here, "rows.jsonl", "--overwrite").status == 0
+    assert pq.read_table(here / "out" / "data").num_rows == 50
+
+
+def test_a_stale_output_of_an_overwrite_that_was_killed_is_replaced(here: Path) -> None:
+    """--overwrite removes the manifest first; a kill behind that leaves old outputs and the lock."""
+    assert clean(here, "rows.jsonl", "--limit", "9").status == 0
+    (here / "out" / "manifest.json").unlink()
+    (here / "out" / ".work").mkdir()
+    (here / "out" / ".work" / "lock").touch()
+    call = clean(here, "rows.jsonl")
+    assert call.status == 0, call.err
+    assert clean(here, "rows.jsonl", out="fresh").status == 0
+    assert outputs(here / "out") == outputs(here / "fresh")
+
+
+# ----------------------------------------------------------------------------------------------------------- bad luck
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Callable[[str], object]]:
+    """Mount a file system of some size; what is yielded gives it another. Skips where that is not permitted."""
+
+    def mount(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["mount", *options, str(path)], capture_output=True, text=True, check=False)
+
+    path.mkdir()
+    if not shutil.which("mount") or os.geteuid():
+        pytest.skip("needs root, to mount a small file system")
+    if (mounted := mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs")).returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield lambda size: mount("-o", f"remount,size={size}")
+    finally:
+        subprocess.run(["umount", str(path)], check=False)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("size", ["64k", "2m", "12m"])
+def test_a_full_disk(corpus: Path, tmp_path: Path, size: str, workers: str) -> None:
+    with small_disk(tmp_path / "disk", size) as resize:
+        out = tmp_path / "disk" / "out"
+        inputs = (*CORPUS[1:], "-c", "text=text", "--workers", workers)
+        call = clean(corpus, *inputs, out=str(out))
+        assert call.status == 1
+        assert call.error == (
+            f"the disk of {out} is full. Make room and give the same command again: the run goes on where it stopped"
+        )
+        resize("200m")
+        call = clean(corpus, *inputs, out=str(out))
+        assert call.status == 0, call.err
+        assert f"going on with the run in {out}" in call.err
+        assert clean(corpus, *inputs, out=str(tmp_path / "undisturbed")).status == 0
+        assert outputs(out) == outputs(tmp_path / "undisturbed")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(corpus: Path) -> dict[str, bytes]:
+    assert clean(corpus, *CORPUS, "-c", "text=text", out="undisturbed").status == 0
+    return outputs(corpus / "undisturbed")
+
+
+class Running:
+    """A run under way in a process group of its own, as the one that a terminal's Ctrl-C reaches."""
+
+    def __init__(self, corpus: Path, out: Path, workers: str) -> None:
+        command = [
+            *JINA_DATA,
+            "clean",
+            *CORPUS,
+            "-p",
+            "recipe.yaml",
+            "-c",
+            "text=text",
+            "-o",
+            out,
+            "--workers",
+            workers,
+        ]
+        self.events = out / "events.jsonl"
+        self.process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=corpus,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait_until(self, reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120
+        while not reached():
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def has_said(self, what: str, times: int = 1) -> Callable[[], bool]:
+        return lambda: self.events.exists() and self.events.read_text(encoding="utf-8").count(what) >= times
+
+    def has_children(self) -> bool:
+        return bool(children_of(self.process.pid))
+
+    def interrupt(self) -> Call:
+        os.killpg(self.process.pid, signal.SIGINT)
+        _, err = self.process.communicate(timeout=60)
+        return Call(self.process.returncode, "", err)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that have this parent."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(entry.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("moment", ["read 0:", "pass 0:", "decide", "data 0"])
+def test_ctrl_c(corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path, moment: str, workers: str) -> None:
+    run = Running(corpus, tmp_path / "out", workers)
+    run.wait_until(run.has_said(f'"begin", "worker": {"%"}'.split("%")[0]))
+    run.wait_until(run.has_said(f'"unit": "{moment}'))
+    time.sleep(0.03)
+    call = run.interrupt()
+    assert call.status == 1, call.err
+    assert call.error == (
+        f"stopped. Give the same command again: the run in {tmp_path / 'out'} goes on where it stopped"
+    )
+    again = clean(corpus, *CORPUS, "-c", "text=text", "--workers", workers, out=str(tmp_path / "out"))
+    assert again.status == 0, again.err
+    assert outputs(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for the workers in /proc")
+def test_ctrl_c_while_the_workers_start(corpus: Path, tmp_path: Path) -> None:
+    """They have not come to ignore the signal yet, and must not answer with a traceback each."""
+    run = Running(corpus, tmp_path / "out", "2")
+    run.wait_until(lambda: len(children_of(run.process.pid)) >= 2)
+    time.sleep(0.2)
+    call = run.interrupt()
+    assert call.status == 1
+    assert "Traceback" not in call.err
+    assert call.error.startswith("stopped. Give the same command again")
+
+
+def test_ctrl_c_before_the_run_begins(corpus: Path, tmp_path: Path) -> None:
+    run = Running(corpus, tmp_path / "out", "1")
+    time.sleep(0.6)
+    call = run.interrupt()
+    assert call.status in (1, -signal.SIGINT)
+    assert call.status < 0 or call.error.startswith("stopped")
+
+
+def test_two_runs_in_one_folder(corpus: Path, tmp_path: Path) -> None:
+    run = Running(corpus, tmp_path / "out", "1")
+    run.wait_until(run.has_said('"unit": "read'))
+    for options in ((), ("--overwrite",), ("-s", "length.min_words=3")):
+        call = clean(corpus, *CORPUS, "-c", "text=text", *options, out=str(tmp_path / "out"))
+        assert call.status == 1
+        assert call.error == f"another run is at work in {tmp_path / 'out'}; wait for it, or name another folder"
+    _, err = run.process.communicate(timeout=300)
+    assert run.process.returncode == 0, err
+
+
+# ---------------------------------------------------------------------------------------------------------- --debug
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("clean", "nothing.jsonl", "-o", "out", "--debug"), ("--debug", "clean", "nothing.jsonl", "-o", "out")],
+)
+def test_debug_shows_a_traceback(here: Path, arguments: tuple[str, ...]) -> None:
+    call = jina_data(*arguments, cwd=here)
+    assert call.status == 1
+    assert call.err.startswith("Traceback (most recent call last):")
+    assert call.err.splitlines()[-1].startswith("jina_data.errors.InputError: nothing.jsonl: no such file or folder")
