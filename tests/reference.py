@@ -6,8 +6,10 @@ at a time; everything else is decided here. It is slow, and that is its point.
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,7 +19,7 @@ from html import unescape
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import fasttext
@@ -28,6 +30,7 @@ import regex
 from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
 
 Row = dict[str, Any]
+T = TypeVar("T")
 Verdict = tuple[str, float | None]
 """A reason, and the score it rests on."""
 
@@ -182,10 +185,9 @@ def _as_varchar(value: str | int | bool) -> str:
 @_cast_to(pa.int64())
 def _as_bigint(value: str | int | bool) -> int | None:
     """Cast what the tests hold: whole numbers, and texts that are one or are nothing like a number."""
-    if isinstance(value, str):
-        if not regex.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value, regex.ASCII):
-            assert not regex.search(r"[0-9]", value), f"the reference cannot tell whether {value!r} casts"
-            return None
+    if isinstance(value, str) and not regex.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value, regex.ASCII):
+        assert not regex.search(r"[0-9]", value), f"the reference cannot tell whether {value!r} casts"
+        return None
     return int(value)
 
 
@@ -297,7 +299,7 @@ BLOCKS = set(
     ["p", "div", "br", "h1", "h2", "h3", "li", "ul", "ol", "table", "tr", "blockquote", "hr", "pre", "section"]
 )
 CELLS = {"td", "th"}
-INLINE = set(["a", "b", "i", "em", "strong", "span", "code", "sub", "sup", "img", "u"])
+INLINE = {"a", "b", "i", "em", "strong", "span", "code", "sub", "sup", "img", "u"}
 
 
 class _Markup(HTMLParser):
@@ -680,12 +682,12 @@ class Word:
     text: str
     key: str
     spaced: bool
-    weight: Fraction
+    weight: float
 
 
 def _word(text: str) -> Word:
     spaced = not any(char_of(char).unspaced for char in text)
-    weight = Fraction(1) if spaced else Fraction(1, 2) if is_wide(text[0]) else Fraction(1, 4)
+    weight = 1.0 if spaced else 0.5 if is_wide(text[0]) else 0.25
     key = "".join(char.lower() if char.isascii() else char for char in text)
     return Word(text, key, spaced, weight)
 
@@ -697,7 +699,8 @@ class Facts:
         self.text = text
         self.words = [_word(word) for word in words(text)]
         self.word_chars = sum(len(word.text) for word in self.words)
-        self.weight = sum((word.weight for word in self.words), Fraction(0))
+        self.weights = [0.0, *itertools.accumulate(word.weight for word in self.words)]
+        self.weight = self.weights[-1]
         raw = [stripped(line) for line in regex.split("\r\n|\r|\n", text)]
         self.n_breaks = len(raw) - 1
         self.lines = [line for line in raw if line]
@@ -718,7 +721,7 @@ class Facts:
         return share(sum(map(holds, self.lines)), len(self.lines))
 
     def per_word(self, count: int) -> float | None:
-        return share(count, float(self.weight))
+        return share(count, self.weight)
 
 
 def symbols(facts: Facts) -> float | None:
@@ -746,19 +749,16 @@ def stop_words(facts: Facts, stage: Rules) -> int:
     return sum(bool({word.lower(), word.upper(), word.title()} & present) for word in stage.gopher_stop_words)
 
 
-def repeated(parts: Sequence[Any]) -> list[Any]:
+def repeated(parts: Sequence[T]) -> list[T]:
     """Return the parts that occurred before."""
-    return [part for place, part in enumerate(parts) if part in parts[:place]]
+    first = {part: place for place, part in reversed(list(enumerate(parts)))}
+    return [part for place, part in enumerate(parts) if first[part] < place]
 
 
 def n_gram_at(facts: Facts, start: int, n: int) -> int | None:
     """Return the end of the n-gram that starts at a word; None where the words do not weigh enough any more."""
-    weight = Fraction(0)
-    for end in range(start, len(facts.words)):
-        weight += facts.words[end].weight
-        if weight >= n:
-            return end + 1
-    return None
+    end = bisect_left(facts.weights, facts.weights[start] + n)
+    return end if end < len(facts.weights) else None
 
 
 def chars_of(facts: Facts, start: int, end: int) -> int:

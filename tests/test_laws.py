@@ -355,13 +355,13 @@ def tables(draw: st.DrawFn) -> tuple[dict[str, tuple[str, ...]], list[pa.Table],
     """Draw roles, one to three files of rows, and the source column; few different texts, so that rows repeat."""
     roles = SHAPES[draw(st.sampled_from(list(SHAPES)))]
     columns = [column for names in roles.values() for column in names]
-    pool = st.sampled_from(draw(st.lists(TEXTS, min_size=1, max_size=8)))
-    text = st.none() | pool | pool.map(str.upper) | pool.map(lambda one: f" {one}\u00a0")
+    pool = st.sampled_from(draw(st.lists(TEXTS, min_size=5, max_size=10)))
+    text = st.one_of(pool, pool, pool, pool.map(str.upper), pool.map(lambda one: f" {one}\u00a0"), st.none())
     cells: dict[str, st.SearchStrategy[Any]] = dict.fromkeys(columns, text)
     if "negatives" in cells:
         cells["negatives"] = st.none() | st.lists(text, max_size=3)
     extras = draw(st.lists(st.sampled_from(list(EXTRAS)), unique=True, max_size=4))
-    cells |= {name: st.none() | EXTRAS[name][1] for name in extras}
+    cells |= {name: st.one_of(EXTRAS[name][1], EXTRAS[name][1], st.none()) for name in extras}
     types = {name: EXTRAS[name][0] if name in EXTRAS else role_type("", name) for name in cells}
     files = []
     for _ in range(draw(st.integers(1, 3))):
@@ -373,7 +373,8 @@ def tables(draw: st.DrawFn) -> tuple[dict[str, tuple[str, ...]], list[pa.Table],
                 del own[name]
         if draw(st.booleans()):
             own[columns[0]] = pa.large_string()
-        rows = draw(st.lists(st.fixed_dictionaries({name: cells[name] for name in own}), max_size=12))
+        cells_of = st.fixed_dictionaries({name: cells[name] for name in own})
+        rows = draw(st.lists(cells_of, min_size=draw(st.sampled_from([8, 0, 1, 12])), max_size=16))
         files.append(pa.Table.from_pylist(rows, schema=pa.schema(list(own.items()))))
     return dict(roles), files, "src" if "src" in extras and draw(st.booleans()) else None
 
@@ -528,7 +529,7 @@ def cases(draw: st.DrawFn) -> tuple[Given, list[pa.Table]]:
     roles, files, source = draw(tables())
     names = [f"part-{number}.parquet" for number in range(len(files))]
     recipe = Drawn(draw, Table(united(files), roles), ("web", "wiki", "Wiki", UNKNOWN) if source else tuple(names))
-    stages = tuple(recipe.stage() for _ in range(draw(st.integers(0, 5))))
+    stages = tuple(recipe.stage() for _ in range(draw(st.sampled_from([4, 0, 2, 6, 8]))))
     rows = (
         {name: padded(file, recipe_types) for name, file in zip(names, files, strict=True)}
         if (recipe_types := united(files))

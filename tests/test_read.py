@@ -145,9 +145,11 @@ def test_digest_is_of_the_stored_bytes(tmp_path: Path) -> None:
 
 
 def test_packed_and_plain_files_have_the_same_ranges(tmp_path: Path) -> None:
-    lines = "".join(json.dumps({"n": number, "t": "x" * (number % 40)}) + "\n" for number in range(500))
-    for name in ("a.jsonl", "a.json", "a.csv", "a.tsv"):
-        data = lines if "json" in name else lines.replace("{", "").replace("}", "")
+    rows = [(number, "x" * (number % 40)) for number in range(500)]
+    lines = "".join(json.dumps({"n": number, "t": text}) + "\n" for number, text in rows)
+    table = "n,t\n" + "".join(f"{number},{text}\n" for number, text in rows)
+    files = {"a.jsonl": lines, "a.json": f"[{','.join(lines.splitlines())}]", "a.csv": table}
+    for name, data in {**files, "a.tsv": table.replace(",", "\t")}.items():
         with small_ranges(700, 12):
             plain = ranges_of(written(tmp_path, name, data))
             assert len(plain) > 10
