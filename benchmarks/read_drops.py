@@ -16,9 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from jina_data.clean import RecipeChoice, clean, default_workers
+from jina_data.clean import RecipeChoice, RunOptions, clean, default_workers
 from jina_data.inspection import Inspection
-from jina_data.session import RunOptions
 
 SAMPLE_ROWS = 50
 
@@ -73,7 +72,7 @@ def draw(
             for drop in inspection.sample(reason, stage.index, SAMPLE_ROWS, seed=0):
                 place = short(drop["place"])
                 verdict, note = verdicts.get((run, reason, place), ("unread", ""))
-                line = {"run": run, "stage": stage.name, "reason": reason, "of": total, "row": place}
+                line: dict[str, Any] = {"run": run, "stage": stage.name, "reason": reason, "of": total, "row": place}
                 line |= {"verdict": verdict, "note": note, "score": drop["score"]}
                 line["partner"] = short(drop["partner"]) if drop["partner"] else None
                 if place.startswith(SHIPPABLE):

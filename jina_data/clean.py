@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from jina_data.engines.local import Budget
 from jina_data.errors import RunFolderError
 from jina_data.folder import RunFolder, resource_errors
 from jina_data.plan import differences, fingerprint_hash, make_plan
@@ -22,12 +23,24 @@ from jina_data.read import resolve_inputs, sample_schema, unite_schemas
 from jina_data.recipe import Recipe
 from jina_data.report import CleanReport
 from jina_data.roles import bind_roles
-from jina_data.session import RunOptions, Session
+from jina_data.session import Session
 from jina_data.stages.where import Where
-
 
 WORKER_BYTES = 4 * 2**20
 """Starting a worker takes a second or two; it pays from about so many bytes of input each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is carried out. None of it changes a byte of data/.
+
+    `workers` is a number of processes; with 1, everything happens in this one.
+    """
+
+    workers: int
+    memory_limit_bytes: int = 4 * 2**30
+    batch_rows: int = 4096
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,8 +111,9 @@ def clean(
     fingerprint = plan.fingerprint()
     if folder.is_finished and not options.overwrite:
         return _finished(folder, fingerprint, progress)
+    budget = Budget.share(options.memory_limit_bytes, options.workers)
     with folder.locked(), resource_errors(folder.path):
-        return Session(plan, folder, options, progress).go(fingerprint)
+        return Session(plan, folder, budget, progress, overwrite=options.overwrite).go(fingerprint)
 
 
 def _chosen(choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[str, ...]], progress: Progress) -> Recipe:

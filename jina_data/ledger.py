@@ -195,7 +195,7 @@ def write_ledger(desk: Desk, number: int, pieces: Sequence[Range]) -> dict[str, 
     for index, stage in enumerate(desk.plan.stages):
         _write_scores(desk, number, pieces, index, f"{index:02d}-{stage.name}")
     metadata = {b"jina_data": json.dumps([vars(count) for count in counts]).encode()}
-    table = pa.concat_tables(tables).combine_chunks().replace_schema_metadata(metadata)
+    table = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *tables]).combine_chunks().replace_schema_metadata(metadata)
     with whole_path(ledger_path(desk.folder, number)) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=2**17)
     return {"rows": table.num_rows}
@@ -215,7 +215,7 @@ def read_counts(folder: RunFolder, number: int) -> list[RangeCounts]:
 def _write_scores(desk: Desk, number: int, pieces: Sequence[Range], index: int, name: str) -> None:
     """Write the scores that a stage measured, for the rows that reached it; nothing where it measures none."""
     home = next((current for current in desk.plan.passes if index in current.stages), None)
-    if home is None:
+    if home is None or not pieces:
         return
     prefix = f"score:{index}:"
     names = [

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from jina_data.clean import clean
+from jina_data.clean import RunOptions, clean
 from jina_data.errors import UsageError
 from jina_data.memory import parse_bytes
 from jina_data.progress import Progress
 from jina_data.recipe import Recipe
 from jina_data.report import CleanReport
-from jina_data.session import RunOptions
 from jina_data.stages import Stage
 
 

@@ -79,6 +79,8 @@ class _PlainTask:
 
     def line(self) -> str:
         seconds = max(time.monotonic() - self.started, 1e-9)
+        if not self.rows and self.total_rows is None:
+            return f"{self.name}: {seconds:.1f} s"
         rate = self.rows / seconds
         done = f"{self.rows:,}" + (f" of {self.total_rows:,}" if self.total_rows is not None else "")
         left = ""

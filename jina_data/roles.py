@@ -122,13 +122,24 @@ def _refuse_judged(schema: pa.Schema, roles: Mapping[str, tuple[str, ...]]) -> N
     label = next((field for field in schema if field.name.lower() in LABELS), None)
     if label is None:
         return
-    value = "'entailment'" if is_text(label.type) else "1"
     columns = [column for names in roles.values() for column in names]
     raise UsageError(
         f"the columns {' and '.join(columns)} come with {label.name!r}, so not every row need be a pair of texts that "
-        f"belong together. Say which rows are and name the roles: "
-        f'--where "{label.name} = {value}" -c anchor={columns[0]} -c positive={columns[1]}'
+        f"belong together. Say which rows are, by what {label.name!r} means, and name the roles: "
+        f'--where "{label.name} {_agreeing(label.type, columns)}" -c anchor={columns[0]} -c positive={columns[1]}'
     )
+
+
+def _agreeing(kind: pa.DataType, columns: Sequence[str]) -> str:
+    """Return the condition under which such a label usually says that two texts belong together."""
+    if is_text(kind):
+        return "= 'entailment'"
+    if pa.types.is_floating(kind):
+        return ">= 4"  # of 5, as STS and SICK score
+    if pa.types.is_boolean(kind):
+        return "= true"
+    # SNLI and MNLI count entailment as 0, pairs of paraphrases as 1.
+    return "= 0" if columns[0].lower() == "premise" else "= 1"
 
 
 def _negatives(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

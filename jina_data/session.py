@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +30,18 @@ from jina_data.units import all_ranges, do_unit, first_rows
 from jina_data.write import cut_shards
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a run is carried out. None of it changes a byte of data/.
-
-    `workers` is a number of processes; with 1, everything happens in this one.
-    """
-
-    workers: int
-    memory_limit_bytes: int = 4 * 2**30
-    batch_rows: int = 4096
-    overwrite: bool = False
-
-
 class Session:
     """One session of a run, from its start or from where the last session stopped."""
 
-    def __init__(self, plan: Plan, folder: RunFolder, options: RunOptions, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, folder: RunFolder, budget: Budget, progress: Progress, *, overwrite: bool = False
+    ) -> None:
         self.plan = plan
         self.folder = folder
-        self.options = options
         self.progress = progress
-        self.budget = Budget.share(options.memory_limit_bytes, options.workers)
-        self.engine = LocalEngine(folder, self.budget)
+        self.budget = budget
+        self.overwrite = overwrite
+        self.engine = LocalEngine(folder, budget)
         self.events = Events(folder.events)
 
     def go(self, fingerprint: dict[str, Any]) -> CleanReport:
@@ -88,7 +76,7 @@ class Session:
     def _start(self, fingerprint: dict[str, Any]) -> None:
         """Begin, or make sure that what was begun here is the same run."""
         record = self.folder.work / "run.json"
-        if self.options.overwrite and (self.folder.manifest.exists() or record.exists()):
+        if self.overwrite and (self.folder.manifest.exists() or record.exists()):
             self.folder.clear()
         if record.exists():
             begun = self.folder.read_json(record)
@@ -113,7 +101,7 @@ class Session:
             self.plan = self.plan.with_schema(schema)
             self.engine.set_plan(self.plan)
         n_rows = sum(piece.n_rows for piece in pieces)
-        for current in self.plan.passes:
+        for current in self.plan.passes if pieces else ():
             self._run_pass(current, pieces, n_rows)
         counts = self._write_ledger(pieces, n_rows)
         self._write_shards(pieces, counts)
@@ -122,6 +110,8 @@ class Session:
 
     def _map(self, step: str, total_rows: int | None, units: Sequence[tuple[Any, ...]]) -> None:
         """Run units wherever the engine likes; their progress is read from the log."""
+        if not units:
+            return
         with self.progress.task(step, total_rows) as task, self.events.followed(task.advance):
             for _ in self.engine.map(do_unit, units):
                 pass
@@ -158,6 +148,8 @@ class Session:
         """Parse the first rows of the input, in order, until the limit is reached."""
         assert self.plan.limit is not None
         left = self.plan.limit
+        if all(self.folder.end_of_file(file.index).exists() for file in self.plan.inputs):
+            return
         for file in self.plan.inputs:
             n_ranges = 0
             if left > 0:
@@ -237,8 +229,6 @@ class Session:
     def _survivors(self, desk: Desk, current: Pass) -> Survivors:
         """Name the keys that the survivors of a pass left."""
         files = [str(path) for path in sorted(self.folder.state(current.number, 0).parent.glob("range-*.parquet"))]
-        if not files:
-            raise InputError("the input has no rows at all; nothing to clean")
         names = [name for name in pq.read_schema(files[0]).names if name.startswith("key:")]
         columns = ", ".join(f"{quoted(name)} AS {quoted(name.removeprefix('key:'))}" for name in names)
         desk.con.read_parquet(files).create_view("states")
@@ -329,7 +319,9 @@ class Session:
 
 def prepare(plan: Plan, progress: Progress) -> None:
     """Load models and compile kernels once, before workers need them; say so where it takes a while."""
-    told = threading.Timer(1.5, progress.say, ["compiling the text kernels (once on this machine, then cached) ..."])
+    told = threading.Timer(
+        1.5, progress.say, ["preparing text kernels and models (compiled once on this machine, then cached) ..."]
+    )
     told.daemon = True
     told.start()
     try:

@@ -292,12 +292,14 @@ def without_controls(text: str) -> str:
 def spaced(text: str) -> str:
     lines = regex.split("\r\n|[\n\v\f\r\x85\u2028\u2029]", text)
     text = "\n".join(" ".join(line.split()) for line in lines)
-    return regex.sub("\n{3,}", "\n\n", text).strip("\n")
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text.strip("\n")
 
 
-BLOCKS = set(
-    ["p", "div", "br", "h1", "h2", "h3", "li", "ul", "ol", "table", "tr", "blockquote", "hr", "pre", "section"]
-)
+BLOCKS = {
+    *("p", "div", "br", "h1", "h2", "h3", "li", "ul", "ol", "table", "tr", "blockquote", "hr", "section"),
+}
 CELLS = {"td", "th"}
 INLINE = {"a", "b", "i", "em", "strong", "span", "code", "sub", "sup", "img", "u"}
 
@@ -375,6 +377,7 @@ MARKS = frozenset({"Extend", "Format", "ZWJ"})
 NEWLINES = frozenset({"CR", "LF", "Newline"})
 AH_LETTER = frozenset({"ALetter", "Hebrew_Letter"})
 MID_LETTER = frozenset({"MidLetter", "MidNumLet", "Single_Quote"})
+WORDLIKE = AH_LETTER | {"Numeric", "ExtendNumLet"}
 MID_NUMBER = frozenset({"MidNum", "MidNumLet", "Single_Quote"})
 
 
@@ -414,19 +417,18 @@ def _units(text: str) -> list[list[str]]:
     return units
 
 
-def _joined(units: list[list[str]], k: int, flags_before: int) -> bool:
-    """Tell whether there is no boundary between unit k and the next."""
-    names = [char_of(units[i][0]).word_break if 0 <= i < len(units) else "" for i in (k - 1, k, k + 1, k + 2)]
-    far, one, two, beyond = names
+def _joined(units: list[list[str]], names: list[str], k: int, flags_before: int) -> bool:
+    """Tell whether there is no boundary between unit k and the next; `names` are the classes of the units."""
+    one, two = names[k], names[k + 1]
+    far, beyond = names[k - 1] if k else "", names[k + 2] if k + 2 < len(names) else ""
     if one in NEWLINES or two in NEWLINES:
         return False
     if units[k][-1] == "\u200d" and char_of(units[k + 1][0]).picture:
         return True
     if one == two == "WSegSpace" and len(units[k]) == 1:
         return True
-    wordlike = AH_LETTER | {"Numeric", "ExtendNumLet"}
     return (
-        (one in wordlike and two in wordlike)
+        (one in WORDLIKE and two in WORDLIKE)
         or ("Katakana" in (one, two) and {one, two} <= {"Katakana", "ExtendNumLet"})
         or (one in AH_LETTER and two in MID_LETTER and beyond in AH_LETTER)
         or (far in AH_LETTER and one in MID_LETTER and two in AH_LETTER)
@@ -442,19 +444,26 @@ def _joined(units: list[list[str]], k: int, flags_before: int) -> bool:
 def segments(text: str) -> Iterator[str]:
     """Yield the segments of a text; letters of scripts without spaces stand alone."""
     units = _units(text)
+    names = [char_of(unit[0]).word_break for unit in units]
     segment, flags = "", 0
     for k, unit in enumerate(units):
         segment += "".join(unit)
-        if k + 1 < len(units) and _joined(units, k, flags):
-            flags = flags + 1 if char_of(unit[0]).word_break == "Regional_Indicator" else 0
+        if k + 1 < len(units) and _joined(units, names, k, flags):
+            flags = flags + 1 if names[k] == "Regional_Indicator" else 0
             continue
         yield segment
         segment, flags = "", 0
 
 
-def words(text: str) -> list[str]:
+@cache
+def words(text: str) -> tuple[str, ...]:
     """Return the segments that hold a letter or a number."""
-    return [piece for piece in segments(text) if any(char_of(c).letter or char_of(c).number for c in piece)]
+    return tuple(piece for piece in segments(text) if any(is_counted(char) for char in piece))
+
+
+@cache
+def is_counted(char: str) -> bool:
+    return char_of(char).letter or char_of(char).number
 
 
 # length
@@ -642,10 +651,6 @@ def is_wide(char: str) -> bool:
 @cache
 def is_terminal(char: str) -> bool:
     return bool(_TERMINAL.fullmatch(char))
-
-
-def is_counted(char: str) -> bool:
-    return char_of(char).letter or char_of(char).number
 
 
 def width(text: str) -> int:

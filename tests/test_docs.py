@@ -448,10 +448,10 @@ def project_files() -> Iterator[tuple[str, str]]:
     """Yield the name and text of every text file of the project."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    found = listed.stdout.split("\0") if listed.returncode == 0 else names(path for path in ROOT.rglob("*.*"))
+    found = listed.stdout.split("\0") if listed.returncode == 0 else names(ROOT.rglob("*.*"))
     for name in filter(None, found):
-        # What starts the checks may know where it is started.
-        if name.startswith(".ci/") or not (ROOT / name).is_file():
+        # Names with a dot are environments, caches, and what starts the checks and so knows where.
+        if name.startswith(".") or not (ROOT / name).is_file():
             continue
         try:
             yield name, (ROOT / name).read_text(encoding="utf-8")

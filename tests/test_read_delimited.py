@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -42,7 +43,8 @@ def tables(draw: st.DrawFn) -> pa.Table:
 
 def dumped(table: pa.Table, *, delimiter: str = ",", end: str = "\r\n") -> str:
     sink = io.StringIO(newline="")
-    writer = csv.writer(sink, delimiter=delimiter, lineterminator=end)
+    quoting: Literal[0, 1] = csv.QUOTE_MINIMAL if "\r" in end else csv.QUOTE_ALL  # else it leaves \r unquoted
+    writer = csv.writer(sink, delimiter=delimiter, lineterminator=end, quoting=quoting)
     writer.writerow(table.column_names)
     for row in table.to_pylist():
         cells = [str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()]
@@ -79,7 +81,7 @@ def test_any_quoted_tsv_comes_back(tmp_path: Path, table: pa.Table, share: int) 
 
 TYPES: list[tuple[list[str], pa.DataType, list[object]]] = [
     (["1", "-2", ""], pa.int64(), [1, -2, None]),
-    (["1", "2.5", "3e2", ".5", "5.", ""], pa.float64(), [1, 2.5, 300, 0.5, 5, None]),
+    (["1", "2.5", "3e2", ".5", "5.", ""], pa.float64(), [1.0, 2.5, 300.0, 0.5, 5.0, None]),
     (["1.5", "nan", "-inf"], pa.float64(), [1.5, float("nan"), float("-inf")]),
     (["nan", "inf"], pa.string(), ["nan", "inf"]),
     (["true", "False", ""], pa.bool_(), [True, False, None]),

@@ -71,12 +71,11 @@ def command(
     kept rows are in DIR/data, the dropped ones with their reasons in DIR/dropped, what became of every row in
     DIR/ledger, and a report in DIR/report.html. A run that was stopped goes on when the same command is given again.
     """
-    from jina_data.clean import RecipeChoice, clean, default_workers
+    from jina_data.clean import RecipeChoice, RunOptions, clean, default_workers
     from jina_data.funnel import print_funnel
     from jina_data.memory import parse_bytes
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
-    from jina_data.session import RunOptions
 
     report = clean(
         RecipeChoice(recipe, settings, where, seed),

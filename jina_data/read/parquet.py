@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,24 +30,21 @@ class Reader:
 
     def __init__(self, file: InputFile) -> None:
         self.file = file
-        with failures_told(file.name):
-            self._handle = _open_seekable(file)
-            try:
-                self._parquet = pq.ParquetFile(
-                    self._handle, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
-                )
-            except BaseException:
-                self._handle.close()
-                raise
-        groups = self._parquet.metadata
-        self.n_rows: int = groups.num_rows
-        self._first_rows = [0]
-        for group in range(groups.num_row_groups):
-            self._first_rows.append(self._first_rows[-1] + groups.row_group(group).num_rows)
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._rest: pa.RecordBatch | None = None
-        self.at = -1
-        self.rows_per_range = self._choose_rows_per_range()
+        self._at = -1
+        with failures_told(file.name), ExitStack() as unless_open:
+            self._handle = unless_open.enter_context(_open_seekable(file))
+            self._parquet = pq.ParquetFile(
+                self._handle, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+            )
+            groups = self._parquet.metadata
+            self.n_rows: int = groups.num_rows
+            self._first_rows = [0]
+            for group in range(groups.num_row_groups):
+                self._first_rows.append(self._first_rows[-1] + groups.row_group(group).num_rows)
+            self.rows_per_range = self._choose_rows_per_range()
+            unless_open.pop_all()
 
     def __enter__(self) -> Reader:
         return self
@@ -74,25 +71,24 @@ class Reader:
         stored = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
         probe_rows = _clamp(RANGE_BYTES * self.n_rows // max(stored, 1), PROBE_ROWS)
         self._go_to(0, probe_rows)
-        with failures_told(self.file.name):
-            probe = next(self._batches)
-        self.at = -1
+        probe = next(self._batches)
+        self._at = -1
         row_bytes = max(stored / self.n_rows, probe.nbytes / probe.num_rows, 1)
         return _clamp(int(RANGE_BYTES / row_bytes), RANGE_ROWS)
 
     def take(self, start: int, stop: int) -> pa.Table:
         """Return a range of rows, in the file's types."""
-        if not (0 <= self.at <= start) or self._group(start) > self._group(self.at):
+        if not (0 <= self._at <= start) or self._group(start) > self._group(self._at):
             self._go_to(start, self.rows_per_range)
         parts: list[pa.RecordBatch] = []
         with failures_told(self.file.name):
-            while self.at < stop:
+            while self._at < stop:
                 batch = self._rest if self._rest is not None else next(self._batches)
-                skipped = min(max(start - self.at, 0), batch.num_rows)
-                taken = min(batch.num_rows, stop - self.at)
+                skipped = min(max(start - self._at, 0), batch.num_rows)
+                taken = min(batch.num_rows, stop - self._at)
                 parts.append(batch.slice(skipped, taken - skipped))
                 self._rest = batch.slice(taken) if taken < batch.num_rows else None
-                self.at += taken
+                self._at += taken
         return pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
 
     def _group(self, row: int) -> int:
@@ -102,7 +98,7 @@ class Reader:
         first = self._group(row)
         groups = list(range(first, len(self._first_rows) - 1))
         self._batches = self._parquet.iter_batches(batch_rows, row_groups=groups, use_threads=False)
-        self._rest, self.at = None, self._first_rows[first]
+        self._rest, self._at = None, self._first_rows[first]
 
 
 def _clamp(n_rows: int, most: int) -> int:
@@ -113,13 +109,15 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pt.is_dictionary(kind) else kind
 
 
-def _open_seekable(file: InputFile) -> BinaryIO:
+def _open_seekable(file: InputFile) -> Any:
     """Open a file for seeking; what is compressed as a whole, or cannot seek, goes through a temporary file."""
     if file.compression is None:
         stored = open_stored(file)
-        if _can_seek(stored):
+        if not file.is_local and _can_seek(stored):
             return stored
         stored.close()
+        if file.is_local:
+            return pa.OSFile(file.name)
     with ExitStack() as unless_whole:
         copy = unless_whole.enter_context(tempfile.TemporaryFile())
         with Source(file) as source:
@@ -127,7 +125,7 @@ def _open_seekable(file: InputFile) -> BinaryIO:
                 copy.write(part)
         copy.seek(0)
         unless_whole.pop_all()
-    return cast(BinaryIO, copy)
+    return copy
 
 
 def _can_seek(stored: BinaryIO) -> bool:

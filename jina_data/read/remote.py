@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -24,7 +25,8 @@ _PACKAGES = {
     "ssh": "paramiko",
     "sftp": "paramiko",
 }
-_VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "generation", "LastModified", "last_modified", "mtime", "created")
+_VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "generation", "Content-MD5", "Digest", "Last-Modified")
+_VERSIONS += ("LastModified", "last_modified", "mtime", "created")
 
 
 def is_url(name: str) -> bool:
@@ -34,7 +36,11 @@ def is_url(name: str) -> bool:
 
 def path_of(name: str) -> str:
     """Return the part of a URL or path that ends in the suffix: query and fragment of web addresses are left out."""
-    return urlsplit(name).path if name.startswith(("http://", "https://")) else name
+    return urlsplit(name).path if _is_web(name) else name
+
+
+def _is_web(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
 
 
 def is_hidden(relative: str) -> bool:
@@ -75,10 +81,25 @@ def _file_system(name: str) -> tuple[Any, str]:
 
 
 def open_url(name: str) -> BinaryIO:
-    """Open a URL for reading."""
+    """Open a URL for reading; what comes from a web server that sends whole files only cannot seek."""
     with _failures_told(name):
         system, path = _file_system(name)
+        if _is_web(name) and not _sends_parts(name):
+            return cast(BinaryIO, system.open(path, "rb", block_size=0))
         return cast(BinaryIO, system.open(path, "rb"))
+
+
+@lru_cache(maxsize=1024)
+def _sends_parts(name: str) -> bool:
+    """Tell whether a web server sends a part of a file when asked to; fsspec would find out behind the first block."""
+    system, path = _file_system(name)
+    with system.open(path, "rb") as stored:
+        if not hasattr(stored, "cache"):
+            return False
+        try:
+            return stored.size < 2 or len(stored._fetch_range(1, 2)) == 1
+        except ValueError:
+            return False
 
 
 def stat_url(name: str) -> tuple[int | None, str | None]:
