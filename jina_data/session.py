@@ -133,7 +133,10 @@ class Session:
                 units.append(("stream", file.index))
             else:
                 splits[file.index] = len(specs)
-                units += [("range", spec) for spec in specs if not self._is_read(spec)]
+                todo = [spec for spec in specs if not self._is_read(spec)]
+                # Neighbours go to one worker: Parquet is decoded from the start of a row group.
+                size = max(1, min(16, len(todo) // (4 * self.budget.workers)))
+                units += [("ranges", todo[start : start + size]) for start in range(0, len(todo), size)]
         if self.plan.limit is not None:
             self._read_limited(schema)
             units = [unit for unit in units if unit[0] == "digest"]

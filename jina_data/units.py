@@ -29,10 +29,11 @@ def _digest(desk: Desk, file_index: int) -> None:
         write_json(desk.folder.digest(file_index), {"sha256": digest(desk.plan.inputs[file_index])})
 
 
-def _range(desk: Desk, spec: RangeSpec) -> None:
-    with desk.events.unit(f"read {spec.file_index}:{spec.number}") as said:
-        parsed = parse_range(desk.plan.inputs[spec.file_index], spec, desk.plan.views[0].schema)
-        said["rows"] = write_range(desk.folder, spec.file_index, parsed).n_rows
+def _ranges(desk: Desk, specs: Sequence[RangeSpec]) -> None:
+    for spec in specs:
+        with desk.events.unit(f"read {spec.file_index}:{spec.number}") as said:
+            parsed = parse_range(desk.plan.inputs[spec.file_index], spec, desk.plan.views[0].schema)
+            said["rows"] = write_range(desk.folder, spec.file_index, parsed).n_rows
 
 
 def _stream(desk: Desk, file_index: int) -> None:
@@ -70,7 +71,7 @@ def _shard(desk: Desk, shard: Shard) -> None:
 
 UNITS: dict[str, Callable[..., None]] = {
     "digest": _digest,
-    "range": _range,
+    "ranges": _ranges,
     "stream": _stream,
     "pass": _pass,
     "ledger": _ledger,

@@ -30,7 +30,7 @@ from jina_data.pipeline import Pipeline
 from jina_data.recipe import Recipe, shipped_recipes
 from jina_data.report import CleanReport
 from jina_data.roles import GUESSES, ROLE_ORDER
-from jina_data.stages import STAGES, Length
+from jina_data.stages import STAGES, Length, Rules
 from jina_data.write import DROPPED_COLUMNS
 
 ROOT = Path(__file__).parent.parent
@@ -278,8 +278,10 @@ def test_every_option_and_reason_of_a_stage_is_documented(name: str) -> None:
 
 def test_every_option_and_reason_of_rules_is_documented() -> None:
     known = set(quoted(re.sub(r"```.*?```", "", text_of("docs/rules.md"), flags=re.DOTALL)))
-    missing = {*STAGES["rules"].model_fields, *STAGES["rules"].reasons} - known
+    missing = {*Rules.model_fields, *Rules.reasons} - known
     assert not missing
+    told = sections("docs/stages.md")["rules"].partition("Out of the box")[2].partition(".")[0]
+    assert set(quoted(told)) == {*Rules().limits(), "identical_pair"}
 
 
 def test_shipped_recipes_are_documented() -> None:
@@ -404,7 +406,7 @@ def test_scores_are_documented(finished: CleanReport) -> None:
         section = sections("docs/stages.md")[stage]
         for column in pq.read_schema(folder / "part-00000.parquet").names[1:]:
             measure = column.partition(".")[2]
-            assert f"`ROLE.{measure}`" in section or (stage == "rules" and measure in STAGES["rules"].reasons), column
+            assert f"`ROLE.{measure}`" in section or (stage == "rules" and measure in Rules.reasons), column
 
 
 # ------------------------------------------------------------------------------------------------ links, names

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -198,11 +199,10 @@ def test_names_that_occur_twice_are_refused(tmp_path: Path) -> None:
         sample_schema(stored(tmp_path, pa.table([[1], [2]], names=["a", "a"])))
 
 
-def test_real_files(tmp_path: Path) -> None:
-    del tmp_path
-    folder = Path("/work/shared/data/train")
-    if not folder.exists():
-        pytest.skip("the corpora are not on this machine")
+@pytest.mark.corpora
+@pytest.mark.skipif("JINA_DATA_CORPORA" not in os.environ, reason="the corpora are not on this machine")
+def test_real_files() -> None:
+    folder = Path(os.environ["JINA_DATA_CORPORA"]) / "train"
     for path in sorted(folder.glob("nli_*.parquet")):
         assert table_of(ranges_of(one(path))).equals(pq.read_table(path).replace_schema_metadata(None))
     assert len(resolve_inputs([str(folder)])) > 10

@@ -25,8 +25,10 @@ _PACKAGES = {
     "ssh": "paramiko",
     "sftp": "paramiko",
 }
-_VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "generation", "Content-MD5", "Digest", "Last-Modified")
-_VERSIONS += ("LastModified", "last_modified", "mtime", "created")
+_VERSIONS = (
+    *("ETag", "etag", "blob_id", "md5Hash", "generation", "Content-MD5", "Digest"),
+    *("Last-Modified", "LastModified", "last_modified", "mtime", "created"),
+)
 
 
 def is_url(name: str) -> bool:
