@@ -1,6 +1,6 @@
 """Clean, label and score training data for embedding models. The public names, in the order of the flow."""
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `jina-data --help` need not wait for DuckDB and Arrow."""
+    if name == "__version__":
+        return metadata.version("jina-data")
     if name not in __all__:
         raise AttributeError(f"module 'jina_data' has no attribute {name!r}")
     return getattr(import_module(_HOMES.get(name, "jina_data.stages")), name)

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from jina_data.engines.local import Budget
-from jina_data.errors import RunFolderError
+from jina_data.errors import InputError, RunFolderError
 from jina_data.folder import RunFolder, resource_errors
 from jina_data.plan import differences, fingerprint_hash, make_plan
 from jina_data.progress import Progress, Quiet
@@ -66,7 +66,9 @@ class RecipeChoice:
 
 def default_recipe(roles: Collection[str]) -> str:
     """Return the name of the shipped recipe for a table with these roles."""
-    return "documents" if "text" in roles else "pairs"
+    if "anchor" in roles:
+        return "pairs"
+    return "documents" if "text" in roles else "sentences"
 
 
 def default_workers(inputs: Sequence[str]) -> int:
@@ -99,7 +101,8 @@ def clean(
     folder = RunFolder(Path(out))
     check_folder(folder, overwrite=options.overwrite)
     files = tuple(resolve_inputs(inputs))
-    schema = unite_schemas([(file.name, sample_schema(file)) for file in files])
+    named_schemas = [(file.name, sample_schema(file)) for file in files]
+    schema = unite_schemas(named_schemas)
     columns = columns or {}
     if isinstance(recipe, RecipeChoice):
         recipe = _chosen(recipe, schema, columns, progress)
@@ -108,12 +111,29 @@ def clean(
     )
     if said:
         progress.say(said)
+    refuse_strangers(named_schemas, plan.views[0].text_columns)
     fingerprint = plan.fingerprint()
     if folder.is_finished and not options.overwrite:
         return _finished(folder, fingerprint, progress)
     budget = Budget.share(options.memory_limit_bytes, options.workers)
+    if budget.workers < options.workers:
+        progress.say(f"{budget.workers} of {options.workers} workers: the memory limit holds no more")
     with folder.locked(), resource_errors(folder.path):
         return Session(plan, folder, budget, progress, overwrite=options.overwrite).go(fingerprint)
+
+
+def refuse_strangers(named_schemas: Sequence[tuple[str, pa.Schema]], text_columns: Collection[str]) -> None:
+    """Refuse a file that has columns, but none that holds a text of this run: all of its rows would be empty.
+
+    Raises:
+        InputError: there is such a file.
+    """
+    for name, schema in named_schemas:
+        if schema.names and not set(schema.names) & set(text_columns):
+            raise InputError(
+                f"{name} has none of the text columns of this run ({', '.join(text_columns)}); its columns are "
+                f"{', '.join(schema.names)}. Leave it out, or clean it by itself"
+            )
 
 
 def _chosen(choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[str, ...]], progress: Progress) -> Recipe:

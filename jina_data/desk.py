@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import duckdb
-import pyarrow as pa
 
 from jina_data.folder import Events, RunFolder
 from jina_data.plan import Plan
@@ -22,9 +21,7 @@ class Desk:
 
 
 def open_desk(plan: Plan, folder: RunFolder, duckdb_bytes: int, threads: int = 1) -> Desk:
-    """Set up a worker. Its Arrow and DuckDB use as many threads as it has cores to itself."""
-    pa.set_cpu_count(threads)
-    pa.set_io_thread_count(max(2, threads))
+    """Set up a worker, whose DuckDB may use so many threads."""
     temporary = folder.work / "duckdb"
     con = duckdb.connect(
         config={

@@ -219,7 +219,10 @@ def resource_errors(folder: Path) -> Iterator[None]:
             ) from None
         raise
     except MemoryError:
-        raise ResourceError("out of memory. Lower --workers or --batch-rows, and give the same command again") from None
+        raise ResourceError(
+            "out of memory. Lower --workers or --batch-rows, and give the same command again: "
+            "the run goes on where it stopped"
+        ) from None
 
 
 @dataclass

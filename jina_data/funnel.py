@@ -35,5 +35,5 @@ def print_funnel(report: CleanReport, console: Console | None = None) -> None:
         highlight=False,
     )
     for name, what in (("data", "kept rows"), ("dropped", "dropped rows and why"), ("report.html", "the report")):
-        console.print(f"  {report.path}/{name}", what, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"  jina-data inspect {report.path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{what + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{'look inside:':<22}jina-data inspect {report.path}", highlight=False, markup=False, soft_wrap=True)

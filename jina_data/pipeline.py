@@ -8,10 +8,11 @@ from typing import Self
 
 from jina_data.clean import RunOptions, clean
 from jina_data.errors import UsageError
-from jina_data.memory import parse_bytes
+from jina_data.memory import machine_bytes, parse_bytes
 from jina_data.progress import Progress
 from jina_data.recipe import Recipe
 from jina_data.report import CleanReport
+from jina_data.roles import check_role
 from jina_data.stages import Stage
 
 
@@ -25,7 +26,10 @@ class Pipeline:
         if not all(isinstance(stage, Stage) for stage in stages):
             wrong = next(stage for stage in stages if not isinstance(stage, Stage))
             raise UsageError(f"a pipeline takes stages such as Length(min_words=2), got {wrong!r}")
-        named = {role: (names,) if isinstance(names, str) else tuple(names) for role, names in (columns or {}).items()}
+        named = {
+            check_role(role): (names,) if isinstance(names, str) else tuple(names)
+            for role, names in (columns or {}).items()
+        }
         self.recipe = Recipe(stages=stages, columns=named, seed=seed)
 
     @classmethod
@@ -44,7 +48,7 @@ class Pipeline:
         out: str | Path,
         *,
         workers: int = 1,
-        memory_limit: str = "4GB",
+        memory_limit: str | None = None,
         batch_rows: int = 4096,
         limit: int | None = None,
         out_format: str = "parquet",
@@ -57,7 +61,7 @@ class Pipeline:
             inputs: files, folders, globs, URLs or `datasets:ID`, one or several.
             out: the run folder.
             workers: processes; 1 works in this one. More than one needs the usual `if __name__ == "__main__":`.
-            memory_limit: what the whole process tree may hold, such as "4GB".
+            memory_limit: what the whole process tree may hold, such as "4GB"; None: half of the machine's memory.
             batch_rows: rows that stages are handed at a time.
             limit: stop after so many input rows.
             out_format: "parquet" or "jsonl", for data/.
@@ -78,7 +82,7 @@ class Pipeline:
             limit=limit,
             options=RunOptions(
                 workers=workers,
-                memory_limit_bytes=parse_bytes(memory_limit),
+                memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
                 batch_rows=batch_rows,
                 overwrite=overwrite,
             ),

@@ -47,6 +47,7 @@ class Range:
     number: int
     first_row: int
     n_rows: int
+    n_unreadable: int
     first_line: int
     n_bytes: int
 
@@ -221,7 +222,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in words what differs between two fingerprints."""
     words = {
         "inputs": "other inputs (names, sizes or modification times)",
-        "recipe": "another recipe",
+        "recipe": "another recipe (stages, options, --where or --seed)",
         "roles": "other columns",
         "source": "another source column",
         "format": "another output format",

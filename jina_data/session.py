@@ -100,10 +100,10 @@ class Session:
         if schema != self.plan.views[0].schema:
             self.plan = self.plan.with_schema(schema)
             self.engine.set_plan(self.plan)
-        n_rows = sum(piece.n_rows for piece in pieces)
+        n_rows = sum(piece.n_rows - piece.n_unreadable for piece in pieces)
         for current in self.plan.passes if pieces else ():
             self._run_pass(current, pieces, n_rows)
-        counts = self._write_ledger(pieces, n_rows)
+        counts = self._write_ledger(pieces)
         self._write_shards(pieces, counts)
         self._write_unreadable(pieces)
         self._describe(fingerprint, pieces, watch, started)
@@ -186,7 +186,16 @@ class Session:
                     wider = unite_schemas([("the rows before", schema), (f"{file.name}, range {number}", own)])
                 schema, end = wider, facts.end
                 pieces.append(
-                    Range(len(pieces), file.index, number, first_row, facts.n_rows, first_line, facts.n_bytes)
+                    Range(
+                        ordinal=len(pieces),
+                        file_index=file.index,
+                        number=number,
+                        first_row=first_row,
+                        n_rows=facts.n_rows,
+                        n_unreadable=facts.n_unreadable,
+                        first_line=first_line,
+                        n_bytes=facts.n_bytes,
+                    )
                 )
                 first_row, first_line = first_row + facts.n_rows, first_line + facts.n_lines
         return pieces, schema
@@ -240,14 +249,14 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------- writing
 
-    def _write_ledger(self, pieces: Sequence[Range], n_rows: int) -> list[RangeCounts]:
+    def _write_ledger(self, pieces: Sequence[Range]) -> list[RangeCounts]:
         groups = ledger_groups(pieces)
         units = [
             ("ledger", number, group)
             for number, group in enumerate(groups)
             if not ledger_path(self.folder, number).exists()
         ]
-        self._map("ledger", n_rows, units)
+        self._map("ledger", sum(piece.n_rows for piece in pieces), units)
         return [count for number in range(len(groups)) for count in read_counts(self.folder, number)]
 
     def _write_shards(self, pieces: Sequence[Range], counts: Sequence[RangeCounts]) -> None:

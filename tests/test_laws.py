@@ -24,12 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import write_csv, write_jsonl, write_parquet
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from reference import UNREADABLE, Fate, Reference, Row, Table, selected_table
 
 from jina_data import Pipeline
-from jina_data.errors import JinaDataError, UsageError
+from jina_data.errors import UsageError
 from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
 
 DEMO = Path(__file__).parent / "data" / "demo"
@@ -535,7 +535,6 @@ def working_in(folder: str) -> Iterator[None]:
 @given(case=cases(), batch_rows=st.sampled_from([1, 3, 4096]), range_rows=st.sampled_from([2, 5, 65536]))
 def test_any_recipe_over_any_tables(case: tuple[Given, list[pa.Table]], batch_rows: int, range_rows: int) -> None:
     given_, files = case
-    assume(any(file.num_rows for file in files))
     for stage in given_.stages:
         note(repr(stage))
     with tempfile.TemporaryDirectory() as folder, working_in(folder), small_ranges(range_rows):
@@ -571,15 +570,11 @@ def test_a_row_of_ten_megabytes(tmp_path: Path) -> None:
     assert [fate.partner for fate in fates] == [None, None, f"{name}:0", f"{name}:1"]
 
 
-@pytest.mark.parametrize("stages", [(), (Length(),), (ExactDedup(),), (Sample(count=3),)])
-@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_no_rows_at_all(tmp_path: Path, stages: tuple[Stage, ...], suffix: str) -> None:
-    """Either there is nothing to do and a message says so, or the run folder holds nothing, whatever the stages."""
-    name = written(tmp_path, f"none.{suffix}", [], TEXT)
+@pytest.mark.parametrize("stages", [(), (Length(),), (ExactDedup(),), (Sample(count=3), Normalize())])
+def test_no_rows_at_all(tmp_path: Path, stages: tuple[Stage, ...]) -> None:
+    name = written(tmp_path, "none.parquet", [], TEXT)
     given_ = Given(stages, {"text": ["text"]}, {name: []}, TEXT)
-    with pytest.raises(JinaDataError, match=r"no rows|no column"):
-        given_.run(tmp_path / "run")
-    assert not (tmp_path / "run" / "manifest.json").exists()
+    assert check_laws(given_, given_.run(tmp_path / "run")) == []
 
 
 def test_one_of_the_files_has_no_rows(tmp_path: Path) -> None:
@@ -686,7 +681,7 @@ EVERY_STAGE: tuple[Stage, ...] = (
     Language(languages=("en", "de", "zh", "ja", "ko", "th"), language_threshold=0.6),
     ExactDedup(),
     Length(min_chars=4, roles=("anchor",)),
-    Where(expression="length(question) < 200"),
+    Where(expression="length(question) < 120"),
     ExactDedup(roles=("anchor",), priority=("tldr-pages/common", "tldr-pages/linux")),
     Sample(fraction=0.9),
     Select(rename={"question": "anchor", "answer": "positive"}, drop=("id",)),

@@ -23,9 +23,16 @@ import click
 )
 @click.option("--where", metavar="EXPR", help="Keep only rows for which this DuckDB expression is true; comes first.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes. Default: one for each core.")
 @click.option(
-    "--memory-limit", default="4GB", show_default=True, metavar="SIZE", help="What all processes together may hold."
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Worker processes. Default: one for each core, fewer where there is little to read.",
+)
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="What all processes together may hold, such as 4GB. Default: half of the machine's memory.",
 )
 @click.option(
     "--batch-rows",
@@ -56,7 +63,7 @@ def command(
     where: str | None,
     limit: int | None,
     workers: int | None,
-    memory_limit: str,
+    memory_limit: str | None,
     batch_rows: int,
     seed: int | None,
     out_format: str,
@@ -73,7 +80,7 @@ def command(
     """
     from jina_data.clean import RecipeChoice, RunOptions, clean, default_workers
     from jina_data.funnel import print_funnel
-    from jina_data.memory import parse_bytes
+    from jina_data.memory import machine_bytes, parse_bytes
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
@@ -86,7 +93,7 @@ def command(
         limit=limit,
         options=RunOptions(
             workers=workers or default_workers(inputs),
-            memory_limit_bytes=parse_bytes(memory_limit),
+            memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
             batch_rows=batch_rows,
             overwrite=overwrite,
         ),

@@ -12,6 +12,8 @@ def command() -> None:
     """Print the JSON Schema of recipes, for editors.
 
     Save it and name it in the first line of a recipe, and editors complete and check the file as you type:
+
+    \b
     # yaml-language-server: $schema=recipe.schema.json
     """
     from jina_data.recipe import recipe_schema

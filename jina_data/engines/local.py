@@ -44,8 +44,8 @@ class Budget:
         least = PROCESS_BYTES + WORK_BYTES
         if memory_limit_bytes < least:
             raise ResourceError(
-                f"--memory-limit {memory_limit_bytes / 2**20:.0f}MB is too little: "
-                f"one process needs {least / 2**20:.0f}MB. Raise it"
+                f"a memory limit of {memory_limit_bytes / 10**6:.0f}MB is too little: "
+                f"one process needs {least / 10**6:.0f}MB. Raise --memory-limit"
             )
         most = 1
         while most < workers and PROCESS_BYTES + (most + 1) * least <= memory_limit_bytes:
@@ -109,8 +109,9 @@ class LocalEngine:
                     yield unit, future.result()
         except BrokenProcessPool:
             raise ResourceError(
-                "a worker process was killed, most likely because memory ran out. Lower --workers or raise "
-                "--memory-limit, and give the same command again: the run goes on where it stopped"
+                "a worker process ended early. Most likely memory ran out: lower --workers or raise --memory-limit. "
+                'In a script of your own, the call must stand under `if __name__ == "__main__":`, since workers import '
+                "the script. Then start again: the run goes on where it stopped"
             ) from None
 
     def _start(self) -> ProcessPoolExecutor:
@@ -130,8 +131,8 @@ class LocalEngine:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
-            for child in multiprocessing.active_children():
-                child.join(5)
+            # Its threads end now that nobody works; left alone, they would complain when Python exits.
+            pool.shutdown(wait=True)
 
 
 _desk: Desk | None = None
@@ -142,6 +143,7 @@ def _set_up(plan: Plan, folder: RunFolder, duckdb_bytes: int) -> None:
     global _desk  # noqa: PLW0603 - a pool hands its workers nothing else to keep
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    pa.set_cpu_count(1)
     _desk = open_desk(plan, folder, duckdb_bytes)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from jina_data.errors import RecipeError
 
@@ -211,6 +211,12 @@ class Stage(BaseModel):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     reasons: ClassVar[tuple[str, ...]] = ()
+
+    @field_validator("roles", mode="before", check_fields=False)
+    @classmethod
+    def _one_role(cls, value: Any) -> Any:
+        """Take one role for a list of one."""
+        return (value,) if isinstance(value, str) and value != "row" else value
 
     def reads(self, view: View) -> tuple[str, ...]:
         """Return the columns that the stage looks at beside the texts of the roles."""

@@ -50,7 +50,7 @@ class Language(RowLocal):
     @classmethod
     def _listed(cls, value: object) -> object:
         if isinstance(value, str):
-            return value if value == "any" else (value,)
+            return value if value == "any" else tuple(label.strip() for label in value.split(","))
         if not isinstance(value, list | tuple):
             return value
         # YAML 1.1 reads the label of Norwegian, a bare `no`, as false.

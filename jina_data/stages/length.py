@@ -94,13 +94,13 @@ class Length(Sql):
         return out
 
     def measured(self, view: View) -> dict[str, str]:  # noqa: D102
-        return {
-            f"{role}.{how}_{unit}": quoted(f"__row_{how}_{unit}:{role}")
-            for role in self.chosen(view)
-            for unit in self._units()
-            for how in ("min", "max")
-            if how == "min" or _is_plural(view, role)
-        }
+        out = {}
+        for role in self.chosen(view):
+            for unit in self._units():
+                for how in ("min", "max") if _is_plural(view, role) else ("min",):
+                    name = f"{role}.{how}_{unit}" if _is_plural(view, role) else f"{role}.{unit}"
+                    out[name] = f"{quoted(f'__row_{how}_{unit}:{role}')}::BIGINT"
+        return out
 
     def _units(self) -> tuple[str, ...]:
         return UNITS if self.tokenizer is not None else UNITS[:2]

@@ -103,4 +103,4 @@ class Select(Sql):
 
 def first_line(error: Exception) -> str:
     """Return the first line of a DuckDB error, without its class."""
-    return str(error).split("\n", 1)[0].split(": ", 1)[-1]
+    return str(error).split("\n", 1)[0].split(": ", 1)[-1].rstrip("!.")
