@@ -283,6 +283,22 @@ class Sql(Stage):
         return batch
 
 
+def refuse_look_alikes(view: View, reads: Sequence[str], stage: str) -> None:
+    """Refuse to read a column where another differs from it by case alone: SQL does not tell them apart.
+
+    Raises:
+        RecipeError: there is such a pair, under the names of now or under those in the input.
+    """
+    for spelling in (str, view.input_name):
+        for read in reads:
+            alike = [name for name in view.schema.names if spelling(name).lower() == spelling(read).lower()]
+            if len(alike) > 1:
+                raise RecipeError(
+                    f"stage {stage}: SQL cannot tell the columns {' and '.join(map(spelling, alike))} apart. "
+                    "Rename one in the input, or drop one with a `select` before"
+                )
+
+
 def quoted(name: str) -> str:
     """Quote an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -79,18 +79,17 @@ class Length(Sql):
             for unit in self._units():
                 counts = self._count(texts, unit)
                 for how in ("min", "max"):
-                    out[f"__row_{how}_{unit}:{role}"] = _numbers(per_row(texts, counts, len(rows), how))
+                    out[self._derived_name(how, unit, role)] = _numbers(per_row(texts, counts, len(rows), how))
         return out
 
     def checks(self, view: View) -> list[Check]:  # noqa: D102
         out = [Check(f"coalesce({quoted(f'__row_blank:{role}')}, 1) = 1", EMPTY, "0") for role in self.chosen(view)]
-        for role in self.chosen(view):
-            for unit in UNITS:
-                shortest, longest = quoted(f"__row_min_{unit}:{role}"), quoted(f"__row_max_{unit}:{role}")
-                if (low := self._bound("min", unit)) is not None:
-                    out.append(Check(f"{shortest} < {low}", TOO_SHORT, shortest))
-                if (high := self._bound("max", unit)) is not None:
-                    out.append(Check(f"{longest} > {high}", TOO_LONG, longest))
+        for reason, which, sign in ((TOO_SHORT, "min", "<"), (TOO_LONG, "max", ">")):
+            for role in self.chosen(view):
+                for unit in UNITS:
+                    if (bound := self._bound(which, unit)) is not None:
+                        measure = quoted(self._derived_name(which, unit, role))
+                        out.append(Check(f"{measure} {sign} {bound}", reason, measure))
         return out
 
     def measured(self, view: View) -> dict[str, str]:  # noqa: D102
@@ -99,8 +98,12 @@ class Length(Sql):
             for unit in self._units():
                 for how in ("min", "max") if _is_plural(view, role) else ("min",):
                     name = f"{role}.{how}_{unit}" if _is_plural(view, role) else f"{role}.{unit}"
-                    out[name] = f"{quoted(f'__row_{how}_{unit}:{role}')}::BIGINT"
+                    out[name] = f"{quoted(self._derived_name(how, unit, role))}::BIGINT"
         return out
+
+    def _derived_name(self, how: str, unit: str, role: str) -> str:
+        # Two stages in one query share their counts, but not those of different tokenizers.
+        return f"__row_{how}_{unit}:{role}" + (f":{self.tokenizer}" if unit == "tokens" else "")
 
     def _units(self) -> tuple[str, ...]:
         return UNITS if self.tokenizer is not None else UNITS[:2]

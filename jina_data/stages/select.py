@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import Check, Sql, View, quoted
+from jina_data.stages.base import Check, Sql, View, quoted, refuse_look_alikes
 
 
 class Select(Sql):
@@ -41,6 +41,7 @@ class Select(Sql):
         for name in (*self.rename, *self.cast, *(self.keep or ()), *self.drop):
             if name not in names:
                 raise RecipeError(f"stage select: no column {name!r}; the columns are {', '.join(names)}")
+        refuse_look_alikes(view, self.reads(view), self.name)
         kept = self._kept(names)
         for role, columns in view.roles.items():
             if lost := [column for column in columns if column not in kept]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import duckdb
 import pyarrow as pa
+from pydantic import Field
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import Check, Sql, View
+from jina_data.stages.base import Check, Sql, View, refuse_look_alikes
 from jina_data.stages.select import first_line
+
+BEYOND = {"WINDOW": "a window function", "SUBQUERY": "a sub-query", "STAR": "*"}
+"""Expressions that look beyond one row, or at columns they do not name."""
 
 
 class Where(Sql):
@@ -25,16 +30,16 @@ class Where(Sql):
     name: ClassVar[str] = "where"
     reasons: ClassVar[tuple[str, ...]] = ("filtered",)
 
-    expression: str
+    expression: str = Field(min_length=1, pattern=r"\S")
 
     def reads(self, view: View) -> tuple[str, ...]:  # noqa: D102
         by_key = {name.lower(): name for name in view.schema.names}
-        named = dict.fromkeys(by_key[part.lower()] for part in self._column_parts() if part.lower() in by_key)
-        return tuple(named)
+        return tuple(dict.fromkeys(by_key[name.lower()] for name in self._columns() if name.lower() in by_key))
 
     def after(self, view: View) -> View:  # noqa: D102
         self._refuse_beyond_one_row()
-        self._refuse_look_alikes(view)
+        self._refuse_unknown_columns(view)
+        refuse_look_alikes(view, self.reads(view), self.name)
         columns = [view.schema.field(name) for name in self.reads(view)]
         with duckdb.connect(config={"threads": 1}) as con:
             con.register("rows", pa.schema(columns or view.schema).empty_table())
@@ -51,17 +56,11 @@ class Where(Sql):
     def checks(self, view: View) -> list[Check]:  # noqa: D102
         return [Check(f"NOT coalesce(({self.expression})::BOOLEAN, false)", 0)]
 
-    def _refuse_look_alikes(self, view: View) -> None:
-        for read in self.reads(view):
-            alike = [name for name in view.schema.names if name.lower() == read.lower()]
-            if len(alike) > 1:
-                raise RecipeError(f"stage where: SQL cannot tell {' and '.join(alike)} apart; rename one with `select`")
-
     def _refuse_beyond_one_row(self) -> None:
         tree = self._tree()
         for node in _nodes(tree):
-            if node.get("class") in ("WINDOW", "SUBQUERY"):
-                kind = "a window function" if node["class"] == "WINDOW" else "a sub-query"
+            kind = BEYOND.get(str(node.get("class")))
+            if kind is not None:
                 raise RecipeError(f"stage where: {self.expression!r} uses {kind}; a row must be judged by itself")
         functions = {node["function_name"] for node in _nodes(tree) if node.get("class") == "FUNCTION"}
         with duckdb.connect() as con:
@@ -76,10 +75,23 @@ class Where(Sql):
                 f"stage where: {self.expression!r} uses {beyond[0][0]}(), whose answer does not depend on one row alone"
             )
 
-    def _column_parts(self) -> Iterator[str]:
-        for node in _nodes(self._tree()):
-            if node.get("class") == "COLUMN_REF":
-                yield from node["column_names"]
+    def _refuse_unknown_columns(self, view: View) -> None:
+        """Refuse names that are no columns; DuckDB takes some for functions, such as current_date."""
+        known = {name.lower() for name in view.schema.names}
+        for name in self._columns():
+            if name.lower() not in known:
+                near = get_close_matches(name, view.schema.names, 1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise RecipeError(
+                    f"stage where: {self.expression!r} cannot be evaluated: there is no column {name!r}.{hint} "
+                    f"The columns are {', '.join(view.schema.names)}"
+                )
+
+    def _columns(self) -> list[str]:
+        """Return the names that stand for columns, as written; the parameters of lambdas are not among them."""
+        nodes = list(_nodes(self._tree()))
+        own = {name for node in nodes if node.get("class") == "LAMBDA" for name in _names(node["lhs"])}
+        return [name for node in nodes for name in _names(node)[:1] if name not in own]
 
     def _tree(self) -> Any:
         with duckdb.connect() as con:
@@ -90,6 +102,11 @@ class Where(Sql):
             message = tree.get("error_message", "it is more than one expression")
             raise RecipeError(f"stage where: {self.expression!r} is not an SQL expression: {message}")
         return tree["statements"][0]
+
+
+def _names(node: Any) -> list[str]:
+    """Return the parts of a name: `meta.lang` is column meta, field lang."""
+    return [str(part) for part in node["column_names"]] if node.get("class") == "COLUMN_REF" else []
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
