@@ -10,7 +10,7 @@ help:            ## show what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*##/\t/'
 
 demo: $(LIGHT)/ready  ## light install, then clean the sample that ships with the project
-	$(LIGHT)/bin/jina-data clean tests/data/demo/questions.jsonl.gz tests/data/demo/commands.csv -o demo-run -p pairs --overwrite
+	$(LIGHT)/bin/jina-data clean tests/data/demo/questions.jsonl.gz tests/data/demo/commands.csv -o demo-run -p pairs -s language.languages=en --overwrite
 	@echo "Look at demo-run/report.html, or: $(LIGHT)/bin/jina-data inspect demo-run"
 
 test: $(VENV)/ready   ## full install, then all tests

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import write_csv, write_jsonl, write_parquet
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from reference import UNREADABLE, Fate, Reference, Row, Table, selected_table
 
@@ -513,8 +513,11 @@ def padded(file: pa.Table, types: Mapping[str, pa.DataType]) -> list[Row]:
     return rows
 
 
+EVERY_PHASE = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 LAWS = settings(
-    max_examples=200 if FULL else 25,
+    max_examples=300 if FULL else 25,
+    phases=EVERY_PHASE if FULL else EVERY_PHASE[:-1],  # an example is a run: to shrink one takes minutes
+    derandomize=not FULL,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     print_blob=True,
