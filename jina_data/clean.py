@@ -19,12 +19,13 @@ from jina_data.errors import InputError, RunFolderError
 from jina_data.folder import RunFolder, resource_errors
 from jina_data.plan import differences, fingerprint_hash, make_plan
 from jina_data.progress import Progress, Quiet
-from jina_data.read import resolve_inputs, sample_schema, unite_schemas
+from jina_data.read import InputFile, resolve_inputs, sample_schema, unite_schemas
 from jina_data.recipe import Recipe
 from jina_data.report import CleanReport
 from jina_data.roles import bind_roles
 from jina_data.session import Session
 from jina_data.stages.where import Where
+from jina_data.units import all_ranges
 
 WORKER_BYTES = 4 * 2**20
 """Starting a worker takes a second or two; it pays from about so many bytes of input each."""
@@ -102,6 +103,7 @@ def clean(
     check_folder(folder, overwrite=options.overwrite)
     files = tuple(resolve_inputs(inputs))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
+    refuse_rowless(files, [schema for _, schema in named_schemas])
     schema = unite_schemas(named_schemas)
     columns = columns or {}
     if isinstance(recipe, RecipeChoice):
@@ -120,6 +122,22 @@ def clean(
         progress.say(f"{budget.workers} of {options.workers} workers: the memory limit holds no more")
     with folder.locked(), resource_errors(folder.path):
         return Session(plan, folder, budget, progress, overwrite=options.overwrite).go(fingerprint)
+
+
+def refuse_rowless(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:
+    """Refuse a file with content of which nothing could be parsed: it is not what its name says.
+
+    Raises:
+        InputError: there is such a file; the message tells what is wrong with its first record.
+    """
+    for file, schema in zip(files, schemas, strict=True):
+        if schema.names or not file.size:
+            continue
+        for broken in next(all_ranges(file, schema)).unreadable[:1]:
+            place = "" if broken.line is None else f", line {broken.line}"
+            raise InputError(
+                f"{file.name}{place}: {broken.error}. None of its first records can be read; check the file"
+            )
 
 
 def refuse_strangers(named_schemas: Sequence[tuple[str, pa.Schema]], text_columns: Collection[str]) -> None:
@@ -154,15 +172,15 @@ def check_folder(folder: RunFolder, *, overwrite: bool) -> None:
         raise RunFolderError(f"{folder.path} is a file; -o names a folder")
     if not folder.path.is_dir():
         return
-    is_run = folder.manifest.exists() or folder.work.exists()
     foreign = folder.foreign()
-    if not is_run and any(folder.path.iterdir()):
+    if not folder.is_run and any(folder.path.iterdir()):
         held = foreign[0] if foreign else "parts of a run"
         raise RunFolderError(
             f"the output folder {folder.path} is not empty and not the folder of a run (it holds {held}). "
             "Name a new folder; --overwrite replaces earlier runs only"
         )
-    if overwrite and foreign:
+    is_left_over = not folder.manifest.exists() and not (folder.work / "run.json").exists()
+    if foreign and (overwrite or is_left_over):
         raise RunFolderError(f"{folder.path} holds {foreign[0]}, which no run wrote; move it away before --overwrite")
 
 

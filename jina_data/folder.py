@@ -24,6 +24,11 @@ from jina_data.errors import ResourceError, RunFolderError
 OUTPUTS = ("data", "dropped", "ledger", "scores", "unreadable.jsonl", "report.json", "report.html")
 """What a finished run leaves, beside events.jsonl and manifest.json."""
 
+WORK_NAME = re.compile(
+    r"lock|(run|complete|look-\d+)\.json|decide-\d+\.parquet|pass-\d+|spool|digest|out|duckdb|\..*\.tmp"
+)
+"""What a run keeps in its work folder."""
+
 SHARD_NAME = re.compile(r"part-[0-9]{5,}\.(parquet|jsonl)")
 """What the files in a run's output folders are called."""
 
@@ -86,6 +91,16 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether a run ended here with success."""
         return self.manifest.exists() and not self.work.exists()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run wrote here, finished or not: it left a manifest, or a work folder of its own making."""
+        if self.work.is_dir():
+            return all(WORK_NAME.fullmatch(entry.name) for entry in self.work.iterdir())
+        try:
+            return "fingerprint_sha256" in json.loads(self.manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            return False
 
     def read_json(self, path: Path) -> Any:
         """Read one of the folder's JSON files.

@@ -27,7 +27,7 @@ def parse_bytes(text: str) -> int:
         raise UsageError(f"{text!r} is not a size; expected something like 4GB or 512MiB")
     try:
         return int(float(match[1]) * UNITS[match[2].upper()])
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"{text!r} is not a size; expected something like 4GB or 512MiB") from None
 
 

@@ -222,7 +222,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in words what differs between two fingerprints."""
     words = {
         "inputs": "other inputs (names, sizes or modification times)",
-        "recipe": "another recipe (stages, options, --where or --seed)",
+        "recipe": "another recipe",
         "roles": "other columns",
         "source": "another source column",
         "format": "another output format",

@@ -89,6 +89,7 @@ class Session:
             self.events.mend()
             self.events.write("resume")
         else:
+            self.folder.clear()  # what an --overwrite left that was killed
             self.events.write("start")
             write_json(record, fingerprint)
 

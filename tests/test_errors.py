@@ -589,6 +589,14 @@ class Running:
             start_new_session=True,
         )
 
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
     def wait_until(self, reached: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 120
         while not reached():
@@ -625,10 +633,10 @@ def children_of(pid: int) -> list[int]:
     ("moment", "workers"), [("read 0:", "2"), ("pass 0:", "1"), ("pass 0:", "2"), ("decide", "1"), ("data 0", "2")]
 )
 def test_ctrl_c(corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path, moment: str, workers: str) -> None:
-    run = Running(corpus, tmp_path / "out", workers)
-    run.wait_until(run.has_said(f'"unit": "{moment}'))
-    time.sleep(0.03)
-    call = run.interrupt()
+    with Running(corpus, tmp_path / "out", workers) as run:
+        run.wait_until(run.has_said(f'"unit": "{moment}'))
+        time.sleep(0.02)
+        call = run.interrupt()
     assert call.status == 1, call.err
     assert call.error == (
         f"stopped. Give the same command again: the run in {tmp_path / 'out'} goes on where it stopped"
@@ -642,32 +650,34 @@ def test_ctrl_c(corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path, mom
 def test_ctrl_c_while_the_workers_start(corpus: Path, tmp_path: Path) -> None:
     """They have not come to ignore the signal yet, and must not answer with a traceback each."""
     for number, seconds in enumerate((0.05, 0.3, 0.6)):
-        run = Running(corpus, tmp_path / f"out-{number}", "2")
-        run.wait_until(run.has_children(2))
-        time.sleep(seconds)
-        call = run.interrupt()
+        with Running(corpus, tmp_path / f"out-{number}", "2") as run:
+            run.wait_until(run.has_children(2))
+            time.sleep(seconds)
+            call = run.interrupt()
         assert call.status == 1
         assert "Traceback" not in call.err
         assert call.error.startswith("stopped. Give the same command again")
 
 
 def test_ctrl_c_before_the_run_begins(corpus: Path, tmp_path: Path) -> None:
-    run = Running(corpus, tmp_path / "out", "1")
-    time.sleep(0.6)
-    call = run.interrupt()
+    with Running(corpus, tmp_path / "out", "1") as run:
+        time.sleep(0.6)
+        call = run.interrupt()
     assert call.status in (1, -signal.SIGINT)
     assert call.status < 0 or call.error.startswith("stopped")
 
 
 def test_two_runs_in_one_folder(corpus: Path, tmp_path: Path) -> None:
-    run = Running(corpus, tmp_path / "out", "1")
-    run.wait_until(run.has_said('"unit": "read'))
-    for options in ((), ("--overwrite",), ("-s", "length.min_words=3")):
-        call = clean(corpus, *CORPUS, "-c", "text=text", *options, out=str(tmp_path / "out"))
-        assert call.status == 1
-        assert call.error == f"another run is at work in {tmp_path / 'out'}; wait for it, or name another folder"
-    _, err = run.process.communicate(timeout=300)
-    assert run.process.returncode == 0, err
+    with Running(corpus, tmp_path / "out", "1") as run:
+        run.wait_until(run.has_said('"unit": "read'))
+        os.killpg(run.process.pid, signal.SIGSTOP)
+        for options in ((), ("--overwrite",), ("-s", "length.min_words=3")):
+            call = clean(corpus, *CORPUS, "-c", "text=text", *options, out=str(tmp_path / "out"))
+            assert call.status == 1
+            assert call.error == f"another run is at work in {tmp_path / 'out'}; wait for it, or name another folder"
+        os.killpg(run.process.pid, signal.SIGCONT)
+        _, err = run.process.communicate(timeout=300)
+        assert run.process.returncode == 0, err
 
 
 # ---------------------------------------------------------------------------------------------------------- --debug

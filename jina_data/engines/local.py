@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -100,7 +101,8 @@ class LocalEngine:
         try:
             while True:
                 while len(running) < 2 * self.budget.workers and (unit := next(waiting, None)) is not None:
-                    running[pool.submit(_work_here, work, unit)] = unit
+                    with _no_interrupt():
+                        running[pool.submit(_work_here, work, unit)] = unit
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -133,6 +135,16 @@ class LocalEngine:
                 child.terminate()
             # Its threads end now that nobody works; left alone, they would complain when Python exits.
             pool.shutdown(wait=True)
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Hold Ctrl-C back while a worker may be started: it inherits that, and leaves the answer to its parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _desk: Desk | None = None

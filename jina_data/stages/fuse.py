@@ -9,7 +9,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from jina_data.errors import RecipeError
 from jina_data.stages.base import KEEP, Outcome, Rows, Sql, View, quoted
+from jina_data.stages.select import first_line
+from jina_data.stages.where import Where
 
 STAGE, REASON, SCORE, HIT = "__row_stage", "__row_reason", "__row_score", "__row_hit"
 
@@ -27,8 +30,16 @@ def apply_sql(
     """
     columns, behind = _inputs(stages, views, rows)
     con.register("rows", pa.table(columns))
-    answer = con.sql(_query(stages, views, list(columns))).to_arrow_table().combine_chunks()
-    con.unregister("rows")
+    try:
+        answer = con.sql(_query(stages, views, list(columns))).to_arrow_table().combine_chunks()
+    except (duckdb.DataError, duckdb.InvalidInputException) as error:
+        wrong = " or ".join(dict.fromkeys(repr(stage.expression) for stage in stages if isinstance(stage, Where)))
+        raise RecipeError(
+            f"stage where: {wrong} fails on a row: {first_line(error)}. "
+            "Write it so that it holds for every row, for example with TRY_CAST in place of CAST"
+        ) from None
+    finally:
+        con.unregister("rows")
     stage, reason, score = (answer.column(name).to_numpy() for name in (STAGE, REASON, SCORE))
     outcomes = []
     for number in range(len(stages)):
