@@ -134,10 +134,8 @@ def refuse_rowless(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> 
         if schema.names or not file.size:
             continue
         for broken in next(all_ranges(file, schema)).unreadable[:1]:
-            place = "" if broken.line is None else f", line {broken.line}"
-            raise InputError(
-                f"{file.name}{place}: {broken.error}. None of its first records can be read; check the file"
-            )
+            place = "" if broken.line is None else f" (line {broken.line})"
+            raise InputError(f"{file.name}: none of its first records can be read; the first{place}: {broken.error}")
 
 
 def refuse_strangers(named_schemas: Sequence[tuple[str, pa.Schema]], text_columns: Collection[str]) -> None:

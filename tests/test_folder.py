@@ -387,5 +387,7 @@ def test_budget_never_shares_out_more_than_there_is(limit: int, wanted: int) -> 
 
 @pytest.mark.parametrize("limit", [0, 100 * MIB, ONE_WORKER - 1])
 def test_budget_refuses_a_limit_that_holds_no_worker(limit: int) -> None:
-    with pytest.raises(ResourceError, match=r"--memory-limit \d+MB is too little: one process needs 500MB\. Raise it"):
+    with pytest.raises(
+        ResourceError, match=r"a memory limit of \d+MB is too little: one process needs 525MB\. Raise --memory-limit"
+    ):
         Budget.share(limit, 4)

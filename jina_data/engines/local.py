@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -46,7 +47,7 @@ class Budget:
         if memory_limit_bytes < least:
             raise ResourceError(
                 f"a memory limit of {memory_limit_bytes / 10**6:.0f}MB is too little: "
-                f"one process needs {least / 10**6:.0f}MB. Raise --memory-limit"
+                f"one process needs {math.ceil(least / 10**6)}MB. Raise --memory-limit"
             )
         most = 1
         while most < workers and PROCESS_BYTES + (most + 1) * least <= memory_limit_bytes:
