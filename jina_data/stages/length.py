@@ -31,12 +31,12 @@ class Length(Sql):
     name: ClassVar[str] = "length"
     reasons: ClassVar[tuple[str, ...]] = ("empty", "too_short", "too_long")
 
-    min_chars: int | None = Field(None, ge=0)
-    max_chars: int | None = Field(None, ge=1)
-    min_words: int | None = Field(None, ge=0)
-    max_words: int | None = Field(None, ge=1)
-    min_tokens: int | None = Field(None, ge=0)
-    max_tokens: int | None = Field(None, ge=1)
+    min_chars: int | None = Field(default=None, ge=0)
+    max_chars: int | None = Field(default=None, ge=1)
+    min_words: int | None = Field(default=None, ge=0)
+    max_words: int | None = Field(default=None, ge=1)
+    min_tokens: int | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=1)
     tokenizer: str | None = None
     roles: tuple[str, ...] | None = None
 

@@ -29,8 +29,8 @@ class Sample(Barrier):
     name: ClassVar[str] = "sample"
     reasons: ClassVar[tuple[str, ...]] = ("not_sampled",)
 
-    count: int | None = Field(None, ge=0)
-    fraction: float | None = Field(None, ge=0, le=1)
+    count: int | None = Field(default=None, ge=0)
+    fraction: float | None = Field(default=None, ge=0, le=1)
     weights: dict[str, float] = {}
 
     @model_validator(mode="after")
