@@ -1,6 +1,6 @@
 """Draw fifty seeded drops for each recipe and reason, to be read by eye.
 
-    python benchmarks/read_drops.py --corpora FOLDER --work /tmp/drops --out docs/drops/sample.jsonl
+    python benchmarks/read_drops.py --corpora FOLDER --work drops-runs --out docs/drops/sample.jsonl
 
 Runs the shipped recipes over the real corpora and writes one line for each drawn row. Texts are written only where the
 licence of their source allows it (see docs/drops/README.md); the others are named by file and row. Verdicts that an
