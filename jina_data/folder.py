@@ -89,8 +89,8 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether a run ended here with success."""
-        return self.manifest.exists() and not self.work.exists()
+        """Whether a run ended here with success, and no other has begun since."""
+        return self.manifest.exists() and not (self.work / "run.json").exists()
 
     @property
     def is_run(self) -> bool:

@@ -54,7 +54,10 @@ class Session:
                 if not self._complete.exists():
                     self._work(fingerprint, watch, started)
                 return self._finish()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            # DuckDB answers Ctrl-C in the middle of a query with a RuntimeError of its own.
+            if isinstance(error, RuntimeError) and "interrupted" not in str(error):
+                raise
             raise StoppedError(
                 f"stopped. Give the same command again: the run in {self.folder.path} goes on where it stopped"
             ) from None

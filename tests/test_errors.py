@@ -517,6 +517,19 @@ def test_a_stale_output_of_an_overwrite_that_was_killed_is_replaced(here: Path) 
     assert outputs(here / "out") == outputs(here / "fresh")
 
 
+def test_a_lock_left_behind_does_not_make_a_finished_run_unfinished(here: Path) -> None:
+    """An --overwrite that was killed before it removed anything leaves the old run as it was, and its lock."""
+    assert clean(here, "rows.jsonl", "--limit", "9").status == 0
+    before = snapshot(here / "out")
+    (here / "out" / ".work").mkdir()
+    (here / "out" / ".work" / "lock").touch()
+    call = clean(here, "rows.jsonl")
+    assert call.status == 1
+    assert "holds a finished run with another --limit" in call.error
+    (here / "out" / ".work" / "lock").unlink()
+    assert snapshot(here / "out") == before
+
+
 # ----------------------------------------------------------------------------------------------------------- bad luck
 
 

@@ -220,18 +220,20 @@ def test_foreign_names_what_no_run_wrote(tmp_path: Path) -> None:
     assert folder.foreign() == ["data/README.md", "notes.txt", "scores/mine/table.csv"]
 
 
-def test_finished_means_a_manifest_and_no_work(tmp_path: Path) -> None:
+def test_finished_means_a_manifest_and_no_run_under_way(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     states = [folder.is_finished]
     folder.manifest.touch()
     states.append(folder.is_finished)
     folder.work.mkdir()
-    states.append(folder.is_finished)
     (folder.work / "lock").touch()
+    states.append(folder.is_finished)
+    (folder.work / "run.json").touch()
+    states.append(folder.is_finished)
     (tmp_path / ".trash").mkdir()
     folder.discard_work()
     states.append(folder.is_finished)
-    assert states == [False, True, False, True]
+    assert states == [False, True, True, False, True]
     assert names(tmp_path) == ["manifest.json"]
 
 

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -319,10 +320,8 @@ def test_a_worker_that_is_killed_is_told(undisturbed: Callable[[str], Run], tmp_
     os.kill(workers[0], signal.SIGKILL)
     assert process.wait(timeout=60) == 1
     last = run.log().rstrip("\n").splitlines()[-1]
-    assert last == (
-        "Error: a worker process was killed, most likely because memory ran out. Lower --workers or raise "
-        "--memory-limit, and give the same command again: the run goes on where it stopped"
-    )
+    assert last.startswith("Error: a worker process ended early. Most likely memory ran out: lower --workers or raise ")
+    assert last.endswith("start again: the run goes on where it stopped")
     assert "Traceback" not in run.log()
     run.finish()
     assert results(run.out) == results(undisturbed("pairs").out)
@@ -516,6 +515,25 @@ def test_how_a_run_is_carried_out_may_change_on_the_way(small: Small) -> None:
         options=RunOptions(workers=1, batch_rows=7, memory_limit_bytes=2 * 10**9),
     )
     small.check()
+
+
+def sleep_on(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def test_processes_of_the_calling_program_are_left_alone(small: Small) -> None:
+    """A run within a program ends its own workers, and no others."""
+    other = multiprocessing.get_context("spawn").Process(target=sleep_on, args=(60,), daemon=True)
+    other.start()
+    try:
+        second = small.input.with_name("more.jsonl")
+        second.write_bytes(lines_of(make_rows(100, seed=3)))
+        inputs = [str(small.input), str(second)]
+        clean(small.recipe, inputs, small.folder.path, options=RunOptions(workers=2))
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
 
 
 def test_ctrl_c_inside_a_query_stops_the_run(small: Small) -> None:
