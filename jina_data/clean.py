@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from jina_data.engines.local import Budget
 from jina_data.errors import InputError, RunFolderError
-from jina_data.folder import RunFolder, resource_errors
+from jina_data.folder import RunFolder, remove, resource_errors
 from jina_data.plan import differences, fingerprint_hash, make_plan
 from jina_data.progress import Progress, Quiet
 from jina_data.read import InputFile, resolve_inputs, sample_schema, unite_schemas
@@ -133,7 +133,8 @@ def refuse_rowless(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> 
     for file, schema in zip(files, schemas, strict=True):
         if schema.names or not file.size:
             continue
-        for broken in next(all_ranges(file, schema)).unreadable[:1]:
+        parsed = next(all_ranges(file, schema), None)
+        for broken in parsed.unreadable[:1] if parsed else ():
             place = "" if broken.line is None else f" (line {broken.line})"
             raise InputError(f"{file.name}: none of its first records can be read; the first{place}: {broken.error}")
 
@@ -189,5 +190,6 @@ def _finished(folder: RunFolder, fingerprint: dict[str, Any], progress: Progress
         raise RunFolderError(
             f"{folder.path} holds a finished run with {what}. Name another folder, or replace it with --overwrite"
         )
+    remove(folder.path / ".trash")  # a kill may have left it
     progress.say(f"{folder.path} is finished: same inputs, same settings; nothing to do")
     return CleanReport.load(folder.path)

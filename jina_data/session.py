@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,27 +51,31 @@ class Session:
         self._start(fingerprint)
         started = time.perf_counter()
         watch = MemoryWatch()
+        interrupts = _Interrupts()
         try:
-            with watch:
+            with interrupts, watch:
                 if not self._complete.exists():
                     self._work(fingerprint, watch, started)
                 return self._finish()
-        except (KeyboardInterrupt, RuntimeError) as error:
-            # DuckDB answers Ctrl-C in the middle of a query with a RuntimeError of its own.
-            if isinstance(error, RuntimeError) and "interrupted" not in str(error):
-                raise
-            raise StoppedError(
-                f"stopped. Give the same command again: the run in {self.folder.path} goes on where it stopped"
-            ) from None
-        except (InputError, RecipeError, ModelError):
-            self.engine.close()
-            self.folder.clear()  # it cannot go on with this input, so nothing of it stays
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupts.seen or isinstance(error, KeyboardInterrupt):
+                raise StoppedError(
+                    f"stopped. Give the same command again: the run in {self.folder.path} goes on where it stopped"
+                ) from None
+            if isinstance(error, InputError | RecipeError | ModelError) and self._is_local:
+                self.engine.close()
+                self.folder.clear()  # it cannot go on with this input, so nothing of it stays
             raise
         finally:
             self.engine.close()
             if self.events.path.exists():
                 seconds = round(time.perf_counter() - started, 3)
                 self.events.write("session", seconds=seconds, peak_memory_bytes=watch.peak_bytes)
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether every input lies on this machine; what failed on the way from elsewhere may go well next time."""
+        return all(file.is_local for file in self.plan.inputs)
 
     @property
     def _complete(self) -> Path:
@@ -155,9 +161,11 @@ class Session:
         """Parse the first rows of the input, in order, until the limit is reached."""
         assert self.plan.limit is not None
         left = self.plan.limit
-        if all(self.folder.end_of_file(file.index).exists() for file in self.plan.inputs):
-            return
         for file in self.plan.inputs:
+            if self.folder.end_of_file(file.index).exists():
+                n_ranges = self.folder.read_json(self.folder.end_of_file(file.index))["ranges"]
+                left -= sum(read_facts(self.folder, file.index, number)[0].n_rows for number in range(n_ranges))
+                continue
             n_ranges = 0
             if left > 0:
                 for parsed in all_ranges(file, schema):
@@ -331,6 +339,31 @@ class Session:
         self.events.write("done")
         self.folder.discard_work()
         return CleanReport.load(self.folder.path)
+
+
+class _Interrupts:
+    """Notices Ctrl-C, which libraries may turn into errors of their own: DuckDB says "Query interrupted"."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+            if callable(self._before):
+                signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if callable(self._before):
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.seen = True
+        self._before(number, frame)
 
 
 def prepare(plan: Plan, progress: Progress) -> None:

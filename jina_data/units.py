@@ -46,12 +46,11 @@ def _stream(desk: Desk, file_index: int) -> None:
     while True:
         with desk.events.unit(f"read {file_index}:{number}") as said:
             parsed = next(ranges, None)
-            if parsed is not None:
-                said["rows"] = write_range(desk.folder, file_index, parsed).n_rows
-        if parsed is None:
-            break
+            if parsed is None:
+                write_json(desk.folder.end_of_file(file_index), {"ranges": number})
+                return
+            said["rows"] = write_range(desk.folder, file_index, parsed).n_rows
         number += 1
-    write_json(desk.folder.end_of_file(file_index), {"ranges": number})
 
 
 def _pass(desk: Desk, current: Pass, piece: Range) -> None:

@@ -530,6 +530,7 @@ def test_processes_of_the_calling_program_are_left_alone(small: Small) -> None:
         second.write_bytes(lines_of(make_rows(100, seed=3)))
         inputs = [str(small.input), str(second)]
         clean(small.recipe, inputs, small.folder.path, options=RunOptions(workers=2))
+        other.join(2)
         assert other.is_alive()
     finally:
         other.kill()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -77,6 +78,7 @@ class LocalEngine:
         self.folder = folder
         self.budget = budget
         self._pool: ProcessPoolExecutor | None = None
+        self._others = set(multiprocessing.active_children())  # of a program that calls us
         self._plan: Plan | None = None
 
     def set_plan(self, plan: Plan) -> None:
@@ -133,7 +135,8 @@ class LocalEngine:
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
-                child.terminate()
+                if child not in self._others:
+                    child.terminate()
             # Its threads end now that nobody works; left alone, they would complain when Python exits.
             pool.shutdown(wait=True)
 
@@ -141,6 +144,7 @@ class LocalEngine:
 @contextlib.contextmanager
 def _no_interrupt() -> Iterator[None]:
     """Hold Ctrl-C back while a worker may be started: it inherits that, and leaves the answer to its parent."""
+    resource_tracker.ensure_running()  # started below, it would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -159,7 +159,7 @@ def _class(characters: Iterable[str]) -> str:
     return "[" + "".join(f"\\x{{{run[0]:x}}}-\\x{{{run[-1]:x}}}" for run in runs) + "]"
 
 
-_GONE = rf"\x1b\[[0-9;?]*[A-Za-z]|{_class(INVISIBLE)}+"
+_GONE = rf"\x1b\[[0-9;?]*[A-Za-z]|{_class(INVISIBLE)}"
 _SPACELESS = "\u0e00-\u109f\u1780-\u17ff"
 """Thai, Lao, Tibetan, Burmese, Khmer: written without spaces between words."""
 _ZERO_SPACES = re.compile("\u200b+")

@@ -189,7 +189,7 @@ RULES = (
     Rule("fineweb_char_duplicates_ratio", "char_dup_ratio", "above", "lines", _DUP_LINE_CHARS),
     Rule("fineweb_new_line_ratio", "list_ratio", "above", "characters words", _per_word("line_breaks")),
 )
-"""Every rule that measures a text, in the order in which they give the reason; `identical_pair` comes last."""
+"""Every rule that measures a text, in the order in which they give the reason; `identical_pair` is behind the fourth."""
 
 SWITCHES = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_bracket": 0.0}
 """The limits of the rules whose option only switches them on."""
@@ -205,7 +205,11 @@ class Rules(RowLocal):
     """
 
     name: ClassVar[str] = "rules"
-    reasons: ClassVar[tuple[str, ...]] = (*(rule.reason for rule in RULES), "identical_pair")
+    reasons: ClassVar[tuple[str, ...]] = (
+        *(rule.reason for rule in RULES[:4]),
+        "identical_pair",
+        *(rule.reason for rule in RULES[4:]),
+    )
 
     roles: tuple[str, ...] | None = None
 
@@ -299,19 +303,24 @@ class Rules(RowLocal):
         rules = [rule for rule in RULES if rule.reason in limits]
         roles = rows.view.chosen(self.roles, self.name)
         counts = {role: self._counts(rows.texts(role), rules) for role in roles}
-        for rule in rules:
+        for rule in RULES:
+            if rule is RULES[4] and self.identical_pair:
+                self._drop_identical(outcome, rows, roles)
+            if rule.reason not in limits:
+                continue
             side, limit = limits[rule.reason]
             for role in roles:
                 worst = _worst(rows.texts(role), rule.measure(counts[role], self), len(rows), side)
                 outcome.scores[f"{role}.{rule.reason}"] = pa.array(worst, from_pandas=True)
                 beyond = worst < limit if side == "below" else worst > limit
                 outcome.drop(beyond, self.reasons.index(rule.reason), worst)
-        if self.identical_pair:
-            for left, right in PAIRS:
-                if left in roles and right in roles:
-                    same = _identical(rows.texts(left), rows.texts(right), len(rows))
-                    outcome.drop(same, self.reasons.index("identical_pair"))
         return outcome
+
+    def _drop_identical(self, outcome: Outcome, rows: Rows, roles: Sequence[str]) -> None:
+        for left, right in PAIRS:
+            if left in roles and right in roles:
+                same = _identical(rows.texts(left), rows.texts(right), len(rows))
+                outcome.drop(same, self.reasons.index("identical_pair"))
 
     def _counts(self, texts: Texts, rules: Sequence[Rule]) -> dict[str, IntArray]:
         """Count what the rules need, with as few kernels as will do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import duckdb
@@ -94,14 +95,24 @@ class Where(Sql):
         return [name for node in nodes for name in _names(node)[:1] if name not in own]
 
     def _tree(self) -> Any:
-        with duckdb.connect() as con:
-            row = con.execute("SELECT json_serialize_sql(?)", [f"SELECT ({self.expression}) FROM rows"]).fetchone()
-        assert row is not None
-        tree: Any = json.loads(row[0])
-        if tree["error"] or len(tree["statements"]) != 1:
-            message = tree.get("error_message", "it is more than one expression")
-            raise RecipeError(f"stage where: {self.expression!r} is not an SQL expression: {message}")
-        return tree["statements"][0]
+        return _parsed(self.expression)
+
+
+@lru_cache(maxsize=64)
+def _parsed(expression: str) -> Any:
+    """Return an expression as DuckDB's tree.
+
+    Raises:
+        RecipeError: it is not one expression.
+    """
+    with duckdb.connect() as con:
+        row = con.execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression}) FROM rows"]).fetchone()
+    assert row is not None
+    tree: Any = json.loads(row[0])
+    if tree["error"] or len(tree["statements"]) != 1:
+        message = tree.get("error_message", "it is more than one expression")
+        raise RecipeError(f"stage where: {expression!r} is not an SQL expression: {message}")
+    return tree["statements"][0]
 
 
 def _names(node: Any) -> list[str]:
