@@ -189,7 +189,7 @@ RULES = (
     Rule("fineweb_char_duplicates_ratio", "char_dup_ratio", "above", "lines", _DUP_LINE_CHARS),
     Rule("fineweb_new_line_ratio", "list_ratio", "above", "characters words", _per_word("line_breaks")),
 )
-"""Every rule that measures a text, in the order in which they give the reason; `identical_pair` is behind the fourth."""
+"""The rules that measure a text, in the order in which they give the reason; `identical_pair` is behind the fourth."""
 
 SWITCHES = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_bracket": 0.0}
 """The limits of the rules whose option only switches them on."""
