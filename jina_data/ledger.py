@@ -17,7 +17,7 @@ from jina_data.desk import Desk
 from jina_data.errors import LawError
 from jina_data.folder import RunFolder, whole_path
 from jina_data.load import SURVIVES, read_decisions, row_sources
-from jina_data.plan import ROW_BITS, UNKNOWN_SOURCE, Plan, Range
+from jina_data.plan import ROW_BITS, UNKNOWN_SOURCE, Plan, Range, grouped
 from jina_data.read import ROW
 from jina_data.spool import unreadable_rows
 from jina_data.stages.base import Collective
@@ -242,9 +242,5 @@ def _scores_of(folder: RunFolder, pass_number: int, piece: Range, names: Sequenc
 
 def ledger_groups(pieces: Sequence[Range]) -> list[list[Range]]:
     """Put neighbouring ranges together until a file of the ledger is full; there is always one file."""
-    groups: list[list[Range]] = [[]]
-    for piece in pieces:
-        if groups[-1] and sum(one.n_rows for one in groups[-1]) + piece.n_rows > LEDGER_ROWS:
-            groups.append([])
-        groups[-1].append(piece)
-    return groups
+    groups = grouped([(piece, piece.n_rows) for piece in pieces], LEDGER_ROWS)
+    return [[piece for piece, _ in group] for group in groups] or [[]]

@@ -213,6 +213,19 @@ def cut_passes(stages: Sequence[Stage]) -> tuple[Pass, ...]:
     return tuple(passes)
 
 
+def grouped(sized: Sequence[tuple[Range, int]], limit: int) -> list[list[tuple[Range, int]]]:
+    """Put neighbours together until a group would pass the limit."""
+    groups: list[list[tuple[Range, int]]] = []
+    total = 0
+    for piece, size in sized:
+        if not groups or total + size > limit:
+            groups.append([])
+            total = 0
+        groups[-1].append((piece, size))
+        total += size
+    return groups
+
+
 def fingerprint_hash(fingerprint: Mapping[str, Any]) -> str:
     """Return the sha256 of a fingerprint."""
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()

@@ -228,8 +228,7 @@ class Session:
         if current.keys_for is not None:
             names.append(f"keys for {self.plan.stages[current.keys_for].name}")
         todo = [piece for piece in pieces if not self.folder.state(current.number, piece.ordinal).exists()]
-        if todo:
-            self._map(", ".join(names) or "no stages", n_rows, [("pass", current, piece) for piece in todo])
+        self._map(", ".join(names) or "no stages", n_rows, [("pass", current, piece) for piece in todo])
         if current.keys_for is not None:
             self._look(current, current.keys_for)
 

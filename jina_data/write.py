@@ -17,7 +17,7 @@ from jina_data.desk import Desk
 from jina_data.folder import RunFolder, whole_path
 from jina_data.ledger import Fates, RangeCounts, fates_of, partners_of, reason_name, stage_name
 from jina_data.load import load_table
-from jina_data.plan import Plan, Range
+from jina_data.plan import Plan, Range, grouped
 
 SHARD_BYTES = 256 * 2**20
 """A shard holds the rows of whole ranges, up to about so many bytes in memory."""
@@ -60,23 +60,10 @@ def cut_shards(kind: Kind, pieces: Sequence[Range], counts: Sequence[RangeCounts
         if n_rows:
             sized.append((piece, piece.n_bytes * n_rows // max(1, piece.n_rows)))
     shards = []
-    for number, members in enumerate(_grouped(sized, SHARD_BYTES) or [[]]):
-        groups = tuple(tuple(piece for piece, _ in group) for group in _grouped(members, GROUP_BYTES))
+    for number, members in enumerate(grouped(sized, SHARD_BYTES) or [[]]):
+        groups = tuple(tuple(piece for piece, _ in group) for group in grouped(members, GROUP_BYTES))
         shards.append(Shard(kind, number, groups))
     return shards
-
-
-def _grouped(sized: Sequence[tuple[Range, int]], limit: int) -> list[list[tuple[Range, int]]]:
-    """Put neighbours together until a group would pass the limit."""
-    groups: list[list[tuple[Range, int]]] = []
-    total = 0
-    for piece, size in sized:
-        if not groups or total + size > limit:
-            groups.append([])
-            total = 0
-        groups[-1].append((piece, size))
-        total += size
-    return groups
 
 
 def write_shard(desk: Desk, shard: Shard) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 KeyArray = npt.NDArray[np.uint64]
-Encode = Callable[[Any], bytes]
 
 
 def fold_text(text: str, *, case: bool = True, whitespace: bool = True) -> str:

@@ -182,15 +182,6 @@ class Outcome:
         self.reason[hit] = reason
         self.score[hit] = score[hit] if isinstance(score, np.ndarray) else score
 
-    def drop_texts(self, texts: Texts, bad: BoolArray, reason: int, score: FloatArray) -> None:
-        """Drop the rows that own a text where `bad` (T,) is true; the first such text gives the score (T,)."""
-        owners, first = np.unique(texts.owner[bad], return_index=True)
-        rows = np.zeros(len(self.reason), np.bool_)
-        rows[owners] = True
-        row_score = np.full(len(self.reason), np.nan)
-        row_score[owners] = score[bad][first]
-        self.drop(rows, reason, row_score)
-
 
 def per_row(texts: Texts, values: npt.NDArray[Any], n_rows: int, how: str = "min") -> FloatArray:
     """Reduce one number a text (T,) to one a row (N,), "min" or "max" of its texts; NaN for a row without text."""
