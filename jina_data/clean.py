@@ -9,23 +9,24 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from jina_data.engines.local import Budget
-from jina_data.errors import InputError, RunFolderError
+from jina_data.errors import InputError, ResourceError, RunFolderError
 from jina_data.folder import RunFolder, remove, resource_errors
 from jina_data.plan import differences, fingerprint_hash, make_plan
 from jina_data.progress import Progress, Quiet
-from jina_data.read import InputFile, resolve_inputs, sample_schema, unite_schemas
+from jina_data.read import InputFile, all_ranges, resolve_inputs, sample_schema, unite_schemas
 from jina_data.recipe import Recipe
 from jina_data.report import CleanReport
 from jina_data.roles import bind_roles
 from jina_data.session import Session
+from jina_data.stages import Stage
 from jina_data.stages.where import Where
-from jina_data.units import all_ranges
 
 WORKER_BYTES = 4 * 2**20
 """Starting a worker takes a second or two; it pays from about so many bytes of input each."""
@@ -42,6 +43,7 @@ class RunOptions:
     memory_limit_bytes: int = 4 * 2**30
     batch_rows: int = 4096
     overwrite: bool = False
+    reuse: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def clean(
     columns: dict[str, tuple[str, ...]] | None = None,
     out_format: str = "parquet",
     limit: int | None = None,
+    device: str = "auto",
     options: RunOptions,
     progress: Progress | None = None,
 ) -> CleanReport:
@@ -101,6 +104,8 @@ def clean(
     progress = progress or Quiet()
     folder = RunFolder(Path(out))
     check_folder(folder, overwrite=options.overwrite)
+    for old in options.reuse:
+        refuse_no_cache(RunFolder(old), folder)
     files = tuple(resolve_inputs(inputs))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
     refuse_rowless(files, [schema for _, schema in named_schemas])
@@ -109,7 +114,14 @@ def clean(
     if isinstance(recipe, RecipeChoice):
         recipe = _chosen(recipe, schema, columns, progress)
     plan, said = make_plan(
-        files, schema, recipe, columns, batch_rows=options.batch_rows, out_format=out_format, limit=limit
+        files,
+        schema,
+        recipe,
+        columns,
+        batch_rows=options.batch_rows,
+        out_format=out_format,
+        limit=limit,
+        device=choose_device(device, recipe.stages),
     )
     if said:
         progress.say(said)
@@ -117,11 +129,45 @@ def clean(
     fingerprint = plan.fingerprint()
     if folder.is_finished and not options.overwrite:
         return _finished(folder, fingerprint, progress)
-    budget = Budget.share(options.memory_limit_bytes, options.workers)
+    extra = max((stage.process_bytes() for stage in plan.stages), default=0)
+    budget = Budget.share(options.memory_limit_bytes, options.workers, extra)
     if budget.workers < options.workers:
         progress.say(f"{budget.workers} of {options.workers} workers: the memory limit holds no more")
     with folder.locked(), resource_errors(folder.path):
-        return Session(plan, folder, budget, progress, overwrite=options.overwrite).go(fingerprint)
+        session = Session(plan, folder, budget, progress, overwrite=options.overwrite, reuse=options.reuse)
+        return session.go(fingerprint)
+
+
+def refuse_no_cache(old: RunFolder, new: RunFolder) -> None:
+    """Refuse to reuse a folder that no run has left scores in.
+
+    Raises:
+        RunFolderError: it is not the folder of a run, or the one that this run writes to.
+    """
+    if not old.manifest.exists() and not old.cache.is_dir():
+        raise RunFolderError(f"--reuse {old.path}: expected the folder of an earlier run (with manifest.json)")
+    if old.path.resolve() == new.path.resolve():
+        raise RunFolderError(f"--reuse {old.path} is the folder that this run writes to; name another with -o")
+
+
+def choose_device(device: str, stages: Sequence[Stage]) -> str:
+    """Return "cuda" or "cpu": what was asked for, or what is there; only stages that run models care.
+
+    Raises:
+        ResourceError: cuda was asked for, and there is none.
+    """
+    if device == "cpu" or not any(stage.process_bytes() for stage in stages):
+        return "cpu"
+    has_cuda = bool(find_spec("torch")) and _has_cuda()
+    if device == "cuda" and not has_cuda:
+        raise ResourceError("--device cuda: no CUDA device, or a torch without CUDA. Use --device cpu, or auto")
+    return "cuda" if has_cuda else "cpu"
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def refuse_rowless(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import duckdb
 
+from jina_data.cache import ScoreCache
 from jina_data.folder import Events, RunFolder
 from jina_data.plan import Plan
+from jina_data.stages.base import Context
 
 
 @dataclass
@@ -18,6 +20,7 @@ class Desk:
     folder: RunFolder
     events: Events
     con: duckdb.DuckDBPyConnection
+    context: Context
 
 
 def open_desk(plan: Plan, folder: RunFolder, duckdb_bytes: int, threads: int = 1) -> Desk:
@@ -31,4 +34,6 @@ def open_desk(plan: Plan, folder: RunFolder, duckdb_bytes: int, threads: int = 1
             "preserve_insertion_order": False,
         }
     )
-    return Desk(plan, folder, Events(folder.events), con)
+    cache = ScoreCache(folder.cache, (folder.index, folder.old_index))
+    context = Context(plan.recipe.seed, plan.device, cache)
+    return Desk(plan, folder, Events(folder.events), con, context)

@@ -25,7 +25,8 @@ OUTPUTS = ("data", "dropped", "ledger", "scores", "unreadable.jsonl", "report.js
 """What a finished run leaves, beside events.jsonl and manifest.json."""
 
 WORK_NAME = re.compile(
-    r"lock|(run|complete|look-\d+)\.json|decide-\d+\.parquet|pass-\d+|spool|digest|out|duckdb|\..*\.tmp"
+    r"lock|(run|complete|(look|facts)-\d+)\.json|decide-\d+\.parquet|(pass|outside|look)-\d+|spool|digest|out|duckdb"
+    r"|index|old-index|\..*\.tmp"
 )
 """What a run keeps in its work folder."""
 
@@ -87,6 +88,33 @@ class RunFolder:
         """What a barrier stage saw when it looked at all survivors."""
         return self.work / f"look-{stage_index:02d}.json"
 
+    def facts(self, stage_index: int) -> Path:
+        """What a collective stage found worth reporting."""
+        return self.work / f"facts-{stage_index:02d}.json"
+
+    def looked(self, stage_index: int) -> Path:
+        """The files that a stage kept for itself when it looked at all survivors."""
+        return self.work / f"look-{stage_index:02d}"
+
+    def outside(self, stage_index: int, file_index: int) -> Path:
+        """The keys of the rows of an outside file that a stage compares with."""
+        return self.work / f"outside-{stage_index:02d}" / f"file-{file_index:05d}.parquet"
+
+    @property
+    def cache(self) -> Path:
+        """The scores of models by content; stays, for `--reuse`."""
+        return self.path / "cache"
+
+    @property
+    def index(self) -> Path:
+        """The index of the scores in `cache`."""
+        return self.work / "index"
+
+    @property
+    def old_index(self) -> Path:
+        """The index of the scores that were there when the session began: of other runs, and of this one."""
+        return self.work / "old-index"
+
     @property
     def is_finished(self) -> bool:
         """Whether a run ended here with success, and no other has begun since."""
@@ -115,7 +143,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run wrote here, and nothing else; the lock stays with its holder."""
-        for name in ("manifest.json", *OUTPUTS, "events.jsonl", ".trash"):
+        for name in ("manifest.json", *OUTPUTS, "cache", "events.jsonl", ".trash"):
             remove(self.path / name)
         if self.work.is_dir():
             for entry in self.work.iterdir():
@@ -131,7 +159,7 @@ class RunFolder:
 
     def foreign(self) -> list[str]:
         """Return the names in the folder that no run wrote, those inside its output folders too."""
-        known = {"manifest.json", *OUTPUTS, "events.jsonl", ".work", ".trash"}
+        known = {"manifest.json", *OUTPUTS, "cache", "events.jsonl", ".work", ".trash"}
         found = [entry.name for entry in self.path.iterdir() if entry.name not in known]
         for name in OUTPUTS:
             inside = (path for path in (self.path / name).rglob("*") if not path.is_dir())

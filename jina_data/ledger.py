@@ -84,15 +84,24 @@ def fates_of(desk: Desk, piece: Range) -> Fates:
     parsed = pq.read_table(desk.folder.spool(piece.file_index, piece.number), columns=[ROW]).column(ROW).to_numpy()
     fates.stage[parsed] = SURVIVES
     for current in desk.plan.passes:
-        state = pq.read_table(
-            desk.folder.state(current.number, piece.ordinal), columns=[ROW, "stage", "reason", "score"]
-        )
+        path = desk.folder.state(current.number, piece.ordinal)
+        partners = [name for name in pq.read_schema(path).names if name.startswith("partner:")]
+        state = pq.read_table(path, columns=[ROW, "stage", "reason", "score", *partners])
         rows = state.column(ROW).to_numpy()
         for name, values in (("stage", fates.stage), ("reason", fates.reason), ("score", fates.score)):
             values[rows] = state.column(name).to_numpy()
+        for name in partners:
+            _note_partners(fates, int(name.removeprefix("partner:")), rows, state.column(name))
         if current.keys_for is not None and isinstance(desk.plan.stages[current.keys_for], Collective):
             _note_decisions(fates, current.keys_for, read_decisions(desk, current.keys_for, piece), piece)
     return fates
+
+
+def _note_partners(fates: Fates, index: int, rows: npt.NDArray[np.int32], partners: pa.ChunkedArray) -> None:
+    """Note the outside partners of the rows that a stage dropped."""
+    for row, partner in zip(rows.tolist(), partners.to_pylist(), strict=True):
+        if partner is not None and fates.stage[row] == index:
+            fates.partner[row] = partner
 
 
 def _note_decisions(fates: Fates, index: int, decided: pa.Table, piece: Range) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from jina_data.desk import Desk
 from jina_data.plan import UNKNOWN_SOURCE, Pass, Plan, Range
 from jina_data.read import ROW
 from jina_data.spool import read_rows
-from jina_data.stages.base import Collective, Rows
+from jina_data.stages.base import Barrier, Collective, Rows, Scored
 from jina_data.stages.normalize import Normalize
 from jina_data.stages.select import Select
 
@@ -34,10 +35,42 @@ def load(desk: Desk, current: Pass, piece: Range) -> Iterator[tuple[Rows, pa.Arr
     sources = row_sources(desk, piece, positions)
     row_ids = pa.array(positions.astype(np.uint64) + np.uint64(piece.first_row_id))
     view = desk.plan.views[_first_view(current)]
+    keys = _keys_before(desk, current, piece, positions)
     for start in range(0, max(1, len(positions)), desk.plan.batch_rows):
         span = slice(start, start + desk.plan.batch_rows)
         batch = _one_batch(table.slice(start, desk.plan.batch_rows))
-        yield Rows(batch, view, row_ids[span], sources[span]), pa.array(positions[span])
+        own = None if keys is None else _one_batch(keys.slice(start, desk.plan.batch_rows))
+        yield Rows(batch, view, row_ids[span], sources[span], own), pa.array(positions[span])
+
+
+def _keys_before(desk: Desk, current: Pass, piece: Range, positions: Positions) -> pa.Table | None:
+    """Return the keys that a barrier made of its rows, where a pass begins with one."""
+    if not current.stages or not isinstance(desk.plan.stages[current.stages[0]], Barrier):
+        return None
+    path = desk.folder.state(current.number - 1, piece.ordinal)
+    names = [name for name in pq.read_schema(path).names if name.startswith("key:")]
+    table = _pick(pq.read_table(path, columns=[*names, ROW]), positions).select(names)
+    return table.rename_columns([name.removeprefix("key:") for name in names])
+
+
+def fetch(desk: Desk, current: Pass, pieces: Sequence[Range], row_ids: npt.NDArray[np.uint64]) -> Iterator[Rows]:
+    """Read some rows (ids ascending) as they are behind a pass, in batches; all have survived it."""
+    index = current.keys_for
+    assert index is not None
+    view = desk.plan.views[index]
+    names = dict.fromkeys(view.input_name(name) for name in view.text_columns)
+    names.update(dict.fromkeys(view.input_name(name) for name in desk.plan.stages[index].reads(view)))
+    for piece in pieces:
+        bounds = np.array([piece.first_row_id, piece.first_row_id + piece.n_rows], np.uint64)
+        low, high = np.searchsorted(row_ids, bounds)
+        if low == high:
+            continue
+        positions = (row_ids[low:high] - np.uint64(piece.first_row_id)).astype(np.int32)
+        for start in range(0, len(positions), desk.plan.batch_rows):
+            some = positions[start : start + desk.plan.batch_rows]
+            batch = _one_batch(_behind(desk, current, piece, list(names), some))
+            ids = pa.array(row_ids[low + start : low + start + len(some)])
+            yield Rows(batch, view, ids, row_sources(desk, piece, some))
 
 
 def alive_at(desk: Desk, pass_number: int, piece: Range) -> Positions:
@@ -75,16 +108,27 @@ def load_table(
 
     Renames and casts of the passes before are done again, and the texts they changed are laid over.
     """
+    passes = desk.plan.passes if current is None else desk.plan.passes[: current.number]
+    return _through(desk, passes, piece, columns, positions, final=current is None)
+
+
+def _behind(desk: Desk, current: Pass, piece: Range, columns: Sequence[str], positions: Positions) -> pa.Table:
+    """Load some input columns of some rows as they are behind a pass."""
+    return _through(desk, desk.plan.passes[: current.number + 1], piece, columns, positions, final=False)
+
+
+def _through(
+    desk: Desk, passes: Sequence[Pass], piece: Range, columns: Sequence[str], positions: Positions, *, final: bool
+) -> pa.Table:
     raw = read_rows(desk.folder, piece, columns, desk.plan.views[0].schema)
     table = _pick(raw, positions).drop_columns([ROW])
-    passes = desk.plan.passes if current is None else desk.plan.passes[: current.number]
     for before in passes:
         batch = _one_batch(table)
         for index in before.stages:
             stage = desk.plan.stages[index]
             if isinstance(stage, Select):
                 batch = stage.project(batch)
-        table = _lay_over(desk, before, piece, batch, positions, final=current is None)
+        table = _lay_over(desk, before, piece, batch, positions, final=final)
     return table
 
 
@@ -100,16 +144,51 @@ def _lay_over(
     """Lay the texts that a pass changed over a batch; data/ keeps the originals where the recipe says so."""
     table = pa.Table.from_batches([batch])
     names = [name for name in changed_columns(desk.plan, before) if name in table.column_names]
-    if not names or (final and desk.plan.writes_original):
-        return table
+    if final and desk.plan.writes_original:
+        names = []
     path = desk.folder.state(before.number, piece.ordinal)
-    state = _pick(pq.read_table(path, columns=[*(f"text:{name}" for name in names), ROW]), positions)
+    masks = _removals(desk, before, path, table.column_names)
+    if not names and not masks:
+        return table
+    wanted = [*(f"text:{name}" for name in names), *masks, ROW]
+    state = _pick(pq.read_table(path, columns=wanted), positions)
     for name in names:
         place = table.column_names.index(name)
         old, new = table.column(name), state.column(f"text:{name}")
         if new.null_count < len(new):
             table = table.set_column(place, name, pc.coalesce(new.cast(old.type), old))
+    for mask, name in masks.items():
+        array = without(_joined(table.column(name)), _joined(state.column(mask)))
+        table = table.set_column(table.column_names.index(name), name, array)
     return table
+
+
+def _removals(desk: Desk, before: Pass, path: Path, columns: Sequence[str]) -> dict[str, str]:
+    """Return the columns of a state that tell which texts were taken out of rows that stay, and of which column."""
+    if not any(isinstance(desk.plan.stages[index], Scored) for index in before.stages):
+        return {}
+    found = {}
+    for mask in pq.read_schema(path).names:
+        if mask.startswith("removed:"):
+            _, index, name = mask.split(":", 2)
+            for later in before.stages[before.stages.index(int(index)) + 1 :]:
+                stage = desk.plan.stages[later]
+                name = stage.rename.get(name, name) if isinstance(stage, Select) else name
+            if name in columns:
+                found[mask] = name
+    return found
+
+
+def without(values: pa.Array, mask: pa.Array) -> pa.Array:
+    """Take texts out of N rows: `mask` is a bool for each text, or a list of bools for each list; null takes none."""
+    if pa.types.is_boolean(mask.type):
+        return pc.if_else(pc.fill_null(mask, False), pa.scalar(None, values.type), values)
+    pairs = zip(values.to_pylist(), mask.to_pylist(), strict=True)
+    left = [
+        texts if texts is None or gone is None else [text for text, one in zip(texts, gone, strict=True) if not one]
+        for texts, gone in pairs
+    ]
+    return pa.array(left, values.type)
 
 
 def row_sources(desk: Desk, piece: Range, positions: Positions) -> pa.Array:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -14,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jina_data.desk import Desk
-from jina_data.load import SURVIVES, changed_columns, load, view_behind
+from jina_data.load import SURVIVES, changed_columns, load, view_behind, without
 from jina_data.plan import Pass, Plan, Range
 from jina_data.read import ROW
 from jina_data.spool import write_parquet
-from jina_data.stages.base import KEEP, Barrier, Collective, Outcome, RowLocal, Rows, Sql
+from jina_data.stages.base import KEEP, Barrier, Collective, Outcome, RowLocal, Rows, Scored, Seen, Sql
 from jina_data.stages.fuse import apply_sql
 from jina_data.stages.select import Select
 
@@ -44,6 +43,10 @@ class _State:
         self.score[positions[dropped]] = outcome.score[dropped]
         for name, values in outcome.scores.items():
             self.more[f"score:{index}:{name}"] = spread(values, positions, len(self.stage))
+        for name, values in outcome.removed.items():
+            self.more[f"removed:{index}:{name}"] = spread(values, positions, len(self.stage))
+        if outcome.partner is not None:
+            self.more[f"partner:{index}"] = spread(outcome.partner, positions, len(self.stage))
 
     def table(self, rows: pa.Array) -> pa.Table:
         fixed = {
@@ -65,11 +68,14 @@ def run_pass(desk: Desk, current: Pass, piece: Range) -> dict[str, Any]:
     tables = []
     for rows, positions in load(desk, current, piece):
         tables.append(_run_batch(desk, current, rows, positions, seconds))
+    desk.context.cache.flush(f"pass-{current.number:02d}-range-{piece.ordinal:06d}")
     write_parquet(desk.folder.state(current.number, piece.ordinal), _unite(tables), compression="lz4")
-    return {
+    said: dict[str, Any] = {
         "rows": sum(table.num_rows for table in tables),
         "stages": {str(index): round(value, 6) for index, value in seconds.items()},
     }
+    counts = desk.context.cache.take_counts()
+    return said | {"scores": counts} if counts else said
 
 
 def _run_batch(
@@ -99,7 +105,7 @@ def _run_batch(
         seconds[indices[0]] = seconds.get(indices[0], 0.0) + time.perf_counter() - started
     if current.keys_for is not None:
         started = time.perf_counter()
-        _note_keys(desk.plan, current.keys_for, state, rows, alive)
+        _note_keys(desk, current.keys_for, state, rows, alive)
         seconds[current.keys_for] = seconds.get(current.keys_for, 0.0) + time.perf_counter() - started
     for name in changed_columns(desk.plan, current):
         kind = desk.plan.views[view_behind(current)].schema.field(name).type
@@ -114,11 +120,17 @@ def _apply(desk: Desk, indices: Sequence[int], rows: Rows) -> tuple[list[Outcome
         fused = [one for one in (desk.plan.stages[index] for index in indices) if isinstance(one, Sql)]
         return apply_sql(desk.con, fused, desk.plan.views[indices[0] : indices[-1] + 2], rows)
     if isinstance(stage, Barrier):
-        outcome = stage.apply(rows, json.loads(desk.folder.seen(indices[0]).read_text()), desk.plan.recipe.seed)
+        seen = Seen(desk.folder.read_json(desk.folder.seen(indices[0])), desk.folder.looked(indices[0]))
+        outcome = stage.apply(rows, seen, desk.context)
+    elif isinstance(stage, Scored):
+        outcome = stage.apply(rows, desk.context)
     else:
         assert isinstance(stage, RowLocal)
         outcome = stage.apply(rows)
-    return [outcome], rows.with_columns(outcome.changed)
+    changed = {**outcome.changed}
+    for name, mask in outcome.removed.items():
+        changed[name] = without(changed.get(name, rows.batch.column(name)), mask)
+    return [outcome], replace(rows.with_columns(changed), keys=None)
 
 
 def _renamed(plan: Plan, indices: Sequence[int], changed: dict[str, pa.Array]) -> dict[str, pa.Array]:
@@ -130,10 +142,10 @@ def _renamed(plan: Plan, indices: Sequence[int], changed: dict[str, pa.Array]) -
     return changed
 
 
-def _note_keys(plan: Plan, index: int, state: _State, rows: Rows, alive: npt.NDArray[np.int64]) -> None:
-    stage = plan.stages[index]
+def _note_keys(desk: Desk, index: int, state: _State, rows: Rows, alive: npt.NDArray[np.int64]) -> None:
+    stage = desk.plan.stages[index]
     assert isinstance(stage, Barrier | Collective)
-    for name, values in stage.keys(rows, plan.recipe.seed).items():
+    for name, values in stage.keys(rows, desk.context).items():
         state.more[f"key:{name}"] = spread(values, alive, len(state.stage))
     state.more["key:source"] = spread(rows.sources, alive, len(state.stage))
     state.more["key:row_id"] = spread(rows.row_ids, alive, len(state.stage))

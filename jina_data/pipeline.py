@@ -52,6 +52,8 @@ class Pipeline:
         batch_rows: int = 4096,
         limit: int | None = None,
         out_format: str = "parquet",
+        device: str = "auto",
+        reuse: str | Path | Sequence[str | Path] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> CleanReport:
@@ -65,6 +67,8 @@ class Pipeline:
             batch_rows: rows that stages are handed at a time.
             limit: stop after so many input rows.
             out_format: "parquet" or "jsonl", for data/.
+            device: where models run: "auto" (a GPU where there is one), "cpu" or "cuda".
+            reuse: folders of earlier runs whose scores of models are taken over.
             overwrite: replace an earlier run in this folder.
             progress: where to tell how far it is; None tells nothing.
 
@@ -74,17 +78,21 @@ class Pipeline:
         names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
         if out_format not in ("parquet", "jsonl"):
             raise UsageError(f"out_format is parquet or jsonl, got {out_format!r}")
+        if device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"device is auto, cpu or cuda, got {device!r}")
         return clean(
             self.recipe,
             [str(name) for name in names],
             out,
             out_format=out_format,
             limit=limit,
+            device=device,
             options=RunOptions(
                 workers=workers,
                 memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
                 batch_rows=batch_rows,
                 overwrite=overwrite,
+                reuse=[Path(reuse)] if isinstance(reuse, str | Path) else [Path(old) for old in reuse],
             ),
             progress=progress,
         )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from jina_data.errors import RecipeError
+from jina_data.outside import resolve_outside
 from jina_data.read import InputFile
 from jina_data.recipe import Recipe
 from jina_data.roles import bind_roles
@@ -71,6 +72,8 @@ class Plan:
     batch_rows: int = 4096
     out_format: str = "parquet"
     limit: int | None = None
+    device: str = "cpu"
+    outside: Mapping[int, tuple[InputFile, ...]] = field(default_factory=dict)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -97,6 +100,8 @@ class Plan:
             "limit": self.limit,
             "stage_versions": [f"{stage.name} {stage.version}" for stage in self.stages],
             "models": self.model_hashes(),
+            "device": self.device if any(stage.process_bytes() for stage in self.stages) else "cpu",
+            "outside": {str(index): [file.to_json() for file in files] for index, files in self.outside.items()},
         }
 
     def model_hashes(self) -> dict[str, str]:
@@ -120,6 +125,7 @@ def make_plan(
     batch_rows: int = 4096,
     out_format: str = "parquet",
     limit: int | None = None,
+    device: str = "cpu",
 ) -> tuple[Plan, str]:
     """Bind a recipe to a table.
 
@@ -142,7 +148,9 @@ def make_plan(
     roles, source, said = bind_roles(schema, wanted)
     _refuse_mixed_originals(recipe.stages)
     views = bind_views(schema, roles, source, recipe.stages)
-    plan = Plan(tuple(inputs), recipe, views, cut_passes(recipe.stages), batch_rows, out_format, limit)
+    outside = {index: resolve_outside(stage.outside()) for index, stage in enumerate(recipe.stages) if stage.outside()}
+    passes = cut_passes(recipe.stages)
+    plan = Plan(tuple(inputs), recipe, views, passes, batch_rows, out_format, limit, device, outside)
     return plan, said
 
 
@@ -242,5 +250,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         "limit": "another --limit",
         "stage_versions": "another version of a stage",
         "models": "another model file",
+        "device": "another --device",
+        "outside": "other files to compare with (names, sizes or modification times)",
     }
     return " and ".join(words[key] for key in words if old.get(key) != new.get(key)) or "other settings"

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -14,21 +15,32 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jina_data.cache import build_index
 from jina_data.desk import Desk, open_desk
 from jina_data.engines.local import Budget, LocalEngine
 from jina_data.errors import InputError, ModelError, RecipeError, RunFolderError, StoppedError
-from jina_data.folder import OUTPUTS, Events, RunFolder, whole_file, whole_path, write_json
+from jina_data.folder import OUTPUTS, Events, RunFolder, remove, whole_file, whole_path, write_json
 from jina_data.laws import check_laws, sha256_of
 from jina_data.ledger import RangeCounts, ledger_groups, ledger_path, read_counts
-from jina_data.load import SURVIVES
+from jina_data.load import SURVIVES, fetch
 from jina_data.memory import MemoryWatch
+from jina_data.outside import OUTSIDE_BITS, Outside
 from jina_data.plan import Pass, Plan, Range, differences, fingerprint_hash
 from jina_data.progress import Progress
-from jina_data.read import InputFile, RangeSpec, parse_range, split, stream_ranges, unite_or_none, unite_schemas
+from jina_data.read import (
+    InputFile,
+    RangeSpec,
+    all_ranges,
+    parse_range,
+    split,
+    stream_ranges,
+    unite_or_none,
+    unite_schemas,
+)
 from jina_data.report import CleanReport, build_report, versions, write_html
 from jina_data.spool import read_facts, unreadable_rows, write_range
-from jina_data.stages.base import Barrier, Collective, Survivors, quoted
-from jina_data.units import all_ranges, do_unit, first_rows
+from jina_data.stages.base import Barrier, Collective, Survivors, literal, quoted
+from jina_data.units import do_unit, first_rows
 from jina_data.write import cut_shards
 
 
@@ -36,9 +48,17 @@ class Session:
     """One session of a run, from its start or from where the last session stopped."""
 
     def __init__(
-        self, plan: Plan, folder: RunFolder, budget: Budget, progress: Progress, *, overwrite: bool = False
+        self,
+        plan: Plan,
+        folder: RunFolder,
+        budget: Budget,
+        progress: Progress,
+        *,
+        overwrite: bool = False,
+        reuse: Sequence[Path] = (),
     ) -> None:
         self.plan = plan
+        self.reuse = reuse
         self.folder = folder
         self.progress = progress
         self.budget = budget
@@ -104,6 +124,7 @@ class Session:
 
     def _work(self, fingerprint: dict[str, Any], watch: MemoryWatch, started: float) -> None:
         prepare(self.plan, self.progress)
+        build_index([self.folder.cache, *(RunFolder(path).cache for path in self.reuse)], self.folder.old_index)
         self.engine.set_plan(self.plan)
         self._read()
         pieces, schema = self._settle()
@@ -111,6 +132,7 @@ class Session:
             self.plan = self.plan.with_schema(schema)
             self.engine.set_plan(self.plan)
         n_rows = sum(piece.n_rows - piece.n_unreadable for piece in pieces)
+        self._read_outside()
         for current in self.plan.passes if pieces else ():
             self._run_pass(current, pieces, n_rows)
         counts = self._write_ledger(pieces)
@@ -221,6 +243,17 @@ class Session:
         limit = read_facts(self.folder, file.index, number)[0].n_rows
         write_range(self.folder, file.index, first_rows(parsed, limit))
 
+    def _read_outside(self) -> None:
+        """Make the keys of the outside rows that collective stages compare with."""
+        units = [
+            ("outside", index, number)
+            for index, files in self.plan.outside.items()
+            if isinstance(self.plan.stages[index], Collective)
+            for number in range(len(files))
+            if not self.folder.outside(index, number).exists()
+        ]
+        self._map("reading what to compare with", None, units)
+
     # -------------------------------------------------------------------------------------------------- passes
 
     def _run_pass(self, current: Pass, pieces: Sequence[Range], n_rows: int) -> None:
@@ -230,33 +263,57 @@ class Session:
         todo = [piece for piece in pieces if not self.folder.state(current.number, piece.ordinal).exists()]
         self._map(", ".join(names) or "no stages", n_rows, [("pass", current, piece) for piece in todo])
         if current.keys_for is not None:
-            self._look(current, current.keys_for)
+            self._look(current, current.keys_for, pieces)
 
-    def _look(self, current: Pass, index: int) -> None:
+    def _look(self, current: Pass, index: int, pieces: Sequence[Range]) -> None:
         """Let a collective stage decide, or a barrier look, over the keys of all survivors."""
         stage = self.plan.stages[index]
         done = self.folder.seen(index) if isinstance(stage, Barrier) else self.folder.decision(index)
         if done.exists():
             return
+        remove(self.folder.looked(index))
+        build_index([self.folder.cache], self.folder.index)
         desk = open_desk(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
         with self.progress.task(stage.name, None), desk.con, self.events.unit(f"decide {index}") as said:
-            survivors = self._survivors(desk, current)
+            survivors = self._survivors(desk, current, index, pieces)
             if isinstance(stage, Barrier):
                 write_json(done, stage.look(survivors))
             else:
                 assert isinstance(stage, Collective)
                 with whole_path(done) as temporary:
                     stage.decide(survivors).order("row_id").write_parquet(str(temporary))
+                    write_json(self.folder.facts(index), survivors.facts)
             said["stage"] = index
+            if counts := desk.context.cache.take_counts():
+                said["scores"] = counts
 
-    def _survivors(self, desk: Desk, current: Pass) -> Survivors:
-        """Name the keys that the survivors of a pass left."""
+    def _survivors(self, desk: Desk, current: Pass, index: int, pieces: Sequence[Range]) -> Survivors:
+        """Name the keys that the survivors of a pass left, and those of the rows outside."""
         files = [str(path) for path in sorted(self.folder.state(current.number, 0).parent.glob("range-*.parquet"))]
         names = [name for name in pq.read_schema(files[0]).names if name.startswith("key:")]
         columns = ", ".join(f"{quoted(name)} AS {quoted(name.removeprefix('key:'))}" for name in names)
         desk.con.read_parquet(files).create_view("states")
         desk.con.execute(f"CREATE VIEW survivors AS SELECT {columns} FROM states WHERE stage = {SURVIVES}")
-        return Survivors(desk.con, "survivors", self.plan.recipe.seed)
+        return Survivors(
+            desk.con,
+            "survivors",
+            desk.context,
+            partial(fetch, desk, current, pieces),
+            self._outside(desk, index),
+            self.folder.looked(index),
+        )
+
+    def _outside(self, desk: Desk, index: int) -> Outside | None:
+        files = self.plan.outside.get(index, ())
+        if not files:
+            return None
+        paths = [literal(str(self.folder.outside(index, number))) for number in range(len(files))]
+        places = " UNION ALL ".join(
+            f"SELECT {number << OUTSIDE_BITS}::UBIGINT + row AS place, * EXCLUDE (row) FROM read_parquet({path})"
+            for number, path in enumerate(paths)
+        )
+        desk.con.execute(f"CREATE VIEW outside AS {places}")
+        return Outside(files, "outside")
 
     # ------------------------------------------------------------------------------------------------- writing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from jina_data.folder import write_json
 from jina_data.ledger import write_ledger
 from jina_data.passes import run_pass
 from jina_data.plan import Pass, Range
-from jina_data.read import ROW, InputFile, ParsedRange, RangeSpec, digest, parse_range, split, stream_ranges
-from jina_data.spool import read_facts, write_range
+from jina_data.read import ROW, ParsedRange, RangeSpec, digest, parse_range, stream_ranges
+from jina_data.spool import read_facts, write_parquet, write_range
+from jina_data.stages.base import Collective, keys_of_outside, outside_rows
 from jina_data.write import Shard, write_shard
 
 
@@ -53,6 +54,21 @@ def _stream(desk: Desk, file_index: int) -> None:
         number += 1
 
 
+def _outside(desk: Desk, stage_index: int, file_index: int) -> None:
+    """Make the keys of the rows of an outside file."""
+    stage, view = desk.plan.stages[stage_index], desk.plan.views[stage_index]
+    assert isinstance(stage, Collective)
+    file = desk.plan.outside[stage_index][file_index]
+    columns = list(dict.fromkeys([*view.text_columns, *stage.reads(view)]))
+    with desk.events.unit(f"outside {stage_index}:{file_index}") as said:
+        tables = [
+            keys_of_outside(desk.context, stage, rows)
+            for rows in outside_rows(file, view, columns, desk.plan.batch_rows)
+        ]
+        write_parquet(desk.folder.outside(stage_index, file_index), pa.concat_tables(tables), compression="lz4")
+        said["rows"] = sum(table.num_rows for table in tables)
+
+
 def _pass(desk: Desk, current: Pass, piece: Range) -> None:
     with desk.events.unit(f"pass {current.number}:{piece.ordinal}") as said:
         said.update(run_pass(desk, current, piece))
@@ -72,18 +88,11 @@ UNITS: dict[str, Callable[..., None]] = {
     "digest": _digest,
     "ranges": _ranges,
     "stream": _stream,
+    "outside": _outside,
     "pass": _pass,
     "ledger": _ledger,
     "shard": _shard,
 }
-
-
-def all_ranges(file: InputFile, schema: pa.Schema) -> Iterator[ParsedRange]:
-    """Parse a file range by range, in order."""
-    specs = split(file, schema)
-    if specs is None:
-        return stream_ranges(file, schema, None, 0)
-    return (parse_range(file, spec, schema) for spec in specs)
 
 
 def first_rows(parsed: ParsedRange, n_rows: int) -> ParsedRange:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from jina_data.errors import ModelError, RecipeError
 from jina_data.stages import ExactDedup, Length, Sample, Select, Stage, Where
-from jina_data.stages.base import KEEP, Rows, Sql, Survivors, View
+from jina_data.stages.base import KEEP, Context, Rows, Seen, Sql, Survivors, View
 from jina_data.stages.fuse import apply_sql
 
 Drop = tuple[str, float | None]
@@ -526,9 +526,12 @@ def test_no_rows(con: duckdb.DuckDBPyConnection) -> None:
 def survivors_of(
     stage: ExactDedup | Sample, con: duckdb.DuckDBPyConnection, batches: Sequence[Rows], seed: int
 ) -> Survivors:
-    tables = [pa.table({**stage.keys(rows, seed), "row_id": rows.row_ids, "source": rows.sources}) for rows in batches]
+    tables = [
+        pa.table({**stage.keys(rows, Context(seed)), "row_id": rows.row_ids, "source": rows.sources})
+        for rows in batches
+    ]
     con.register("survivors", pa.concat_tables(tables))
-    return Survivors(con, "survivors", seed)
+    return Survivors(con, "survivors", Context(seed))
 
 
 def partners(con: duckdb.DuckDBPyConnection, stage: ExactDedup, *batches: Rows) -> dict[int, int]:
@@ -642,7 +645,7 @@ def kept(stage: Sample, batches: Sequence[Rows], seed: int = 0) -> tuple[list[in
         seen = stage.look(survivors_of(stage, con, batches, seed))
     stay, scores = [], []
     for rows in batches:
-        outcome = stage.apply(rows, seen, seed)
+        outcome = stage.apply(rows, Seen(seen), Context(seed))
         stay += rows.row_ids.filter(pa.array(outcome.reason == KEEP)).to_pylist()
         scores += outcome.score[outcome.reason != KEEP].tolist()
         assert set(outcome.reason.tolist()) <= {KEEP, 0}

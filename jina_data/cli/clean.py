@@ -51,6 +51,20 @@ import click
     show_default=True,
     help="Format of data/.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where models run; auto: a GPU where there is one.",
+)
+@click.option(
+    "--reuse",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="OLD_DIR",
+    help="Take the scores of models over from an earlier run; only new texts are scored.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
@@ -67,6 +81,8 @@ def command(
     batch_rows: int,
     seed: int | None,
     out_format: str,
+    device: str,
+    reuse: tuple[Path, ...],
     *,
     overwrite: bool,
     quiet: bool,
@@ -91,11 +107,13 @@ def command(
         columns=parse_roles(columns),
         out_format=out_format,
         limit=limit,
+        device=device,
         options=RunOptions(
             workers=workers or default_workers(inputs),
             memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
             batch_rows=batch_rows,
             overwrite=overwrite,
+            reuse=reuse,
         ),
         progress=progress_for(quiet=quiet),
     )

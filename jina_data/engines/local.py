@@ -38,13 +38,13 @@ class Budget:
     duckdb: int
 
     @classmethod
-    def share(cls, memory_limit_bytes: int, workers: int) -> Budget:
-        """Share out a limit; fewer workers run where it does not hold the number wanted.
+    def share(cls, memory_limit_bytes: int, workers: int, model_bytes: int = 0) -> Budget:
+        """Share out a limit; fewer workers run where it does not hold the number wanted, with their models.
 
         Raises:
             ResourceError: the limit does not hold one worker.
         """
-        least = PROCESS_BYTES + WORK_BYTES
+        least = PROCESS_BYTES + WORK_BYTES + model_bytes
         if memory_limit_bytes < least:
             raise ResourceError(
                 f"a memory limit of {memory_limit_bytes / 10**6:.0f}MB is too little: "
@@ -54,9 +54,11 @@ class Budget:
         while most < workers and PROCESS_BYTES + (most + 1) * least <= memory_limit_bytes:
             most += 1
         processes = 1 if most == 1 else most + 1
-        spare = memory_limit_bytes - processes * PROCESS_BYTES
+        spare = memory_limit_bytes - processes * (PROCESS_BYTES + model_bytes)
         return cls(memory_limit_bytes, most, max(64 * 2**20, int(spare * 0.6)))
 
+
+THREAD_NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Work = Callable[..., Any]
 """A function of a desk and the arguments of one unit."""
@@ -121,6 +123,8 @@ class LocalEngine:
 
     def _start(self) -> ProcessPoolExecutor:
         assert self._plan is not None
+        for name in THREAD_NAMES:  # workers share the cores out: a matrix product in each would take all of them
+            os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // self.budget.workers)))
         self._pool = ProcessPoolExecutor(
             self.budget.workers,
             mp_context=multiprocessing.get_context("spawn"),

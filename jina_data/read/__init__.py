@@ -10,7 +10,7 @@ from jina_data.read.model import (
     RangeSpec,
     Unreadable,
 )
-from jina_data.read.ranges import digest, parse_range, sample_schema, split, stream_ranges
+from jina_data.read.ranges import all_ranges, digest, parse_range, sample_schema, split, stream_ranges
 from jina_data.read.schema import conform, unite_or_none, unite_schemas, unite_types, writable
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ParsedRange",
     "RangeSpec",
     "Unreadable",
+    "all_ranges",
     "conform",
     "digest",
     "parse_range",

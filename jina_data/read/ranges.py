@@ -76,3 +76,11 @@ _READERS: dict[str, _Reader] = {
     "tsv": delimited,
     "datasets": hub,
 }
+
+
+def all_ranges(file: InputFile, schema: pa.Schema) -> Iterator[ParsedRange]:
+    """Parse a file range by range, in order."""
+    specs = split(file, schema)
+    if specs is None:
+        return stream_ranges(file, schema, None, 0)
+    return (parse_range(file, spec, schema) for spec in specs)

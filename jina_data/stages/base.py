@@ -4,6 +4,7 @@ A stage is a frozen, validated settings object. It never sees its engine: it is 
 `Outcome`. What a stage needs decides its kind:
 
 - `RowLocal`: one batch at a time, in Python or a compiled kernel.
+- `Scored`: one batch at a time, by scores of a model that are cached by content.
 - `Sql`: one batch at a time, as DuckDB expressions; adjacent ones run as one query.
 - `Barrier`: first a look at the keys of all survivors, then one batch at a time.
 - `Collective`: decides about rows from the keys of all survivors, in DuckDB.
@@ -12,9 +13,10 @@ A stage is a frozen, validated settings object. It never sees its engine: it is 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import duckdb
@@ -24,7 +26,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from jina_data.cache import ScoreCache
 from jina_data.errors import RecipeError
+from jina_data.outside import Outside, read_outside
+from jina_data.read import ROW, InputFile, sample_schema
 
 Batches = Iterator[pa.RecordBatch]
 BoolArray = npt.NDArray[np.bool_]
@@ -91,13 +96,15 @@ class Texts:
 class Rows:
     """A batch of N rows on its way through the stages.
 
-    `batch` holds the columns that stages may look at, under their current names and with their current texts.
+    `batch` holds the columns that stages may look at, under their current names and with their current texts. `keys`
+    are the keys that a barrier stage made of these rows, when they come back to it.
     """
 
     batch: pa.RecordBatch
     view: View
     row_ids: pa.UInt64Array
     sources: pa.StringArray
+    keys: pa.RecordBatch | None = None
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -117,7 +124,8 @@ class Rows:
         if keep.all():
             return self
         mask = pa.array(keep)
-        return Rows(self.batch.filter(mask), self.view, self.row_ids.filter(mask), self.sources.filter(mask))
+        keys = None if self.keys is None else self.keys.filter(mask)
+        return Rows(self.batch.filter(mask), self.view, self.row_ids.filter(mask), self.sources.filter(mask), keys)
 
     def with_columns(self, changed: Mapping[str, pa.Array]) -> Rows:
         """Return the same rows with the values of some columns replaced."""
@@ -163,13 +171,19 @@ def _flatten_one(column: pa.Array) -> Texts:
 @dataclass
 class Outcome:
     """What a stage decided about N rows: a reason code for each (an index into the stage's `reasons`, or KEEP), the
-    score the decision rests on (NaN where there is none), every score it measured, and the text columns it changed.
+    score the decision rests on (NaN where there is none), every score it measured, the text columns it changed, the
+    texts it takes out of rows that stay, and the outside partner ("file:row", or null) of each row, if it has some.
+
+    `removed` maps a column to a mask of the texts taken out: a bool for each row (the text becomes null), or a list of
+    bools as long as the list of texts (the list becomes shorter); null where nothing is.
     """
 
     reason: npt.NDArray[np.int16]
     score: FloatArray
     scores: dict[str, pa.Array] = field(default_factory=dict)
     changed: dict[str, pa.Array] = field(default_factory=dict)
+    removed: dict[str, pa.Array] = field(default_factory=dict)
+    partner: pa.StringArray | None = None
 
     @classmethod
     def keep_all(cls, n_rows: int) -> Outcome:
@@ -223,6 +237,14 @@ class Stage(BaseModel):
 
     def prepare(self) -> None:
         """Load what the stage works with (kernels, models), so that the first batch does not wait for it."""
+
+    def outside(self) -> tuple[str, ...]:
+        """Return the names of files and run folders that the stage looks at beside the input."""
+        return ()
+
+    def process_bytes(self) -> int:
+        """Return the memory that each worker needs for the stage's models, in bytes."""
+        return 0
 
     def model_hashes(self) -> dict[str, str]:
         """Return the sha256 of every model file the results depend on, by name.
@@ -295,29 +317,76 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-@dataclass(frozen=True)
+def literal(text: str) -> str:
+    """Quote an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass
+class Context:
+    """What a stage may need of the run beside rows: the seed, where models run, and the scores that are known.
+
+    `device` is "cpu" or "cuda".
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    cache: ScoreCache = field(default_factory=ScoreCache)
+
+
+class Scored(Stage):
+    """Decides about each row by what a model says of it."""
+
+    @abstractmethod
+    def apply(self, rows: Rows, context: Context) -> Outcome:
+        """Decide about a batch. The answer for a row does not depend on the rows beside it."""
+
+
+@dataclass
 class Survivors:
     """The keys of all rows that reached a stage: a DuckDB relation `name` with `row_id`, `source` and the stage's own
-    key columns, on the connection `con`."""
+    key columns, on the connection `con`.
+
+    `outside` are the files that the stage named, with the keys of their rows in the relation `outside.name`.
+    `fetch(row_ids)` reads the rows with these ids (ascending) as they are in front of the stage, in batches. `folder`
+    is where the stage may keep files for `apply`; what it puts into `facts` (JSON) goes into the report.
+    """
 
     con: duckdb.DuckDBPyConnection
     name: str
-    seed: int
+    context: Context = field(default_factory=Context)
+    fetch: Callable[[npt.NDArray[np.uint64]], Iterator[Rows]] | None = None
+    outside: Outside | None = None
+    folder: Path = Path()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.context.seed
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a barrier stage saw when it looked at all survivors: its JSON answer, and the folder with its files."""
+
+    facts: dict[str, Any]
+    folder: Path = Path()
 
 
 class Barrier(Stage):
     """Decides about each row from that row and one look at the keys of all survivors."""
 
     @abstractmethod
-    def keys(self, rows: Rows, seed: int) -> dict[str, pa.Array]:
-        """Return the key columns that `look` needs, one value a row."""
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
+        """Return the key columns that `look` needs, one value a row; `apply` gets them back as `rows.keys`."""
 
     @abstractmethod
     def look(self, survivors: Survivors) -> dict[str, Any]:
         """Look at all survivors once; the answer is JSON and is handed to `apply`."""
 
     @abstractmethod
-    def apply(self, rows: Rows, seen: dict[str, Any], seed: int) -> Outcome:
+    def apply(self, rows: Rows, seen: Seen, context: Context) -> Outcome:
         """Decide about a batch, knowing what `look` saw."""
 
 
@@ -325,10 +394,36 @@ class Collective(Stage):
     """Decides about rows from the keys of all survivors."""
 
     @abstractmethod
-    def keys(self, rows: Rows, seed: int) -> dict[str, pa.Array]:
-        """Return the key columns that `decide` needs, one value a row."""
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
+        """Return the key columns that `decide` needs, one value a row. They are made of outside rows alike."""
 
     @abstractmethod
     def decide(self, survivors: Survivors) -> duckdb.DuckDBPyRelation:
         """Return the rows to drop: row_id, reason (an index), score, partner ("file:row" of something outside this
         run, else null) and partner_row_id, in any order."""
+
+
+def outside_rows(file: InputFile, view: View, columns: Sequence[str], batch_rows: int = 4096) -> Iterator[Rows]:
+    """Read the rows of an outside file as a stage with this view sees its own; their ids are rows of the file.
+
+    A column may have its name of now, or the one it has in the input.
+
+    Raises:
+        InputError: the file lacks a column, or holds a record that cannot be read.
+    """
+    names = sample_schema(file).names
+    given = [name if name in names else view.input_name(name) for name in columns]
+    for first_row, table in read_outside(file, given):
+        rows = table.column(ROW).to_numpy().astype(np.uint64) + np.uint64(first_row)
+        fields = [view.schema.field(name) for name in columns]
+        texts = table.select(given).rename_columns(list(columns)).cast(pa.schema(fields)).combine_chunks()
+        for start in range(0, max(1, len(rows)), batch_rows):
+            batches = texts.slice(start, batch_rows).to_batches()
+            batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=texts.schema)
+            ids = pa.array(rows[start : start + batch_rows], pa.uint64())
+            yield Rows(batch, view, ids, pa.array([file.name] * len(ids), pa.string()))
+
+
+def keys_of_outside(context: Context, stage: Collective, rows: Rows) -> pa.Table:
+    """Return the keys of outside rows, and their rows in the file as `row`."""
+    return pa.table({"row": rows.row_ids, **stage.keys(rows, context)})

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from jina_data.kernels.keys import content_keys
-from jina_data.stages.base import Collective, Rows, Survivors, View
+from jina_data.stages.base import Collective, Context, Rows, Survivors, View
 
 
 class ExactDedup(Collective):
@@ -34,7 +34,7 @@ class ExactDedup(Collective):
         self._columns(view)
         return view
 
-    def keys(self, rows: Rows, seed: int) -> dict[str, pa.Array]:  # noqa: D102
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
         columns = [rows.batch.column(name) for name in self._columns(rows.view)]
         keys = content_keys(columns, case=self.fold_case, whitespace=self.fold_whitespace)
         out = {"high": pa.array(keys[:, 0]), "low": pa.array(keys[:, 1])}

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from jina_data.errors import RecipeError
 from jina_data.kernels.keys import KeyArray, content_keys
-from jina_data.stages.base import Barrier, BoolArray, Outcome, Rows, Survivors
+from jina_data.stages.base import Barrier, BoolArray, Context, Outcome, Rows, Seen, Survivors
 
 NOBODY = [0, -1]
 """A threshold that no row is below."""
@@ -43,8 +43,8 @@ class Sample(Barrier):
             raise ValueError("weights must be finite and not negative")
         return self
 
-    def keys(self, rows: Rows, seed: int) -> dict[str, pa.Array]:  # noqa: D102
-        return {"hash": pa.array(self._hashes(rows, seed))}
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
+        return {"hash": pa.array(self._hashes(rows, context.seed))}
 
     def look(self, survivors: Survivors) -> dict[str, Any]:  # noqa: D102
         if self.fraction is not None:
@@ -60,12 +60,12 @@ class Sample(Barrier):
         wanted = self._shares(sizes)
         return {"below": {source: self._threshold(survivors, source, wanted[source]) for source in sizes}}
 
-    def apply(self, rows: Rows, seen: dict[str, Any], seed: int) -> Outcome:  # noqa: D102
-        hashes = self._hashes(rows, seed)
+    def apply(self, rows: Rows, seen: Seen, context: Context) -> Outcome:  # noqa: D102
+        hashes = self._hashes(rows, context.seed)
         row_ids = rows.row_ids.to_numpy()
         chosen = np.zeros(len(rows), np.bool_)
         sources = np.asarray(rows.sources.to_pylist(), dtype=object)
-        for source, threshold in seen["below"].items():
+        for source, threshold in seen.facts["below"].items():
             mine = np.ones(len(rows), np.bool_) if source == "*" else sources == source
             chosen |= mine & _below(hashes, row_ids, threshold)
         outcome = Outcome.keep_all(len(rows))
