@@ -152,14 +152,15 @@ def _lay_over(
         return table
     wanted = [*(f"text:{name}" for name in names), *masks, ROW]
     state = _pick(pq.read_table(path, columns=wanted), positions)
+    # What was taken out is missing in the changed texts already, so those come last.
+    for mask, name in masks.items():
+        array = without(_joined(table.column(name)), _joined(state.column(mask)))
+        table = table.set_column(table.column_names.index(name), name, array)
     for name in names:
         place = table.column_names.index(name)
         old, new = table.column(name), state.column(f"text:{name}")
         if new.null_count < len(new):
             table = table.set_column(place, name, pc.coalesce(new.cast(old.type), old))
-    for mask, name in masks.items():
-        array = without(_joined(table.column(name)), _joined(state.column(mask)))
-        table = table.set_column(table.column_names.index(name), name, array)
     return table
 
 
@@ -168,14 +169,14 @@ def _removals(desk: Desk, before: Pass, path: Path, columns: Sequence[str]) -> d
     if not any(isinstance(desk.plan.stages[index], Scored) for index in before.stages):
         return {}
     found = {}
-    for mask in pq.read_schema(path).names:
-        if mask.startswith("removed:"):
-            _, index, name = mask.split(":", 2)
-            for later in before.stages[before.stages.index(int(index)) + 1 :]:
-                stage = desk.plan.stages[later]
-                name = stage.rename.get(name, name) if isinstance(stage, Select) else name
-            if name in columns:
-                found[mask] = name
+    masks = [name for name in pq.read_schema(path).names if name.startswith("removed:")]
+    for mask in sorted(masks, key=lambda name: int(name.split(":", 2)[1])):
+        _, index, name = mask.split(":", 2)
+        for later in before.stages[before.stages.index(int(index)) + 1 :]:
+            stage = desk.plan.stages[later]
+            name = stage.rename.get(name, name) if isinstance(stage, Select) else name
+        if name in columns:
+            found[mask] = name
     return found
 
 

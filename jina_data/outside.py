@@ -27,6 +27,11 @@ class Outside:
         """Return the place of a row as "file:row"."""
         return f"{self.files[place >> OUTSIDE_BITS].name}:{place & (2**OUTSIDE_BITS - 1)}"
 
+    def sql_row_name(self, place: str) -> str:
+        """Return an SQL expression for the "file:row" of a place."""
+        names = ", ".join("'" + file.name.replace("'", "''") + "'" for file in self.files)
+        return f"([{names}])[({place} >> {OUTSIDE_BITS})::BIGINT + 1] || ':' || ({place} & {2**OUTSIDE_BITS - 1})"
+
 
 def resolve_outside(names: Sequence[str]) -> tuple[InputFile, ...]:
     """Return the files that some names stand for; a finished run's folder stands for its data/.

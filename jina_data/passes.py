@@ -100,6 +100,8 @@ def _run_batch(
             keep &= outcome.reason == KEEP
             for name, values in outcome.changed.items():
                 changed[name] = spread(values, alive, len(state.stage))
+            for name in outcome.removed.keys() & changed.keys():
+                changed[name] = without(changed[name], spread(outcome.removed[name], alive, len(state.stage)))
         changed = _renamed(desk.plan, indices, changed)
         rows, alive = rows.take(keep), alive[keep]
         seconds[indices[0]] = seconds.get(indices[0], 0.0) + time.perf_counter() - started

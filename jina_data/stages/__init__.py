@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from jina_data.stages.base import Barrier, Collective, Outcome, RowLocal, Rows, Sql, Stage, View
+from jina_data.stages.decontaminate import Decontaminate
 from jina_data.stages.exact_dedup import ExactDedup
 from jina_data.stages.language import Language
 from jina_data.stages.length import Length
+from jina_data.stages.near_dedup import NearDedup
 from jina_data.stages.normalize import Normalize
 from jina_data.stages.rules import Rules
 from jina_data.stages.sample import Sample
 from jina_data.stages.select import Select
+from jina_data.stages.triplet_margin import TripletMargin
 from jina_data.stages.where import Where
 
 STAGES: dict[str, type[Stage]] = {
-    stage.name: stage for stage in (Select, Where, Normalize, Length, Rules, Language, ExactDedup, Sample)
+    stage.name: stage
+    for stage in (
+        Select,
+        Where,
+        Normalize,
+        Length,
+        Rules,
+        Language,
+        ExactDedup,
+        NearDedup,
+        Decontaminate,
+        Sample,
+        TripletMargin,
+    )
 }
 """Every stage by its name in recipes."""
 
@@ -21,9 +37,11 @@ __all__ = [
     "STAGES",
     "Barrier",
     "Collective",
+    "Decontaminate",
     "ExactDedup",
     "Language",
     "Length",
+    "NearDedup",
     "Normalize",
     "Outcome",
     "RowLocal",
@@ -33,6 +51,7 @@ __all__ = [
     "Select",
     "Sql",
     "Stage",
+    "TripletMargin",
     "View",
     "Where",
 ]

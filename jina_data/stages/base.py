@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
 from jina_data.cache import ScoreCache
 from jina_data.errors import RecipeError
@@ -205,6 +205,19 @@ def per_row(texts: Texts, values: npt.NDArray[Any], n_rows: int, how: str = "min
     return out
 
 
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""Some names; one name alone is taken for a list of one."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A limit on a score: a row on the side that it `keeps` stays, one on the other falls for `reason`."""
+
+    value: float
+    keeps: Literal["above", "below"]
+    reason: str
+
+
 class Stage(BaseModel):
     """Settings of one step of a pipeline: frozen, keyword-only, validated.
 
@@ -237,6 +250,13 @@ class Stage(BaseModel):
 
     def prepare(self) -> None:
         """Load what the stage works with (kernels, models), so that the first batch does not wait for it."""
+
+    def thresholds(self, view: View) -> Mapping[str, Sequence[Threshold]]:
+        """Return the limits that the report draws into the histogram of a score, by the name of the score.
+
+        The score of the dropped rows, as it stands in the ledger, is called "score".
+        """
+        return {}
 
     def outside(self) -> tuple[str, ...]:
         """Return the names of files and run folders that the stage looks at beside the input."""

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from jina_data.kernels.keys import content_keys
-from jina_data.stages.base import Collective, Context, Rows, Survivors, View
+from jina_data.stages.base import Collective, Context, Names, Rows, Survivors, View
 
 
 class ExactDedup(Collective):
@@ -17,6 +17,9 @@ class ExactDedup(Collective):
     Content is the texts of `roles` (default: all of them together), or every column with `roles: row`, after folding
     white space and case as Jina Embeddings v1 does (arXiv 2307.11224). The lowest row id of the best source survives:
     `priority` ranks sources, best first; sources it does not name rank behind all that it names.
+
+    `against` names finished runs or files: a row whose content is there falls too, whatever its source. Its partner is
+    the first such row outside.
     """
 
     name: ClassVar[str] = "exact_dedup"
@@ -26,6 +29,10 @@ class ExactDedup(Collective):
     fold_case: bool = True
     fold_whitespace: bool = True
     priority: tuple[str, ...] = ()
+    against: Names = ()
+
+    def outside(self) -> tuple[str, ...]:  # noqa: D102
+        return self.against
 
     def reads(self, view: View) -> tuple[str, ...]:  # noqa: D102
         return tuple(view.schema.names) if self.roles == "row" else ()
@@ -46,12 +53,22 @@ class ExactDedup(Collective):
     def decide(self, survivors: Survivors) -> duckdb.DuckDBPyRelation:  # noqa: D102
         # One number orders the rows of a group: the rank of the source above the row id.
         order = f"(rank::UHUGEINT * {2**64}::UHUGEINT + row_id)" if self.priority else "row_id::UHUGEINT"
-        return survivors.con.sql(f"""
+        inside = f"""
             WITH survivors AS (SELECT row_id, high, low, {order} AS place FROM {survivors.name}),
             groups AS (SELECT high, low, min(place) AS first FROM survivors GROUP BY high, low HAVING count(*) > 1)
-            SELECT row_id, 0::SMALLINT AS reason, NULL::DOUBLE AS score, NULL::VARCHAR AS partner,
-                   (first % {2**64}::UHUGEINT)::UBIGINT AS partner_row_id
+            SELECT row_id, (first % {2**64}::UHUGEINT)::UBIGINT AS partner_row_id
             FROM survivors JOIN groups USING (high, low) WHERE place <> first
+        """
+        decided = "row_id, 0::SMALLINT AS reason, NULL::DOUBLE AS score"
+        if survivors.outside is None:
+            return survivors.con.sql(f"SELECT {decided}, NULL::VARCHAR AS partner, partner_row_id FROM ({inside})")
+        return survivors.con.sql(f"""
+            WITH inside AS ({inside}),
+            firsts AS (SELECT high, low, min(place) AS place FROM {survivors.outside.name} GROUP BY high, low),
+            outside AS (SELECT row_id, {survivors.outside.sql_row_name("place")} AS partner
+                        FROM {survivors.name} JOIN firsts USING (high, low))
+            SELECT {decided}, NULL AS partner, partner_row_id FROM inside ANTI JOIN outside USING (row_id)
+            UNION ALL SELECT {decided}, partner, NULL AS partner_row_id FROM outside
         """)
 
     def _columns(self, view: View) -> tuple[str, ...]:
