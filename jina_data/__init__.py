@@ -5,28 +5,48 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jina_data.errors import JinaDataError
+    from jina_data.forecast import Forecast
     from jina_data.pipeline import Pipeline
     from jina_data.recipe import Recipe
     from jina_data.report import CleanReport
-    from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Where
+    from jina_data.stages import (
+        Consistency,
+        Decontaminate,
+        ExactDedup,
+        Language,
+        Length,
+        NearDedup,
+        Normalize,
+        Rules,
+        Sample,
+        Select,
+        TripletMargin,
+        Where,
+    )
 
 __all__ = [
     "CleanReport",
+    "Consistency",
+    "Decontaminate",
     "ExactDedup",
+    "Forecast",
     "JinaDataError",
     "Language",
     "Length",
+    "NearDedup",
     "Normalize",
     "Pipeline",
     "Recipe",
     "Rules",
     "Sample",
     "Select",
+    "TripletMargin",
     "Where",
 ]
 
 _HOMES = {
     "CleanReport": "jina_data.report",
+    "Forecast": "jina_data.forecast",
     "JinaDataError": "jina_data.errors",
     "Pipeline": "jina_data.pipeline",
     "Recipe": "jina_data.recipe",

@@ -18,7 +18,7 @@ import pyarrow as pa
 from jina_data.engines.local import Budget
 from jina_data.errors import InputError, ResourceError, RunFolderError
 from jina_data.folder import RunFolder, remove, resource_errors
-from jina_data.plan import differences, fingerprint_hash, make_plan
+from jina_data.plan import Plan, differences, fingerprint_hash, make_plan
 from jina_data.progress import Progress, Quiet
 from jina_data.read import InputFile, all_ranges, resolve_inputs, sample_schema, unite_schemas
 from jina_data.recipe import Recipe
@@ -106,11 +106,45 @@ def clean(
     check_folder(folder, overwrite=options.overwrite)
     for old in options.reuse:
         refuse_no_cache(RunFolder(old), folder)
+    plan = bind_run(
+        recipe,
+        inputs,
+        columns=columns or {},
+        out_format=out_format,
+        limit=limit,
+        device=device,
+        batch_rows=options.batch_rows,
+        progress=progress,
+    )
+    fingerprint = plan.fingerprint()
+    if folder.is_finished and not options.overwrite:
+        return _finished(folder, fingerprint, progress)
+    budget = share_budget(plan, options, progress)
+    with folder.locked(), resource_errors(folder.path):
+        session = Session(plan, folder, budget, progress, overwrite=options.overwrite, reuse=options.reuse)
+        return session.go(fingerprint)
+
+
+def bind_run(
+    recipe: Recipe | RecipeChoice,
+    inputs: Sequence[str],
+    *,
+    columns: dict[str, tuple[str, ...]],
+    out_format: str,
+    limit: int | None,
+    device: str,
+    batch_rows: int,
+    progress: Progress,
+) -> Plan:
+    """Bind a recipe to some inputs, and say what was guessed.
+
+    Raises:
+        JinaDataError: the inputs or the recipe are not as they must be.
+    """
     files = tuple(resolve_inputs(inputs))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
     refuse_rowless(files, [schema for _, schema in named_schemas])
     schema = unite_schemas(named_schemas)
-    columns = columns or {}
     if isinstance(recipe, RecipeChoice):
         recipe = _chosen(recipe, schema, columns, progress)
     plan, said = make_plan(
@@ -118,7 +152,7 @@ def clean(
         schema,
         recipe,
         columns,
-        batch_rows=options.batch_rows,
+        batch_rows=batch_rows,
         out_format=out_format,
         limit=limit,
         device=choose_device(device, recipe.stages),
@@ -126,27 +160,31 @@ def clean(
     if said:
         progress.say(said)
     refuse_strangers(named_schemas, plan.views[0].text_columns)
-    fingerprint = plan.fingerprint()
-    if folder.is_finished and not options.overwrite:
-        return _finished(folder, fingerprint, progress)
+    return plan
+
+
+def share_budget(plan: Plan, options: RunOptions, progress: Progress) -> Budget:
+    """Share the memory limit out, and say so where it holds fewer workers than were asked for.
+
+    Raises:
+        ResourceError: it does not hold one.
+    """
     extra = max((stage.process_bytes() for stage in plan.stages), default=0)
     budget = Budget.share(options.memory_limit_bytes, options.workers, extra)
     if budget.workers < options.workers:
         progress.say(f"{budget.workers} of {options.workers} workers: the memory limit holds no more")
-    with folder.locked(), resource_errors(folder.path):
-        session = Session(plan, folder, budget, progress, overwrite=options.overwrite, reuse=options.reuse)
-        return session.go(fingerprint)
+    return budget
 
 
-def refuse_no_cache(old: RunFolder, new: RunFolder) -> None:
-    """Refuse to reuse a folder that no run has left scores in.
+def refuse_no_cache(old: RunFolder, new: RunFolder | None) -> None:
+    """Refuse to reuse a folder that no run has left scores in; `new` is where this run writes to, if it writes.
 
     Raises:
         RunFolderError: it is not the folder of a run, or the one that this run writes to.
     """
     if not old.manifest.exists() and not old.cache.is_dir():
         raise RunFolderError(f"--reuse {old.path}: expected the folder of an earlier run (with manifest.json)")
-    if old.path.resolve() == new.path.resolve():
+    if new is not None and old.path.resolve() == new.path.resolve():
         raise RunFolderError(f"--reuse {old.path} is the folder that this run writes to; name another with -o")
 
 
@@ -156,7 +194,7 @@ def choose_device(device: str, stages: Sequence[Stage]) -> str:
     Raises:
         ResourceError: cuda was asked for, and there is none.
     """
-    if device == "cpu" or not any(stage.process_bytes() for stage in stages):
+    if device == "cpu" or not any(stage.uses_device for stage in stages):
         return "cpu"
     has_cuda = bool(find_spec("torch")) and _has_cuda()
     if device == "cuda" and not has_cuda:

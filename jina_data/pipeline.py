@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from jina_data.clean import RunOptions, clean
 from jina_data.errors import UsageError
@@ -14,6 +14,9 @@ from jina_data.recipe import Recipe
 from jina_data.report import CleanReport
 from jina_data.roles import check_role
 from jina_data.stages import Stage
+
+if TYPE_CHECKING:
+    from jina_data.forecast import Forecast
 
 
 class Pipeline:
@@ -75,14 +78,10 @@ class Pipeline:
         Raises:
             JinaDataError: the inputs, the recipe or the folder are not as they must be; see `jina_data.errors`.
         """
-        names = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-        if out_format not in ("parquet", "jsonl"):
-            raise UsageError(f"out_format is parquet or jsonl, got {out_format!r}")
-        if device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"device is auto, cpu or cuda, got {device!r}")
+        _check_choices(out_format, device)
         return clean(
             self.recipe,
-            [str(name) for name in names],
+            _names(inputs),
             out,
             out_format=out_format,
             limit=limit,
@@ -92,7 +91,54 @@ class Pipeline:
                 memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
                 batch_rows=batch_rows,
                 overwrite=overwrite,
-                reuse=[Path(reuse)] if isinstance(reuse, str | Path) else [Path(old) for old in reuse],
+                reuse=[Path(name) for name in _names(reuse)],
             ),
             progress=progress,
         )
+
+    def plan(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        *,
+        workers: int = 1,
+        memory_limit: str | None = None,
+        batch_rows: int = 4096,
+        limit: int | None = None,
+        out_format: str = "parquet",
+        device: str = "auto",
+        reuse: str | Path | Sequence[str | Path] = (),
+        progress: Progress | None = None,
+    ) -> Forecast:
+        """Forecast what `run` would keep and take with the same arguments, from a seeded sample; nothing is written.
+
+        Raises:
+            JinaDataError: the inputs or the recipe are not as they must be; as `run` does.
+        """
+        from jina_data.forecast import forecast
+
+        _check_choices(out_format, device)
+        return forecast(
+            self.recipe,
+            _names(inputs),
+            out_format=out_format,
+            limit=limit,
+            device=device,
+            options=RunOptions(
+                workers=workers,
+                memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
+                batch_rows=batch_rows,
+                reuse=[Path(name) for name in _names(reuse)],
+            ),
+            progress=progress,
+        )
+
+
+def _names(paths: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]
+
+
+def _check_choices(out_format: str, device: str) -> None:
+    if out_format not in ("parquet", "jsonl"):
+        raise UsageError(f"out_format is parquet or jsonl, got {out_format!r}")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device is auto, cpu or cuda, got {device!r}")

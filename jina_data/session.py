@@ -25,6 +25,7 @@ from jina_data.ledger import RangeCounts, ledger_groups, ledger_path, read_count
 from jina_data.load import SURVIVES, fetch
 from jina_data.memory import MemoryWatch
 from jina_data.outside import OUTSIDE_BITS, Outside
+from jina_data.page import write_html
 from jina_data.plan import Pass, Plan, Range, differences, fingerprint_hash
 from jina_data.progress import Progress
 from jina_data.read import (
@@ -37,7 +38,7 @@ from jina_data.read import (
     unite_or_none,
     unite_schemas,
 )
-from jina_data.report import CleanReport, build_report, versions, write_html
+from jina_data.report import CleanReport, build_report, versions
 from jina_data.spool import read_facts, unreadable_rows, write_range
 from jina_data.stages.base import Barrier, Collective, Survivors, literal, quoted
 from jina_data.units import do_unit, first_rows
@@ -349,10 +350,14 @@ class Session:
         sessions = [event for event in events if event["event"] == "session"]
         seconds = sum(event["seconds"] for event in sessions) + time.perf_counter() - started
         peak = max([watch.peak_bytes, *(event["peak_memory_bytes"] for event in sessions)])
-        report = build_report(self.plan, self.folder.out, events, seconds=seconds, peak_memory_bytes=peak)
-        check_laws(self.folder.out, report, pieces)
-        write_json(self.folder.out / "report.json", report.to_json())
-        write_html(report, self.folder.out, self.plan)
+        desk = open_desk(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
+        with desk.con:
+            report = build_report(
+                self.plan, self.folder.out, events, con=desk.con, seconds=seconds, peak_memory_bytes=peak
+            )
+            check_laws(self.folder.out, report, pieces)
+            write_json(self.folder.out / "report.json", report.to_json())
+            write_html(report, desk, pieces)
         rows = dict.fromkeys(range(len(self.plan.inputs)), 0)
         for piece in pieces:
             rows[piece.file_index] += piece.n_rows

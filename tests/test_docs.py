@@ -365,7 +365,7 @@ def documented(section: str) -> list[tuple[str, str]]:
 
 def test_outputs_are_documented(finished: CleanReport) -> None:
     shown = [quoted(cells[0])[0].rstrip("/") for cells in table(text_of("docs/run-folder.md"))]
-    assert set(shown) == {*OUTPUTS, "manifest.json", "events.jsonl", ".work"}
+    assert set(shown) == {*OUTPUTS, "cache", "manifest.json", "events.jsonl", ".work"}
     assert {path.name for path in folder_of(finished).iterdir()} == set(shown) - {".work"}
 
 

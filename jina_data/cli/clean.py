@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 
 @click.command(name="clean")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The run folder.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The run folder. Required, but for --plan.",
+)
 @click.option(
     "-p",
     "--pipeline",
     "recipe",
     metavar="RECIPE",
-    help="A shipped recipe (documents, sentences, pairs) or a YAML file. Default: by the roles of the columns.",
+    help="A shipped recipe (documents, sentences, pairs, triplets, jina-v1-pairs, jina-v1-triplets) or a YAML file. "
+    "Default: by the roles of the columns.",
 )
 @click.option("-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role.")
 @click.option(
@@ -66,11 +74,12 @@ import click
     help="Take the scores of models over from an earlier run; only new texts are scored.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR.")
+@click.option("--plan", is_flag=True, help="Forecast rows, time, memory and disk from a sample; write nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def command(
     inputs: tuple[str, ...],
-    output: Path,
+    output: Path | None,
     recipe: str | None,
     columns: tuple[str, ...],
     settings: tuple[str, ...],
@@ -85,6 +94,7 @@ def command(
     reuse: tuple[Path, ...],
     *,
     overwrite: bool,
+    plan: bool,
     quiet: bool,
     debug: bool,
 ) -> None:
@@ -93,6 +103,7 @@ def command(
     INPUT is a file, folder or glob (parquet, jsonl, json, csv, tsv; plain, .gz or .zst), a URL, or datasets:ID. The
     kept rows are in DIR/data, the dropped ones with their reasons in DIR/dropped, what became of every row in
     DIR/ledger, and a report in DIR/report.html. A run that was stopped goes on when the same command is given again.
+    With --plan, a forecast of all this is printed instead.
     """
     from jina_data.clean import RecipeChoice, RunOptions, clean, default_workers
     from jina_data.funnel import print_funnel
@@ -100,22 +111,25 @@ def command(
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
-    report = clean(
-        RecipeChoice(recipe, settings, where, seed),
-        inputs,
-        output,
-        columns=parse_roles(columns),
-        out_format=out_format,
-        limit=limit,
-        device=device,
-        options=RunOptions(
-            workers=workers or default_workers(inputs),
-            memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
-            batch_rows=batch_rows,
-            overwrite=overwrite,
-            reuse=reuse,
-        ),
-        progress=progress_for(quiet=quiet),
+    if output is None and not plan:
+        raise click.MissingParameter(param_hint="'-o' / '--output'", param_type="option")
+    choice, roles = RecipeChoice(recipe, settings, where, seed), parse_roles(columns)
+    options = RunOptions(
+        workers=workers or default_workers(inputs),
+        memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
+        batch_rows=batch_rows,
+        overwrite=overwrite,
+        reuse=reuse,
     )
+    common: dict[str, Any] = {"columns": roles, "out_format": out_format, "limit": limit, "device": device}
+    progress = progress_for(quiet=quiet)
+    if plan:
+        from jina_data.forecast import forecast
+        from jina_data.plan_table import print_forecast
+
+        print_forecast(forecast(choice, inputs, output, **common, options=options, progress=progress))
+        return
+    assert output is not None
+    report = clean(choice, inputs, output, **common, options=options, progress=progress)
     if not quiet:
         print_funnel(report)

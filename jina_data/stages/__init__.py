@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jina_data.stages.base import Barrier, Collective, Outcome, RowLocal, Rows, Sql, Stage, View
+from jina_data.stages.consistency import Consistency
 from jina_data.stages.decontaminate import Decontaminate
 from jina_data.stages.exact_dedup import ExactDedup
 from jina_data.stages.language import Language
@@ -27,8 +28,9 @@ STAGES: dict[str, type[Stage]] = {
         ExactDedup,
         NearDedup,
         Decontaminate,
-        Sample,
+        Consistency,
         TripletMargin,
+        Sample,
     )
 }
 """Every stage by its name in recipes."""
@@ -37,6 +39,7 @@ __all__ = [
     "STAGES",
     "Barrier",
     "Collective",
+    "Consistency",
     "Decontaminate",
     "ExactDedup",
     "Language",

@@ -229,6 +229,8 @@ class Stage(BaseModel):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     reasons: ClassVar[tuple[str, ...]] = ()
+    uses_device: ClassVar[bool] = False
+    """Whether the stage works on a GPU where there is one."""
 
     @field_validator("roles", mode="before", check_fields=False)
     @classmethod

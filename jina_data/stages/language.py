@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from jina_data.errors import ModelError, RecipeError
-from jina_data.stages.base import BoolArray, FloatArray, IntArray, Outcome, RowLocal, Rows, Texts, View
+from jina_data.stages.base import BoolArray, FloatArray, IntArray, Outcome, RowLocal, Rows, Texts, Threshold, View
 
 WRONG, UNCERTAIN = 0, 1
 PREFIX = "__label__"
@@ -77,6 +77,16 @@ class Language(RowLocal):
     def model_hashes(self) -> dict[str, str]:  # noqa: D102
         path = model_path(self.model)
         return {path.name: _sha256(_identity(path))}
+
+    def thresholds(self, view: View) -> dict[str, list[Threshold]]:  # noqa: D102
+        if self.uncertain == "drop":
+            limit = Threshold(self.language_threshold, "above", self.reasons[UNCERTAIN])
+        elif self.languages != "any":
+            # Below it a text stays whatever its label; above, only with a label that is named.
+            limit = Threshold(self.language_threshold, "below", self.reasons[WRONG])
+        else:
+            return {}
+        return {f"{role}.probability": [limit] for role in view.chosen(self.roles, self.name)}
 
     def apply(self, rows: Rows) -> Outcome:  # noqa: D102
         outcome = Outcome.keep_all(len(rows))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from jina_data.errors import ModelError
-from jina_data.stages.base import Check, FloatArray, IntArray, Rows, Sql, Texts, View, per_row, quoted
+from jina_data.stages.base import Check, FloatArray, IntArray, Rows, Sql, Texts, Threshold, View, per_row, quoted
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -99,6 +99,20 @@ class Length(Sql):
                 for how in ("min", "max") if _is_plural(view, role) else ("min",):
                     name = f"{role}.{how}_{unit}" if _is_plural(view, role) else f"{role}.{unit}"
                     out[name] = f"{quoted(self._derived_name(how, unit, role))}::BIGINT"
+        return out
+
+    def thresholds(self, view: View) -> dict[str, list[Threshold]]:  # noqa: D102
+        out: dict[str, list[Threshold]] = {}
+        for role in self.chosen(view):
+            for unit in self._units():
+                for how in ("min", "max"):
+                    if (bound := self._bound(how, unit)) is not None:
+                        name = f"{role}.{how}_{unit}" if _is_plural(view, role) else f"{role}.{unit}"
+                        low = how == "min"
+                        limit = Threshold(
+                            float(bound), "above" if low else "below", self.reasons[TOO_SHORT if low else TOO_LONG]
+                        )
+                        out.setdefault(name, []).append(limit)
         return out
 
     def _derived_name(self, how: str, unit: str, role: str) -> str:

@@ -17,7 +17,18 @@ import pyarrow.compute as pc
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import BoolArray, FloatArray, IntArray, Outcome, RowLocal, Rows, Texts, View, per_row
+from jina_data.stages.base import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Outcome,
+    RowLocal,
+    Rows,
+    Texts,
+    Threshold,
+    View,
+    per_row,
+)
 
 Counts = Mapping[str, IntArray]
 Number = Annotated[int, Field(ge=0)]
@@ -296,6 +307,13 @@ class Rules(RowLocal):
             if value is not None:
                 out[rule.reason] = (rule.side, float(value))
         return out
+
+    def thresholds(self, view: View) -> dict[str, list[Threshold]]:  # noqa: D102
+        return {
+            f"{role}.{reason}": [Threshold(limit, "above" if side == "below" else "below", reason)]
+            for role in view.chosen(self.roles, self.name)
+            for reason, (side, limit) in self.limits().items()
+        }
 
     def apply(self, rows: Rows) -> Outcome:  # noqa: D102
         outcome = Outcome.keep_all(len(rows))

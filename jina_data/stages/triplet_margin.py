@@ -12,7 +12,7 @@ from pydantic import Field
 
 from jina_data.errors import RecipeError
 from jina_data.kernels.keys import content_keys
-from jina_data.stages.base import BoolArray, Context, FloatArray, Outcome, Rows, Scored, View, is_text
+from jina_data.stages.base import BoolArray, Context, FloatArray, Outcome, Rows, Scored, Threshold, View, is_text
 
 if TYPE_CHECKING:
     from jina_data.embed.cross_encoder import PairScorer
@@ -32,6 +32,7 @@ class TripletMargin(Scored):
 
     name: ClassVar[str] = "triplet_margin"
     reasons: ClassVar[tuple[str, ...]] = ("weak_negative",)
+    uses_device: ClassVar[bool] = True
 
     model: str = MODEL
     margin: float = Field(default=0.2, allow_inf_nan=False)
@@ -47,6 +48,9 @@ class TripletMargin(Scored):
                     f"Name one column with -c {role}=COLUMN"
                 )
         return view
+
+    def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:  # noqa: D102
+        return {"margin": (Threshold(self.margin, "above", "weak_negative"),)}
 
     def prepare(self) -> None:  # noqa: D102
         self._scorer("cpu")

@@ -1,0 +1,190 @@
+"""Forecast runs over real corpora, make the runs, and compare.
+
+    python benchmarks/plan_errors.py --corpora FOLDER --work plan-runs --out plan-errors.json
+
+Each forecast and each run has a process of its own, as on the command line; the seconds of a run are those of its
+call, without the start of Python. Prints a table and writes everything as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RUNS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("sentences", "sentences", ("corpus_commonvoice_sentences",), ("text=text",)),
+    ("tweets", "sentences", ("corpus_afrisenti_tweets",), ("text=text",)),
+    ("pages", "documents", ("corpus_tldr_pages_multilingual",), ("text=text",)),
+    ("pairs", "pairs", ("pairs_*",), ("anchor=anchor", "positive=positive")),
+    ("titles", "pairs", ("pairs_acl_title_abstract",), ("anchor=anchor", "positive=positive")),
+)
+"""Name, recipe, corpora and columns of each run."""
+
+CHILD = """
+import json, sys, threading, time
+from pathlib import Path
+from jina_data.clean import RecipeChoice, RunOptions, clean
+from jina_data.forecast import forecast
+from jina_data.roles import parse_roles
+
+def held(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+def watch(folder, seen, stop):
+    while not stop.wait(0.2):
+        total = 0
+        for path in folder.rglob("*"):
+            try:
+                total += path.stat().st_size if path.is_file() else 0
+            except OSError:
+                pass
+        seen["work"] = max(seen["work"], total)
+
+def main():
+    what, recipe, files, columns, out, workers, seed = json.loads(sys.argv[1])
+    options = RunOptions(workers=workers)
+    choice, roles = RecipeChoice(recipe, seed=seed), parse_roles(columns)
+    started = time.perf_counter()
+    if what == "forecast":
+        answer = forecast(choice, files, columns=roles, options=options).to_json()
+        print(json.dumps({**answer, "took": time.perf_counter() - started}))
+        return
+    folder, seen, stop = Path(out), {"work": 0}, threading.Event()
+    thread = threading.Thread(target=watch, args=(folder, seen, stop))
+    thread.start()
+    try:
+        report = clean(choice, files, folder, columns=roles, options=options).to_json()
+    finally:
+        stop.set()
+        thread.join()
+    took = time.perf_counter() - started
+    sizes = {name: held(folder / name) for name in ("data", "dropped")}
+    print(json.dumps({**report, **seen, **sizes, "stays": held(folder), "took": took}))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One number: what was foreseen, between what, and what came."""
+
+    run: str
+    what: str
+    low: float
+    expected: float
+    high: float
+    actual: float
+
+    @property
+    def covers(self) -> bool:
+        return self.low <= self.actual <= self.high
+
+    @property
+    def error(self) -> float:
+        return self.expected / self.actual - 1 if self.actual else float(self.expected != 0)
+
+
+def main() -> None:
+    """Compare, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"), required=False)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", help="names of runs: " + ", ".join(name for name, *_ in RUNS))
+    arguments = parser.parse_args()
+    if arguments.corpora is None:
+        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+    rows: list[Compared] = []
+    raw: dict[str, Any] = {"machine": machine(), "workers": arguments.workers, "runs": {}}
+    for name, recipe, patterns, columns in RUNS:
+        if arguments.only and name not in arguments.only:
+            continue
+        files = [
+            str(path)
+            for pattern in patterns
+            for path in sorted((arguments.corpora / "train").glob(f"{pattern}.parquet"))
+        ]
+        out = arguments.work / name
+        shutil.rmtree(out, ignore_errors=True)
+        order = (recipe, files, columns, str(out), arguments.workers, arguments.seed)
+        foreseen, came = child("forecast", *order), child("run", *order)
+        shutil.rmtree(out, ignore_errors=True)
+        compared = compare(name, foreseen, came)
+        rows += compared
+        raw["runs"][name] = {"forecast": foreseen, "actual": came}
+        print(table(compared), f"{name}: the forecast took {foreseen['took']:.1f} s", sep="\n", flush=True)
+    raw["compared"] = [{**vars(row), "covers": row.covers, "error": row.error} for row in rows]
+    arguments.out.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+
+
+def child(what: str, *order: Any) -> dict[str, Any]:
+    """Forecast or run in a process of its own."""
+    script = Path(order[3]).with_suffix(".py")
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(CHILD, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), json.dumps([what, *order])], stdout=subprocess.PIPE, text=True, check=True
+    )
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def compare(run: str, foreseen: dict[str, Any], came: dict[str, Any]) -> list[Compared]:
+    """Put every number of a forecast beside what came."""
+    rows = [one(run, "rows", foreseen["rows"], came["rows"]["read"])]
+    for stage, actual in zip(foreseen["stages"], came["stages"], strict=True):
+        rows.append(one(run, f"kept by {stage['name']}", stage["rows_out"], actual["rows_out"]))
+    for stage, actual in zip(foreseen["stages"], came["stages"], strict=True):
+        if actual["seconds"] >= 1:
+            rows.append(one(run, f"seconds of {stage['name']}", stage["seconds"], actual["seconds"]))
+    rows.append(one(run, "seconds in all", foreseen["seconds"], came["took"]))
+    rows.append(one(run, "MiB in memory", foreseen["peak_memory_bytes"], came["peak_memory_bytes"], 2**20))
+    rows.append(one(run, "MiB at work", foreseen["work_bytes"], came["work"], 2**20))
+    rows.append(one(run, "MiB that stay", foreseen["folder_bytes"], came["stays"], 2**20))
+    rows.append(one(run, "MiB of data/", foreseen["data_bytes"], came["data"], 2**20))
+    rows.append(one(run, "MiB of dropped/", foreseen["dropped_bytes"], came["dropped"], 2**20))
+    return rows
+
+
+def one(run: str, what: str, interval: dict[str, float], actual: float, unit: float = 1) -> Compared:
+    """Compare one interval, in some unit."""
+    low, expected, high = (interval[key] / unit for key in ("low", "expected", "high"))
+    return Compared(run, what, low, expected, high, actual / unit)
+
+
+def table(rows: Sequence[Compared]) -> str:
+    """Write a comparison as a table of Markdown."""
+    lines = [
+        "| run | what | forecast | from | to | actual | error | covered |",
+        "| - | - | -: | -: | -: | -: | -: | - |",
+    ]
+    for row in rows:
+        numbers = " | ".join(shown(value) for value in (row.expected, row.low, row.high, row.actual))
+        lines.append(f"| {row.run} | {row.what} | {numbers} | {row.error:+.1%} | {'yes' if row.covers else 'no'} |")
+    return "\n".join(lines)
+
+
+def shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:,.1f}"
+
+
+def machine() -> dict[str, Any]:
+    """Say what was measured on."""
+    return {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
+
+
+if __name__ == "__main__":
+    main()

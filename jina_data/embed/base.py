@@ -1,0 +1,129 @@
+"""What an embedder promises, and how one is loaded by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from jina_data.errors import MissingExtraError
+
+HalfArray = npt.NDArray[np.float16]
+
+STATIC = "static"
+"""The name of the embedder that the light install brings."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of unit length in half precision.
+
+    The vector of a text depends on that text alone, bit for bit: not on the texts beside it, their number or order.
+    So a run gives the same bytes whatever its batches and workers, and vectors may be kept by content.
+    """
+
+    name: str
+    """The name it was loaded by."""
+    model_id: str
+    """Names the model and all that its vectors depend on (weights, tokenizer, limits, device); fit for a file name."""
+    dim: int
+    """The number of dimensions D."""
+
+    def encode(self, texts: Sequence[str]) -> HalfArray:
+        """Return the vectors of N texts, (N, D): scaled to length 1, then rounded. A text without tokens gets zeros."""
+        ...
+
+
+def load_embedder(name: str, device: str = "cpu") -> Embedder:
+    """Load an embedder, once a process: "static", or the name or folder of a sentence-transformers model.
+
+    Raises:
+        ModelError: there is no such model, or its files are broken.
+        MissingExtraError: it needs sentence-transformers, which is not installed.
+    """
+    with _LOADING:
+        return _load(name, device if name != STATIC else "cpu")
+
+
+def model_hashes(name: str) -> dict[str, str]:
+    """Return the sha256 of every file that the vectors of an embedder depend on, by name; loads nothing.
+
+    Raises:
+        ModelError: there is no such model.
+        MissingExtraError: it needs sentence-transformers, which is not installed.
+    """
+    return {f"{path.parent.name}/{path.name}": file_sha256(path) for path in _files(name)}
+
+
+def process_bytes(name: str) -> int:
+    """Return about what a process needs for an embedder, in bytes (measured: what it adds to a worker)."""
+    if name == STATIC:
+        return 150 * 2**20
+    # torch, transformers and their code, then weights in full precision and the activations of one batch.
+    weights = sum(path.stat().st_size for path in _files(name) if path.suffix in (".safetensors", ".bin"))
+    return 640 * 2**20 + weights
+
+
+def unit_half(vectors: npt.NDArray[np.float32]) -> HalfArray:
+    """Scale vectors (N, D) to length 1 and round them; zeros stay zeros."""
+    wide = vectors.astype(np.float64)
+    norms = np.sqrt(np.add.reduce(wide * wide, axis=1))[:, None]
+    halves: HalfArray = np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0).astype(np.float16)
+    return halves
+
+
+def combined_sha256(paths: Sequence[Path]) -> str:
+    """Return one sha256 for several files, in order."""
+    return hashlib.sha256("".join(map(file_sha256, paths)).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file; another file under the same name is hashed anew."""
+    status = path.stat()
+    return _sha256((path, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=256)
+def _sha256(identity: tuple[Path, int, int]) -> str:
+    with identity[0].open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+_LOADING = threading.Lock()
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, device: str) -> Embedder:
+    if name == STATIC:
+        from jina_data.embed.static import StaticEmbedder
+
+        return StaticEmbedder.load()
+    _need_torch(name)
+    from jina_data.embed.sentence_transformers import TransformerEmbedder
+
+    return TransformerEmbedder.load(name, device)
+
+
+def _files(name: str) -> list[Path]:
+    if name == STATIC:
+        from jina_data.embed.static import static_files
+
+        return list(static_files())
+    _need_torch(name)
+    from jina_data.embed.sentence_transformers import model_files, model_folder
+
+    return model_files(model_folder(name))
+
+
+def _need_torch(name: str) -> None:
+    if find_spec("sentence_transformers") is None or find_spec("torch") is None:
+        raise MissingExtraError(
+            f"embedder {name!r} needs sentence-transformers; run: pip install 'jina-data[torch]'. "
+            f"The light install has the embedder {STATIC!r}"
+        )

@@ -1,0 +1,163 @@
+"""Models of sentence-transformers as embedders: a transformer with a pooling, in batches of fixed shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from jina_data.embed.base import HalfArray, combined_sha256, unit_half
+from jina_data.embed.batches import fixed_batches
+from jina_data.errors import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+CPU_TOKENS, CUDA_TOKENS = 2**11, 2**16
+"""Tokens in a batch."""
+
+_OTHER_BACKENDS = ("onnx", "openvino", "coreml", "flax", "tf")
+_NOT_READ = (".md", ".onnx", ".h5", ".msgpack", ".ot", ".tflite", ".png", ".gitattributes")
+_GROUP_TEXTS = 64
+
+
+class TransformerEmbedder:
+    """Embeds texts with a sentence-transformers model: full precision on a CPU, half on a GPU.
+
+    Texts are padded to one of a few lengths, and each length has batches of one size, filled up with repeats; so the
+    vector of a text does not depend on the texts beside it. `n_texts` and `n_cut` count the texts so far, and those
+    of them that were too long for the model.
+    """
+
+    def __init__(self, model: SentenceTransformer, name: str, *, device: str, sha256: str) -> None:
+        self.name = name
+        self.device = device
+        precision = "fp16" if device == "cuda" else "fp32"
+        self.model_id = f"sentence-transformers-{device}-{precision}-{sha256[:32]}"
+        self.dim = int(model.get_embedding_dimension() or 0)
+        self.max_length = _max_length(model)
+        self.n_texts = self.n_cut = 0
+        self._model = model
+
+    @classmethod
+    def load(cls, name: str, device: str) -> Self:
+        """Load a model by the name of its folder, or by the one it has on the Hugging Face Hub.
+
+        Raises:
+            ModelError: it cannot be found or loaded.
+        """
+        from sentence_transformers import SentenceTransformer
+
+        folder = model_folder(name)
+        try:
+            model = SentenceTransformer(str(folder), device=device, local_files_only=True)
+        except Exception as error:
+            raise ModelError(f"embedder {name!r} cannot be loaded from {folder}: {_first_line(error)}") from error
+        model.eval()
+        return cls(model, name, device=device, sha256=combined_sha256(model_files(folder)))
+
+    def encode(self, texts: Sequence[str]) -> HalfArray:
+        """Return the vectors of N texts, (N, D)."""
+        import torch
+
+        self.n_texts += len(texts)
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self.device == "cuda"):
+            vectors = self._encode_batches(texts) if self.max_length else self._encode_groups(texts)
+        return unit_half(vectors)
+
+    def _encode_batches(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        out = np.empty((len(texts), self.dim), np.float32)
+        if not len(texts):
+            return out
+        tokens = self._tokenize(texts)
+        lengths = [len(ids) for ids in tokens["input_ids"]]
+        budget = CUDA_TOKENS if self.device == "cuda" else CPU_TOKENS
+        for positions, length, n_rows in fixed_batches(lengths, max_length=self.max_length, token_budget=budget):
+            rows = [*positions.tolist(), *[int(positions[-1])] * (n_rows - len(positions))]
+            features = self._model.tokenizer.pad(
+                {key: [values[row] for row in rows] for key, values in tokens.items()},
+                padding="max_length",
+                max_length=length,
+                return_tensors="pt",
+            )
+            found = self._model({key: value.to(self.device) for key, value in features.items()})
+            out[positions] = found["sentence_embedding"].float().cpu().numpy()[: len(positions)]
+        return out
+
+    def _tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Return the tokens of N texts, cut at the model's limit, without padding."""
+        tokens = self._model.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+        self.n_cut += sum(bool(one.overflowing) for one in tokens.encodings or ())
+        return {key: tokens[key] for key in tokens}
+
+    def _encode_groups(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embed with a model that has no tokenizer and transformer to batch for, in groups of one size."""
+        out = np.empty((len(texts), self.dim), np.float32)
+        for start in range(0, len(texts), _GROUP_TEXTS):
+            group = list(texts[start : start + _GROUP_TEXTS])
+            filled = [*group, *[group[-1]] * (_GROUP_TEXTS - len(group))]
+            found = self._model.encode(filled, batch_size=_GROUP_TEXTS, show_progress_bar=False)
+            out[start : start + len(group)] = np.asarray(found, np.float32)[: len(group)]
+        return out
+
+
+def _max_length(model: SentenceTransformer) -> int:
+    """Return the most tokens of a text, or 0 for a model that does not begin with tokenizer and transformer."""
+    if not hasattr(model[0], "auto_model") or not getattr(model.tokenizer, "is_fast", False):
+        return 0
+    limits = [model.max_seq_length, model.tokenizer.model_max_length]
+    return min(int(limit) for limit in limits if limit)
+
+
+def model_folder(name: str) -> Path:
+    """Return the folder of a model: the one named, else where the Hub's client keeps it; it may have to fetch it.
+
+    Raises:
+        ModelError: there is no such folder, and the Hub gives none.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
+            raise ModelError(
+                f"embedder {name!r} is a folder without modules.json or config.json; "
+                "expected the folder of a saved sentence-transformers model"
+            )
+        return folder.resolve()
+    return _snapshot(name)
+
+
+@lru_cache(maxsize=8)
+def _snapshot(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    skipped = [f"{other}/*" for other in _OTHER_BACKENDS] + [f"*{ending}" for ending in _NOT_READ if ending != ".md"]
+    try:
+        try:
+            return Path(snapshot_download(name, local_files_only=True, ignore_patterns=skipped))
+        except Exception:  # it is not on this machine yet
+            return Path(snapshot_download(name, ignore_patterns=skipped))
+    except Exception as error:
+        raise ModelError(
+            f"embedder {name!r} is neither a folder nor a model that the Hugging Face Hub gives "
+            f"({_first_line(error)}). Name the folder of a saved sentence-transformers model, or the embedder 'static'"
+        ) from error
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files of a model's folder that its vectors may depend on, sorted."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in parts)
+        if path.is_file() and not hidden and parts[0] not in _OTHER_BACKENDS and not path.name.endswith(_NOT_READ):
+            found.append(path)
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

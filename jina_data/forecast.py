@@ -1,0 +1,219 @@
+"""Forecast a clean run from a seeded sample: rows kept by stage, time, memory, disk; nothing is written."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jina_data.clean import RecipeChoice, RunOptions, bind_run, check_folder, refuse_no_cache, share_budget
+from jina_data.costs import measure_ranking
+from jina_data.engines.local import Budget
+from jina_data.estimates import Interval
+from jina_data.folder import RunFolder
+from jina_data.footprint import Footprint, footprint_of
+from jina_data.memory import held_bytes
+from jina_data.outlook import Flow, flow_of
+from jina_data.plan import Plan
+from jina_data.progress import Progress, Quiet
+from jina_data.recipe import Recipe
+from jina_data.resources import Spent, spent_on
+from jina_data.sampling import MODEL_ROWS, Drawn, Part, draw, generator, pick, sample_rows
+from jina_data.session import prepare
+from jina_data.trial import Step, Trial, merged, run_trial
+
+SMALL_ROWS = 256
+"""Rows of the small trial, which tells what a unit of work costs beside its rows."""
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """What one stage will do. Stages that run as one query share their seconds, which the first of them shows."""
+
+    index: int
+    name: str
+    rows_in: Interval
+    rows_out: Interval
+    seconds: Interval
+    dropped: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ConsistencyCost:
+    """What a `consistency` stage will cost: every anchor meets every text of the pool.
+
+    `operations` are multiplications and additions without those that anchors save which leave early; `texts` are those
+    to embed, each content once.
+    """
+
+    index: int
+    anchors: float
+    pool: float
+    dim: int
+    operations: float
+    operations_per_second: float
+    texts: float
+    texts_per_second: float
+    embed_seconds: float
+    count_seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will keep and take, as far as a sample tells.
+
+    `way` says how the sample was drawn: "all" (it is the input), "rows" (all was read, rows were drawn), "blocks"
+    (blocks of rows that lie together). Times are those of the whole run on this machine with these workers; `seconds`
+    by step are of all workers together. `work_bytes` is the run folder at its largest, `folder_bytes` what stays.
+    """
+
+    way: str
+    sampled_rows: int
+    rows: Interval
+    unreadable: Interval
+    kept: Interval
+    stages: Sequence[StageForecast]
+    consistency: Sequence[ConsistencyCost]
+    seconds: Interval
+    step_seconds: Mapping[str, float]
+    peak_memory_bytes: Interval
+    work_bytes: Interval
+    folder_bytes: Interval
+    data_bytes: Interval
+    dropped_bytes: Interval
+    workers: int
+    memory_limit_bytes: int
+    seed: int
+    notes: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the forecast as plain data."""
+        return asdict(self)
+
+
+def forecast(
+    recipe: Recipe | RecipeChoice,
+    inputs: Sequence[str],
+    out: str | Path | None = None,
+    *,
+    columns: dict[str, tuple[str, ...]] | None = None,
+    out_format: str = "parquet",
+    limit: int | None = None,
+    device: str = "auto",
+    options: RunOptions,
+    progress: Progress | None = None,
+) -> Forecast:
+    """Forecast what `clean` would do with the same arguments. `out` is looked at, never written to.
+
+    Raises:
+        JinaDataError: the inputs, the recipe or the folder are not as they must be; as `clean` does.
+    """
+    progress = progress or Quiet()
+    folder = None if out is None else RunFolder(Path(out))
+    if folder is not None:
+        check_folder(folder, overwrite=options.overwrite)
+    for old in options.reuse:
+        refuse_no_cache(RunFolder(old), folder)
+    plan = bind_run(
+        recipe,
+        inputs,
+        columns=columns or {},
+        out_format=out_format,
+        limit=limit,
+        device=device,
+        batch_rows=options.batch_rows,
+        progress=progress,
+    )
+    return _Forecasting(plan, share_budget(plan, options, progress), options, progress).go()
+
+
+class _Forecasting:
+    def __init__(self, plan: Plan, budget: Budget, options: RunOptions, progress: Progress) -> None:
+        self.plan, self.budget, self.options, self.progress = plan, budget, options, progress
+        self.alone = Budget.share(
+            options.memory_limit_bytes, 1, max((stage.process_bytes() for stage in plan.stages), default=0)
+        )
+
+    def go(self) -> Forecast:
+        before = held_bytes(os.getpid())
+        with self.progress.task("reading a sample", None):
+            drawn = draw(self.plan)
+        sample_bytes = max(0, held_bytes(os.getpid()) - before)
+        started = time.perf_counter()
+        prepare(self.plan, self.progress)
+        prepared = time.perf_counter() - started
+        with self.progress.task(f"trying the stages on {drawn.n_sampled:,} rows", None):
+            small, touched, large = self._trials(drawn)
+        ranking = {index: measure_ranking(seen["dim"], self.plan.device) for index, seen in _ranked(self.plan, large)}
+        flow = flow_of(self.plan, drawn, large, generator(self.plan, 3))
+        spent = spent_on(self.plan, drawn, small, large, flow, ranking, self.budget, prepared, touched)
+        footprint = footprint_of(self.plan, drawn, large, flow, self.budget, sample_bytes)
+        return self._told(drawn, flow, spent, footprint)
+
+    def _trials(self, drawn: Drawn) -> tuple[Trial | None, dict[Step, float], Trial]:
+        """Run the trials: one with few rows twice, first cold, then warm, then the sample.
+
+        Returns:
+            The small trial where there is need of it, the seconds that every step of the first one took longer, and
+            the large one.
+        """
+        reuse = self.options.reuse
+        if drawn.way == "all":
+            return None, {}, run_trial(self.plan, drawn.parts, self.alone, reuse, merge=False)
+        few = [_few(merged(drawn.parts), SMALL_ROWS * sample_rows(self.plan) // (8 * MODEL_ROWS))]
+        cold = run_trial(self.plan, few, self.alone, reuse, merge=True)
+        warm = run_trial(self.plan, few, self.alone, reuse, merge=True)
+        touched = {step: max(0.0, taken - warm.seconds[step]) for step, taken in cold.seconds.items()}
+        touched["report", 0] = max(0.0, cold.describe_seconds - warm.describe_seconds)
+        return warm, touched, run_trial(self.plan, drawn.parts, self.alone, reuse, merge=True)
+
+    def _told(self, drawn: Drawn, flow: Flow, spent: Spent, footprint: Footprint) -> Forecast:
+        stages = [
+            StageForecast(
+                index,
+                stage.name,
+                flow.rows_in[index].rounded(),
+                flow.rows_out[index].rounded(),
+                spent.stages[index],
+                {reason: round(count) for reason, count in flow.reasons[index].items()},
+            )
+            for index, stage in enumerate(self.plan.stages)
+        ]
+        return Forecast(
+            way=drawn.way,
+            sampled_rows=drawn.n_sampled,
+            rows=flow.rows.rounded(),
+            unreadable=flow.unreadable.rounded(),
+            kept=flow.kept.rounded(),
+            stages=stages,
+            consistency=[ConsistencyCost(**cost) for cost in spent.consistency],
+            seconds=spent.seconds,
+            step_seconds=spent.steps,
+            peak_memory_bytes=footprint.memory.rounded(),
+            work_bytes=footprint.work.rounded(),
+            folder_bytes=footprint.folder.rounded(),
+            data_bytes=footprint.data.rounded(),
+            dropped_bytes=footprint.dropped.rounded(),
+            workers=self.budget.workers,
+            memory_limit_bytes=self.budget.total,
+            seed=self.plan.recipe.seed,
+            notes=tuple(drawn.notes),
+        )
+
+
+def _ranked(plan: Plan, trial: Trial) -> list[tuple[int, dict[str, Any]]]:
+    """Return the stages that rank, with what they saw."""
+    return [(index, seen) for index, seen in trial.looks.items() if plan.stages[index].name == "consistency"]
+
+
+def _few(parts: Sequence[Part], n_rows: int) -> Part:
+    """Return some rows of the largest part."""
+    part = max(parts, key=lambda one: one.parsed.row_count)
+    n_records = part.parsed.row_count
+    chosen = np.unique(np.linspace(0, max(0, n_records - 1), min(max(32, n_rows), n_records)).astype(np.int64))
+    return pick(part, chosen)

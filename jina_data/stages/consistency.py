@@ -1,0 +1,261 @@
+"""Drop pairs whose positive is not among those that an embedder finds closest to the anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from jina_data.cache import ScoreCache
+from jina_data.embed import base
+from jina_data.errors import RecipeError
+from jina_data.kernels.keys import KeyArray, content_keys
+from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View, is_text
+
+if TYPE_CHECKING:
+    from jina_data.embed.base import Embedder, HalfArray
+    from jina_data.kernels.rank import Excluded
+
+ROLES = ("anchor", "positive")
+POOL, ANCHOR_HIGH, ANCHOR_LOW, ORDINAL = "pool.f16", "anchor_high.npy", "anchor_low.npy", "ordinal.npy"
+CHUNK = 2**12
+"""Rows of the pool, or pairs that do not compete, that are held at a time: their vectors lie all over the cache, and
+every page that is touched there counts as memory of this process."""
+
+
+class Consistency(Barrier):
+    """Keep a pair if few positives of a pool are closer to its anchor than its own: as Jina Embeddings v1 does
+    (arXiv 2307.11224, section 2.1).
+
+    The pool is a seeded sample of `pool_size` contents of the positives that get here (of all of them, or of each
+    source for itself). The rank of a pair is 1 + the number of texts in the pool whose product with the anchor is
+    larger than that of its own positive; texts equal to a positive of the same anchor are no competitors. Pairs with
+    a rank up to `top_k` stay.
+    """
+
+    name: ClassVar[str] = "consistency"
+    reasons: ClassVar[tuple[str, ...]] = ("inconsistent",)
+    uses_device: ClassVar[bool] = True
+
+    embedder: str = base.STATIC
+    top_k: int = Field(default=2, ge=1)
+    pool_size: int = Field(default=1_000_000, ge=1)
+    pool_by: Literal["all", "source"] = "all"
+    rank_cap: int = Field(default=100, ge=1, le=2**31 - 2)
+    anchor_prompt: str = ""
+    positive_prompt: str = ""
+
+    @model_validator(mode="after")
+    def _cap(self) -> Self:
+        if self.rank_cap < self.top_k:
+            raise ValueError(f"rank_cap ({self.rank_cap}) must be at least top_k ({self.top_k}): ranks end there")
+        return self
+
+    def after(self, view: View) -> View:  # noqa: D102
+        for role in view.chosen(ROLES, self.name):
+            columns = view.roles[role]
+            if len(columns) > 1 or not is_text(view.schema.field(columns[0]).type):
+                raise RecipeError(
+                    f"stage {self.name}: {role} must be one column with one text a row; it is {', '.join(columns)}. "
+                    f"Name one such column with -c {role}=COLUMN; make one row of each text of a list first"
+                )
+        return view
+
+    def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:  # noqa: D102
+        return {"rank": (Threshold(float(self.top_k), "below", self.reasons[0]),)}
+
+    def prepare(self) -> None:  # noqa: D102
+        import jina_data.kernels.rank  # noqa: F401 - importing compiles the kernels
+
+        base.load_embedder(self.embedder)
+
+    def process_bytes(self) -> int:  # noqa: D102
+        return base.process_bytes(self.embedder)
+
+    def model_hashes(self) -> dict[str, str]:  # noqa: D102
+        return base.model_hashes(self.embedder)
+
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
+        found: dict[str, KeyArray] = {}
+        for role in ROLES:
+            found[role] = _content(_texts(rows, role))
+            prompted = pa.array(self._prompted(rows, role), pa.large_string())
+            found[f"{role}_text"] = content_keys([prompted], case=False, whitespace=False)
+        # This fills the cache: `look` and `apply` find the vectors there.
+        exact = np.concatenate([found[f"{role}_text"] for role in ROLES])
+        self._vectors(rows, exact, context, context.cache)
+        halves = (("high", 0), ("low", 1))
+        out = {f"{name}_{half}": pa.array(keys[:, at]) for name, keys in found.items() for half, at in halves}
+        return out | {"hash": pa.array(_content(_texts(rows, "positive"), context.seed)[:, 0])}
+
+    def look(self, survivors: Survivors) -> dict[str, Any]:  # noqa: D102
+        survivors.folder.mkdir(parents=True, exist_ok=True)
+        embedder = base.load_embedder(self.embedder, survivors.context.device)
+        parts = self._choose_pool(survivors)
+        n_pool = max((behind for _, behind in parts.values()), default=0)
+        with (survivors.folder / POOL).open("wb") as sink:
+            for first in range(0, n_pool, CHUNK):
+                sink.write(self._pool_vectors(survivors, embedder, first).tobytes())
+        n_excluded = _write_excluded(survivors)
+        survivors.con.execute("DROP TABLE pool")
+        facts = {"pool": n_pool, "parts": parts, "excluded": n_excluded}
+        return facts | {"model": embedder.model_id, "dim": embedder.dim}
+
+    def apply(self, rows: Rows, seen: Seen, context: Context) -> Outcome:  # noqa: D102
+        from jina_data.kernels.rank import count_ranks, dots
+
+        assert rows.keys is not None
+        exact = [_keys(rows.keys, f"{role}_text") for role in ROLES]
+        # What is read here is in the cache already: another file of it would be too much.
+        known = ScoreCache(indexes=context.cache.indexes)
+        anchors, positives = np.split(self._vectors(rows, np.concatenate(exact), context, known), 2)
+        own = dots(anchors, positives)
+        rank, best = np.zeros(len(rows), np.int32), np.full(len(rows), np.nan)
+        excluded = _read_excluded(seen.folder, _keys(rows.keys, "anchor"))
+        pool = partial(_read_pool, seen.folder / POOL, anchors.shape[1])
+        for mine, span in self._spans(rows, seen):
+            ranks = count_ranks(
+                *(np.ascontiguousarray(anchors[mine]), own[mine], pool, excluded.take(mine)),
+                span=span,
+                cap=self.rank_cap,
+                torch_device="cuda" if context.device == "cuda" else None,
+            )
+            rank[mine], best[mine] = ranks.rank, ranks.best
+        outcome = Outcome.keep_all(len(rows))
+        outcome.drop(rank > self.top_k, 0, rank.astype(np.float64))
+        outcome.scores["similarity"] = pa.array(own)
+        outcome.scores["margin"] = pa.array(own - best, from_pandas=True)
+        outcome.scores["rank"] = pa.array(rank)
+        return outcome
+
+    def _spans(self, rows: Rows, seen: Seen) -> list[tuple[npt.NDArray[np.int64], tuple[int, int]]]:
+        """Return which rows meet which part of the pool."""
+        sources = np.asarray(rows.sources.to_pylist() if self.pool_by == "source" else ["*"] * len(rows), object)
+        parts = seen.facts["parts"]
+        return [(np.flatnonzero(sources == source), tuple(parts[source])) for source in sorted(set(sources))]
+
+    def _prompted(self, rows: Rows, role: str) -> list[str]:
+        prompt = self.anchor_prompt if role == "anchor" else self.positive_prompt
+        return [prompt + text for text in _texts(rows, role)]
+
+    def _vectors(self, rows: Rows, keys: KeyArray, context: Context, cache: ScoreCache) -> HalfArray:
+        """Return the vectors of N anchors, then of N positives, (2 N, D), by the keys of their texts."""
+        embedder = base.load_embedder(self.embedder, context.device)
+
+        def compute(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+            texts = [text for role in ROLES for text in self._prompted(rows, role)]
+            return embedder.encode([texts[at] for at in positions.tolist()]).view(np.uint8)
+
+        return _cached(cache, embedder, keys, compute)
+
+    def _choose_pool(self, survivors: Survivors) -> dict[str, list[int]]:
+        """Make the table `pool`, and return where the part of each source begins and ends ("*": of all)."""
+        part = "source" if self.pool_by == "source" else "'*'"
+        survivors.con.execute(
+            f"""
+            CREATE TEMP TABLE pool AS
+            WITH contents AS (
+                SELECT {part} AS part, positive_high, positive_low, min(hash) AS hash, min(row_id) AS row_id,
+                       arg_min(positive_text_high, row_id) AS text_high, arg_min(positive_text_low, row_id) AS text_low
+                FROM {survivors.name} GROUP BY part, positive_high, positive_low
+            ), chosen AS (
+                SELECT * FROM contents QUALIFY row_number() OVER (PARTITION BY part ORDER BY hash, row_id) <= ?
+            )
+            SELECT row_number() OVER (ORDER BY part, hash, row_id) - 1 AS ordinal, * FROM chosen ORDER BY ordinal
+            """,
+            [self.pool_size],
+        )
+        query = "SELECT part, min(ordinal), max(ordinal) + 1 FROM pool GROUP BY part ORDER BY part"
+        return {part: [first, behind] for part, first, behind in survivors.con.execute(query).fetchall()}
+
+    def _pool_vectors(self, survivors: Survivors, embedder: Embedder, first: int) -> HalfArray:
+        """Return the vectors of the pool from an ordinal on, CHUNK at most."""
+        found = survivors.con.execute(
+            "SELECT text_high, text_low, row_id FROM pool WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
+            [first, first + CHUNK],
+        ).fetchnumpy()
+        keys = np.column_stack([found["text_high"], found["text_low"]])
+
+        def compute(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+            assert survivors.fetch is not None
+            row_ids = found["row_id"][positions]
+            texts: list[str] = []
+            for rows in survivors.fetch(np.sort(row_ids)):
+                texts += self._prompted(rows, "positive")
+            back = np.argsort(np.argsort(row_ids))
+            return embedder.encode([texts[at] for at in back.tolist()]).view(np.uint8)
+
+        # A cache of its own, for each chunk, does not hold on to what it read.
+        return _cached(ScoreCache(indexes=survivors.context.cache.indexes), embedder, keys, compute)
+
+
+def _texts(rows: Rows, role: str) -> list[str]:
+    """Return the text of each row; null counts as the empty one."""
+    return [text or "" for text in rows.batch.column(rows.view.roles[role][0]).to_pylist()]
+
+
+def _content(texts: list[str], seed: int | None = None) -> KeyArray:
+    """Return what tells texts apart, but for case and white space, (N, 2)."""
+    return content_keys([pa.array(texts, pa.large_string())], case=True, whitespace=True, seed=seed)
+
+
+def _keys(batch: pa.RecordBatch, name: str) -> KeyArray:
+    return np.column_stack([batch.column(f"{name}_{half}").to_numpy() for half in ("high", "low")])
+
+
+def _cached(
+    cache: ScoreCache,
+    embedder: Embedder,
+    keys: KeyArray,
+    compute: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]],
+) -> HalfArray:
+    return cache.scores(embedder.model_id, keys, 2 * embedder.dim, compute).view(np.float16)
+
+
+def _read_pool(path: Path, dim: int, first: int, behind: int) -> HalfArray:
+    # Not memory-mapped: what was read would stay in the memory of this process.
+    count = (behind - first) * dim
+    vectors: HalfArray = np.fromfile(path, np.float16, count=count, offset=2 * first * dim).reshape(-1, dim)
+    return vectors
+
+
+def _write_excluded(survivors: Survivors) -> int:
+    """Write which texts of the pool are positives of which anchor, sorted by anchor; return how many there are."""
+    con = survivors.con
+    con.execute(f"""
+        CREATE TEMP TABLE excluded AS
+        SELECT DISTINCT anchor_high, anchor_low, ordinal
+        FROM {survivors.name} JOIN pool USING (positive_high, positive_low)
+    """)
+    total = int(con.execute("SELECT count(*) FROM excluded").fetchall()[0][0])
+    columns = {ANCHOR_HIGH: np.uint64, ANCHOR_LOW: np.uint64, ORDINAL: np.int64}
+    sinks = [
+        np.lib.format.open_memmap(survivors.folder / name, mode="w+", dtype=kind, shape=(total,))
+        for name, kind in columns.items()
+    ]
+    at = 0
+    for batch in con.sql("SELECT * FROM excluded ORDER BY ALL").to_arrow_reader(CHUNK):
+        for sink, column in zip(sinks, batch.columns, strict=True):
+            sink[at : at + len(batch)] = column.to_numpy()
+        at += len(batch)
+    for sink in sinks:
+        sink.flush()
+    con.execute("DROP TABLE excluded")
+    return total
+
+
+def _read_excluded(folder: Path, anchors: KeyArray) -> Excluded:
+    """Return which texts of the pool are no competitors for each of N anchors."""
+    from jina_data.kernels.rank import Excluded, find_runs
+
+    high, low, ordinals = (np.load(folder / name, mmap_mode="r") for name in (ANCHOR_HIGH, ANCHOR_LOW, ORDINAL))
+    start, stop = np.empty(len(anchors), np.int64), np.empty(len(anchors), np.int64)
+    wanted_high, wanted_low = np.ascontiguousarray(anchors.T)
+    find_runs(np.asarray(high), np.asarray(low), wanted_high, wanted_low, start, stop)
+    return Excluded(start, stop, np.asarray(ordinals))

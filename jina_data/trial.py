@@ -1,0 +1,257 @@
+"""Run the real stages over a sample, in a folder that nobody sees, and gather what became of it and what it took."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jina_data.engines.local import Budget
+from jina_data.folder import RunFolder, resource_errors, write_json
+from jina_data.memory import MemoryWatch
+from jina_data.plan import ROW_BITS, Plan, Range
+from jina_data.progress import Quiet
+from jina_data.read import ROW, ParsedRange
+from jina_data.sampling import IntArray, Part
+from jina_data.session import Session
+from jina_data.spool import write_range
+from jina_data.stages import Stage
+from jina_data.stages.sample import Sample
+
+Step = tuple[str, int]
+"""What time is spent on: "read", "load", "keys", "stage", "decide", "outside", "ledger", "data" or "dropped", and the
+number of the pass or stage (0 where there is one only)."""
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What became of N sampled records, in order of row id.
+
+    `stage` is the index of the stage that dropped a row, KEPT or UNREADABLE; `partner` is the position of the row that
+    it repeats, -1 where there is none in the sample.
+    """
+
+    row_ids: npt.NDArray[np.uint64]
+    stage: IntArray
+    reason: Sequence[str | None]
+    partner: IntArray
+
+
+KEPT, UNREADABLE = -1, -2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a run over a sample gave: fates, seconds and units of every step, sizes in bytes by what they hold.
+
+    `scored` counts the texts that models scored, by stage; `ranks` are the ranks of `consistency` by position, 0 where
+    a row did not get there; `pools` are the rows of each part of its pool.
+    """
+
+    n_rows: int
+    fates: Fates
+    seconds: Mapping[Step, float]
+    units: Mapping[Step, int]
+    rows: Mapping[Step, int]
+    sizes: Mapping[str, int]
+    scored: Mapping[int, int]
+    ranks: Mapping[int, IntArray]
+    looks: Mapping[int, dict[str, Any]]
+    peak_memory_bytes: int
+    describe_seconds: float
+
+
+def run_trial(plan: Plan, parts: Sequence[Part], budget: Budget, reuse: Sequence[Path], *, merge: bool) -> Trial:
+    """Run the stages of a plan over some parts of its input; nothing of it stays.
+
+    Args:
+        merge: lay the parts of a file together, so that ranges are as long as in a run.
+    """
+    plan = replace(plan, recipe=replace(plan.recipe, stages=tuple(map(_open, plan.stages))), limit=None)
+    with tempfile.TemporaryDirectory(prefix="jina-data-plan-") as path:
+        folder = RunFolder(Path(path) / "run")
+        session = _TrialSession(plan, folder, budget, Quiet(), reuse=reuse)
+        with folder.locked(), resource_errors(folder.path):
+            return session.run(merged(parts) if merge else parts)
+
+
+def _open(stage: Stage) -> Stage:
+    """Let every row of the trial through a sample that does not look at sources: what it keeps can be told at once."""
+    if isinstance(stage, Sample) and not stage.weights:
+        return Sample(fraction=1.0)
+    return stage
+
+
+class _TrialSession(Session):
+    """A session whose input is a sample that was parsed before."""
+
+    def run(self, parts: Sequence[Part]) -> Trial:
+        """Run all steps, and look at what they left."""
+        self.parts = parts
+        self.pieces: Sequence[Range] = ()
+        self.describe_seconds = 0.0
+        fingerprint = self.plan.fingerprint()
+        self._start(fingerprint)
+        try:
+            with MemoryWatch(0.05) as watch:
+                self._work(fingerprint, watch, time.perf_counter())
+        finally:
+            self.engine.close()
+        return self._gathered(watch.peak_bytes)
+
+    def _read(self) -> None:
+        numbers = dict.fromkeys(range(len(self.plan.inputs)), 0)
+        for part in self.parts:
+            number = numbers[part.file_index]
+            with self.events.unit(f"read {part.file_index}:{number}") as said:
+                parsed = replace(part.parsed, number=number)
+                said["rows"] = write_range(self.folder, part.file_index, parsed).n_rows
+            numbers[part.file_index] += 1
+        for index, n_ranges in numbers.items():
+            write_json(self.folder.end_of_file(index), {"ranges": n_ranges})
+            write_json(self.folder.digest(index), {"sha256": None})
+
+    def _describe(
+        self, fingerprint: dict[str, Any], pieces: Sequence[Range], watch: MemoryWatch, started: float
+    ) -> None:
+        begun = time.perf_counter()
+        super()._describe(fingerprint, pieces, watch, started)
+        self.describe_seconds = time.perf_counter() - begun
+
+    # ------------------------------------------------------------------------------------------------ what it left
+
+    def _gathered(self, peak_bytes: int) -> Trial:
+        fates = self._fates()
+        seconds: dict[Step, float] = {}
+        units: dict[Step, int] = {}
+        rows: dict[Step, int] = {}
+        scored: dict[int, int] = {}
+        for event in self.events.read():
+            if event["event"] == "finish":
+                for step, value in self._steps(event).items():
+                    seconds[step] = seconds.get(step, 0.0) + value
+                    units[step] = units.get(step, 0) + 1
+                    rows[step] = rows.get(step, 0) + event.get("rows", 0)
+                index = self._scoring(event)
+                counts = event.get("scores", {}).values()
+                scored[index] = scored.get(index, 0) + sum(count.get("computed", 0) for count in counts)
+        looks = {index: self._seen(index) for index in range(len(self.plan.stages))}
+        return Trial(
+            n_rows=len(fates.stage),
+            fates=fates,
+            seconds=seconds,
+            units=units,
+            rows=rows,
+            sizes=self._sizes(),
+            scored=scored,
+            ranks={index: found for index in looks if (found := self._ranks(index, fates)) is not None},
+            looks=looks,
+            peak_memory_bytes=peak_bytes,
+            describe_seconds=self.describe_seconds,
+        )
+
+    def _steps(self, event: Mapping[str, Any]) -> dict[Step, float]:
+        """Return what the seconds of a unit were spent on."""
+        kind, _, number = str(event["unit"]).partition(" ")
+        if kind == "pass":
+            current = self.plan.passes[int(number.partition(":")[0])]
+            own = {int(index): float(value) for index, value in event["stages"].items()}
+            steps: dict[Step, float] = {
+                ("keys" if index == current.keys_for else "stage", index): value for index, value in own.items()
+            }
+            return steps | {("load", current.number): event["seconds"] - sum(own.values())}
+        of_stage = kind in ("decide", "outside")
+        return {(kind, int(number.partition(":")[0]) if of_stage else 0): event["seconds"]}
+
+    def _scoring(self, event: Mapping[str, Any]) -> int:
+        """Return the stage whose model was at work in a unit."""
+        kind, _, number = str(event["unit"]).partition(" ")
+        if kind != "pass":
+            return int(event.get("stage", -1))
+        current = self.plan.passes[int(number.partition(":")[0])]
+        models = [index for index in (*current.stages, current.keys_for) if index is not None]
+        return next((index for index in reversed(models) if self.plan.stages[index].process_bytes()), -1)
+
+    def _seen(self, index: int) -> dict[str, Any]:
+        path = self.folder.seen(index)
+        return dict(self.folder.read_json(path)) if path.exists() else {}
+
+    def _fates(self) -> Fates:
+        names = ["row_id", "stage_index", "stage", "reason", "partner_row_id"]
+        ledger = pq.read_table(self.folder.out / "ledger", columns=names).sort_by("row_id")
+        row_ids = ledger.column("row_id").to_numpy()
+        stage = pc.fill_null(ledger.column("stage_index").cast(pa.int64()), KEPT).to_numpy().copy()
+        stage[pc.fill_null(pc.equal(ledger.column("stage"), "read"), False).to_numpy()] = UNREADABLE
+        partner = np.full(len(row_ids), -1, np.int64)
+        known = ledger.column("partner_row_id").is_valid().to_numpy()
+        partner[known] = np.searchsorted(row_ids, ledger.column("partner_row_id").drop_null().to_numpy())
+        return Fates(row_ids, stage, ledger.column("reason").to_pylist(), partner)
+
+    def _ranks(self, index: int, fates: Fates) -> IntArray | None:
+        path = self.folder.out / "scores" / f"{index:02d}-{self.plan.stages[index].name}"
+        if self.plan.stages[index].name != "consistency" or not path.is_dir():
+            return None
+        scores = pq.read_table(path, columns=["row_id", "rank"])
+        ranks = np.zeros(len(fates.row_ids), np.int64)
+        ranks[np.searchsorted(fates.row_ids, scores.column("row_id").to_numpy())] = scores.column("rank").to_numpy()
+        return ranks
+
+    def _sizes(self) -> dict[str, int]:
+        """Return the bytes under each folder: those of the work folder by their names, the outputs under theirs."""
+        sizes: dict[str, int] = {}
+        for path in self.folder.path.rglob("*"):
+            if path.is_file():
+                parts = path.relative_to(self.folder.path).parts
+                inside = parts[2:] if parts[:2] == (".work", "out") else parts
+                depth = 2 if inside[0] in (".work", "scores") else 1
+                name = "/".join(inside[:depth])
+                sizes[name] = sizes.get(name, 0) + path.stat().st_size
+        return sizes
+
+
+def merged(parts: Sequence[Part]) -> list[Part]:
+    """Lay parts of the same file and types together."""
+    out: list[Part] = []
+    for part in parts:
+        last = out[-1] if out else None
+        fits = last is not None and (last.file_index, last.parsed.rows.schema) == (
+            part.file_index,
+            part.parsed.rows.schema,
+        )
+        if last is None or not fits:
+            out.append(part)
+        else:
+            out[-1] = _joined(last, part)
+    return out
+
+
+def _joined(one: Part, other: Part) -> Part:
+    shift = one.parsed.row_count
+    rows = other.parsed.rows
+    numbers = pc.add(rows.column(ROW), pa.scalar(shift, pa.int32()))
+    table = pa.concat_tables([one.parsed.rows, rows.set_column(rows.schema.get_field_index(ROW), ROW, numbers)])
+    unreadable = [
+        *one.parsed.unreadable,
+        *(replace(broken, row=broken.row + shift) for broken in other.parsed.unreadable),
+    ]
+    parsed = ParsedRange(one.parsed.number, table.combine_chunks(), unreadable, shift + other.parsed.row_count, 0)
+    return Part(one.file_index, parsed, np.concatenate([one.blocks, other.blocks]), {})
+
+
+def blocks_of(parts: Sequence[Part]) -> IntArray:
+    """Return the block of every sampled record, in order of row id."""
+    return np.concatenate([np.empty(0, np.int64), *(part.blocks for part in parts)])
+
+
+def files_of(fates: Fates) -> IntArray:
+    """Return the index of the file of every sampled record."""
+    return (fates.row_ids >> np.uint64(ROW_BITS)).astype(np.int64)
