@@ -33,7 +33,7 @@ CHILD = """
 import json, sys, threading, time
 from pathlib import Path
 from jina_data.clean import RecipeChoice, RunOptions, clean
-from jina_data.forecast import forecast
+from jina_data.forecast.forecast import forecast
 from jina_data.roles import parse_roles
 
 def held(folder):

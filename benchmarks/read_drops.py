@@ -1,4 +1,4 @@
-"""Draw fifty seeded drops for each recipe and reason, to be read by eye.
+"""Draw fifty seeded drops for each recipe and reason, of pairs for each file too, to be read by eye.
 
     python benchmarks/read_drops.py --corpora FOLDER --work drops-runs --out docs/drops/sample.jsonl
 
@@ -65,11 +65,13 @@ def main() -> None:
 def draw(
     run: str, inspection: Inspection, verdicts: dict[tuple[str, str, str], tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """Draw up to fifty dropped rows for each reason of a run."""
+    """Draw up to fifty dropped rows for each reason of a run; of pairs, for each file."""
     lines = []
+    files = [part.name for part in inspection.report.files] if run == "pairs" else [None]
     for stage in inspection.report.stages:
         for reason, total in stage.dropped.items():
-            for drop in inspection.sample(reason, stage.index, SAMPLE_ROWS, seed=0):
+            drawn = [inspection.sample(reason, stage.index, SAMPLE_ROWS, 0, file) for file in files]
+            for drop in (one for of_file in drawn for one in of_file):
                 place = short(drop["place"])
                 verdict, note = verdicts.get((run, reason, place), ("unread", ""))
                 line: dict[str, Any] = {"run": run, "stage": stage.name, "reason": reason, "of": total, "row": place}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jina_data.errors import JinaDataError
-    from jina_data.forecast import Forecast
+    from jina_data.forecast.forecast import Forecast
     from jina_data.pipeline import Pipeline
     from jina_data.recipe import Recipe
     from jina_data.report import CleanReport
@@ -46,7 +46,7 @@ __all__ = [
 
 _HOMES = {
     "CleanReport": "jina_data.report",
-    "Forecast": "jina_data.forecast",
+    "Forecast": "jina_data.forecast.forecast",
     "JinaDataError": "jina_data.errors",
     "Pipeline": "jina_data.pipeline",
     "Recipe": "jina_data.recipe",

@@ -7,6 +7,7 @@ of a finished run can be taken over by the next one (`--reuse`).
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +51,7 @@ class ScoreCache:
         out = np.empty((len(keys), width), np.uint8)
         if not len(keys):
             return out
-        pairs = np.ascontiguousarray(keys).view([("high", "<u8"), ("low", "<u8")]).reshape(-1)
-        _, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(_pairs(keys), return_index=True, return_inverse=True)
         wanted = keys[first]
         values = np.empty((len(first), width), np.uint8)
         left = np.arange(len(first))
@@ -104,41 +104,51 @@ class ScoreCache:
 
 
 class _Fresh:
-    """What one unit of work has scored, by content."""
+    """What one unit of work has scored or found, by content."""
 
     def __init__(self) -> None:
-        self.places: dict[tuple[int, int], int] = {}
-        self.keys: list[KeyArray] = []
+        self.keys = np.empty(0, _PAIR)  # ascending
+        self.places = np.empty(0, np.int64)
         self.values: list[ByteTable] = []
-        self.n_rows = 0
+        self.starts = [0]
 
     def add(self, keys: KeyArray, values: ByteTable) -> None:
-        for place, (high, low) in enumerate(keys.tolist(), self.n_rows):
-            self.places[high, low] = place
-        self.keys.append(keys)
+        """Note the scores of some contents, none of which is here yet."""
+        places = np.concatenate([self.places, self.starts[-1] + np.arange(len(keys))])
+        pairs = np.concatenate([self.keys, _pairs(keys)])
+        order = np.argsort(pairs, kind="stable")
+        self.keys, self.places = pairs[order], places[order]
         self.values.append(values.copy())
-        self.n_rows += len(keys)
+        self.starts.append(self.starts[-1] + len(keys))
 
     def fill(self, keys: KeyArray, places: npt.NDArray[np.int64], values: ByteTable) -> npt.NDArray[np.bool_]:
-        found = np.zeros(len(keys), np.bool_)
-        if not self.places:
-            return found
-        at = [self.places.get((high, low), -1) for high, low in keys.tolist()]
-        found[:] = np.asarray(at) >= 0
-        if found.any():
-            if len(self.values) > 1:
-                self.values, self.keys = [np.concatenate(self.values)], [np.concatenate(self.keys)]
-            values[places[found]] = self.values[0][np.asarray(at)[found]]
+        """Fill `values` at `places` for the keys that are here; tell which are."""
+        if not len(self.keys):
+            return np.zeros(len(keys), np.bool_)
+        pairs = _pairs(keys)
+        at = np.minimum(np.searchsorted(self.keys, pairs), len(self.keys) - 1)
+        found: npt.NDArray[np.bool_] = self.keys[at] == pairs
+        mine, targets = self.places[at[found]], places[found]
+        parts = np.searchsorted(self.starts, mine, side="right") - 1
+        for part in np.unique(parts).tolist():
+            values[targets[parts == part]] = self.values[part][mine[parts == part] - self.starts[part]]
         return found
 
     def table(self) -> npt.NDArray[np.void]:
-        if not self.keys:
-            return np.empty(0, [("high", "<u8"), ("low", "<u8"), ("value", "V1")])
-        keys, values = np.concatenate(self.keys), np.ascontiguousarray(np.concatenate(self.values))
-        table = np.empty(len(keys), _record(values.shape[1]))
-        table["high"], table["low"] = keys[:, 0], keys[:, 1]
-        table["value"] = values.view(f"V{values.shape[1]}").reshape(-1)
+        """Return all of it in the order in which it was added."""
+        width = self.values[0].shape[1] if self.values else 1
+        table = np.empty(len(self.keys), _record(width))
+        table["high"][self.places], table["low"][self.places] = self.keys["high"], self.keys["low"]
+        for start, values in zip(self.starts, self.values, strict=False):
+            table["value"][start : start + len(values)] = values.view(f"V{width}").reshape(-1)
         return table
+
+
+_PAIR = np.dtype([("high", "<u8"), ("low", "<u8")])
+
+
+def _pairs(keys: KeyArray) -> npt.NDArray[np.void]:
+    return np.ascontiguousarray(keys, np.uint64).view(_PAIR).reshape(-1)
 
 
 def _record(width: int) -> list[tuple[str, str]]:
@@ -197,6 +207,14 @@ class _Index:
                 raw = np.ascontiguousarray(records["value"][hit]).view(np.uint8).reshape(int(hit.sum()), -1)
                 values[places[mine[hit]]] = raw
                 found[mine[hit]] = True
+            _let_go(self.files[number])
+
+
+def _let_go(mapped: npt.NDArray[np.void]) -> None:
+    """Give back the pages of a mapped file, which would count as memory of this process; the system keeps them."""
+    inner = getattr(mapped, "_mmap", None)
+    if inner is not None and hasattr(mmap, "MADV_DONTNEED"):
+        inner.madvise(mmap.MADV_DONTNEED)
 
 
 def build_index(folders: Sequence[Path], target: Path) -> None:
@@ -211,8 +229,8 @@ def build_index(folders: Sequence[Path], target: Path) -> None:
         names = [name for folder in folders for name in sorted((folder / model).glob("*.npy"))]
         highs, places = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
         for number, name in enumerate(names):
-            high = _load(name)["high"]
-            highs.append(np.array(high))
+            high = np.array(_load(name)["high"])
+            highs.append(high)
             places.append(np.arange(len(high), dtype=np.uint64) + (np.uint64(number) << np.uint64(40)))
         high = np.concatenate(highs)
         order = np.argsort(high, kind="stable")

@@ -43,15 +43,17 @@ class Inspection:
     def _columns(self) -> list[str]:
         return [column for columns in self.roles.values() for column in columns]
 
-    def sample(self, reason: str, stage_index: int, n_rows: int, seed: int) -> list[dict[str, Any]]:
+    def sample(
+        self, reason: str, stage_index: int, n_rows: int, seed: int, file: str | None = None
+    ) -> list[dict[str, Any]]:
         """Return a seeded sample of the rows that a stage dropped for a reason, with their partners' texts.
 
-        Each is {"place", "score", "partner", "texts", "partner_texts"}.
+        With `file`, only rows of that input file. Each is {"place", "score", "partner", "texts", "partner_texts"}.
         """
         picked = self.con.execute(
             "SELECT file, row, score, partner, partner_row_id FROM ledger WHERE stage_index = ? AND reason = ? "
-            "ORDER BY hash(row_id, ?::BIGINT), row_id LIMIT ?",
-            [stage_index, reason, seed, n_rows],
+            "AND file = coalesce(?, file) ORDER BY hash(row_id, ?::BIGINT), row_id LIMIT ?",
+            [stage_index, reason, file, seed, n_rows],
         ).fetchall()
         return [
             {

@@ -16,7 +16,7 @@ from jina_data.roles import check_role
 from jina_data.stages import Stage
 
 if TYPE_CHECKING:
-    from jina_data.forecast import Forecast
+    from jina_data.forecast.forecast import Forecast
 
 
 class Pipeline:
@@ -114,7 +114,7 @@ class Pipeline:
         Raises:
             JinaDataError: the inputs or the recipe are not as they must be; as `run` does.
         """
-        from jina_data.forecast import forecast
+        from jina_data.forecast.forecast import forecast
 
         _check_choices(out_format, device)
         return forecast(

@@ -124,8 +124,8 @@ def command(
     common: dict[str, Any] = {"columns": roles, "out_format": out_format, "limit": limit, "device": device}
     progress = progress_for(quiet=quiet)
     if plan:
-        from jina_data.forecast import forecast
-        from jina_data.plan_table import print_forecast
+        from jina_data.forecast.forecast import forecast
+        from jina_data.forecast.table import print_forecast
 
         print_forecast(forecast(choice, inputs, output, **common, options=options, progress=progress))
         return

@@ -40,6 +40,8 @@ class _Words(dict[str, int]):
 class StaticEmbedder:
     """The mean of the token vectors of a text, scaled to length 1: 256 dimensions, a text of any length.
 
+    Texts are lower-cased: the model has other tokens for "Parsing" than for "parsing", which sets titles apart.
+
     The tokenizer never joins letters across a blank, so a text is tokenized word by word, and words that occurred
     before are looked up. The tokens are those that the tokenizer gives for the whole text.
     """
@@ -78,7 +80,7 @@ class StaticEmbedder:
             raise ModelError(f"{weights} has {len(vectors)} vectors for {tokenizer.get_vocab_size()} tokens")
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        return cls(tokenizer, vectors, f"static-{combined_sha256([weights, vocabulary])[:32]}")
+        return cls(tokenizer, vectors, f"static-lower-{combined_sha256([weights, vocabulary])[:32]}")
 
     def encode(self, texts: Sequence[str]) -> HalfArray:
         """Return the vectors of N texts, (N, 256)."""
@@ -94,7 +96,7 @@ class StaticEmbedder:
         numbers: list[int] = []
         ends = np.empty(len(texts), np.int64)
         for row, text in enumerate(texts):
-            numbers += map(self._words.__getitem__, self._split(text))
+            numbers += map(self._words.__getitem__, self._split(text.lower()))
             ends[row] = len(numbers)
         self._learn()
         sums = np.empty((len(texts), self.dim), np.float32)

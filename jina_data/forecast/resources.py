@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jina_data.costs import Ranking, Rate, counted_share_of_pool, rates_of
 from jina_data.engines.local import Budget
-from jina_data.estimates import Interval
+from jina_data.forecast.costs import Ranking, Rate, counted_share_of_pool, rates_of
+from jina_data.forecast.estimates import Interval
+from jina_data.forecast.outlook import Flow
+from jina_data.forecast.sampling import Drawn
+from jina_data.forecast.trial import KEPT, UNREADABLE, Step, Trial
 from jina_data.ledger import LEDGER_ROWS
-from jina_data.outlook import Flow
 from jina_data.plan import Plan
-from jina_data.sampling import Drawn
 from jina_data.stages.consistency import Consistency
-from jina_data.trial import KEPT, UNREADABLE, Step, Trial
 from jina_data.write import SHARD_BYTES
 
 CROWD = 1.15

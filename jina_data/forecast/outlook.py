@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jina_data.estimates import (
+from jina_data.forecast.estimates import (
     DRAWS,
     Interval,
     Sampled,
@@ -18,12 +18,12 @@ from jina_data.estimates import (
     repeated_share,
     share_of,
 )
+from jina_data.forecast.sampling import Drawn
+from jina_data.forecast.trial import UNREADABLE, Trial, blocks_of, files_of
 from jina_data.plan import Plan
-from jina_data.sampling import Drawn
 from jina_data.stages.base import Collective, FloatArray
 from jina_data.stages.consistency import Consistency
 from jina_data.stages.sample import Sample
-from jina_data.trial import UNREADABLE, Trial, blocks_of, files_of
 
 
 @dataclass(frozen=True)

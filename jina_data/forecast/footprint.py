@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jina_data.engines.local import PROCESS_BYTES, Budget
-from jina_data.estimates import Interval
-from jina_data.outlook import Flow
+from jina_data.forecast.estimates import Interval
+from jina_data.forecast.outlook import Flow
+from jina_data.forecast.sampling import Drawn
+from jina_data.forecast.trial import KEPT, UNREADABLE, Trial
 from jina_data.plan import Plan
-from jina_data.sampling import Drawn
 from jina_data.stages.base import Collective
-from jina_data.trial import KEPT, UNREADABLE, Trial
 
 MANIFEST = ".work/complete.json"
 """What becomes the manifest."""

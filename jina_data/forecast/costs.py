@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jina_data.trial import Step, Trial
+from jina_data.forecast.trial import Step, Trial
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,20 @@ from typing import Any
 import numpy as np
 import zstandard
 
+from jina_data.forecast.sampling import (
+    SAMPLE_BYTES,
+    Drawn,
+    IntArray,
+    Part,
+    Settled,
+    closeness,
+    generator,
+    packed_bytes,
+    pick,
+)
 from jina_data.plan import Plan
 from jina_data.read import InputFile, ParsedRange, RangeSpec, split
 from jina_data.read.streams import open_stored
-from jina_data.sampling import SAMPLE_BYTES, Drawn, IntArray, Part, Settled, closeness, generator, packed_bytes, pick
 from jina_data.stages.base import FloatArray
 
 BLOCKS = 64
@@ -126,7 +136,7 @@ class _Drawing:
         started = time.perf_counter()
         parsed = next(iter(self.settled.ranges(extent.file)))
         seconds = time.perf_counter() - started
-        self.packed += (packed_bytes([parsed.rows]), parsed.rows.num_rows)
+        self.packed += (packed_bytes([parsed.rows]), parsed.rows.nbytes)
         return Look(parsed.row_count, parsed.rows.nbytes, _units(extent, parsed), seconds)
 
     def _rows_in(self, look: Look, n_bytes: int) -> int:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.copies import count_keys, repeat_keys, repeats
+from jina_data.forecast.copies import count_keys, repeat_keys, repeats
 from jina_data.kernels.keys import KeyArray
 from jina_data.plan import Plan
 from jina_data.read import ROW, InputFile, ParsedRange, RangeSpec, parse_range, split, stream_ranges, unite_or_none
@@ -84,7 +84,7 @@ class Drawn:
 
 def draw(plan: Plan) -> Drawn:
     """Draw a sample of a plan's input: all of it, rows, or blocks of rows."""
-    from jina_data.blocks import draw_blocks
+    from jina_data.forecast.blocks import draw_blocks
 
     n_rows = sample_rows(plan)
     stored = sum((file.size or 0) * (1 if _is_plain(file) else 3) for file in plan.inputs)
@@ -226,7 +226,7 @@ class _Reading:
         self.n_unreadable += len(parsed.unreadable)
         self.n_bytes += parsed.rows.nbytes
         if self.n_ranges & (self.n_ranges - 1) == 0:  # few are enough: the first, second, third, fifth, ninth ...
-            self.packed += (packed_bytes([parsed.rows]), parsed.rows.num_rows)
+            self.packed += (packed_bytes([parsed.rows]), parsed.rows.nbytes)
         self.n_ranges += 1
         chosen = np.flatnonzero(numbers < self.below)
         self.kept.append((pick(Part(file.index, parsed, blocks, keys), chosen), numbers[chosen]))
@@ -279,9 +279,9 @@ def packed_bytes(tables: Sequence[pa.Table]) -> int:
 
 
 def closeness(packed: npt.NDArray[np.float64], parts: Sequence[Part]) -> float:
-    """Return how small rows are that lie together (`packed`: bytes, rows) beside those of a sample."""
+    """Return how small rows are that lie together (`packed`: bytes as Parquet, in memory) beside those of a sample."""
     tables = [part.parsed.rows for part in parts]
-    n_rows = sum(table.num_rows for table in tables)
-    if not n_rows or not packed[1]:
+    n_bytes = sum(table.nbytes for table in tables)
+    if not n_bytes or not packed[1]:
         return 1.0
-    return float(np.clip(packed[0] / packed[1] * n_rows / packed_bytes(tables), 0.2, 1.5))
+    return float(np.clip(packed[0] / packed[1] * n_bytes / packed_bytes(tables), 0.2, 1.5))

@@ -6,8 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jina_data.estimates import Interval
-from jina_data.forecast import ConsistencyCost, Forecast
+from jina_data.forecast.estimates import Interval
+from jina_data.forecast.forecast import ConsistencyCost, Forecast
 
 WAYS = {
     "all": "all of the input, so the counts are exact",
