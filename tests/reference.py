@@ -24,10 +24,28 @@ from typing import Any, TypeVar
 import duckdb
 import fasttext
 import ftfy
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import regex
 
-from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
+from jina_data.embed.base import load_embedder
+from jina_data.outside import resolve_outside
+from jina_data.stages import (
+    Consistency,
+    Decontaminate,
+    ExactDedup,
+    Language,
+    Length,
+    NearDedup,
+    Normalize,
+    Rules,
+    Sample,
+    Select,
+    Stage,
+    Where,
+)
+from jina_data.stages.base import Context, Rows, View
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -138,6 +156,14 @@ class Reference:
     def _dropped(self, stage: Stage, live: list[Live]) -> list[tuple[Live, Verdict, str | None]]:
         if isinstance(stage, ExactDedup):
             return [(one, ("exact_duplicate", None), name) for one, name in duplicates(stage, self.table, live)]
+        if isinstance(stage, NearDedup):
+            return [(one, ("near_duplicate", score), name) for one, score, name in near(stage, self.table, live)]
+        if isinstance(stage, Decontaminate):
+            found = [(one, contaminated(stage, self.table, one.now)) for one in live]
+            return [(one, ("contaminated", hit[0]), hit[1]) for one, hit in found if hit is not None]
+        if isinstance(stage, Consistency):
+            ranks = ranked(stage, self.table, live, self.seed)
+            return [(one, ("inconsistent", float(r)), None) for one, r in ranks if r > stage.top_k]
         if isinstance(stage, Sample):
             return [(one, ("not_sampled", hashed / 2**64), None) for one, hashed in self._not_sampled(stage, live)]
         judge = JUDGES[type(stage)]
@@ -555,11 +581,165 @@ def duplicates(stage: ExactDedup, table: Table, live: list[Live]) -> Iterator[tu
         named = one.fate.source in stage.priority
         return stage.priority.index(one.fate.source) if named else len(stage.priority), one.order
 
-    for group in groups.values():
+    outside: dict[Any, str] = {}
+    for name, row in outside_rows(stage.against):
+        content = folded([row[name] for name in columns], case=stage.fold_case, whitespace=stage.fold_whitespace)
+        outside.setdefault(content, name)
+    for content, group in groups.items():
         first = min(group, key=place)
         for one in group:
-            if one is not first:
+            if content in outside:
+                yield one, outside[content]
+            elif one is not first:
                 yield one, f"{first.fate.file}:{first.fate.row}"
+
+
+def outside_rows(names: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """Yield the rows of Parquet files that stand outside the run, as "file:row" and what is in them."""
+    for file in resolve_outside(names):
+        for number, row in enumerate(pq.read_table(file.name).to_pylist()):
+            yield f"{file.name}:{number}", row
+
+
+# near_dedup
+
+
+def shingles(stage: NearDedup, texts: Sequence[str]) -> frozenset[Any]:
+    """Return the shingles of all texts of a role."""
+    found: set[Any] = set()
+    for text in texts:
+        ones = [word.casefold() for word in words(text)]
+        flat = " ".join(text.split()).casefold()
+        if len(ones) >= stage.n_grams:
+            found |= {tuple(ones[k : k + stage.n_grams]) for k in range(len(ones) - stage.n_grams + 1)}
+        elif stage.short_text == "exact" and flat:
+            found.add(("whole", flat))
+        elif stage.short_text == "char_ngrams" and flat:
+            n = stage.char_n_grams
+            found |= {("chars", flat[k : k + n]) for k in range(max(1, len(flat) - n + 1))}
+    return frozenset(found)
+
+
+def similarity(ones: Sequence[frozenset[Any]], others: Sequence[frozenset[Any]]) -> float:
+    """Return the similarity of the least similar role."""
+    return min(len(a & b) / len(a | b) if a | b else 1.0 for a, b in zip(ones, others, strict=True))
+
+
+def bands(stage: NearDedup, table: Table, rows: Sequence[Row]) -> list[set[tuple[int, Any]]]:
+    """Return the bands of rows, which are the stage's own choice."""
+    schema = pa.schema(list(table.types.items()))
+    batch = pa.Table.from_pylist(list(rows), schema=schema).combine_chunks().to_batches()
+    if not batch:
+        return []
+    ids = pa.array(range(len(rows)), pa.uint64())
+    made = stage.keys(Rows(batch[0], View(schema, table.roles), ids, pa.array([""] * len(rows))), Context())
+    keys = [made[name].to_pylist() for name in made if name not in ("high", "low", "elements")]
+    return [{(k, key[row]) for k, key in enumerate(keys) if key[row] is not None} for row in range(len(rows))]
+
+
+def near(stage: NearDedup, table: Table, live: list[Live]) -> Iterator[tuple[Live, float, str]]:
+    """Yield every row that nearly equals an earlier one that stays, with the similarity and the name of that one."""
+    earlier = list(outside_rows(stage.against))
+    rows = [*(row for _, row in earlier), *(one.now for one in live)]
+    rows = [{name: row.get(name) for name in table.types} for row in rows]
+    sets = [[shingles(stage, table.texts(row, role)) for role in table.chosen(stage.roles)] for row in rows]
+    keys = bands(stage, table, rows)
+    staying = list(range(len(earlier)))
+    for place in range(len(earlier), len(rows)):
+        one = live[place - len(earlier)]
+        for other in staying:
+            if keys[place] & keys[other] and (score := similarity(sets[place], sets[other])) >= stage.threshold:
+                first = live[other - len(earlier)].fate if other >= len(earlier) else None
+                yield one, score, f"{first.file}:{first.row}" if first else earlier[other][0]
+                break
+        else:
+            staying.append(place)
+
+
+# decontaminate
+
+
+@cache
+def evaluation(stage: Decontaminate) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the evaluation texts with words in them: their "file:row", and their words."""
+    assert stage.columns is not None, "the reference takes columns by name only"
+    return tuple(
+        (name, tuple(word.casefold() for word in words(row[column])))
+        for name, row in outside_rows(stage.files)
+        for column in row
+        if column in stage.columns and row[column] and words(row[column])
+    )
+
+
+def overlap(stage: Decontaminate, ours: tuple[str, ...], theirs: tuple[str, ...]) -> int:
+    """Return how many words of an evaluation text were found in ours; 0 where they do not overlap."""
+    n = len(theirs)
+    if ours == theirs:
+        return n
+    runs = {ours[k : k + n] for k in range(len(ours) - n + 1)}
+    if n >= stage.min_words and theirs in runs:
+        return n
+    best = 0
+    if n >= stage.min_words_changed and any(is_changed(theirs, ours[k:]) for k in range(len(ours))):
+        best = n - 1
+    for size in range(n, stage.n_grams - 1, -1):
+        pieces = {theirs[k : k + size] for k in range(n - size + 1)}
+        if any(ours[k : k + size] in pieces for k in range(len(ours) - size + 1)):
+            return max(best, size)
+    return best
+
+
+def is_changed(theirs: tuple[str, ...], ours: tuple[str, ...]) -> bool:
+    """Tell whether ours begins with theirs, one word replaced, left out or added."""
+    n = len(theirs)
+    at = next((k for k in range(n) if k >= len(ours) or ours[k] != theirs[k]), n)
+    ways = ((at + 1, at + 1), (at + 1, at), (at, at + 1))
+    return any(ours[mine:][: n - own] == theirs[own:] and len(ours) >= mine for own, mine in ways)
+
+
+def contaminated(stage: Decontaminate, table: Table, row: Row) -> tuple[float, str] | None:
+    ours = {tuple(word.casefold() for word in words(t)) for r in table.chosen(stage.roles) for t in table.texts(row, r)}
+    found = [
+        (-max(overlap(stage, one, theirs) for one in ours) / len(theirs), -len(theirs), place)
+        for place, (_, theirs) in enumerate(evaluation(stage))
+        if ours
+    ]
+    best = min(found, default=(0.0, 0, 0))
+    return (-best[0], evaluation(stage)[best[2]][0]) if best[0] else None
+
+
+# consistency
+
+
+def ranked(stage: Consistency, table: Table, live: list[Live], seed: int) -> Iterator[tuple[Live, int]]:
+    """Yield every row with its rank, over `rank_cap` as one more than that."""
+    pairs = [tuple(one.now[table.roles[role][0]] or "" for role in ("anchor", "positive")) for one in live]
+    content = [tuple(" ".join(text.split()).casefold() for text in pair) for pair in pairs]
+    own: dict[str, set[str]] = {}
+    for anchor, positive in content:
+        own.setdefault(anchor, set()).add(positive)
+    prompted = {text for a, p in pairs for text in (stage.anchor_prompt + a, stage.positive_prompt + p)}
+    vectors = {text: vector_of(stage.embedder, text) for text in prompted}
+    pools: dict[str, dict[str, str]] = {}
+    for one, (_, text), (_, key) in zip(live, pairs, content, strict=True):
+        pools.setdefault(one.fate.source if stage.pool_by == "source" else "", {}).setdefault(key, text)
+    chosen = {
+        part: sorted(texts, key=lambda key: content_hash([key], seed))[: stage.pool_size]
+        for part, texts in pools.items()
+    }
+    for one, (anchor, positive), (folded_anchor, _) in zip(live, pairs, content, strict=True):
+        part = one.fate.source if stage.pool_by == "source" else ""
+        vector = vectors[stage.anchor_prompt + anchor]
+        mine = vector @ vectors[stage.positive_prompt + positive]
+        others = (pools[part][key] for key in chosen[part] if key not in own[folded_anchor])
+        rank = 1 + sum(bool(vector @ vectors[stage.positive_prompt + text] > mine) for text in others)
+        yield one, min(rank, stage.rank_cap + 1)
+
+
+@cache
+def vector_of(embedder: str, text: str) -> Any:
+    """Return a vector of doubles; products of half-precision numbers add up in them without rounding."""
+    return load_embedder(embedder).encode([text])[0].astype(np.float64)
 
 
 # sample

@@ -57,6 +57,16 @@ stages:
   - exact_dedup: {roles: [anchor, positive], priority: [web, wiki]}
 """
 
+KILLED = """\
+columns: {anchor: text, positive: answer}
+stages:
+  - decontaminate: {files: eval.jsonl, columns: text}
+  - normalize
+  - exact_dedup: {roles: anchor, against: known.jsonl}
+  - near_dedup: {n_grams: 2, threshold: 0.6}
+  - consistency: {pool_size: 500, top_k: 40}
+"""
+
 TWICE = """\
 columns: {text: text, source: origin}
 seed: 3
@@ -66,6 +76,16 @@ stages:
   - sample: {count: 30000}
   - length: {min_words: 2}
   - exact_dedup: {priority: [web, wiki]}
+"""
+
+MODELS = """\
+columns: {anchor: text, positive: answer}
+seed: 5
+stages:
+  - decontaminate: {files: held/held.parquet, columns: text, min_words: 4}
+  - near_dedup: {role: anchor, threshold: 0.5, n_grams: 2}
+  - exact_dedup: {roles: [anchor, positive], against: [held/known.parquet]}
+  - consistency: {top_k: 5, pool_size: 100}
 """
 
 
@@ -126,7 +146,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "in").mkdir()
     write_inputs(folder / "in", 200_000)
-    for name, recipe in {"documents": DOCUMENTS, "pairs": PAIRS, "twice": TWICE}.items():
+    (folder / "known.jsonl").write_bytes(lines_of(make_rows(500, seed=11), broken=False))
+    (folder / "eval.jsonl").write_bytes(lines_of(make_rows(50, seed=5), broken=False))
+    for name, recipe in {"documents": DOCUMENTS, "pairs": PAIRS, "twice": TWICE, "killed": KILLED}.items():
         (folder / f"{name}.yaml").write_text(recipe, encoding="utf-8")
     return folder
 
@@ -178,7 +200,7 @@ class Run:
 def results(run: Path) -> dict[str, str]:
     """Return the sha256 of every file that must not depend on kills; any other name is a mistake."""
     names = {*OUTPUTS, "events.jsonl", "manifest.json"}
-    assert {path.name for path in run.iterdir()} == names
+    assert {path.name for path in run.iterdir()} - {"cache"} == names
     files = (path for path in run.rglob("*") if path.is_file() and path.relative_to(run).parts[0] in OUTPUTS)
     return {
         str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -265,7 +287,7 @@ def test_a_run_that_is_killed_three_times(undisturbed: Callable[[str], Run], tmp
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", [2, 3])
-@pytest.mark.parametrize("recipe", ["documents", "pairs", "twice"])
+@pytest.mark.parametrize("recipe", ["documents", "pairs", "twice", "killed"])
 def test_runs_that_are_killed_ten_times(
     undisturbed: Callable[[str], Run], tmp_path: Path, recipe: str, seed: int
 ) -> None:
@@ -569,3 +591,91 @@ def test_an_interrupt_that_looks_like_bad_input_does_not_clear_the_run(small: Sm
             small.clean()
     assert (small.folder.work / "run.json").exists()
     small.check()
+
+
+# ------------------------------------------------------------------------------------- stages with models and decisions
+
+
+@pytest.fixture
+def modelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
+    """A small run with evaluation texts, known rows and an embedder."""
+    rows = [{name: row[name] for name in ("text", "answer")} for row in make_rows(60, seed=2)]
+    (tmp_path / "held").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows[:20]).select(["text"]), tmp_path / "held" / "held.parquet")
+    pq.write_table(pa.Table.from_pylist(rows[20:40]), tmp_path / "held" / "known.parquet")
+    monkeypatch.chdir(tmp_path)
+    small = Small(tmp_path)
+    small.recipe = Recipe.parse(MODELS)
+    return small
+
+
+@pytest.mark.parametrize("step", ["_settle", "_run_pass", "_look", "_write_ledger", "_finish"])
+def test_a_run_with_models_goes_on_from_every_step(modelled: Small, step: str) -> None:
+    modelled.stop_before(step)
+    modelled.check()
+
+
+def test_a_run_with_models_stops_before_every_look(modelled: Small) -> None:
+    """Stop between the pass that makes the keys and each look, in turn."""
+    looks: list[int] = []
+    look = Session._look
+    for n_done in range(3):
+        looks.clear()
+
+        def stop(session: Session, *args: Any, n_done: int = n_done) -> Any:
+            looks.append(1)
+            if len(looks) > 1 or n_done == 0:
+                raise KeyboardInterrupt
+            return look(session, *args)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "_look", stop)
+            with pytest.raises(StoppedError):
+                modelled.clean()
+    modelled.check()
+    units = {event["unit"] for event in read_events(modelled.folder.path) if event["event"] == "finish"}
+    assert sum(unit.startswith("decide ") for unit in units) == 3
+
+
+def counted(run: Path, kind: str) -> int:
+    """Return how many scores were "computed" or "reused"."""
+    found = [event["scores"] for event in read_events(run) if event["event"] == "finish" and event.get("scores")]
+    return sum(counts.get(kind, 0) for scores in found for counts in scores.values())
+
+
+def test_another_threshold_asks_no_model(modelled: Small, tmp_path: Path) -> None:
+    modelled.clean()
+    assert counted(modelled.folder.path, "computed") > 0
+    modelled.recipe = Recipe.parse(MODELS.replace("top_k: 5", "top_k: 1"))
+    outs = [tmp_path / name for name in ("again", "third")]
+    old = modelled.folder.path
+    for out in outs:
+        options = RunOptions(workers=1, reuse=(old,))
+        clean(modelled.recipe, [str(modelled.input)], out, options=options)
+        assert counted(out, "computed") == 0
+        shutil.rmtree(old)
+        old = out
+    modelled.clean(tmp_path / "fresh")
+    assert counted(tmp_path / "fresh", "computed") > 0
+    assert results(outs[-1]) == results(tmp_path / "fresh")
+
+
+def test_one_more_file_embeds_only_what_is_new(modelled: Small, tmp_path: Path) -> None:
+    modelled.recipe = Recipe.parse(MODELS[: MODELS.index("  - decon")] + "  - consistency: {pool_size: 100}\n")
+    modelled.clean()
+    more = modelled.input.with_name("more.jsonl")
+    more.write_bytes(lines_of(make_rows(100, seed=3), broken=False))
+
+    def texts(path: Path) -> set[str]:
+        table = pq.read_table(path)
+        return {text or "" for name in ("text", "answer") for text in table.column(name).to_pylist()}
+
+    inputs = [str(modelled.input), str(more)]
+    clean(modelled.recipe, inputs, tmp_path / "both", options=RunOptions(workers=1, reuse=(modelled.folder.path,)))
+    clean(modelled.recipe, inputs, tmp_path / "fresh", options=ONE)
+    assert results(tmp_path / "both") == results(tmp_path / "fresh")
+    before, after = (
+        {text for part in ("data", "dropped") for text in texts(run / part)}
+        for run in (modelled.folder.path, tmp_path / "both")
+    )
+    assert counted(tmp_path / "both", "computed") == len(after - before) > 0
