@@ -70,7 +70,7 @@ class RecipeChoice:
 def default_recipe(roles: Collection[str]) -> str:
     """Return the name of the shipped recipe for a table with these roles."""
     if "anchor" in roles:
-        return "pairs"
+        return "triplets" if "negative" in roles else "pairs"
     return "documents" if "text" in roles else "sentences"
 
 

@@ -808,6 +808,28 @@ def test_the_demo(demo_run: tuple[Given, Run]) -> None:
     assert fallen == {UNREADABLE, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12}, "every stage should have something to do"
 
 
+def test_the_demo_against_other_files(demo: dict[str, list[Row | None]], tmp_path: Path) -> None:
+    """Rows known from elsewhere fall to those, and the others as if nothing else were known."""
+    rows = [row for rows in demo.values() for row in rows if row is not None]
+    dice = Dice(3)
+    known = [dict(row) for row in dice.sample(rows, 300)]
+    for row in known[:150]:
+        words = str(row["question"] or "").split(" ")
+        row["question"] = " ".join([*words[:-1], words[-1].upper(), *dice.some(["now", "again"])])
+    paths = [str(tmp_path / f"known-{number}.parquet") for number in (1, 2)]
+    for path, some in zip(paths, (known[:200], known[200:]), strict=True):
+        write_parquet(Path(path), pa.Table.from_pylist(some, schema=pa.schema(list(DEMO_TYPES.items()))))
+    stages = (
+        *(Normalize(), Length(min_words=1), ExactDedup(against=tuple(paths))),
+        *(NearDedup(n_grams=1, threshold=0.6, against=tuple(paths), roles=("anchor",)), ExactDedup(roles=("anchor",))),
+    )
+    given_ = Given(stages, DEMO_ROLES, demo, DEMO_TYPES)
+    fates = check_laws(given_, given_.run(tmp_path / "run"))
+    outside = Counter(fate.stage for fate in fates if "known-" in (fate.partner or ""))
+    assert outside["exact_dedup"] > 100
+    assert outside["near_dedup"] > 20
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.embed.batches import fixed_batches
+from jina_data.embed.loading import no_progress_bars, padded
 from jina_data.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
@@ -50,14 +50,9 @@ class PairScorer:
         budget = CUDA_TOKENS if self.device == "cuda" else CPU_TOKENS
         with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self.device == "cuda"):
             for positions, length, n_rows in fixed_batches(lengths, max_length=self.max_length, token_budget=budget):
-                rows = [*positions.tolist(), *[int(positions[-1])] * (n_rows - len(positions))]
-                features = self.model.tokenizer.pad(
-                    {name: [values[row] for row in rows] for name, values in tokens.items()},
-                    padding="max_length",
-                    max_length=length,
-                    return_tensors="pt",
+                features = padded(
+                    self.model.tokenizer, tokens, positions, length=length, n_rows=n_rows, device=self.device
                 )
-                features = {name: values.to(self.device) for name, values in features.items()}
                 scores = self.model(features)["scores"].float().cpu().numpy().reshape(n_rows)
                 out[positions] = scores[: len(positions)]
         return out
@@ -77,20 +72,6 @@ def _hash_of(model: CrossEncoder) -> str:
     digest.update(model.tokenizer.backend_tokenizer.to_str().encode())
     digest.update(str((model.max_seq_length, model.tokenizer.model_max_length)).encode())
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing progress bars of its own."""
-    from transformers.utils import logging
-
-    was_on = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            logging.enable_progress_bar()
 
 
 @cache

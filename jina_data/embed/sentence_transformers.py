@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from jina_data.embed.base import HalfArray, combined_sha256, unit_half
 from jina_data.embed.batches import fixed_batches
+from jina_data.embed.loading import no_progress_bars, padded
 from jina_data.errors import ModelError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class TransformerEmbedder:
 
         folder = model_folder(name)
         try:
-            model = SentenceTransformer(str(folder), device=device, local_files_only=True)
+            with no_progress_bars():
+                model = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except Exception as error:
             raise ModelError(f"embedder {name!r} cannot be loaded from {folder}: {_first_line(error)}") from error
         model.eval()
@@ -77,14 +79,10 @@ class TransformerEmbedder:
         lengths = [len(ids) for ids in tokens["input_ids"]]
         budget = CUDA_TOKENS if self.device == "cuda" else CPU_TOKENS
         for positions, length, n_rows in fixed_batches(lengths, max_length=self.max_length, token_budget=budget):
-            rows = [*positions.tolist(), *[int(positions[-1])] * (n_rows - len(positions))]
-            features = self._model.tokenizer.pad(
-                {key: [values[row] for row in rows] for key, values in tokens.items()},
-                padding="max_length",
-                max_length=length,
-                return_tensors="pt",
+            features = padded(
+                self._model.tokenizer, tokens, positions, length=length, n_rows=n_rows, device=self.device
             )
-            found = self._model({key: value.to(self.device) for key, value in features.items()})
+            found = self._model(features)
             out[positions] = found["sentence_embedding"].float().cpu().numpy()[: len(positions)]
         return out
 
