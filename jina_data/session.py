@@ -273,7 +273,8 @@ class Session:
         if done.exists():
             return
         remove(self.folder.looked(index))
-        build_index([self.folder.cache], self.folder.index)
+        if isinstance(stage, Barrier):  # only these look for scores
+            build_index([self.folder.cache], self.folder.index)
         desk = open_desk(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
         with self.progress.task(stage.name, None), desk.con, self.events.unit(f"decide {index}") as said:
             survivors = self._survivors(desk, current, index, pieces)

@@ -76,6 +76,21 @@ class View:
                 )
         return tuple(roles)
 
+    def one_text(self, role: str, stage: str) -> str:
+        """Return the column of a role that must hold one text a row.
+
+        Raises:
+            RecipeError: the table lacks the role, or it is a list or several columns.
+        """
+        self.chosen((role,), stage)
+        columns = self.roles[role]
+        if len(columns) > 1 or not is_text(self.schema.field(columns[0]).type):
+            raise RecipeError(
+                f"stage {stage}: {role} must be one column with one text a row; it is {', '.join(columns)}. "
+                f"Name one such column with -c {role}=COLUMN; make one row of each text of a list first"
+            )
+        return columns[0]
+
 
 @dataclass(frozen=True)
 class Texts:

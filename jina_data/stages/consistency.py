@@ -14,9 +14,8 @@ from pydantic import Field, model_validator
 
 from jina_data.cache import ScoreCache
 from jina_data.embed import base
-from jina_data.errors import RecipeError
 from jina_data.kernels.keys import KeyArray, content_keys
-from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View, is_text
+from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View
 
 if TYPE_CHECKING:
     from jina_data.embed.base import Embedder, HalfArray
@@ -59,12 +58,7 @@ class Consistency(Barrier):
 
     def after(self, view: View) -> View:  # noqa: D102
         for role in view.chosen(ROLES, self.name):
-            columns = view.roles[role]
-            if len(columns) > 1 or not is_text(view.schema.field(columns[0]).type):
-                raise RecipeError(
-                    f"stage {self.name}: {role} must be one column with one text a row; it is {', '.join(columns)}. "
-                    f"Name one such column with -c {role}=COLUMN; make one row of each text of a list first"
-                )
+            view.one_text(role, self.name)
         return view
 
     def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:  # noqa: D102

@@ -10,10 +10,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from jina_data.outside import OUTSIDE_BITS, Outside
-from jina_data.stages.base import Collective, Context, Rows, Survivors, Threshold, View, outside_rows
+from jina_data.stages.base import Collective, Context, Names, Rows, Survivors, Threshold, View, outside_rows
 
 if TYPE_CHECKING:
     from jina_data.kernels.lsh import Buckets, Decisions, Nodes
@@ -57,7 +57,7 @@ class NearDedup(Collective):
     hashes_per_bucket: int | None = Field(default=None, ge=1)
     short_text: Literal["exact", "char_ngrams", "keep"] = "exact"
     char_n_grams: int = Field(default=4, ge=1)
-    against: tuple[str, ...] = ()
+    against: Names = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -68,11 +68,6 @@ class NearDedup(Collective):
         if "roles" in given:
             raise ValueError("role and roles are two names of one option; give one of them")
         return {("roles" if key == "role" else key): value for key, value in given.items()}
-
-    @field_validator("against", mode="before")
-    @classmethod
-    def _one_folder(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:

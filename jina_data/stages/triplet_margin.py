@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from jina_data.errors import RecipeError
 from jina_data.kernels.keys import content_keys
 from jina_data.stages.base import BoolArray, Context, FloatArray, Outcome, Rows, Scored, Threshold, View, is_text
 
@@ -41,12 +40,7 @@ class TripletMargin(Scored):
     def after(self, view: View) -> View:  # noqa: D102
         view.chosen(("anchor", "positive", "negative"), self.name)
         for role in ("anchor", "positive"):
-            columns = view.roles[role]
-            if len(columns) > 1 or not is_text(view.schema.field(columns[0]).type):
-                raise RecipeError(
-                    f"stage {self.name}: {role} must be one column with one text a row; it is {', '.join(columns)}. "
-                    f"Name one column with -c {role}=COLUMN"
-                )
+            view.one_text(role, self.name)
         return view
 
     def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:  # noqa: D102
