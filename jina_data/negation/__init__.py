@@ -1,0 +1,1 @@
+"""Negations written for pairs of which one text entails the other: triplets (anchor, entailment, negative)."""

@@ -1,0 +1,91 @@
+"""What the parts of the negation data set hand to each other: pairs, answers, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args
+
+Kind = Literal["verbal", "quantifier", "antonym", "affix", "removal"]
+"""How a negative contradicts: a negated verb ("is not"), another quantifier ("no", "few"), an opposite ("open" and
+"closed"), an affix ("unhappy", "useless"), or a negation taken away from a text that has one."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """An anchor and a text that it entails, to which a negative is to be written."""
+
+    id: str
+    """Tells pairs of a run apart: the source and the first 16 hex digits of a hash of its texts and place."""
+    source: str
+    """The name of the source: snli, multi_nli, sentence_compression, simple_wiki, coco_captions, or a user's own."""
+    source_id: str
+    """The id of the pair in its source (pairID, annotation ids), or `file:row` where there is none."""
+    source_license: str | None
+    """The licence of the texts as an SPDX-like id of the Hub, or None where the source states none."""
+    group: str
+    """What must not be torn apart between train and test: the image, the premise, the article."""
+    split: Split
+    anchor: str
+    entailment: str
+    kind: Kind
+    """The kind of negation that is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a generator gave for a pair. `negative` is None where it gave nothing; `raw` is what it said, whole."""
+
+    pair: Pair
+    negative: str | None
+    raw: str
+    finish_reason: str = "stop"
+    """As chat completions call it: stop, length, content_filter; `none` where a generator left the pair."""
+    refusal: str | None = None
+    model: str
+    """The model as the server names it, or `rules-N` for the rule set of version N."""
+    prompt_hash: str | None = None
+    attempt: int = 0
+    """0 for the first time the pair was asked for."""
+    schema_error: str | None = None
+    """What was wrong with the form of the answer: not JSON, a missing key, another number of items."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What verification says of an answer. `reason` is None where the negative is accepted."""
+
+    reason: str | None
+    detail: str = ""
+    """One short phrase for people: what was measured, against which limit."""
+    kind: Kind | None = None
+    """The kind that was found, which may differ from the one that was asked for."""
+    flags: Sequence[str] = ()
+    """What is worth knowing of an accepted negative, such as `second_negation`."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """What was measured: length_ratio, token_overlap, and what optional models said."""
+
+
+class Generator(Protocol):
+    """Writes a negative for a pair without asking anybody; a model behind a server has a scheduler instead."""
+
+    name: str
+    """What the output names as the model."""
+
+    def generate(self, pair: Pair) -> Answer:
+        """Return a negative of the kind that the pair asks for, or of another; None where it has none."""
+        ...
+
+
+class Judge(Protocol):
+    """A model that says whether texts contradict each other: an NLI cross-encoder, or an LLM."""
+
+    name: str
+
+    def contradictions(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Sequence[float]:
+        """Return for each of N pairs how sure it is of a contradiction, from 0 to 1."""
+        ...
