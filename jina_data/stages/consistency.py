@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -16,6 +16,7 @@ from jina_data.cache import ScoreCache
 from jina_data.embed import base
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View
+from jina_data.stages.mismatch import count_far
 
 if TYPE_CHECKING:
     from jina_data.embed.base import Embedder, HalfArray
@@ -26,6 +27,9 @@ POOL, ANCHOR_HIGH, ANCHOR_LOW, ORDINAL = "pool.f16", "anchor_high.npy", "anchor_
 CHUNK = 2**12
 """Rows of the pool, or pairs that do not compete, that are held at a time: their vectors lie all over the cache, and
 every page that is touched there counts as memory of this process."""
+
+AUDITED_SOURCES = 40
+"""The largest sources, of which pairs are ranked to the end."""
 
 
 class Consistency(Barrier):
@@ -47,6 +51,7 @@ class Consistency(Barrier):
     pool_size: int = Field(default=1_000_000, ge=1)
     pool_by: Literal["all", "source"] = "all"
     rank_cap: int = Field(default=100, ge=1, le=2**31 - 2)
+    audit_rows: int = Field(default=1000, ge=0)
     anchor_prompt: str = ""
     positive_prompt: str = ""
 
@@ -78,7 +83,7 @@ class Consistency(Barrier):
     def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
         found: dict[str, KeyArray] = {}
         for role in ROLES:
-            found[role] = _content(_texts(rows, role))
+            found[role] = _content([_texts(rows, role)])
             prompted = pa.array(self._prompted(rows, role), pa.large_string())
             found[f"{role}_text"] = content_keys([prompted], case=False, whitespace=False)
         # This fills the cache: `look` and `apply` find the vectors there.
@@ -86,7 +91,9 @@ class Consistency(Barrier):
         self._vectors(rows, exact, context, context.cache)
         halves = (("high", 0), ("low", 1))
         out = {f"{name}_{half}": pa.array(keys[:, at]) for name, keys in found.items() for half, at in halves}
-        return out | {"hash": pa.array(_content(_texts(rows, "positive"), context.seed)[:, 0])}
+        texts = [_texts(rows, role) for role in ROLES]
+        out |= {"hash": pa.array(_content(texts[1:], context.seed)[:, 0])}
+        return out | {"pair": pa.array(_content(texts, context.seed)[:, 0])}
 
     def look(self, survivors: Survivors) -> dict[str, Any]:  # noqa: D102
         survivors.folder.mkdir(parents=True, exist_ok=True)
@@ -99,6 +106,7 @@ class Consistency(Barrier):
         n_excluded = _write_excluded(survivors)
         survivors.con.execute("DROP TABLE pool")
         facts = {"pool": n_pool, "parts": parts, "excluded": n_excluded}
+        facts["mismatch"] = self._audit(survivors, embedder, parts) if self.audit_rows and n_pool else []
         return facts | {"model": embedder.model_id, "dim": embedder.dim}
 
     def apply(self, rows: Rows, seen: Seen, context: Context) -> Outcome:  # noqa: D102
@@ -113,12 +121,12 @@ class Consistency(Barrier):
         rank, best = np.zeros(len(rows), np.int32), np.full(len(rows), np.nan)
         excluded = _read_excluded(seen.folder, _keys(rows.keys, "anchor"))
         pool = partial(_read_pool, seen.folder / POOL, anchors.shape[1])
-        for mine, span in self._spans(rows, seen):
+        for mine, span in self._spans(rows.sources.to_pylist(), seen.facts["parts"]):
             ranks = count_ranks(
                 *(np.ascontiguousarray(anchors[mine]), own[mine], pool, excluded.take(mine)),
                 span=span,
                 cap=self.rank_cap,
-                torch_device="cuda" if context.device == "cuda" else None,
+                torch_device=_torch_device(context),
             )
             rank[mine], best[mine] = ranks.rank, ranks.best
         outcome = Outcome.keep_all(len(rows))
@@ -128,11 +136,50 @@ class Consistency(Barrier):
         outcome.scores["rank"] = pa.array(rank)
         return outcome
 
-    def _spans(self, rows: Rows, seen: Seen) -> list[tuple[npt.NDArray[np.int64], tuple[int, int]]]:
-        """Return which rows meet which part of the pool."""
-        sources = np.asarray(rows.sources.to_pylist() if self.pool_by == "source" else ["*"] * len(rows), object)
-        parts = seen.facts["parts"]
-        return [(np.flatnonzero(sources == source), tuple(parts[source])) for source in sorted(set(sources))]
+    def _spans(
+        self, sources: Sequence[str], parts: Mapping[str, Sequence[int]]
+    ) -> list[tuple[npt.NDArray[np.int64], tuple[int, int]]]:
+        """Return which of N rows meet which part of the pool."""
+        named = np.asarray(sources if self.pool_by == "source" else ["*"] * len(sources), object)
+        return [(np.flatnonzero(named == one), (parts[one][0], parts[one][1])) for one in sorted(set(named))]
+
+    def _audit(
+        self, survivors: Survivors, embedder: Embedder, parts: Mapping[str, Sequence[int]]
+    ) -> list[dict[str, Any]]:
+        """Rank a seeded sample of each source to the end, and count who is in the farther half of the pool."""
+        from jina_data.kernels.rank import count_ranks, dots
+
+        sample = self._audited(survivors)
+        pool = partial(_read_pool, survivors.folder / POOL, embedder.dim)
+        is_far = np.zeros(len(sample["row_id"]), np.bool_)
+        for mine, span in self._spans(sample["source"].tolist(), parts):
+            for some in np.array_split(mine, 1 + len(mine) // CHUNK):
+                anchors, positives = (self._fetched(survivors, embedder, sample, some, role) for role in ROLES)
+                excluded = _read_excluded(survivors.folder, _columns(sample, "anchor")[some])
+                ranks = count_ranks(
+                    *(anchors, dots(anchors, positives), pool, excluded),
+                    span=span,
+                    cap=span[1] - span[0],
+                    torch_device=_torch_device(survivors.context),
+                )
+                competitors = span[1] - span[0] - excluded.within(span)
+                is_far[some] = 2 * (ranks.rank - 1) > competitors
+        return count_far(sample["source"].tolist(), is_far.tolist())
+
+    def _audited(self, survivors: Survivors) -> dict[str, npt.NDArray[Any]]:
+        """Return keys of up to `audit_rows` pairs of each large source, those with the smallest seeded hashes."""
+        query = f"""
+            WITH large AS (
+                SELECT source FROM {survivors.name} GROUP BY source
+                ORDER BY count(*) DESC, source LIMIT {AUDITED_SOURCES}
+            ), chosen AS (
+                SELECT * FROM {survivors.name} SEMI JOIN large USING (source)
+                QUALIFY row_number() OVER (PARTITION BY source ORDER BY pair, row_id) <= ?
+            )
+            SELECT row_id, source, anchor_high, anchor_low, {_TEXT_KEYS} FROM chosen ORDER BY row_id
+        """
+        found: dict[str, npt.NDArray[Any]] = survivors.con.execute(query, [self.audit_rows]).fetchnumpy()
+        return found
 
     def _prompted(self, rows: Rows, role: str) -> list[str]:
         prompt = self.anchor_prompt if role == "anchor" else self.positive_prompt
@@ -171,22 +218,41 @@ class Consistency(Barrier):
     def _pool_vectors(self, survivors: Survivors, embedder: Embedder, first: int) -> HalfArray:
         """Return the vectors of the pool from an ordinal on, CHUNK at most."""
         found = survivors.con.execute(
-            "SELECT text_high, text_low, row_id FROM pool WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
+            "SELECT text_high AS positive_text_high, text_low AS positive_text_low, row_id FROM pool "
+            "WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
             [first, first + CHUNK],
         ).fetchnumpy()
-        keys = np.column_stack([found["text_high"], found["text_low"]])
+        return self._fetched(survivors, embedder, found, np.arange(len(found["row_id"])), "positive")
+
+    def _fetched(
+        self,
+        survivors: Survivors,
+        embedder: Embedder,
+        found: Mapping[str, npt.NDArray[Any]],
+        some: npt.NDArray[np.int64],
+        role: str,
+    ) -> HalfArray:
+        """Return the vectors of one role of some rows, whose ids and keys of texts were found: mostly in the cache."""
 
         def compute(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
             assert survivors.fetch is not None
-            row_ids = found["row_id"][positions]
+            row_ids = found["row_id"][some][positions]
             texts: list[str] = []
             for rows in survivors.fetch(np.sort(row_ids)):
-                texts += self._prompted(rows, "positive")
+                texts += self._prompted(rows, role)
             back = np.argsort(np.argsort(row_ids))
             return embedder.encode([texts[at] for at in back.tolist()]).view(np.uint8)
 
         # A cache of its own, for each chunk, does not hold on to what it read.
-        return _cached(ScoreCache(indexes=survivors.context.cache.indexes), embedder, keys, compute)
+        cache = ScoreCache(indexes=survivors.context.cache.indexes)
+        return _cached(cache, embedder, _columns(found, f"{role}_text")[some], compute)
+
+
+_TEXT_KEYS = ", ".join(f"{role}_text_{half}" for role in ROLES for half in ("high", "low"))
+
+
+def _torch_device(context: Context) -> str | None:
+    return "cuda" if context.device == "cuda" else None
 
 
 def _texts(rows: Rows, role: str) -> list[str]:
@@ -194,9 +260,16 @@ def _texts(rows: Rows, role: str) -> list[str]:
     return [text or "" for text in rows.batch.column(rows.view.roles[role][0]).to_pylist()]
 
 
-def _content(texts: list[str], seed: int | None = None) -> KeyArray:
+def _content(columns: Sequence[list[str]], seed: int | None = None) -> KeyArray:
     """Return what tells texts apart, but for case and white space, (N, 2)."""
-    return content_keys([pa.array(texts, pa.large_string())], case=True, whitespace=True, seed=seed)
+    return content_keys(
+        [pa.array(texts, pa.large_string()) for texts in columns], case=True, whitespace=True, seed=seed
+    )
+
+
+def _columns(found: Mapping[str, npt.NDArray[Any]], name: str) -> KeyArray:
+    """Return the 128-bit keys of a table of numbers, (N, 2)."""
+    return np.column_stack([found[f"{name}_{half}"] for half in ("high", "low")])
 
 
 def _keys(batch: pa.RecordBatch, name: str) -> KeyArray:
