@@ -15,6 +15,7 @@ from jina_data.desk import Desk
 from jina_data.drops import sample_drops, sample_unreadable
 from jina_data.folder import whole_file
 from jina_data.ledger import READ_REASON, READ_STAGE, row_name
+from jina_data.notices import notices
 from jina_data.plan import Plan, Range
 from jina_data.report import CleanReport, PartCounts, percent
 from jina_data.stages.base import Barrier, quoted
@@ -60,7 +61,8 @@ def render(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> str:
         matrices=_matrices(report),
         scores=_scores(report),
         languages=_languages(desk),
-        notes=_notes(desk),
+        notes=_notes(desk, report),
+        notices=notices(report),
         drops=sample_drops(desk, pieces),
         unreadable=sample_unreadable(desk),
         recipe=recipe_yaml(plan),
@@ -155,7 +157,7 @@ def _labels(desk: Desk, index: int, role: str) -> dict[str, Any]:
     return {"labels": labels}
 
 
-def _notes(desk: Desk) -> list[dict[str, Any]]:
+def _notes(desk: Desk, report: CleanReport) -> list[dict[str, Any]]:
     """Return what stages that looked at all rows have to tell of them."""
     out = []
     for index, stage in enumerate(desk.plan.stages):
@@ -163,7 +165,8 @@ def _notes(desk: Desk) -> list[dict[str, Any]]:
         facts: dict[str, Any] = desk.folder.read_json(path) if path.exists() else {}
         plain = {key: value for key, value in facts.items() if isinstance(value, int | float | str)}
         note = {"index": index, "name": stage.name, "facts": plain, **_bands(desk.plan, facts)}
-        if plain or len(note) > 3:
+        note |= {"mismatch": [one for one in report.mismatch if one.stage == index]}
+        if plain or len(note) > 4:
             out.append(note)
     return out
 

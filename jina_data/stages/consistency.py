@@ -16,7 +16,7 @@ from jina_data.cache import ScoreCache
 from jina_data.embed import base
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View
-from jina_data.stages.mismatch import count_far
+from jina_data.stages.mismatch import AUDITED_SOURCES, audit
 
 if TYPE_CHECKING:
     from jina_data.embed.base import Embedder, HalfArray
@@ -28,9 +28,6 @@ CHUNK = 2**12
 """Rows of the pool, or pairs that do not compete, that are held at a time: their vectors lie all over the cache, and
 every page that is touched there counts as memory of this process."""
 
-AUDITED_SOURCES = 40
-"""The largest sources, of which pairs are ranked to the end."""
-
 
 class Consistency(Barrier):
     """Keep a pair if few positives of a pool are closer to its anchor than its own: as Jina Embeddings v1 does
@@ -40,6 +37,10 @@ class Consistency(Barrier):
     source for itself). The rank of a pair is 1 + the number of texts in the pool whose product with the anchor is
     larger than that of its own positive; texts equal to a positive of the same anchor are no competitors. Pairs with
     a rank up to `top_k` stay.
+
+    Of each source, `audit_rows` pairs are ranked to the end of the pool: how many are far away there estimates how many
+    do not belong together. With `max_excess`, a source stays whole if the stage would drop a larger share than that
+    beyond the estimate's upper end: then the model cannot tell its good pairs from others.
     """
 
     name: ClassVar[str] = "consistency"
@@ -52,6 +53,7 @@ class Consistency(Barrier):
     pool_by: Literal["all", "source"] = "all"
     rank_cap: int = Field(default=100, ge=1, le=2**31 - 2)
     audit_rows: int = Field(default=1000, ge=0)
+    max_excess: float | None = Field(default=None, ge=0, le=1)
     anchor_prompt: str = ""
     positive_prompt: str = ""
 
@@ -59,6 +61,8 @@ class Consistency(Barrier):
     def _cap(self) -> Self:
         if self.rank_cap < self.top_k:
             raise ValueError(f"rank_cap ({self.rank_cap}) must be at least top_k ({self.top_k}): ranks end there")
+        if self.max_excess is not None and not self.audit_rows:
+            raise ValueError("max_excess needs audit_rows: what is too much is estimated from them")
         return self
 
     def after(self, view: View) -> View:  # noqa: D102
@@ -130,7 +134,7 @@ class Consistency(Barrier):
             )
             rank[mine], best[mine] = ranks.rank, ranks.best
         outcome = Outcome.keep_all(len(rows))
-        outcome.drop(rank > self.top_k, 0, rank.astype(np.float64))
+        outcome.drop((rank > self.top_k) & ~_spared(rows, seen), 0, rank.astype(np.float64))
         outcome.scores["similarity"] = pa.array(own)
         outcome.scores["margin"] = pa.array(own - best, from_pandas=True)
         outcome.scores["rank"] = pa.array(rank)
@@ -146,37 +150,42 @@ class Consistency(Barrier):
     def _audit(
         self, survivors: Survivors, embedder: Embedder, parts: Mapping[str, Sequence[int]]
     ) -> list[dict[str, Any]]:
-        """Rank a seeded sample of each source to the end, and count who is in the farther half of the pool."""
+        """Rank a seeded sample of each source to the end, and note how many are far, and how many too far."""
         from jina_data.kernels.rank import count_ranks, dots
 
         sample = self._audited(survivors)
         pool = partial(_read_pool, survivors.folder / POOL, embedder.dim)
-        is_far = np.zeros(len(sample["row_id"]), np.bool_)
+        is_far, is_over = np.zeros((2, len(sample["row_id"])), np.bool_)
         for mine, span in self._spans(sample["source"].tolist(), parts):
             for some in np.array_split(mine, 1 + len(mine) // CHUNK):
                 anchors, positives = (self._fetched(survivors, embedder, sample, some, role) for role in ROLES)
                 excluded = _read_excluded(survivors.folder, _columns(sample, "anchor")[some])
-                ranks = count_ranks(
+                rank = count_ranks(
                     *(anchors, dots(anchors, positives), pool, excluded),
                     span=span,
                     cap=span[1] - span[0],
                     torch_device=_torch_device(survivors.context),
-                )
-                competitors = span[1] - span[0] - excluded.within(span)
-                is_far[some] = 2 * (ranks.rank - 1) > competitors
-        return count_far(sample["source"].tolist(), is_far.tolist())
+                ).rank
+                is_far[some] = 2 * (rank - 1) > span[1] - span[0] - excluded.within(span)
+                is_over[some] = rank > self.top_k
+        named = [source if large else None for source, large in zip(sample["source"], sample["large"], strict=True)]
+        return audit(zip(named, is_far.tolist(), is_over.tolist(), strict=True), self.max_excess)
 
     def _audited(self, survivors: Survivors) -> dict[str, npt.NDArray[Any]]:
-        """Return keys of up to `audit_rows` pairs of each large source, those with the smallest seeded hashes."""
+        """Return keys of up to `audit_rows` pairs of each large source, and of all others together: those with the
+        smallest seeded hashes."""
         query = f"""
             WITH large AS (
                 SELECT source FROM {survivors.name} GROUP BY source
                 ORDER BY count(*) DESC, source LIMIT {AUDITED_SOURCES}
+            ), named AS (
+                SELECT *, source IN (SELECT source FROM large) AS large FROM {survivors.name}
             ), chosen AS (
-                SELECT * FROM {survivors.name} SEMI JOIN large USING (source)
-                QUALIFY row_number() OVER (PARTITION BY source ORDER BY pair, row_id) <= ?
+                SELECT * FROM named QUALIFY row_number() OVER (
+                    PARTITION BY CASE WHEN large THEN source END ORDER BY pair, row_id
+                ) <= ?
             )
-            SELECT row_id, source, anchor_high, anchor_low, {_TEXT_KEYS} FROM chosen ORDER BY row_id
+            SELECT row_id, source, large, anchor_high, anchor_low, {_TEXT_KEYS} FROM chosen ORDER BY row_id
         """
         found: dict[str, npt.NDArray[Any]] = survivors.con.execute(query, [self.audit_rows]).fetchnumpy()
         return found
@@ -253,6 +262,13 @@ _TEXT_KEYS = ", ".join(f"{role}_text_{half}" for role in ROLES for half in ("hig
 
 def _torch_device(context: Context) -> str | None:
     return "cuda" if context.device == "cuda" else None
+
+
+def _spared(rows: Rows, seen: Seen) -> npt.NDArray[np.bool_]:
+    """Tell which rows are of a source from which nothing is dropped."""
+    spared = {one["source"]: one["spared"] for one in seen.facts["mismatch"]}
+    others = spared.get(None, False)
+    return np.array([spared.get(source, others) for source in rows.sources.to_pylist()], np.bool_)
 
 
 def _texts(rows: Rows, role: str) -> list[str]:

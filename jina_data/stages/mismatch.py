@@ -9,22 +9,37 @@ the model knows nothing of count among them, so it estimates from above.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
+AUDITED_SOURCES = 40
+"""So many of the largest sources are looked at one by one, the others together."""
+
+EXCESS = 0.05
+"""So much of a source may fall beyond what does not belong together before a report says so."""
 
 _Z = 1.959964
 """A normal variable is within so many standard deviations with a probability of 95 %."""
 
 
 @dataclass(frozen=True)
-class Mismatch:
-    """What was found in one source: of `rows` sampled pairs, `far` rank in the farther half of their pool."""
+class Audit:
+    """What was found in a sample of one source, or (`source` is null) of all but the largest.
 
-    source: str
+    Of `rows` pairs, `far` rank in the farther half of their pool, and `over` rank worse than the stage keeps. A source
+    that is `spared` loses none.
+    """
+
+    source: str | None
     rows: int
     far: int
+    over: int
+    spared: bool = False
 
     @property
     def share(self) -> float:
@@ -33,13 +48,12 @@ class Mismatch:
 
     @property
     def at_most(self) -> float:
-        """The upper end of its 95 % interval (Wilson)."""
+        """The upper end of its 95 % interval."""
         return min(1.0, 2 * wilson(self.far, self.rows)[1])
 
-    @classmethod
-    def load_all(cls, facts: Mapping[str, Any]) -> list[Mismatch]:
-        """Return what a stage noted in its facts."""
-        return [cls(**one) for one in facts.get("mismatch", ())]
+    def exceeds(self, max_excess: float) -> bool:
+        """Tell whether the stage would drop more than so large a share beyond what may not belong together."""
+        return self.over / self.rows > self.at_most + max_excess
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -49,9 +63,60 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
 
 
-def count_far(sources: Sequence[str], is_far: Sequence[bool]) -> list[dict[str, Any]]:
-    """Return the facts of some pairs, by source in order of their names."""
-    found: dict[str, list[bool]] = {}
-    for source, far in zip(sources, is_far, strict=True):
-        found.setdefault(source, []).append(bool(far))
-    return [{"source": source, "rows": len(fars), "far": sum(fars)} for source, fars in sorted(found.items())]
+def audit(pairs: Iterable[tuple[str | None, bool, bool]], max_excess: float | None) -> list[dict[str, Any]]:
+    """Return what a stage notes of some pairs: of each, its source, and whether it is far, and over the limit."""
+    found: dict[str | None, tuple[int, int, int]] = {}
+    for source, far, over in pairs:
+        rows, n_far, n_over = found.get(source, (0, 0, 0))
+        found[source] = (rows + 1, n_far + far, n_over + over)
+    audits = [Audit(source, *found[source]) for source in sorted(found, key=lambda name: (name is None, name))]
+    return [asdict(one) | {"spared": max_excess is not None and one.exceeds(max_excess)} for one in audits]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """What a report tells of one source and one stage: of `rows` that reached the stage, `dropped` fell there.
+
+    In a sample of `sampled`, about the share `share` of the pairs does not belong together, at the most `at_most`; the
+    stage would drop the share `over`, but from a source that is `spared` it drops nothing. `source` is null for all
+    sources but the largest.
+    """
+
+    stage: int
+    source: str | None
+    rows: int
+    dropped: int
+    sampled: int
+    share: float
+    at_most: float
+    over: float
+    spared: bool
+
+    @property
+    def is_excessive(self) -> bool:
+        """Whether much more was dropped than may not belong together: most of that probably were good pairs."""
+        return self.dropped > (self.at_most + EXCESS) * self.rows
+
+
+def count_mismatches(con: duckdb.DuckDBPyConnection, stage: int, facts: Mapping[str, Any]) -> list[Mismatch]:
+    """Return what a stage noted in its facts, with the rows of each source; `con` has the view `ledger`."""
+    audits = [Audit(**one) for one in facts.get("mismatch", ())]
+    counted = con.execute(
+        "SELECT CASE WHEN list_contains($2, source) THEN source END AS part, "
+        "count(*), count(*) FILTER (stage_index = $1) FROM ledger WHERE kept OR stage_index >= $1 GROUP BY part",
+        [stage, [one.source for one in audits if one.source is not None]],
+    ).fetchall()
+    rows = {source: (read, dropped) for source, read, dropped in counted}
+    return [
+        Mismatch(
+            stage,
+            one.source,
+            *rows[one.source],
+            sampled=one.rows,
+            share=round(one.share, 4),
+            at_most=round(one.at_most, 4),
+            over=round(one.over / one.rows, 4),
+            spared=one.spared,
+        )
+        for one in audits
+    ]
