@@ -173,7 +173,9 @@ class _Flowing:
         full_pool = sum(pool for _, pool in parts.values())
         if self.sampled.fraction >= 1:
             return share
-        ranks = self.trial.ranks[index][reach]
+        ranks, fell = self.trial.ranks[index][reach], self.sampled.fates.stage[reach] == index
+        # What stayed in spite of its rank is of a source that the stage leaves alone, and will in the run.
+        ranks = np.where(fell, ranks, np.minimum(ranks, stage.top_k))
         return rank_share(ranks, share, top_k=stage.top_k, pool=seen["pool"], full_pool=full_pool, rng=self.rng)
 
     def _reasons(self, index: int, dropped: float) -> dict[str, float]:
