@@ -93,12 +93,12 @@ class NearDedup(Collective):
         return self.against
 
     def prepare(self) -> None:  # noqa: D102
-        from jina_data.kernels import lsh, shingles  # noqa: F401
+        from jina_data.kernels import folded_words, lsh, minhash  # noqa: F401 - importing compiles the kernels
 
-        shingles.fold_table()
+        folded_words.fold_table()
 
     def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
-        from jina_data.kernels.shingles import sketch
+        from jina_data.kernels.minhash import sketch
 
         n_bands, n_hashes = self.bands
         made = sketch(self.elements(rows), len(rows), bands=n_bands, rows=n_hashes)
