@@ -6,6 +6,7 @@ unit is done, and what a resumed run looks for.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -103,17 +104,15 @@ def clean(
     """
     progress = progress or Quiet()
     folder = RunFolder(Path(out))
-    check_folder(folder, overwrite=options.overwrite)
-    for old in options.reuse:
-        refuse_no_cache(RunFolder(old), folder)
     plan = bind_run(
         recipe,
         inputs,
+        folder,
         columns=columns or {},
         out_format=out_format,
         limit=limit,
         device=device,
-        batch_rows=options.batch_rows,
+        options=options,
         progress=progress,
     )
     fingerprint = plan.fingerprint()
@@ -128,19 +127,24 @@ def clean(
 def bind_run(
     recipe: Recipe | RecipeChoice,
     inputs: Sequence[str],
+    folder: RunFolder | None,
     *,
     columns: dict[str, tuple[str, ...]],
     out_format: str,
     limit: int | None,
     device: str,
-    batch_rows: int,
+    options: RunOptions,
     progress: Progress,
 ) -> Plan:
-    """Bind a recipe to some inputs, and say what was guessed.
+    """Bind a recipe to some inputs and a folder (None: nothing will be written), and say what was guessed.
 
     Raises:
-        JinaDataError: the inputs or the recipe are not as they must be.
+        JinaDataError: the inputs, the recipe or a folder are not as they must be.
     """
+    if folder is not None:
+        check_folder(folder, overwrite=options.overwrite)
+    for old in options.reuse:
+        refuse_no_cache(RunFolder(old), folder)
     files = tuple(resolve_inputs(inputs))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
     refuse_rowless(files, [schema for _, schema in named_schemas])
@@ -152,7 +156,7 @@ def bind_run(
         schema,
         recipe,
         columns,
-        batch_rows=batch_rows,
+        batch_rows=options.batch_rows,
         out_format=out_format,
         limit=limit,
         device=choose_device(device, recipe.stages),
@@ -169,8 +173,7 @@ def share_budget(plan: Plan, options: RunOptions, progress: Progress) -> Budget:
     Raises:
         ResourceError: it does not hold one.
     """
-    extra = max((stage.process_bytes() for stage in plan.stages), default=0)
-    budget = Budget.share(options.memory_limit_bytes, options.workers, extra)
+    budget = Budget.share(options.memory_limit_bytes, options.workers, plan.process_bytes())
     if budget.workers < options.workers:
         progress.say(f"{budget.workers} of {options.workers} workers: the memory limit holds no more")
     return budget
@@ -196,10 +199,19 @@ def choose_device(device: str, stages: Sequence[Stage]) -> str:
     """
     if device == "cpu" or not any(stage.uses_device for stage in stages):
         return "cpu"
-    has_cuda = bool(find_spec("torch")) and _has_cuda()
+    has_cuda = bool(find_spec("torch")) and _has_driver() and _has_cuda()
     if device == "cuda" and not has_cuda:
         raise ResourceError("--device cuda: no CUDA device, or a torch without CUDA. Use --device cpu, or auto")
     return "cuda" if has_cuda else "cpu"
+
+
+def _has_driver() -> bool:
+    """Tell whether there is a driver for a GPU at all, NVIDIA's or AMD's: without one, torch need not be loaded."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def _has_cuda() -> bool:

@@ -58,8 +58,7 @@ def fetch(desk: Desk, current: Pass, pieces: Sequence[Range], row_ids: npt.NDArr
     index = current.keys_for
     assert index is not None
     view = desk.plan.views[index]
-    names = dict.fromkeys(view.input_name(name) for name in view.text_columns)
-    names.update(dict.fromkeys(view.input_name(name) for name in desk.plan.stages[index].reads(view)))
+    names = _seen(desk.plan, index)
     for piece in pieces:
         bounds = np.array([piece.first_row_id, piece.first_row_id + piece.n_rows], np.uint64)
         low, high = np.searchsorted(row_ids, bounds)
@@ -68,7 +67,7 @@ def fetch(desk: Desk, current: Pass, pieces: Sequence[Range], row_ids: npt.NDArr
         positions = (row_ids[low:high] - np.uint64(piece.first_row_id)).astype(np.int32)
         for start in range(0, len(positions), desk.plan.batch_rows):
             some = positions[start : start + desk.plan.batch_rows]
-            batch = _one_batch(_behind(desk, current, piece, list(names), some))
+            batch = _one_batch(_behind(desk, current, piece, names, some))
             ids = pa.array(row_ids[low + start : low + start + len(some)])
             yield Rows(batch, view, ids, row_sources(desk, piece, some))
 
@@ -227,14 +226,17 @@ def _first_view(current: Pass) -> int:
 
 
 def _needed(plan: Plan, current: Pass) -> list[str]:
-    """Return the input columns that the stages of a pass look at."""
-    readers = list(current.stages) + ([current.keys_for] if current.keys_for is not None else [])
-    first = plan.views[_first_view(current)]
-    names = dict.fromkeys(first.input_name(name) for name in first.text_columns)
-    for index in readers:
-        view = plan.views[index]
-        names.update(dict.fromkeys(view.input_name(name) for name in plan.stages[index].reads(view)))
-    return list(names)
+    """Return the input columns that the stages of a pass look at; a pass without any still loads the texts."""
+    readers = [*current.stages, *([] if current.keys_for is None else [current.keys_for])]
+    if not readers:
+        return [plan.views[0].input_name(name) for name in plan.views[0].text_columns]
+    return list(dict.fromkeys(name for index in readers for name in _seen(plan, index)))
+
+
+def _seen(plan: Plan, index: int) -> list[str]:
+    """Return the input columns that a stage is handed."""
+    view = plan.views[index]
+    return [view.input_name(name) for name in plan.stages[index].sees(view)]
 
 
 def changed_columns(plan: Plan, current: Pass) -> tuple[str, ...]:

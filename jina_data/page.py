@@ -210,6 +210,6 @@ def command_line(plan: Plan) -> str:
     words += ["--seed", str(plan.recipe.seed)]
     words += ["--limit", str(plan.limit)] if plan.limit is not None else []
     words += ["--format", plan.out_format] if plan.out_format != "parquet" else []
-    words += ["--device", plan.device] if any(stage.process_bytes() for stage in plan.stages) else []
+    words += ["--device", plan.device] if plan.process_bytes() else []
     words += ["--"] if any(name.startswith("-") for name in names) else []
     return shlex.join([*words, *names])

@@ -85,6 +85,10 @@ class Plan:
         """Whether data/ holds the texts as they were before `normalize`."""
         return any(isinstance(stage, Normalize) and stage.write_original for stage in self.stages)
 
+    def process_bytes(self) -> int:
+        """Return the memory that each worker needs for models: the most of any stage, in bytes."""
+        return max((stage.process_bytes() for stage in self.stages), default=0)
+
     def with_schema(self, schema: pa.Schema) -> Plan:
         """Return the plan for a table that turned out wider than its sample."""
         return replace(self, views=bind_views(schema, self.views[0].roles, self.views[0].source, self.stages))

@@ -59,11 +59,10 @@ def _outside(desk: Desk, stage_index: int, file_index: int) -> None:
     stage, view = desk.plan.stages[stage_index], desk.plan.views[stage_index]
     assert isinstance(stage, Collective)
     file = desk.plan.outside[stage_index][file_index]
-    columns = list(dict.fromkeys([*view.text_columns, *stage.reads(view)]))
     with desk.events.unit(f"outside {stage_index}:{file_index}") as said:
         tables = [
             keys_of_outside(desk.context, stage, rows)
-            for rows in outside_rows(file, view, columns, desk.plan.batch_rows)
+            for rows in outside_rows(file, view, stage.sees(view), desk.plan.batch_rows)
         ]
         write_parquet(desk.folder.outside(stage_index, file_index), pa.concat_tables(tables), compression="lz4")
         said["rows"] = sum(table.num_rows for table in tables)

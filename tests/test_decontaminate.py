@@ -24,7 +24,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jina_data.errors import InputError, JinaDataError, RecipeError, RunFolderError
-from jina_data.kernels.overlap import KINDS, Limits, OverlapIndex, word_hashes
+from jina_data.kernels.folded_words import word_hashes
+from jina_data.kernels.overlap import OverlapIndex
+from jina_data.kernels.overlap_search import KINDS
+from jina_data.kernels.overlap_seeds import Limits
 from jina_data.kernels.words import word_spans
 from jina_data.pipeline import Pipeline
 from jina_data.stages import Normalize

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jina_data.embed import base
+from jina_data.embed import base, loading
 from jina_data.embed.base import HalfArray, combined_sha256, load_embedder, model_hashes, process_bytes, unit_half
 from jina_data.embed.static import StaticEmbedder, static_files
 from jina_data.errors import MissingExtraError, ModelError
@@ -120,7 +120,7 @@ def test_loading_the_static_embedder_imports_no_torch() -> None:
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    monkeypatch.setattr(loading, "find_spec", lambda name: None if name == "torch" else find_spec(name))
     with pytest.raises(MissingExtraError, match=r"pip install 'jina-data\[torch\]'"):
         load_embedder("some/model")
 

@@ -42,11 +42,12 @@ def plan_of(inputs: Sequence[Path], *stages: Stage, seed: int = 0, limit: int | 
     return bind_run(
         Recipe(stages=stages, columns={}, seed=seed),
         [str(path) for path in inputs],
+        None,
         columns={},
         out_format="parquet",
         limit=limit,
         device="cpu",
-        batch_rows=4096,
+        options=ONE,
         progress=Quiet(),
     )
 

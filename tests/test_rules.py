@@ -16,16 +16,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jina_data.errors import RecipeError
-from jina_data.kernels.text_stats import (
-    CHARACTERS,
-    LINES,
-    WORDS,
-    count_characters,
-    count_lines,
-    count_word_sorts,
-    equal_folded,
-    fold,
-)
+from jina_data.kernels.characters import CHARACTERS, count_characters
+from jina_data.kernels.equal_folded import equal_folded
+from jina_data.kernels.keys import fold_text
+from jina_data.kernels.lines import LINES, count_lines
+from jina_data.kernels.word_sorts import WORDS, count_word_sorts
 from jina_data.kernels.words import segments, unicode_ranges
 from jina_data.stages.base import KEEP, Outcome, Rows, View
 from jina_data.stages.rules import DUPLICATED, GOPHER_STOP_WORDS, PUBLISHED, RULES, SWITCHES, TOP, Rules
@@ -287,7 +282,7 @@ FOLDED = st.text(alphabet="aA bB\t\n\x1c\x85\u00a0\u3000ßẞſKk漢ıİ", max_s
 @given(st.lists(st.tuples(FOLDED, FOLDED), max_size=5))
 def test_folded_texts_are_equal_as_in_python(pairs: list[tuple[str, str]]) -> None:
     left, right = large([one for one, _ in pairs]), large([two for _, two in pairs])
-    assert equal_folded(left, right).tolist() == [fold(one) == fold(two) for one, two in pairs]
+    assert equal_folded(left, right).tolist() == [fold_text(one) == fold_text(two) for one, two in pairs]
 
 
 def run(rules: Rules, **columns: object) -> Outcome:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jina_data import Pipeline
+from jina_data.clean import _has_driver
 from jina_data.embed import cross_encoder
 from jina_data.embed.batches import fixed_batches, padded_length
 from jina_data.errors import ModelError, RecipeError
@@ -41,6 +46,7 @@ class Scripted:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     scorer = Scripted()
     monkeypatch.setattr(cross_encoder, "load_pair_scorer", lambda *_: scorer)
+    monkeypatch.setattr(cross_encoder, "pair_scorer_sha256", lambda *_: scorer.sha256)
     return scorer
 
 
@@ -188,7 +194,7 @@ def test_needs_negatives(tmp_path: Path, scripted: Scripted) -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cross-encoder with random weights, saved to a folder: 2 layers of 32 units, and 200 words of vocabulary."""
     pytest.importorskip("sentence_transformers")
     import torch
@@ -210,8 +216,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     config.num_labels = 1
     BertForSequenceClassification(config).save_pretrained(folder)
     BertTokenizer(vocab_file=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
-    yield folder
-    cross_encoder.load_pair_scorer.cache_clear()
+    return folder
 
 
 def some_pairs(n_pairs: int) -> tuple[list[str], list[str]]:
@@ -262,8 +267,65 @@ def test_a_folder_in_a_recipe(tiny: Path, tmp_path: Path) -> None:
 
 def test_unknown_model(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
-    with pytest.raises(ModelError, match=r"cannot be loaded: .*Name a model on the Hugging Face Hub, or the folder"):
-        run(tmp_path, [triplet(1, 0, 0)], TripletMargin(model=str(tmp_path / "nothing")), columns=COLUMNS)
+    missing = TripletMargin(model=str(tmp_path / "nothing"))
+    with pytest.raises(ModelError, match=r"cross-encoder '.*nothing' is neither a folder nor .*Name the folder of"):
+        run(tmp_path, [triplet(1, 0, 0)], missing, columns=COLUMNS)
+    with pytest.raises(ModelError, match=r"is a folder without modules\.json or config\.json"):
+        run(tmp_path, [triplet(1, 0, 0)], TripletMargin(model=str(tmp_path)), columns=COLUMNS)
+
+
+def test_a_broken_model_leaves_no_folder(tiny: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match=r"cross-encoder '.*broken' cannot be loaded from .*Name a model on the"):
+        run(tmp_path, [triplet(1, 0, 0)], TripletMargin(model=str(broken)), columns=COLUMNS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_the_hash_covers_every_file(tiny: Path, tmp_path: Path, file: str) -> None:
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    assert (same := cross_encoder.pair_scorer_sha256(str(copy))) == cross_encoder.pair_scorer_sha256(str(tiny))
+    loaded = cross_encoder.load_pair_scorer(str(copy), "cpu")
+    assert loaded is cross_encoder.load_pair_scorer(str(copy), "cpu")
+    content = (copy / file).read_bytes()
+    (copy / file).write_bytes(content + b"\n" if file.endswith(".json") else content[:-4] + b"\0\0\0\0")
+    assert cross_encoder.pair_scorer_sha256(str(copy)) != same
+    assert cross_encoder.load_pair_scorer(str(copy), "cpu") is not loaded
+    (copy / "README.md").write_text("other words")
+    (copy / file).write_bytes(content)
+    assert cross_encoder.pair_scorer_sha256(str(copy)) == same
+
+
+AGAIN = """
+import sys
+from jina_data import Pipeline
+from jina_data.stages import TripletMargin
+report = Pipeline(TripletMargin(model=sys.argv[1])).run(sys.argv[2], sys.argv[3], device=sys.argv[4])
+print(report.rows.kept, *(name for name in ("torch", "transformers", "sentence_transformers") if name in sys.modules))
+"""
+
+
+def test_a_finished_run_loads_no_torch_and_asks_no_hub(tiny: Path, tmp_path: Path) -> None:
+    queries, passages = some_pairs(20)
+    rows = [
+        {"anchor": query, "positive": passage, "negative": passages[place - 1]}
+        for place, (query, passage) in enumerate(zip(queries, passages, strict=True))
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    name, device = "someone/tiny", "cpu" if _has_driver() else "auto"
+    kept = tmp_path / "hub/models--someone--tiny"  # as the Hub's client keeps a model
+    shutil.copytree(tiny, kept / "snapshots" / ("a" * 40))
+    (kept / "refs").mkdir()
+    (kept / "refs/main").write_text("a" * 40)
+    # Nothing listens at that endpoint.
+    hub = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
+    call = [sys.executable, "-c", AGAIN, name, str(tmp_path / "rows.jsonl"), str(tmp_path / "out"), device]
+    first, again = (subprocess.check_output(call, text=True, env=os.environ | hub).split() for _ in range(2))
+    assert first[1:] == ["torch", "transformers", "sentence_transformers"]
+    assert again == first[:1]
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["models"] == {name: cross_encoder.pair_scorer_sha256(str(tiny))}
 
 
 # batches of fixed shapes

@@ -6,14 +6,13 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.errors import MissingExtraError
+from jina_data.embed.loading import model_files, model_folder, need_torch
 
 HalfArray = npt.NDArray[np.float16]
 
@@ -104,7 +103,7 @@ def _load(name: str, device: str) -> Embedder:
         from jina_data.embed.static import StaticEmbedder
 
         return StaticEmbedder.load()
-    _need_torch(name)
+    need_torch(name, "embedder")
     from jina_data.embed.sentence_transformers import TransformerEmbedder
 
     return TransformerEmbedder.load(name, device)
@@ -115,15 +114,5 @@ def _files(name: str) -> list[Path]:
         from jina_data.embed.static import static_files
 
         return list(static_files())
-    _need_torch(name)
-    from jina_data.embed.sentence_transformers import model_files, model_folder
-
-    return model_files(model_folder(name))
-
-
-def _need_torch(name: str) -> None:
-    if find_spec("sentence_transformers") is None or find_spec("torch") is None:
-        raise MissingExtraError(
-            f"embedder {name!r} needs sentence-transformers; run: pip install 'jina-data[torch]'. "
-            f"The light install has the embedder {STATIC!r}"
-        )
+    need_torch(name, "embedder")
+    return model_files(model_folder(name, "embedder"))

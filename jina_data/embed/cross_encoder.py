@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from jina_data.embed.base import combined_sha256
 from jina_data.embed.batches import fixed_batches
-from jina_data.embed.loading import no_progress_bars, padded
-from jina_data.errors import MissingExtraError, ModelError
+from jina_data.embed.loading import first_line, model_files, model_folder, need_torch, no_progress_bars, padded
+from jina_data.errors import ModelError
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
+
+KIND = "cross-encoder"
+"""What messages call such a model."""
 
 CPU_TOKENS, CUDA_TOKENS = 2**12, 2**16
 """Tokens in a batch."""
@@ -25,13 +27,13 @@ CPU_TOKENS, CUDA_TOKENS = 2**12, 2**16
 class PairScorer:
     """Scores (query, passage) pairs with one cross-encoder; the same pair always gets the same bytes."""
 
-    def __init__(self, model: CrossEncoder, name: str, device: str) -> None:
+    def __init__(self, model: CrossEncoder, name: str, *, device: str, sha256: str) -> None:
         self.model = model
         self.name = name
         self.device = device
         limits = (model.max_seq_length, model.tokenizer.model_max_length)
         self.max_length = min(int(limit) for limit in limits if limit)
-        self.sha256 = _hash_of(model)
+        self.sha256 = sha256
 
     @property
     def model_id(self) -> str:
@@ -58,46 +60,43 @@ class PairScorer:
         return out
 
 
-def _hash_of(model: CrossEncoder) -> str:
-    """Hash all that the scores depend on: weights, configuration, tokenizer and limit."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    assert model.config is not None
-    config = json.loads(model.config.to_json_string())
-    for changing in ("_name_or_path", "transformers_version"):
-        config.pop(changing, None)
-    digest.update(json.dumps(config, sort_keys=True).encode())
-    digest.update(model.tokenizer.backend_tokenizer.to_str().encode())
-    digest.update(str((model.max_seq_length, model.tokenizer.model_max_length)).encode())
-    return digest.hexdigest()
+def pair_scorer_sha256(name: str) -> str:
+    """Return one sha256 for all that the scores of a cross-encoder depend on: weights, settings, tokenizer, limits.
+
+    It is that of the model's files: nothing is loaded.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        ModelError: there is no such model.
+    """
+    need_torch(name, KIND)
+    return combined_sha256(model_files(model_folder(name, KIND)))
 
 
-@cache
 def load_pair_scorer(name: str, device: str) -> PairScorer:
-    """Load a cross-encoder by the name it has on the Hub, or from a folder; once in a process.
+    """Load a cross-encoder by the name it has on the Hub, or from a folder; once in a process, while its files stay.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
         ModelError: there is no such model, or it is no cross-encoder with one output.
     """
-    try:
-        from sentence_transformers import CrossEncoder
-    except ImportError:
-        raise MissingExtraError(
-            f"the cross-encoder {name!r} needs sentence-transformers: pip install 'jina-data[torch]'"
-        ) from None
+    return _load(name, device, pair_scorer_sha256(name))
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, device: str, sha256: str) -> PairScorer:
+    from sentence_transformers import CrossEncoder
+
+    folder = model_folder(name, KIND)
     try:
         with no_progress_bars():
-            model: Any = CrossEncoder(name, device=device)
+            model = CrossEncoder(str(folder), device=device, local_files_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"the cross-encoder {name!r} cannot be loaded: {reason}. "
+            f"{KIND} {name!r} cannot be loaded from {folder}: {first_line(error)}. "
             "Name a model on the Hugging Face Hub, or the folder of a saved one"
-        ) from None
+        ) from error
     if model.num_labels != 1:
-        raise ModelError(f"{name!r} gives {model.num_labels} scores a pair; expected a cross-encoder that gives one")
+        raise ModelError(f"{KIND} {name!r} gives {model.num_labels} scores a pair; expected one that gives one")
     model.eval()
-    return PairScorer(model, name, device)
+    return PairScorer(model, name, device=device, sha256=sha256)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -12,7 +10,7 @@ import numpy.typing as npt
 
 from jina_data.embed.base import HalfArray, combined_sha256, unit_half
 from jina_data.embed.batches import fixed_batches
-from jina_data.embed.loading import no_progress_bars, padded
+from jina_data.embed.loading import first_line, model_files, model_folder, no_progress_bars, padded
 from jina_data.errors import ModelError
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 CPU_TOKENS, CUDA_TOKENS = 2**11, 2**16
 """Tokens in a batch."""
 
-_OTHER_BACKENDS = ("onnx", "openvino", "coreml", "flax", "tf")
-_NOT_READ = (".md", ".onnx", ".h5", ".msgpack", ".ot", ".tflite", ".png", ".gitattributes")
 _GROUP_TEXTS = 64
 
 
@@ -53,12 +49,12 @@ class TransformerEmbedder:
         """
         from sentence_transformers import SentenceTransformer
 
-        folder = model_folder(name)
+        folder = model_folder(name, "embedder")
         try:
             with no_progress_bars():
                 model = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except Exception as error:
-            raise ModelError(f"embedder {name!r} cannot be loaded from {folder}: {_first_line(error)}") from error
+            raise ModelError(f"embedder {name!r} cannot be loaded from {folder}: {first_line(error)}") from error
         model.eval()
         return cls(model, name, device=device, sha256=combined_sha256(model_files(folder)))
 
@@ -109,53 +105,3 @@ def _max_length(model: SentenceTransformer) -> int:
         return 0
     limits = [model.max_seq_length, model.tokenizer.model_max_length]
     return min(int(limit) for limit in limits if limit)
-
-
-def model_folder(name: str) -> Path:
-    """Return the folder of a model: the one named, else where the Hub's client keeps it; it may have to fetch it.
-
-    Raises:
-        ModelError: there is no such folder, and the Hub gives none.
-    """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
-            raise ModelError(
-                f"embedder {name!r} is a folder without modules.json or config.json; "
-                "expected the folder of a saved sentence-transformers model"
-            )
-        return folder.resolve()
-    return _snapshot(name)
-
-
-@lru_cache(maxsize=8)
-def _snapshot(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    skipped = [f"{other}/*" for other in _OTHER_BACKENDS] + [f"*{ending}" for ending in _NOT_READ if ending != ".md"]
-    try:
-        try:
-            return Path(snapshot_download(name, local_files_only=True, ignore_patterns=skipped))
-        except Exception:  # it is not on this machine yet
-            return Path(snapshot_download(name, ignore_patterns=skipped))
-    except Exception as error:
-        raise ModelError(
-            f"embedder {name!r} is neither a folder nor a model that the Hugging Face Hub gives "
-            f"({_first_line(error)}). Name the folder of a saved sentence-transformers model, or the embedder 'static'"
-        ) from error
-
-
-def model_files(folder: Path) -> list[Path]:
-    """Return the files of a model's folder that its vectors may depend on, sorted."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in parts)
-        if path.is_file() and not hidden and parts[0] not in _OTHER_BACKENDS and not path.name.endswith(_NOT_READ):
-            found.append(path)
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

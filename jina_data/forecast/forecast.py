@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jina_data.clean import RecipeChoice, RunOptions, bind_run, check_folder, refuse_no_cache, share_budget
+from jina_data.clean import RecipeChoice, RunOptions, bind_run, share_budget
 from jina_data.engines.local import Budget
 from jina_data.folder import RunFolder
 from jina_data.forecast.costs import measure_ranking
@@ -114,19 +114,15 @@ def forecast(
         JinaDataError: the inputs, the recipe or the folder are not as they must be; as `clean` does.
     """
     progress = progress or Quiet()
-    folder = None if out is None else RunFolder(Path(out))
-    if folder is not None:
-        check_folder(folder, overwrite=options.overwrite)
-    for old in options.reuse:
-        refuse_no_cache(RunFolder(old), folder)
     plan = bind_run(
         recipe,
         inputs,
+        None if out is None else RunFolder(Path(out)),
         columns=columns or {},
         out_format=out_format,
         limit=limit,
         device=device,
-        batch_rows=options.batch_rows,
+        options=options,
         progress=progress,
     )
     return _Forecasting(plan, share_budget(plan, options, progress), options, progress).go()
@@ -135,9 +131,7 @@ def forecast(
 class _Forecasting:
     def __init__(self, plan: Plan, budget: Budget, options: RunOptions, progress: Progress) -> None:
         self.plan, self.budget, self.options, self.progress = plan, budget, options, progress
-        self.alone = Budget.share(
-            options.memory_limit_bytes, 1, max((stage.process_bytes() for stage in plan.stages), default=0)
-        )
+        self.alone = Budget.share(options.memory_limit_bytes, 1, plan.process_bytes())
 
     def go(self) -> Forecast:
         before = held_bytes(os.getpid())

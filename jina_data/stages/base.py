@@ -257,6 +257,10 @@ class Stage(BaseModel):
         """Return the columns that the stage looks at beside the texts of the roles."""
         return ()
 
+    def sees(self, view: View) -> tuple[str, ...]:
+        """Return the columns that the stage is handed: the texts of the roles, and what it reads."""
+        return tuple(dict.fromkeys([*view.text_columns, *self.reads(view)]))
+
     def after(self, view: View) -> View:
         """Check that the stage can work on such a table, and return what the table looks like behind it.
 

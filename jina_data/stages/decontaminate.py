@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike, fspath
 from pathlib import PurePath
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,13 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
 from jina_data.errors import InputError, RecipeError
-from jina_data.kernels.overlap import KINDS, Limits, OverlapIndex
 from jina_data.outside import read_outside, resolve_outside
 from jina_data.read import ROW, InputFile, sample_schema
 from jina_data.stages.base import IntArray, Outcome, RowLocal, Rows, Texts, View, flatten, is_text, is_text_list
+
+if TYPE_CHECKING:
+    from jina_data.kernels.overlap import OverlapIndex
+    from jina_data.kernels.overlap_seeds import Limits
 
 TEXT_COLUMNS = {
     *("text", "content", "body", "title", "abstract", "summary", "headline", "caption", "description", "query"),
@@ -99,6 +102,8 @@ class Decontaminate(RowLocal):
         return int(INDEX_BYTES * sum(sizes))
 
     def apply(self, rows: Rows) -> Outcome:  # noqa: D102
+        from jina_data.kernels.overlap_search import KINDS
+
         index = self._index()
         hits = _best_of_rows(index, [rows.texts(role) for role in rows.view.chosen(self.roles, self.name)])
         score = np.full(len(rows), np.nan)
@@ -120,6 +125,8 @@ class Decontaminate(RowLocal):
         return _RESOLVED[self.files]
 
     def _index(self) -> _Index:
+        from jina_data.kernels.overlap_seeds import Limits
+
         files = tuple((file, self._columns_of(file)) for file in self._resolve())
         with _BUILDING:
             return _build(files, Limits(self.n_grams, self.min_words, self.min_words_changed))
@@ -178,6 +185,8 @@ class _Index:
 
 @lru_cache(maxsize=2)
 def _build(files: tuple[tuple[InputFile, tuple[str, ...]], ...], limits: Limits) -> _Index:
+    from jina_data.kernels.overlap import OverlapIndex
+
     numbers, rows = [], []
 
     def texts() -> Iterator[pa.LargeStringArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -93,12 +93,12 @@ class NearDedup(Collective):
         return self.against
 
     def prepare(self) -> None:  # noqa: D102
-        from jina_data.kernels import lsh, shingles  # noqa: F401
+        from jina_data.kernels import folded_words, lsh, minhash  # noqa: F401 - importing compiles the kernels
 
-        shingles.fold_table()
+        folded_words.fold_table()
 
     def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
-        from jina_data.kernels.shingles import sketch
+        from jina_data.kernels.minhash import sketch
 
         n_bands, n_hashes = self.bands
         made = sketch(self.elements(rows), len(rows), bands=n_bands, rows=n_hashes)
@@ -169,7 +169,7 @@ class NearDedup(Collective):
         starts = [np.empty((0, 1), np.int64)]
         sizes = starts.copy()
         with paths[0].open("wb") as values, paths[1].open("wb") as signatures:
-            for rows in _rows_at(survivors, places, self.reads):
+            for rows in _rows_at(survivors, places, self.sees):
                 sets = [sorted_sets(elements) for elements in self.elements(rows)]
                 firsts = values.tell() // 8 + np.cumsum([0, *(len(one.values) for one in sets[:-1])])
                 starts.append(np.stack([first + one.offsets[:-1] for first, one in zip(firsts, sets, strict=True)], 1))
@@ -301,7 +301,7 @@ def _make_buckets(
     return Buckets(np.asarray(of), np.concatenate(room))
 
 
-def _rows_at(survivors: Survivors, places: PlaceArray, reads: Any) -> Iterator[Rows]:
+def _rows_at(survivors: Survivors, places: PlaceArray, sees: Callable[[View], tuple[str, ...]]) -> Iterator[Rows]:
     """Read the rows at some places (ascending) again, in that order."""
     assert survivors.fetch is not None
     n_outside = int(np.searchsorted(places, np.uint64(OWN)))
@@ -309,11 +309,10 @@ def _rows_at(survivors: Survivors, places: PlaceArray, reads: Any) -> Iterator[R
     if n_outside:
         assert survivors.outside is not None
         view = next(survivors.fetch(row_ids[:1])).view
-        columns = list(dict.fromkeys([*view.text_columns, *reads(view)]))
         numbers = (places[:n_outside] >> np.uint64(OUTSIDE_BITS)).astype(np.int64)
         for number in np.unique(numbers).tolist():
             wanted = places[:n_outside][numbers == number] & np.uint64(2**OUTSIDE_BITS - 1)
-            for rows in outside_rows(survivors.outside.files[number], view, columns):
+            for rows in outside_rows(survivors.outside.files[number], view, sees(view)):
                 hit = np.isin(rows.row_ids.to_numpy(), wanted)
                 if hit.any():
                     yield rows.take(hit)

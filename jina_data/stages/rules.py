@@ -295,7 +295,8 @@ class Rules(RowLocal):
         return view
 
     def prepare(self) -> None:  # noqa: D102
-        import jina_data.kernels.text_stats  # noqa: F401 (importing compiles the kernels)
+        # Importing compiles the kernels.
+        from jina_data.kernels import characters, equal_folded, lines, word_sorts  # noqa: F401
 
     def limits(self) -> dict[str, tuple[Literal["below", "above"], float]]:
         """Return the rules that are switched on, by reason: on which side of which limit they drop."""
@@ -342,7 +343,9 @@ class Rules(RowLocal):
 
     def _counts(self, texts: Texts, rules: Sequence[Rule]) -> dict[str, IntArray]:
         """Count what the rules need, with as few kernels as will do."""
-        from jina_data.kernels.text_stats import QUARTERS, count_characters, count_lines, count_word_sorts
+        from jina_data.kernels.characters import count_characters
+        from jina_data.kernels.lines import count_lines
+        from jina_data.kernels.word_sorts import QUARTERS, count_word_sorts
 
         values, kernels = texts.values, {kernel for rule in rules for kernel in rule.kernels.split()}
         reasons = {rule.reason for rule in rules}
@@ -388,7 +391,7 @@ def _worst(texts: Texts, values: FloatArray, n_rows: int, side: Literal["below",
 
 def _identical(left: Texts, right: Texts, n_rows: int) -> BoolArray:
     """Tell in which rows (N,) a text of the one role equals one of the other after folding."""
-    from jina_data.kernels.text_stats import equal_folded
+    from jina_data.kernels.equal_folded import equal_folded
 
     first, last = (np.searchsorted(left.owner, right.owner, side) for side in ("left", "right"))
     partners = last - first

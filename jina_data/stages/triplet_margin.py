@@ -53,7 +53,9 @@ class TripletMargin(Scored):
         return 600 * 2**20
 
     def model_hashes(self) -> dict[str, str]:  # noqa: D102
-        return {self.model: self._scorer("cpu").sha256}
+        from jina_data.embed.cross_encoder import pair_scorer_sha256
+
+        return {self.model: pair_scorer_sha256(self.model)}
 
     def apply(self, rows: Rows, context: Context) -> Outcome:  # noqa: D102
         anchors, positives = ([text or "" for text in self._column(rows, role)] for role in ("anchor", "positive"))
