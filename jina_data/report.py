@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import duckdb
 
+from jina_data.cache import CutCounts, count_cut
 from jina_data.errors import RunFolderError
 from jina_data.folder import RunFolder
 from jina_data.histograms import Bins, ScoreCounts, count_scores
@@ -70,6 +71,7 @@ class CleanReport:
     versions: Mapping[str, str]
     seed: int
     scores: Sequence[ScoreCounts] = ()
+    cut: Sequence[CutCounts] = ()
     path: Path | None = None
 
     @classmethod
@@ -90,6 +92,7 @@ class CleanReport:
             files=[PartCounts(**part) for part in values.pop("files")],
             sources=[PartCounts(**part) for part in values.pop("sources")],
             scores=[_load_score(score) for score in values.pop("scores", [])],
+            cut=[CutCounts(**counts) for counts in values.pop("cut", [])],
             path=Path(folder),
             **values,
         )
@@ -103,18 +106,18 @@ class CleanReport:
 
 def build_report(
     plan: Plan,
-    out: Path,
+    folder: RunFolder,
     events: Sequence[Mapping[str, Any]],
     *,
     con: duckdb.DuckDBPyConnection,
     seconds: float,
     peak_memory_bytes: int,
 ) -> CleanReport:
-    """Count the ledger and the scores under `out`; the time of each stage comes from the log of the run.
+    """Count the ledger and the scores of a run at work; the time of each stage comes from its log.
 
     The ledger stays in `con` as a view of that name.
     """
-    con.read_parquet(str(out / "ledger" / "*.parquet")).create_view("ledger")
+    con.read_parquet(str(folder.out / "ledger" / "*.parquet")).create_view("ledger")
     rows = _count_rows(con)
     files = _count_parts(con, "file", [file.name for file in plan.inputs])
     sources = _count_parts(con, "source", [])
@@ -132,7 +135,8 @@ def build_report(
         recipe_sha256=plan.recipe.sha256,
         versions=versions(),
         seed=plan.recipe.seed,
-        scores=count_scores(con, plan, out / "scores"),
+        scores=count_scores(con, plan, folder.out / "scores"),
+        cut=count_cut(folder.cache),
     )
 
 
@@ -203,6 +207,14 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def told_cut(counts: CutCounts) -> str:
+    """Return a line about the texts, or pairs of texts, that a model cut."""
+    return (
+        f"{counts.cut:,} of {counts.count:,} {counts.reads} were longer than the model's limit of "
+        f"{counts.max_tokens:,} tokens and were cut ({counts.model})"
+    )
 
 
 def percent(part: int, whole: int) -> str:

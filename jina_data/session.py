@@ -353,9 +353,7 @@ class Session:
         peak = max([watch.peak_bytes, *(event["peak_memory_bytes"] for event in sessions)])
         desk = open_desk(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
         with desk.con:
-            report = build_report(
-                self.plan, self.folder.out, events, con=desk.con, seconds=seconds, peak_memory_bytes=peak
-            )
+            report = build_report(self.plan, self.folder, events, con=desk.con, seconds=seconds, peak_memory_bytes=peak)
             check_laws(self.folder.out, report, pieces)
             write_json(self.folder.out / "report.json", report.to_json())
             write_html(report, desk, pieces)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from jina_data.errors import MissingExtraError
 
 HalfArray = npt.NDArray[np.float16]
+BoolArray = npt.NDArray[np.bool_]
 
 STATIC = "static"
 """The name of the embedder that the light install brings."""
@@ -34,9 +35,14 @@ class Embedder(Protocol):
     """Names the model and all that its vectors depend on (weights, tokenizer, limits, device); fit for a file name."""
     dim: int
     """The number of dimensions D."""
+    max_tokens: int | None
+    """The most tokens of a text that are read; None: all."""
 
-    def encode(self, texts: Sequence[str]) -> HalfArray:
-        """Return the vectors of N texts, (N, D): scaled to length 1, then rounded. A text without tokens gets zeros."""
+    def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
+        """Return the vectors of N texts, (N, D): scaled to length 1, then rounded. A text without tokens gets zeros.
+
+        `cut` (N,), where given, is set true for texts of more than `max_tokens`.
+        """
         ...
 
 

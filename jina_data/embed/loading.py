@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_NO_LIMIT = 10**9  # transformers names a number far beyond where a tokenizer has none
+
 
 @contextlib.contextmanager
 def no_progress_bars() -> Iterator[None]:
@@ -22,6 +24,16 @@ def no_progress_bars() -> Iterator[None]:
     finally:
         if was_on:
             logging.enable_progress_bar()
+
+
+def known_limit(max_length: int) -> int | None:
+    """Return the most tokens that a model takes; None for those that have no limit, or tell none."""
+    return max_length if 0 < max_length < _NO_LIMIT else None
+
+
+def were_cut(tokens: Any) -> npt.NDArray[np.bool_]:
+    """Tell which of N tokenized texts, or pairs of texts, were cut at the limit given to the tokenizer, (N,)."""
+    return np.array([bool(one.overflowing) for one in tokens.encodings], np.bool_)
 
 
 def padded(

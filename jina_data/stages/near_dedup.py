@@ -51,7 +51,7 @@ class NearDedup(Collective):
 
     The sets are those of n-grams of words; nearness is their Jaccard similarity, in every role by itself. The earliest
     such row is the partner and the similarity the score. Nothing is closed over transitively: a dropped row drops no
-    other. With `short_text: keep`, a row with a role of nothing but short texts has no earlier and no later one near it.
+    other. With `short_text: keep`, a row with a role of nothing but short texts is near to no other.
     `num_buckets` bands of `hashes_per_bucket` MinHash values each are called as in datatrove; without them,
     `threshold` chooses.
     """
