@@ -1,25 +1,55 @@
 """Scores of models, kept by content: what was scored once is never scored again.
 
 A score is a fixed number of bytes (an embedding in half precision, a number) under the name of its model and the
-128-bit key of the content. Every unit of work leaves one file with what it needed, whole or not at all, so the cache
-of a finished run can be taken over by the next one (`--reuse`).
+128-bit key of the content; beside it stands whether the content was longer than the model reads. Every unit of work
+leaves one file with what it needed, whole or not at all, so the cache of a finished run can be taken over by the next
+one (`--reuse`).
 """
 
 from __future__ import annotations
 
+import json
 import mmap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from jina_data.errors import RunFolderError
-from jina_data.folder import remove, whole_file
+from jina_data.folder import remove, whole_file, write_json
 
 KeyArray = npt.NDArray[np.uint64]
 ByteTable = npt.NDArray[np.uint8]
+Computed = tuple[ByteTable, npt.NDArray[np.bool_]]
+"""The scores of some contents (M, width), and which of these were cut at the limit of the model (M,)."""
+
+READER = "model.json"
+"""Says in the folder of a model's scores who made them."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model that reads texts, or pairs of texts: `model_id` names it and all that its scores depend on, and is fit
+    for a file name; `name` is what the recipe calls it, `max_tokens` where it cuts what it reads (None: nowhere)."""
+
+    model_id: str
+    name: str
+    reads: Literal["texts", "pairs"]
+    max_tokens: int | None
+
+
+@dataclass(frozen=True)
+class CutCounts:
+    """How many different texts, or pairs of texts, a model had to read in a run, and how many of them it cut."""
+
+    model: str
+    reads: str
+    max_tokens: int
+    count: int
+    cut: int
 
 
 @dataclass
@@ -27,35 +57,37 @@ class ScoreCache:
     """The scores that are known: those in some indexed folders, and those that this unit of work has made.
 
     `folder` is where `flush` writes to; without one, nothing is kept. `known` are opened indexes by model, tried in
-    order. `counts` tells how many scores were computed and how many were taken from elsewhere, by model.
+    order. `counts` tells how many scores were computed (and for how many of them the content was cut), and how many
+    were taken from elsewhere, by model.
     """
 
     folder: Path | None = None
     indexes: Sequence[Path] = ()
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     _known: dict[Path, tuple[int, _Index]] = field(default_factory=dict)
-    _fresh: dict[str, _Fresh] = field(default_factory=dict)
+    _fresh: dict[Reader, _Fresh] = field(default_factory=dict)
 
     def scores(
-        self, model: str, keys: KeyArray, width: int, compute: Callable[[npt.NDArray[np.int64]], ByteTable]
+        self, reader: Reader, keys: KeyArray, width: int, compute: Callable[[npt.NDArray[np.int64]], Computed]
     ) -> ByteTable:
         """Return the score of each of N contents, (N, width) bytes.
 
         Args:
-            model: names the model and all that its scores depend on; a file name.
+            reader: the model.
             keys: (N, 2) the 128-bit keys of the contents.
             width: bytes of a score.
             compute: called with the positions (M,) of contents that are not known, each content once; returns their
-                scores, (M, width).
+                scores, (M, width), and which of them were cut.
         """
+        model = reader.model_id
         out = np.empty((len(keys), width), np.uint8)
         if not len(keys):
             return out
         _, first, inverse = np.unique(_pairs(keys), return_index=True, return_inverse=True)
         wanted = keys[first]
-        values = np.empty((len(first), width), np.uint8)
+        values = np.empty((len(first), width + 1), np.uint8)  # the last byte: whether the content was cut
         left = np.arange(len(first))
-        fresh = self._fresh.setdefault(model, _Fresh())
+        fresh = self._fresh.setdefault(reader, _Fresh())
         left = left[~fresh.fill(wanted, left, values)]
         for index in self._opened(model):
             found = index.fill(wanted[left], left, values)
@@ -65,18 +97,21 @@ class ScoreCache:
             left = left[~found]
         if len(left):
             left = left[np.argsort(first[left], kind="stable")]
-            values[left] = compute(first[left])
+            values[left, :width], cut = compute(first[left])
+            values[left, width] = cut
             fresh.add(wanted[left], values[left])
             self._count(model, "computed", len(left))
-        out[:] = values[inverse.reshape(-1)]
+            self._count(model, "cut", int(cut.sum()))
+        out[:] = values[inverse.reshape(-1), :width]
         return out
 
     def flush(self, name: str) -> None:
         """Write what this unit of work has made or used, as one file for each model, and forget it."""
-        for model, fresh in self._fresh.items():
+        for reader, fresh in self._fresh.items():
             table = fresh.table()
             if self.folder is not None and len(table):
-                with whole_file(self.folder / model / f"{name}.npy") as sink:
+                write_json(self.folder / reader.model_id / READER, asdict(reader))
+                with whole_file(self.folder / reader.model_id / f"{name}.npy") as sink:
                     np.save(sink, table)
         self._fresh.clear()
 
@@ -86,8 +121,9 @@ class ScoreCache:
         return counts
 
     def _count(self, model: str, what: str, number: int) -> None:
-        of_model = self.counts.setdefault(model, {})
-        of_model[what] = of_model.get(what, 0) + number
+        if number:
+            of_model = self.counts.setdefault(model, {})
+            of_model[what] = of_model.get(what, 0) + number
 
     def _opened(self, model: str) -> list[_Index]:
         """Return the indexes of a model as they are now: they are built anew while a worker lives."""
@@ -136,11 +172,13 @@ class _Fresh:
 
     def table(self) -> npt.NDArray[np.void]:
         """Return all of it in the order in which it was added."""
-        width = self.values[0].shape[1] if self.values else 1
+        width = self.values[0].shape[1] - 1 if self.values else 1
         table = np.empty(len(self.keys), _record(width))
         table["high"][self.places], table["low"][self.places] = self.keys["high"], self.keys["low"]
         for start, values in zip(self.starts, self.values, strict=False):
-            table["value"][start : start + len(values)] = values.view(f"V{width}").reshape(-1)
+            own = slice(start, start + len(values))
+            table["value"][own] = np.ascontiguousarray(values[:, :width]).view(f"V{width}").reshape(-1)
+            table["cut"][own] = values[:, width]
         return table
 
 
@@ -152,7 +190,7 @@ def _pairs(keys: KeyArray) -> npt.NDArray[np.void]:
 
 
 def _record(width: int) -> list[tuple[str, str]]:
-    return [("high", "<u8"), ("low", "<u8"), ("value", f"V{width}")]
+    return [("high", "<u8"), ("low", "<u8"), ("value", f"V{width}"), ("cut", "?")]
 
 
 @dataclass
@@ -205,7 +243,7 @@ class _Index:
             hit = records["low"] == keys[mine, 1]
             if hit.any():
                 raw = np.ascontiguousarray(records["value"][hit]).view(np.uint8).reshape(int(hit.sum()), -1)
-                values[places[mine[hit]]] = raw
+                values[places[mine[hit]]] = np.column_stack([raw, records["cut"][hit]])
                 found[mine[hit]] = True
             _let_go(self.files[number])
 
@@ -241,11 +279,33 @@ def build_index(folders: Sequence[Path], target: Path) -> None:
             sink.write("".join(f"{name.resolve()}\n" for name in names))
 
 
+def count_cut(folder: Path) -> list[CutCounts]:
+    """Count the different contents in a cache folder that each model with a limit read, and those that it cut.
+
+    Units that read the same text each kept it, and what a killed unit left is kept anew by the next; so contents are
+    counted, not units.
+    """
+    found = []
+    for path in sorted(_subfolders(folder)):
+        reader = Reader(**json.loads((path / READER).read_text(encoding="utf-8")))
+        if reader.max_tokens is None:
+            continue
+        tables = [_load(name) for name in sorted(path.glob("*.npy"))]
+        keys = np.concatenate([np.column_stack([table["high"], table["low"]]) for table in tables])
+        cut = np.concatenate([np.array(table["cut"]) for table in tables])
+        counts = len(np.unique(_pairs(keys))), len(np.unique(_pairs(keys[cut])))
+        found.append(CutCounts(reader.name, reader.reads, reader.max_tokens, *counts))
+    return found
+
+
 def _load(path: Path) -> npt.NDArray[np.void]:
     try:
-        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+        table: npt.NDArray[np.void] = np.load(path, mmap_mode="r")
+        if table.dtype.names != ("high", "low", "value", "cut"):
+            raise ValueError(f"its columns are {table.dtype.names}, expected high, low, value, cut")
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} is no file of scores: {error}. Delete it: it is only a cache") from None
+    return table
 
 
 def _subfolders(folder: Path) -> Iterator[Path]:

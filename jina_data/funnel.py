@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jina_data.notices import notices
-from jina_data.report import CleanReport, percent
+from jina_data.report import CleanReport, percent, told_cut
 
 
 def print_funnel(report: CleanReport, console: Console | None = None) -> None:
@@ -35,8 +35,11 @@ def print_funnel(report: CleanReport, console: Console | None = None) -> None:
         f"{report.seconds:.1f} s, {report.peak_memory_bytes / 2**20:,.0f} MiB at the peak",
         highlight=False,
     )
+    for counts in report.cut:
+        if counts.cut:
+            console.print(told_cut(counts), highlight=False, markup=False, soft_wrap=True)
     for notice in notices(report):
-        console.print(f"look: {notice}", highlight=False, markup=False, style="bold")
+        console.print(f"look: {notice}", highlight=False, markup=False, style="bold", soft_wrap=True)
     for name, what in (("data", "kept rows"), ("dropped", "dropped rows and why"), ("report.html", "the report")):
         console.print(f"{what + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"{'look inside:':<22}jina-data inspect {report.path}", highlight=False, markup=False, soft_wrap=True)

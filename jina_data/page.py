@@ -17,7 +17,7 @@ from jina_data.folder import whole_file
 from jina_data.ledger import READ_REASON, READ_STAGE, row_name
 from jina_data.notices import notices
 from jina_data.plan import Plan, Range
-from jina_data.report import CleanReport, PartCounts, percent
+from jina_data.report import CleanReport, PartCounts, percent, told_cut
 from jina_data.stages.base import Barrier, quoted
 
 MAX_PARTS, MAX_LABELS = 40, 30
@@ -68,6 +68,7 @@ def render(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> str:
         recipe=recipe_yaml(plan),
         command=command_line(plan),
         models=plan.model_hashes(),
+        cut=[told_cut(counts) for counts in report.cut],
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import duckdb
 
+from jina_data.cache import CutCounts, count_cut
 from jina_data.errors import RunFolderError
 from jina_data.folder import RunFolder
 from jina_data.histograms import Bins, ScoreCounts, count_scores
@@ -72,6 +73,7 @@ class CleanReport:
     seed: int
     scores: Sequence[ScoreCounts] = ()
     mismatch: Sequence[Mismatch] = ()
+    cut: Sequence[CutCounts] = ()
     path: Path | None = None
 
     @classmethod
@@ -93,6 +95,7 @@ class CleanReport:
             sources=[PartCounts(**part) for part in values.pop("sources")],
             scores=[_load_score(score) for score in values.pop("scores", [])],
             mismatch=[Mismatch(**one) for one in values.pop("mismatch", [])],
+            cut=[CutCounts(**counts) for counts in values.pop("cut", [])],
             path=Path(folder),
             **values,
         )
@@ -106,7 +109,7 @@ class CleanReport:
 
 def build_report(
     plan: Plan,
-    out: Path,
+    folder: RunFolder,
     events: Sequence[Mapping[str, Any]],
     *,
     con: duckdb.DuckDBPyConnection,
@@ -114,12 +117,12 @@ def build_report(
     seconds: float,
     peak_memory_bytes: int,
 ) -> CleanReport:
-    """Count the ledger and the scores under `out`; the time of each stage comes from the log of the run, and `facts`
-    are what stages that looked at all rows saw, by their index.
+    """Count the ledger and the scores of a run at work; the time of each stage comes from its log, and `facts` are what
+    stages that looked at all rows saw, by their index.
 
     The ledger stays in `con` as a view of that name.
     """
-    con.read_parquet(str(out / "ledger" / "*.parquet")).create_view("ledger")
+    con.read_parquet(str(folder.out / "ledger" / "*.parquet")).create_view("ledger")
     rows = _count_rows(con)
     files = _count_parts(con, "file", [file.name for file in plan.inputs])
     sources = _count_parts(con, "source", [])
@@ -137,8 +140,9 @@ def build_report(
         recipe_sha256=plan.recipe.sha256,
         versions=versions(),
         seed=plan.recipe.seed,
-        scores=count_scores(con, plan, out / "scores"),
+        scores=count_scores(con, plan, folder.out / "scores"),
         mismatch=[one for index, seen in facts.items() for one in count_mismatches(con, index, seen)],
+        cut=count_cut(folder.cache),
     )
 
 
@@ -209,6 +213,14 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def told_cut(counts: CutCounts) -> str:
+    """Return a line about the texts, or pairs of texts, that a model cut."""
+    return (
+        f"{counts.cut:,} of {counts.count:,} {counts.reads} were longer than the model's limit of "
+        f"{counts.max_tokens:,} tokens and were cut ({counts.model})"
+    )
 
 
 def percent(part: int, whole: int) -> str:

@@ -356,7 +356,7 @@ class Session:
             seen = {index: self.folder.seen(index) for index in range(len(self.plan.stages))}
             facts = {index: self.folder.read_json(path) for index, path in seen.items() if path.exists()}
             report = build_report(
-                self.plan, self.folder.out, events, con=desk.con, facts=facts, seconds=seconds, peak_memory_bytes=peak
+                self.plan, self.folder, events, con=desk.con, facts=facts, seconds=seconds, peak_memory_bytes=peak
             )
             check_laws(self.folder.out, report, pieces)
             write_json(self.folder.out / "report.json", report.to_json())

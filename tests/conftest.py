@@ -56,3 +56,26 @@ def write_parquet(path: Path, rows: pa.Table | Sequence[Mapping[str, Any]], sche
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
     pq.write_table(table, path)
     return path
+
+
+def write_tiny_cross_encoder(folder: Path, words: Sequence[str]) -> Path:
+    """Save a cross-encoder with random weights: 2 layers of 32 units, 64 tokens at most, the words as vocabulary."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(words)]
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+    )
+    config.num_labels = 1
+    BertForSequenceClassification(config).save_pretrained(folder)
+    BertTokenizer(vocab_file=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
+    return folder

@@ -620,6 +620,11 @@ def shingles(stage: NearDedup, texts: Sequence[str]) -> frozenset[Any]:
     return frozenset(found)
 
 
+def is_beyond_comparison(stage: NearDedup, texts: Sequence[str]) -> bool:
+    """Tell whether a role has texts, but, with `short_text: keep`, none that is compared."""
+    return stage.short_text == "keep" and not shingles(stage, texts) and any(text.split() for text in texts)
+
+
 def similarity(ones: Sequence[frozenset[Any]], others: Sequence[frozenset[Any]]) -> float:
     """Return the similarity of the least similar role."""
     return min(len(a & b) / len(a | b) if a | b else 1.0 for a, b in zip(ones, others, strict=True))
@@ -644,8 +649,13 @@ def near(stage: NearDedup, table: Table, live: list[Live]) -> Iterator[tuple[Liv
     rows = [{name: row.get(name) for name in table.types} for row in rows]
     sets = [[shingles(stage, table.texts(row, role)) for role in table.chosen(stage.roles)] for row in rows]
     keys = bands(stage, table, rows)
-    staying = list(range(len(earlier)))
+    alone = [
+        any(is_beyond_comparison(stage, table.texts(row, role)) for role in table.chosen(stage.roles)) for row in rows
+    ]
+    staying = [place for place in range(len(earlier)) if not alone[place]]
     for place in range(len(earlier), len(rows)):
+        if alone[place]:
+            continue
         one = live[place - len(earlier)]
         for other in staying:
             if keys[place] & keys[other] and (score := similarity(sets[place], sets[other])) >= stage.threshold:

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jina_data.cache import KeyArray, ScoreCache, build_index
+from jina_data.cache import CutCounts, KeyArray, Reader, ScoreCache, build_index, count_cut
 from jina_data.errors import RunFolderError
 
 Bytes = npt.NDArray[np.uint8]
+LIMIT = 50
+"""Contents from this number on count as cut."""
 
 
 def keys_of(*numbers: int) -> KeyArray:
@@ -28,9 +30,9 @@ class Model:
         self.keys = keys
         self.asked: list[int] = []
 
-    def __call__(self, positions: npt.NDArray[np.int64]) -> Bytes:
+    def __call__(self, positions: npt.NDArray[np.int64]) -> tuple[Bytes, npt.NDArray[np.bool_]]:
         self.asked += self.keys[positions, 1].tolist()
-        return values_of(self.keys[positions])
+        return values_of(self.keys[positions]), self.keys[positions, 1] >= LIMIT
 
 
 def values_of(keys: KeyArray) -> Bytes:
@@ -40,7 +42,8 @@ def values_of(keys: KeyArray) -> Bytes:
 def ask(cache: ScoreCache, *numbers: int, model: str = "m") -> list[int]:
     """Ask for some contents, check the answers, and return what had to be computed."""
     scorer = Model(keys_of(*numbers))
-    assert (cache.scores(model, scorer.keys, 8, scorer) == values_of(scorer.keys)).all()
+    reader = Reader(model, model.upper(), "texts", LIMIT)
+    assert (cache.scores(reader, scorer.keys, 8, scorer) == values_of(scorer.keys)).all()
     return scorer.asked
 
 
@@ -52,6 +55,28 @@ def test_a_content_is_scored_once_in_the_order_of_rows() -> None:
     assert ask(cache) == []
     assert cache.take_counts() == {"m": {"computed": 4}, "other": {"computed": 1}}
     assert cache.take_counts() == {}
+
+
+def test_contents_that_are_cut_are_counted_once(tmp_path: Path) -> None:
+    """Over the units that met them, those that were taken from elsewhere, and a unit that was begun twice."""
+    old = ScoreCache(tmp_path / "old")
+    ask(old, 1, LIMIT, LIMIT + 1)
+    assert old.take_counts() == {"m": {"computed": 3, "cut": 2}}
+    old.flush("unit-1")
+    build_index([tmp_path / "old"], tmp_path / "index")
+    for unit, numbers in (("unit-1", (1, LIMIT)), ("unit-2", (LIMIT, LIMIT + 2, 3)), ("unit-1", (1, LIMIT))):
+        cache = ScoreCache(tmp_path / "cache", (tmp_path / "index",))
+        ask(cache, *numbers)
+        cache.flush(unit)
+    assert count_cut(tmp_path / "cache") == [CutCounts("M", "texts", LIMIT, count=4, cut=2)]
+    assert count_cut(tmp_path / "nothing") == []
+
+
+def test_a_model_without_a_limit_is_not_told(tmp_path: Path) -> None:
+    cache = ScoreCache(tmp_path / "cache")
+    cache.scores(Reader("m", "m", "pairs", None), keys_of(1, 2), 8, Model(keys_of(1, 2)))
+    cache.flush("unit-1")
+    assert count_cut(tmp_path / "cache") == []
 
 
 def test_what_a_unit_left_is_found_by_the_next(tmp_path: Path) -> None:

@@ -174,12 +174,13 @@ def test_minilm_has_the_vectors_of_sentence_transformers(minilm: str) -> None:
     np.testing.assert_allclose(load_embedder(minilm).encode(texts).astype(np.float32), expected, atol=4e-4)
 
 
-def test_texts_that_are_cut_are_counted(minilm: str) -> None:
-    from jina_data.embed.sentence_transformers import TransformerEmbedder
-
-    embedder = TransformerEmbedder.load(minilm, "cpu")
-    embedder.encode(["short", LONG * 40, LONG * 50])
-    assert (embedder.n_texts, embedder.n_cut) == (3, 2)
+def test_texts_that_are_cut_are_told(minilm: str) -> None:
+    embedder = load_embedder(minilm)
+    assert embedder.max_tokens == 256
+    at_limit = "a " * 254
+    cut = np.ones(5, np.bool_)
+    embedder.encode(["short", LONG * 40, at_limit, at_limit + "b", ""], cut=cut)
+    assert cut.tolist() == [False, True, False, True, False]
 
 
 def test_minilm_is_named_by_its_files(minilm: str) -> None:

@@ -95,22 +95,32 @@ class Known:
     sets: list[Set]
     bands: list[tuple[str, int]]
     outside: bool = False
+    alone: bool = False
 
     def near(self, other: Known) -> float:
         return min(jaccard(mine, its) for mine, its in zip(self.sets, other.sets, strict=True))
 
 
+def is_alone(texts: Sequence[str | None], stage: NearDedup) -> bool:
+    """Tell whether a role has texts, and none of them is compared."""
+    has_text = any((text or "").split() for text in texts)
+    return stage.short_text == "keep" and has_text and not set_of(texts, stage)
+
+
 def known_rows(rows: Rows, stage: NearDedup, names: Sequence[Any] = (), *, outside: bool = False) -> list[Known]:
     roles = stage.roles or tuple(rows.view.roles)
-    sets = zip(*([set_of(texts, stage) for texts in texts_of(rows, role)] for role in roles), strict=True)
+    texts = list(zip(*(texts_of(rows, role) for role in roles), strict=True))
+    sets = [[set_of(own, stage) for own in row] for row in texts]
+    alone = [any(is_alone(own, stage) for own in row) for row in texts]
     keys = stage.keys(rows, Context())
     bands = [name for name in keys if name.startswith("b")]
     assert len(bands) == stage.bands[0]
     columns = zip(*(keys[name].to_pylist() for name in bands), strict=True)
     out = []
-    for name, own, key in zip(names or rows.row_ids.to_pylist(), sets, columns, strict=True):
-        assert (key[0] is None) == (not any(own))
-        out.append(Known(name, list(own), [] if key[0] is None else list(zip(bands, key, strict=True)), outside))
+    for name, own, apart, key in zip(names or rows.row_ids.to_pylist(), sets, alone, columns, strict=True):
+        assert (key[0] is None) == (apart or not any(own))
+        of = [] if key[0] is None else list(zip(bands, key, strict=True))
+        out.append(Known(name, own, of, outside, apart))
     return out
 
 
@@ -120,8 +130,8 @@ def brute_force(rows: Sequence[Known], threshold: float) -> dict[Any, Drop]:
     out: dict[Any, Drop] = {}
     for i, row in enumerate(rows):
         earlier = sorted({j for band in row.bands for j in kept[band]})
-        near = ((rows[j].near(row), rows[j].name) for j in earlier)
-        found = None if row.outside else next((one for one in near if one[0] >= threshold), None)
+        near = ((rows[j].near(row), rows[j].name) for j in earlier if not rows[j].alone)
+        found = None if row.outside or row.alone else next((one for one in near if one[0] >= threshold), None)
         if found:
             out[row.name] = found
         else:
@@ -201,6 +211,21 @@ def test_short_texts(tmp_path: Path, policy: Any) -> None:
     lines = [SEVEN, "One  two, three four five six SEVEN!", "C", " c\n", "C++", "", None, " \t", "c sharp", "STRASSE 1"]
     rows = make_rows({"text": [*lines, "straße\u2003 1"]})
     assert check(rows, NearDedup(short_text=policy), tmp_path).dropped == POLICIES[policy]
+
+
+@pytest.mark.parametrize(
+    ("policy", "dropped"),
+    [("exact", {4: 1.0, 6: 1.0, 7: 1.0}), ("char_ngrams", {4: 1.0, 6: 1.0, 7: 1.0}), ("keep", {6: 1.0})],
+)
+def test_a_short_text_beside_another_role(tmp_path: Path, policy: Any, dropped: dict[int, float]) -> None:
+    """With keep a short text is no reason to drop, though all else is equal; an empty one is like another empty one."""
+    anchors = ["Mac", "Linux", "", SEVEN, "linux", "  mac now", "\u3000", SEVEN.upper()]
+    rows = make_rows({"anchor": anchors, "positive": [*[SEVEN] * 3, "Mac", *[SEVEN] * 3, "mac"]})
+    answer = check(rows, NearDedup(short_text=policy), tmp_path)
+    assert {row: score for row, (score, _) in answer.dropped.items()} == dropped
+    listed = make_rows({"anchor": [[SEVEN, "Mac"], [SEVEN, "Linux"], ["Linux", None]], "positive": [SEVEN] * 3})
+    fallen = check(listed, NearDedup(short_text=policy), tmp_path).dropped
+    assert fallen == ({1: (1.0, 0)} if policy == "keep" else {})
 
 
 def test_short_texts_may_be_near_by_their_characters(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
+from conftest import write_tiny_cross_encoder
 
 from jina_data import Pipeline
 from jina_data.clean import _has_driver
@@ -33,11 +34,15 @@ class Scripted:
 
     model_id = "scripted"
     sha256 = "0" * 64
+    name = "scripted"
+    max_tokens = None
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
 
-    def score(self, queries: Sequence[str], passages: Sequence[str]) -> npt.NDArray[np.float32]:
+    def score(
+        self, queries: Sequence[str], passages: Sequence[str], *, cut: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.float32]:
         self.asked += zip(queries, passages, strict=True)
         return np.array([float(passage.split()[-1]) for passage in passages], np.float32)
 
@@ -195,28 +200,8 @@ def test_needs_negatives(tmp_path: Path, scripted: Scripted) -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cross-encoder with random weights, saved to a folder: 2 layers of 32 units, and 200 words of vocabulary."""
     pytest.importorskip("sentence_transformers")
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
-
-    folder = tmp_path_factory.mktemp("tiny")
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(WORDS)]
-    (folder / "vocab.txt").write_text("\n".join(pieces))
-    torch.manual_seed(7)
-    config = BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        initializer_range=0.5,
-    )
-    config.num_labels = 1
-    BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizer(vocab_file=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
-    return folder
+    return write_tiny_cross_encoder(tmp_path_factory.mktemp("tiny"), WORDS)
 
 
 def some_pairs(n_pairs: int) -> tuple[list[str], list[str]]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from jina_data.embed.loading import model_files, model_folder, need_torch
 
 HalfArray = npt.NDArray[np.float16]
+BoolArray = npt.NDArray[np.bool_]
 
 STATIC = "static"
 """The name of the embedder that the light install brings."""
@@ -33,9 +34,14 @@ class Embedder(Protocol):
     """Names the model and all that its vectors depend on (weights, tokenizer, limits, device); fit for a file name."""
     dim: int
     """The number of dimensions D."""
+    max_tokens: int | None
+    """The most tokens of a text that are read; None: all."""
 
-    def encode(self, texts: Sequence[str]) -> HalfArray:
-        """Return the vectors of N texts, (N, D): scaled to length 1, then rounded. A text without tokens gets zeros."""
+    def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
+        """Return the vectors of N texts, (N, D): scaled to length 1, then rounded. A text without tokens gets zeros.
+
+        `cut` (N,), where given, is set true for texts of more than `max_tokens`.
+        """
         ...
 
 

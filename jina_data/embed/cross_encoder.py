@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import combined_sha256
+from jina_data.embed.base import BoolArray, combined_sha256
 from jina_data.embed.batches import fixed_batches
-from jina_data.embed.loading import first_line, model_files, model_folder, need_torch, no_progress_bars, padded
+from jina_data.embed.loading import (
+    first_line,
+    known_limit,
+    model_files,
+    model_folder,
+    need_torch,
+    no_progress_bars,
+    padded,
+    were_cut,
+)
 from jina_data.errors import ModelError
 
 if TYPE_CHECKING:
@@ -33,6 +42,7 @@ class PairScorer:
         self.device = device
         limits = (model.max_seq_length, model.tokenizer.model_max_length)
         self.max_length = min(int(limit) for limit in limits if limit)
+        self.max_tokens = known_limit(self.max_length)
         self.sha256 = sha256
 
     @property
@@ -40,13 +50,20 @@ class PairScorer:
         """The name of the scores in the cache: another model, device or limit has another."""
         return f"cross-encoder-{self.device}-{self.sha256[:24]}"
 
-    def score(self, queries: Sequence[str], passages: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return the logit of each of N pairs, (N,) float32; pairs too long for the model are cut at its limit."""
+    def score(
+        self, queries: Sequence[str], passages: Sequence[str], *, cut: BoolArray | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the logit of each of N pairs, (N,) float32; pairs too long for the model are cut at its limit.
+
+        `cut` (N,), where given, is set true for those.
+        """
         import torch
 
         tokens = self.model.tokenizer(
             list(queries), list(passages), truncation=True, max_length=self.max_length, padding=False
         )
+        if cut is not None:
+            cut[:] = were_cut(tokens)
         lengths = [len(ids) for ids in tokens["input_ids"]]
         out = np.empty(len(lengths), np.float32)
         budget = CUDA_TOKENS if self.device == "cuda" else CPU_TOKENS

@@ -17,6 +17,7 @@ from jina_data.errors import MissingExtraError, ModelError
 _OTHER_BACKENDS = ("onnx", "openvino", "coreml", "flax", "tf")
 _NOT_READ = (".md", ".onnx", ".h5", ".msgpack", ".ot", ".tflite", ".png", ".gitattributes")
 _WEIGHTS = ("*.safetensors", "*.bin")
+_NO_LIMIT = 10**9  # transformers names a number far beyond where a tokenizer has none
 
 
 def need_torch(name: str, kind: str) -> None:
@@ -104,6 +105,16 @@ def no_progress_bars() -> Iterator[None]:
     finally:
         if was_on:
             logging.enable_progress_bar()
+
+
+def known_limit(max_length: int) -> int | None:
+    """Return the most tokens that a model takes; None for those that have no limit, or tell none."""
+    return max_length if 0 < max_length < _NO_LIMIT else None
+
+
+def were_cut(tokens: Any) -> npt.NDArray[np.bool_]:
+    """Tell which of N tokenized texts, or pairs of texts, were cut at the limit given to the tokenizer, (N,)."""
+    return np.array([bool(one.overflowing) for one in tokens.encodings], np.bool_)
 
 
 def padded(

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import HalfArray, combined_sha256, unit_half
+from jina_data.embed.base import BoolArray, HalfArray, combined_sha256, unit_half
 from jina_data.embed.batches import fixed_batches
-from jina_data.embed.loading import first_line, model_files, model_folder, no_progress_bars, padded
+from jina_data.embed.loading import (
+    first_line,
+    known_limit,
+    model_files,
+    model_folder,
+    no_progress_bars,
+    padded,
+    were_cut,
+)
 from jina_data.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,8 +34,7 @@ class TransformerEmbedder:
     """Embeds texts with a sentence-transformers model: full precision on a CPU, half on a GPU.
 
     Texts are padded to one of a few lengths, and each length has batches of one size, filled up with repeats; so the
-    vector of a text does not depend on the texts beside it. `n_texts` and `n_cut` count the texts so far, and those
-    of them that were too long for the model.
+    vector of a text does not depend on the texts beside it.
     """
 
     def __init__(self, model: SentenceTransformer, name: str, *, device: str, sha256: str) -> None:
@@ -37,7 +44,7 @@ class TransformerEmbedder:
         self.model_id = f"sentence-transformers-{device}-{precision}-{sha256[:32]}"
         self.dim = int(model.get_embedding_dimension() or 0)
         self.max_length = _max_length(model)
-        self.n_texts = self.n_cut = 0
+        self.max_tokens = known_limit(self.max_length)
         self._model = model
 
     @classmethod
@@ -58,20 +65,22 @@ class TransformerEmbedder:
         model.eval()
         return cls(model, name, device=device, sha256=combined_sha256(model_files(folder)))
 
-    def encode(self, texts: Sequence[str]) -> HalfArray:
-        """Return the vectors of N texts, (N, D)."""
+    def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
+        """Return the vectors of N texts, (N, D); tell in `cut` (N,) which were too long for the model."""
         import torch
 
-        self.n_texts += len(texts)
         with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self.device == "cuda"):
-            vectors = self._encode_batches(texts) if self.max_length else self._encode_groups(texts)
+            vectors = self._encode_batches(texts, cut) if self.max_length else self._encode_groups(texts)
         return unit_half(vectors)
 
-    def _encode_batches(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def _encode_batches(self, texts: Sequence[str], cut: BoolArray | None) -> npt.NDArray[np.float32]:
         out = np.empty((len(texts), self.dim), np.float32)
         if not len(texts):
             return out
-        tokens = self._tokenize(texts)
+        tokens = self._model.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+        if cut is not None:
+            cut[:] = were_cut(tokens)
+        tokens = {key: tokens[key] for key in tokens}
         lengths = [len(ids) for ids in tokens["input_ids"]]
         budget = CUDA_TOKENS if self.device == "cuda" else CPU_TOKENS
         for positions, length, n_rows in fixed_batches(lengths, max_length=self.max_length, token_budget=budget):
@@ -81,12 +90,6 @@ class TransformerEmbedder:
             found = self._model(features)
             out[positions] = found["sentence_embedding"].float().cpu().numpy()[: len(positions)]
         return out
-
-    def _tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
-        """Return the tokens of N texts, cut at the model's limit, without padding."""
-        tokens = self._model.tokenizer(list(texts), truncation=True, max_length=self.max_length)
-        self.n_cut += sum(bool(one.overflowing) for one in tokens.encodings or ())
-        return {key: tokens[key] for key in tokens}
 
     def _encode_groups(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed with a model that has no tokenizer and transformer to batch for, in groups of one size."""

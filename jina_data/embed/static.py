@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from jina_data.embed.base import STATIC, HalfArray, combined_sha256, unit_half
+from jina_data.embed.base import STATIC, BoolArray, HalfArray, combined_sha256, unit_half
 from jina_data.errors import ModelError
 from jina_data.kernels.token_sums import sum_tokens
 
@@ -50,6 +50,7 @@ class StaticEmbedder:
         self.name = STATIC
         self.model_id = model_id
         self.dim = int(vectors.shape[1])
+        self.max_tokens: int | None = None
         self._vectors = vectors
         self._whole = tokenizer
         self._parts = Tokenizer.from_str(tokenizer.to_str())
@@ -82,8 +83,8 @@ class StaticEmbedder:
         tokenizer.no_truncation()
         return cls(tokenizer, vectors, f"static-lower-{combined_sha256([weights, vocabulary])[:32]}")
 
-    def encode(self, texts: Sequence[str]) -> HalfArray:
-        """Return the vectors of N texts, (N, 256)."""
+    def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
+        """Return the vectors of N texts, (N, 256); none is ever `cut`."""
         out = np.empty((len(texts), self.dim), np.float16)
         for start in range(0, len(texts), _CHUNK_TEXTS):
             chunk = texts[start : start + _CHUNK_TEXTS]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from jina_data.cache import ScoreCache
+from jina_data.cache import Computed, Reader, ScoreCache
 from jina_data.embed import base
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View
@@ -198,9 +198,9 @@ class Consistency(Barrier):
         """Return the vectors of N anchors, then of N positives, (2 N, D), by the keys of their texts."""
         embedder = base.load_embedder(self.embedder, context.device)
 
-        def compute(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        def compute(positions: npt.NDArray[np.int64]) -> Computed:
             texts = [text for role in ROLES for text in self._prompted(rows, role)]
-            return embedder.encode([texts[at] for at in positions.tolist()]).view(np.uint8)
+            return _embedded(embedder, [texts[at] for at in positions.tolist()])
 
         return _cached(cache, embedder, keys, compute)
 
@@ -243,14 +243,14 @@ class Consistency(Barrier):
     ) -> HalfArray:
         """Return the vectors of one role of some rows, whose ids and keys of texts were found: mostly in the cache."""
 
-        def compute(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        def compute(positions: npt.NDArray[np.int64]) -> Computed:
             assert survivors.fetch is not None
             row_ids = found["row_id"][some][positions]
             texts: list[str] = []
             for rows in survivors.fetch(np.sort(row_ids)):
                 texts += self._prompted(rows, role)
             back = np.argsort(np.argsort(row_ids))
-            return embedder.encode([texts[at] for at in back.tolist()]).view(np.uint8)
+            return _embedded(embedder, [texts[at] for at in back.tolist()])
 
         # A cache of its own, for each chunk, does not hold on to what it read.
         cache = ScoreCache(indexes=survivors.context.cache.indexes)
@@ -296,9 +296,15 @@ def _cached(
     cache: ScoreCache,
     embedder: Embedder,
     keys: KeyArray,
-    compute: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]],
+    compute: Callable[[npt.NDArray[np.int64]], Computed],
 ) -> HalfArray:
-    return cache.scores(embedder.model_id, keys, 2 * embedder.dim, compute).view(np.float16)
+    model = Reader(embedder.model_id, embedder.name, "texts", embedder.max_tokens)
+    return cache.scores(model, keys, 2 * embedder.dim, compute).view(np.float16)
+
+
+def _embedded(embedder: Embedder, texts: list[str]) -> Computed:
+    cut = np.zeros(len(texts), np.bool_)
+    return embedder.encode(texts, cut=cut).view(np.uint8), cut
 
 
 def _read_pool(path: Path, dim: int, first: int, behind: int) -> HalfArray:

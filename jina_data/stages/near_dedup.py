@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -13,7 +13,17 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, model_validator
 
 from jina_data.outside import OUTSIDE_BITS, Outside
-from jina_data.stages.base import Collective, Context, Names, Rows, Survivors, Threshold, View, outside_rows
+from jina_data.stages.base import (
+    BoolArray,
+    Collective,
+    Context,
+    Names,
+    Rows,
+    Survivors,
+    Threshold,
+    View,
+    outside_rows,
+)
 
 if TYPE_CHECKING:
     from jina_data.kernels.lsh import Buckets, Decisions, Nodes
@@ -41,13 +51,15 @@ class NearDedup(Collective):
 
     The sets are those of n-grams of words; nearness is their Jaccard similarity, in every role by itself. The earliest
     such row is the partner and the similarity the score. Nothing is closed over transitively: a dropped row drops no
-    other. `num_buckets` bands of `hashes_per_bucket` MinHash values each are called as in datatrove; without them,
+    other. With `short_text: keep`, a row with a role of nothing but short texts is near to no other.
+    `num_buckets` bands of `hashes_per_bucket` MinHash values each are called as in datatrove; without them,
     `threshold` chooses.
     """
 
     model_config = ConfigDict(json_schema_extra=_role_too)
 
     name: ClassVar[str] = "near_dedup"
+    version: ClassVar[int] = 2
     reasons: ClassVar[tuple[str, ...]] = ("near_duplicate",)
 
     roles: tuple[str, ...] | None = None
@@ -101,11 +113,12 @@ class NearDedup(Collective):
         from jina_data.kernels.minhash import sketch
 
         n_bands, n_hashes = self.bands
-        made = sketch(self.elements(rows), len(rows), bands=n_bands, rows=n_hashes)
-        empty = made.sizes == 0
+        elements = self.elements(rows)
+        made = sketch(elements, len(rows), bands=n_bands, rows=n_hashes)
+        sizes = np.where(self._beyond_comparison(rows, elements), 0, made.sizes)
         names = band_names(n_bands)
-        out = {name: pa.array(key, mask=empty) for name, key in zip(names, made.bands, strict=True)}
-        return out | {"high": pa.array(made.high), "low": pa.array(made.low), "elements": pa.array(made.sizes)}
+        out = {name: pa.array(key, mask=sizes == 0) for name, key in zip(names, made.bands, strict=True)}
+        return out | {"high": pa.array(made.high), "low": pa.array(made.low), "elements": pa.array(sizes)}
 
     def elements(self, rows: Rows) -> list[Elements]:
         """Return the elements of N rows, for each role; all texts of a role count together."""
@@ -118,6 +131,21 @@ class NearDedup(Collective):
             bounds = np.searchsorted(texts.owner, np.arange(len(rows) + 1))
             out.append(Elements(elements.values, elements.offsets[bounds]))
         return out
+
+    def _beyond_comparison(self, rows: Rows, elements: Sequence[Elements]) -> BoolArray:
+        """Tell in which of N rows a role has texts, but all too short for the elements of `short_text: keep`."""
+        from jina_data.kernels.shingles import EXACT, Shingling, text_elements
+
+        found = np.zeros(len(rows), np.bool_)
+        if self.short_text != "keep":
+            return found
+        for role, own in zip(rows.view.chosen(self.roles, self.name), elements, strict=True):
+            texts = rows.texts(role)
+            bare = (np.diff(own.offsets) == 0)[texts.owner]
+            # As a whole, every text has an element but those of white space alone, which are empty.
+            whole = text_elements(texts.values.filter(pa.array(bare)), Shingling(self.n_grams, EXACT), role)
+            found[texts.owner[bare][np.diff(whole.offsets) > 0]] = True
+        return found
 
     @property
     def _shingling(self) -> Shingling:
@@ -208,7 +236,7 @@ def band_names(n_bands: int) -> list[str]:
 
 
 def _name_rows(survivors: Survivors, n_bands: int) -> None:
-    """Name all rows that have elements: outside rows under their places, own ones behind them."""
+    """Name all rows that can be compared: outside rows under their places, own ones behind them."""
     columns = ", ".join(["high", "low", *band_names(n_bands)])
     parts = [f"SELECT row_id + {OWN}::UBIGINT AS place, {columns} FROM {survivors.name} WHERE elements > 0"]
     if survivors.outside is not None:

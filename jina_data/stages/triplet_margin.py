@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from jina_data.cache import Computed, Reader
 from jina_data.kernels.keys import content_keys
 from jina_data.stages.base import BoolArray, Context, FloatArray, Outcome, Rows, Scored, Threshold, View, is_text
 
@@ -86,13 +87,14 @@ class TripletMargin(Scored):
         scorer = self._scorer(context.device)
         pairs = [pa.array(queries, pa.large_string()), pa.array(passages, pa.large_string())]
 
-        def compute(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-            some = positions.tolist()
-            fresh = scorer.score([queries[at] for at in some], [passages[at] for at in some])
-            return fresh.view(np.uint8).reshape(-1, 4)
+        def compute(positions: npt.NDArray[np.int64]) -> Computed:
+            some, cut = positions.tolist(), np.zeros(len(positions), np.bool_)
+            fresh = scorer.score([queries[at] for at in some], [passages[at] for at in some], cut=cut)
+            return fresh.view(np.uint8).reshape(-1, 4), cut
 
         keys = content_keys(pairs, case=False, whitespace=False)
-        logits = context.cache.scores(scorer.model_id, keys, 4, compute).view(np.float32).reshape(-1)
+        model = Reader(scorer.model_id, scorer.name, "pairs", scorer.max_tokens)
+        logits = context.cache.scores(model, keys, 4, compute).view(np.float32).reshape(-1)
         values = logits.astype(np.float64)
         return values if self.activation == "none" else 1.0 / (1.0 + np.exp(-values))
 
