@@ -45,12 +45,16 @@ def main() -> None:
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"), required=False)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--runs", nargs="+", default=[run[0] for run in RUNS], help="draw these anew, keep the others")
     arguments = parser.parse_args()
     if arguments.corpora is None:
         parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     verdicts = read_verdicts(arguments.out)
     lines: list[dict[str, Any]] = []
     for name, choice, patterns, columns in RUNS:
+        if name not in arguments.runs:
+            lines += [line for line in read_lines(arguments.out) if line["run"] == name]
+            continue
         files = [str(path) for pattern in patterns for path in sorted((arguments.corpora / "train").glob(pattern))]
         folder = arguments.work / name.replace(" ", "-")
         options = RunOptions(workers=default_workers(files), overwrite=True)
@@ -97,10 +101,12 @@ def cut(texts: dict[str, Any] | None) -> dict[str, str]:
 
 def read_verdicts(path: Path) -> dict[tuple[str, str, str], tuple[str, str]]:
     """Read the verdicts of an earlier sample."""
-    if not path.exists():
-        return {}
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {(x["run"], x["reason"], x["row"]): (x["verdict"], x["note"]) for x in lines}
+    return {(x["run"], x["reason"], x["row"]): (x["verdict"], x["note"]) for x in read_lines(path)}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read an earlier sample."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 if __name__ == "__main__":

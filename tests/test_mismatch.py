@@ -31,7 +31,7 @@ KIND = pa.schema([("anchor", pa.string()), ("positive", pa.string()), ("source",
 def commands() -> list[tuple[str, str]]:
     """Descriptions and commands: good pairs of which the static model knows little."""
     with (DEMO / "commands.csv").open(encoding="utf-8", newline="") as lines:
-        rows = [(row["description"], row["command"]) for row in csv.DictReader(lines) if row["lang"] == "en"]
+        rows = [(row["question"], row["answer"]) for row in csv.DictReader(lines) if row["lang"] == "en"]
     return [(anchor, positive) for anchor, positive in rows if anchor and positive]
 
 
