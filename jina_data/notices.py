@@ -24,5 +24,5 @@ def _of_mismatch(stage: str, one: Mismatch) -> str:
         )
     return (
         f"{stage} dropped {one.dropped / one.rows:.0%} of {source}, but {unrelated}: the rest are probably good pairs. "
-        "Look at them with inspect; raise top_k, set max_excess, take a model that fits, or leave the stage out"
+        "Look at them with inspect; raise top_k, set min_precision, take a model that fits, or leave the stage out"
     )

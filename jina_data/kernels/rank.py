@@ -53,12 +53,6 @@ class Excluded:
         """Return the same for some of the rows."""
         return Excluded(self.start[rows], self.stop[rows], self.ordinals)
 
-    def within(self, span: tuple[int, int]) -> LongArray:
-        """Return how many ordinals of a part of the pool each row excludes, (N,)."""
-        inside = np.concatenate([[0], np.cumsum((self.ordinals >= span[0]) & (self.ordinals < span[1]))])
-        counts: LongArray = inside[self.stop] - inside[self.start]
-        return counts
-
 
 @dataclass(frozen=True)
 class Ranks:

@@ -16,7 +16,7 @@ from jina_data.cache import Computed, Reader, ScoreCache
 from jina_data.embed import base
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View
-from jina_data.stages.mismatch import AUDITED_SOURCES, audit
+from jina_data.stages.mismatch import AUDITED_SOURCES, audit, far_ones
 
 if TYPE_CHECKING:
     from jina_data.embed.base import Embedder, HalfArray
@@ -38,9 +38,9 @@ class Consistency(Barrier):
     larger than that of its own positive; texts equal to a positive of the same anchor are no competitors. Pairs with
     a rank up to `top_k` stay.
 
-    Of each source, `audit_rows` pairs are ranked to the end of the pool: how many are far away there estimates how many
-    do not belong together. With `max_excess`, a source stays whole if the stage would drop a larger share than that
-    beyond the estimate's upper end: then the model cannot tell its good pairs from others.
+    Of each source, `audit_rows` pairs are ranked among each other: how many are far away there estimates how many do
+    not belong together. With `min_precision`, a source stays whole if, at the estimate's upper end, less than that
+    share of what the stage would drop can be such pairs: then the model cannot tell its good pairs from others.
     """
 
     name: ClassVar[str] = "consistency"
@@ -53,7 +53,7 @@ class Consistency(Barrier):
     pool_by: Literal["all", "source"] = "all"
     rank_cap: int = Field(default=100, ge=1, le=2**31 - 2)
     audit_rows: int = Field(default=1000, ge=0)
-    max_excess: float | None = Field(default=None, ge=0, le=1)
+    min_precision: float | None = Field(default=None, ge=0, le=1)
     anchor_prompt: str = ""
     positive_prompt: str = ""
 
@@ -61,8 +61,8 @@ class Consistency(Barrier):
     def _cap(self) -> Self:
         if self.rank_cap < self.top_k:
             raise ValueError(f"rank_cap ({self.rank_cap}) must be at least top_k ({self.top_k}): ranks end there")
-        if self.max_excess is not None and not self.audit_rows:
-            raise ValueError("max_excess needs audit_rows: what is too much is estimated from them")
+        if self.min_precision is not None and not self.audit_rows:
+            raise ValueError("min_precision needs audit_rows: the precision is estimated from them")
         return self
 
     def after(self, view: View) -> View:  # noqa: D102
@@ -150,26 +150,39 @@ class Consistency(Barrier):
     def _audit(
         self, survivors: Survivors, embedder: Embedder, parts: Mapping[str, Sequence[int]]
     ) -> list[dict[str, Any]]:
-        """Rank a seeded sample of each source to the end, and note how many are far, and how many too far."""
+        """Note of a seeded sample of each source how many pairs look unrelated, and how many the stage would drop."""
+        sample = self._audited(survivors)
+        named = [source if large else None for source, large in zip(sample["source"], sample["large"], strict=True)]
+        everyone = np.arange(len(named))
+        anchors, positives = (self._fetched(survivors, embedder, sample, everyone, role) for role in ROLES)
+        keys = [_columns(sample, role) for role in ROLES]
+        is_far = np.zeros(len(named), np.bool_)
+        for source in set(named):
+            mine = np.flatnonzero([one == source for one in named])
+            is_far[mine] = far_ones(anchors[mine], positives[mine], *(one[mine] for one in keys))
+        is_over = self._over(survivors, sample, anchors, positives, parts)
+        return audit(zip(named, is_far.tolist(), is_over.tolist(), strict=True), self.min_precision)
+
+    def _over(
+        self,
+        survivors: Survivors,
+        sample: Mapping[str, npt.NDArray[Any]],
+        anchors: HalfArray,
+        positives: HalfArray,
+        parts: Mapping[str, Sequence[int]],
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which of N sampled pairs rank worse than the stage keeps."""
         from jina_data.kernels.rank import count_ranks, dots
 
-        sample = self._audited(survivors)
-        pool = partial(_read_pool, survivors.folder / POOL, embedder.dim)
-        is_far, is_over = np.zeros((2, len(sample["row_id"])), np.bool_)
+        pool = partial(_read_pool, survivors.folder / POOL, anchors.shape[1])
+        keys, is_over = _columns(sample, "anchor"), np.zeros(len(anchors), np.bool_)
         for mine, span in self._spans(sample["source"].tolist(), parts):
-            for some in np.array_split(mine, 1 + len(mine) // CHUNK):
-                anchors, positives = (self._fetched(survivors, embedder, sample, some, role) for role in ROLES)
-                excluded = _read_excluded(survivors.folder, _columns(sample, "anchor")[some])
-                rank = count_ranks(
-                    *(anchors, dots(anchors, positives), pool, excluded),
-                    span=span,
-                    cap=span[1] - span[0],
-                    torch_device=_torch_device(survivors.context),
-                ).rank
-                is_far[some] = 2 * (rank - 1) > span[1] - span[0] - excluded.within(span)
-                is_over[some] = rank > self.top_k
-        named = [source if large else None for source, large in zip(sample["source"], sample["large"], strict=True)]
-        return audit(zip(named, is_far.tolist(), is_over.tolist(), strict=True), self.max_excess)
+            excluded = _read_excluded(survivors.folder, keys[mine])
+            own = dots(anchors[mine], positives[mine])
+            device = _torch_device(survivors.context)
+            ranks = count_ranks(anchors[mine], own, pool, excluded, span=span, cap=self.top_k, torch_device=device)
+            is_over[mine] = ranks.rank > self.top_k
+        return is_over
 
     def _audited(self, survivors: Survivors) -> dict[str, npt.NDArray[Any]]:
         """Return keys of up to `audit_rows` pairs of each large source, and of all others together: those with the
@@ -185,7 +198,7 @@ class Consistency(Barrier):
                     PARTITION BY CASE WHEN large THEN source END ORDER BY pair, row_id
                 ) <= ?
             )
-            SELECT row_id, source, large, anchor_high, anchor_low, {_TEXT_KEYS} FROM chosen ORDER BY row_id
+            SELECT row_id, source, large, {_KEYS} FROM chosen ORDER BY row_id
         """
         found: dict[str, npt.NDArray[Any]] = survivors.con.execute(query, [self.audit_rows]).fetchnumpy()
         return found
@@ -257,7 +270,7 @@ class Consistency(Barrier):
         return _cached(cache, embedder, _columns(found, f"{role}_text")[some], compute)
 
 
-_TEXT_KEYS = ", ".join(f"{role}_text_{half}" for role in ROLES for half in ("high", "low"))
+_KEYS = ", ".join(f"{role}{what}_{half}" for role in ROLES for what in ("", "_text") for half in ("high", "low"))
 
 
 def _torch_device(context: Context) -> str | None:

@@ -1,10 +1,10 @@
-"""Estimate how many pairs do not belong together, from ranks that are counted to the end.
+"""Estimate how many pairs do not belong together, from their ranks among pairs of the same source.
 
-The positive of a pair that does not belong together is no closer to the anchor than any text of the pool, so its rank
-is as likely to be in the farther half of the pool as in the nearer one. A pair that does belong together seldom gets
-there. So twice the share of ranks in the farther half estimates the share of pairs that do not belong together: the
-estimate of true null hypotheses by Storey (2002, J. R. Statist. Soc. B 64, 479), with ranks for p-values. Pairs that
-the model knows nothing of count among them, so it estimates from above.
+A positive that does not belong to its anchor is no closer to it than the positive of any other pair of the source, so
+its rank among them is as likely to be in the farther half as in the nearer one. A pair that does belong together seldom
+gets there. So twice the share of ranks in the farther half estimates the share of pairs that do not belong together:
+the estimate of true null hypotheses by Storey (2002, J. R. Statist. Soc. B 64, 479), with ranks for p-values. Pairs
+that the model knows nothing of count among them, so it estimates from above.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     import duckdb
 
 AUDITED_SOURCES = 40
 """So many of the largest sources are looked at one by one, the others together."""
 
-EXCESS = 0.05
-"""So much of a source may fall beyond what does not belong together before a report says so."""
+PRECISION = 0.75
+"""If less than this share of what fell in a source may be unrelated, a report says so."""
 
 _Z = 1.959964
 """A normal variable is within so many standard deviations with a probability of 95 %."""
@@ -31,7 +34,7 @@ _Z = 1.959964
 class Audit:
     """What was found in a sample of one source, or (`source` is null) of all but the largest.
 
-    Of `rows` pairs, `far` rank in the farther half of their pool, and `over` rank worse than the stage keeps. A source
+    Of `rows` pairs, `far` rank in the farther half of the others, and `over` rank worse than the stage keeps. A source
     that is `spared` loses none.
     """
 
@@ -51,9 +54,9 @@ class Audit:
         """The upper end of its 95 % interval."""
         return min(1.0, 2 * wilson(self.far, self.rows)[1])
 
-    def exceeds(self, max_excess: float) -> bool:
-        """Tell whether the stage would drop more than so large a share beyond what may not belong together."""
-        return self.over / self.rows > self.at_most + max_excess
+    def falls_short(self, min_precision: float) -> bool:
+        """Tell whether less than this share of what the stage would drop may be pairs that do not belong together."""
+        return self.at_most < min_precision * self.over / self.rows
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -63,14 +66,44 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
 
 
-def audit(pairs: Iterable[tuple[str | None, bool, bool]], max_excess: float | None) -> list[dict[str, Any]]:
+def far_ones(
+    anchors: npt.NDArray[np.float16],
+    positives: npt.NDArray[np.float16],
+    anchor_keys: npt.NDArray[np.uint64],
+    positive_keys: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.bool_]:
+    """Tell for which of N pairs more than half of the other positives are closer to the anchor than its own.
+
+    Args:
+        anchors: vectors, (N, D); products of half precision are exact in double precision.
+        positives: vectors, (N, D).
+        anchor_keys: what tells anchors apart, (N, 2); positives of the same anchor are no competitors.
+        positive_keys: what tells positives apart, (N, 2); each content counts once.
+    """
+    _, anchor_of = np.unique(anchor_keys, axis=0, return_inverse=True)
+    _, first, content_of = np.unique(positive_keys, axis=0, return_index=True, return_inverse=True)
+    is_own = np.zeros((int(anchor_of.max(initial=-1)) + 1, len(first)), np.bool_)
+    is_own[anchor_of.reshape(-1), content_of.reshape(-1)] = True
+    contents = positives[first].astype(np.float64)
+    is_far = np.zeros(len(anchors), np.bool_)
+    for start in range(0, len(anchors), 256):
+        some = slice(start, start + 256)
+        wide = anchors[some].astype(np.float64)
+        own = np.einsum("nd,nd->n", wide, positives[some].astype(np.float64))
+        is_rival = ~is_own[anchor_of.reshape(-1)[some]]
+        n_closer = ((wide @ contents.T > own[:, None]) & is_rival).sum(1)
+        is_far[some] = 2 * n_closer > is_rival.sum(1)
+    return is_far
+
+
+def audit(pairs: Iterable[tuple[str | None, bool, bool]], min_precision: float | None) -> list[dict[str, Any]]:
     """Return what a stage notes of some pairs: of each, its source, and whether it is far, and over the limit."""
     found: dict[str | None, tuple[int, int, int]] = {}
     for source, far, over in pairs:
         rows, n_far, n_over = found.get(source, (0, 0, 0))
         found[source] = (rows + 1, n_far + far, n_over + over)
     audits = [Audit(source, *found[source]) for source in sorted(found, key=lambda name: (name is None, name))]
-    return [asdict(one) | {"spared": max_excess is not None and one.exceeds(max_excess)} for one in audits]
+    return [asdict(one) | {"spared": min_precision is not None and one.falls_short(min_precision)} for one in audits]
 
 
 @dataclass(frozen=True)
@@ -94,8 +127,8 @@ class Mismatch:
 
     @property
     def is_excessive(self) -> bool:
-        """Whether much more was dropped than may not belong together: most of that probably were good pairs."""
-        return self.dropped > (self.at_most + EXCESS) * self.rows
+        """Whether so much was dropped that a good part of it must have been good pairs."""
+        return self.at_most * self.rows < PRECISION * self.dropped
 
 
 def count_mismatches(con: duckdb.DuckDBPyConnection, stage: int, facts: Mapping[str, Any]) -> list[Mismatch]:
