@@ -84,7 +84,7 @@ def written(kind: Kind, seed: int) -> bytes:
 
 def random_texts(seed: int, n_texts: int = 120) -> list[bytes]:
     rng = random.Random(seed)
-    pieces = [
+    pieces: list[bytes | str] = [
         *WORDS,
         *LABELS,
         *(b" ", b"  ", b"\t", b"\n", b"\r\n", b"\0", b"\v", b"\f", b"__label__", b"__label__q", b"</s", b"<", b">"),
