@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.stages.language import identify, labels_of, predictor
+from jina_data.stages.language import identify, labels_of
 
 PREFIXES = (3, 5, 8, 10, 12, 15, 20, 25, 30, 40, 60, 100)
 BINS = (0, 5, 10, 15, 20, 25, 30, 40, 60, 100, 10**9)
@@ -52,9 +53,9 @@ def code(lang: str) -> str:
 
 
 def ask(texts: list[str], langs: list[str], *, model: str | None, threshold: float) -> Answers:
-    labels, probability = identify(predictor(model), texts)
+    labels, probability = identify(pa.array(texts, pa.large_string()), model)
     gold = np.array([code(lang) for lang in langs])
-    return Answers(gold, gold == np.array([label or "" for label in labels]), probability >= threshold)
+    return Answers(gold, gold == np.array([label or "" for label in labels.to_pylist()]), probability >= threshold)
 
 
 def known(path: Path, model: str | None) -> tuple[list[str], list[str]]:

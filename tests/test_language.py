@@ -4,10 +4,12 @@ import csv
 import gzip
 import hashlib
 import json
+import platform
 import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from pydantic import ValidationError
 
 from jina_data.errors import ModelError, RecipeError
 from jina_data.stages.base import Outcome, Rows, View
-from jina_data.stages.language import Language, identify, labels_of, model_path, nearest_labels, predictor
+from jina_data.stages.language import Language, identify, identify_by_runtime, labels_of, model_path, nearest_labels
 
 DEMO = Path(__file__).parent / "data/demo"
 
@@ -157,10 +159,12 @@ def asserted_equal_to_runtime(texts: Sequence[str], model: str | None = None) ->
     import fasttext
 
     reference = fasttext.load_model(str(model_path(model)))
-    labels, probability = identify(predictor(model), texts)
-    for text, label, p in zip(texts, labels, probability.tolist(), strict=True):
-        (expected,), (expected_p,) = reference.predict(text.replace("\n", " "))
-        assert (label, p) == (expected.removeprefix("__label__"), expected_p), text
+    for call in (identify, identify_by_runtime):
+        labels, probability = call(pa.array(texts, pa.large_string()), model)
+        for text, label, p in zip(texts, labels.to_pylist(), probability.tolist(), strict=True):
+            (expected,), (expected_p,) = reference.predict(text.replace("\n", " "))
+            assert label == expected.removeprefix("__label__"), text
+            assert abs(p - expected_p) <= (0 if platform.machine() == "x86_64" else 1e-6), text
 
 
 def test_label_and_probability_are_the_runtimes_own_on_odd_texts() -> None:
@@ -184,8 +188,8 @@ def test_label_and_probability_are_the_runtimes_own_on_corpora(corpora: Path) ->
 def test_accuracy_on_lingua(corpora: Path) -> None:
     table = pq.read_table(corpora / "eval/langid_lingua.parquet").to_pylist()
     rows = [row for row in table if row["lang"] in ("en", "de", "fr", "es", "ru", "zh", "ja", "ar", "hi")]
-    labels, _ = identify(predictor(None), [row["text"] for row in rows])
-    assert np.mean([label == row["lang"] for label, row in zip(labels, rows, strict=True)]) > 0.98
+    labels, _ = identify(pa.array([row["text"] for row in rows], pa.large_string()))
+    assert np.mean([label == row["lang"] for label, row in zip(labels.to_pylist(), rows, strict=True)]) > 0.98
 
 
 def test_real_sentences_are_kept_in_their_own_language() -> None:
@@ -196,17 +200,18 @@ def test_real_sentences_are_kept_in_their_own_language() -> None:
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    code = f"from jina_data.stages.language import predictor; predictor(None)({ENGLISH!r}, 1, 0.0, 'strict')"
+    code = "import pyarrow as pa; from jina_data.stages.language import identify, identify_by_runtime as other; "
+    code += f"text = pa.array([{ENGLISH!r}], pa.large_string()); identify(text); other(text)"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
     assert capfd.readouterr() == ("", "")
 
 
-def test_fasttext_is_imported_when_used() -> None:
-    code = (
-        "import sys; from jina_data.stages.language import labels_of; labels_of(None); print('fasttext' in sys.modules)"
-    )
+def test_numba_and_fasttext_are_imported_when_used() -> None:
+    code = "import sys, pyarrow as pa; from jina_data.stages.language import identify, labels_of; labels_of(None); "
+    code += "print('numba' in sys.modules); identify(pa.array(['a'], pa.large_string())); "
+    code += "print('numba' in sys.modules, 'fasttext' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == "False\nTrue False\n"
 
 
 # Settings
@@ -333,6 +338,19 @@ def test_a_model_with_labels_of_another_style(tiny: Path) -> None:
         Language(languages=("en",), model=str(tiny)).after(view("text"))
 
 
+@pytest.mark.parametrize(("at", "setting"), [(28, 2), (32, 2), (32, 4)])
+def test_a_model_that_the_kernel_does_not_know(tmp_path: Path, at: int, setting: int) -> None:
+    """Word n-grams, negative sampling and one-vs-all go to the runtime."""
+    path = tmp_path / "other.bin"
+    good = tiny_model()
+    bucket = struct.pack("<i", 1) if at == 28 else good[40:44]
+    path.write_bytes(good[:at] + struct.pack("<i", setting) + good[at + 4 : 40] + bucket + good[44:])
+    if at == 28:  # one row more, for the n-grams of words
+        rows = struct.pack("<qq6f", 3, 2, 0, 0, 9, 0, 0, 9)
+        path.write_bytes(path.read_bytes().replace(rows, struct.pack("<qq8f", 4, 2, 0, 0, 9, 0, 0, 9, 0, 5)))
+    asserted_equal_to_runtime(["hello", "hallo", "hello hallo", ""], str(path))
+
+
 def test_a_text_without_any_known_word_has_no_label(tmp_path: Path) -> None:
     path = tmp_path / "no_end_of_line.bin"
     path.write_bytes(tiny_model().replace(b"</s>\0", b"<->-\0"))
@@ -344,9 +362,12 @@ def test_a_text_without_any_known_word_has_no_label(tmp_path: Path) -> None:
 
 def test_a_replaced_model_file_is_read_again(tiny: Path) -> None:
     assert labels_of(str(tiny)) == ("deu_Latn", "eng_Latn")
+    hallo = pa.array(["hallo"], pa.large_string())
+    assert identify(hallo, str(tiny))[0].to_pylist() == ["deu_Latn"]
     before = Language(languages="any", model=str(tiny)).model_hashes()
     tiny.write_bytes(tiny_model(("__label__nl", "__label__af_ZA")))
     assert labels_of(str(tiny)) == ("af_ZA", "nl")
+    assert identify(hallo, str(tiny))[0].to_pylist() == ["af_ZA"]
     assert Language(languages="any", model=str(tiny)).model_hashes() != before
 
 
@@ -374,7 +395,8 @@ GOOD = tiny_model()
 def test_a_file_that_is_no_sound_model(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.ftz"
     path.write_bytes(content)
-    for call in (labels_of, predictor):
+    one = pa.array(["a"], pa.large_string())
+    for call in (labels_of, partial(identify, one), partial(identify_by_runtime, one)):
         with pytest.raises(ModelError, match=message) as caught:
             call(str(path))
         assert str(path) in str(caught.value)

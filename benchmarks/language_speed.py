@@ -1,0 +1,135 @@
+"""How fast the `language` stage tells languages: its kernel against a Python loop over the fastText runtime.
+
+    python benchmarks/language_speed.py [--corpora FOLDER] [--model FILE] [--rows N] [--repeats N] [--json FILE]
+
+Reads eval/langid_lingua.parquet (short texts in 75 languages), train/corpus_commonvoice_sentences.parquet (sentences)
+and train/pairs_acl_title_abstract.parquet (abstracts). Each repeat times the runtime, then the kernel with one thread
+and with two, on the same texts one after the other; told are medians, extremes, and the median of the ratios. Labels
+must be equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jina_data.stages.language import identify, identify_by_runtime
+
+SETS = {
+    "lingua": ("eval/langid_lingua.parquet", "text"),
+    "Common Voice": ("train/corpus_commonvoice_sentences.parquet", "text"),
+    "ACL abstracts": ("train/pairs_acl_title_abstract.parquet", "positive"),
+}
+THREADS = (1, 2)
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class Line:
+    """Rows per second: median and extremes of some repeats; `ratio` is against the runtime, repeat by repeat."""
+
+    texts: str
+    rows: int
+    bytes_per_row: float
+    way: str
+    rows_per_second: float
+    slowest: float
+    fastest: float
+    ratio: float
+
+
+def read(path: Path, column: str, n_rows: int) -> pa.LargeStringArray:
+    """Return so many texts of a file, from all over it."""
+    values = pq.read_table(path, columns=[column])[column].combine_chunks()
+    places = np.linspace(0, len(values) - 1, min(n_rows, len(values))).astype(np.int64)
+    return values.take(pa.array(places)).cast(pa.large_string())
+
+
+def by_threads(values: pa.LargeStringArray, model: str | None, threads: int) -> None:
+    """Identify in batches, as a pool of threads takes them."""
+    batches = [values.slice(start, BATCH) for start in range(0, len(values), BATCH)]
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda some: identify(some, model), batches):
+            pass
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def measure(name: str, values: pa.LargeStringArray, model: str | None, repeats: int) -> list[Line]:
+    taken: dict[str, list[float]] = {"runtime": [], **{f"kernel, {n} threads": [] for n in THREADS}}
+    for _ in range(repeats):
+        taken["runtime"].append(seconds(partial(identify_by_runtime, values, model)))
+        for n in THREADS:
+            taken[f"kernel, {n} threads"].append(seconds(partial(by_threads, values, model, n)))
+    lines = []
+    for way, each in taken.items():
+        ratio = float(np.median(np.array(taken["runtime"]) / np.array(each)))
+        rates = len(values) / np.array(each)
+        spread = float(np.median(rates)), float(rates.min()), float(rates.max())
+        lines.append(Line(name, len(values), values.nbytes / len(values), way, *spread, ratio))
+    return lines
+
+
+def differences(values: pa.LargeStringArray, model: str | None) -> tuple[int, float]:
+    """Return how many labels differ from the runtime's, and by how much probabilities do at most."""
+    (labels, probability), (expected, expected_p) = identify(values, model), identify_by_runtime(values, model)
+    differing = sum(one != other for one, other in zip(labels.to_pylist(), expected.to_pylist(), strict=True))
+    return differing, float(np.abs(probability - expected_p).max(initial=0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    corpora = os.environ.get("JINA_DATA_CORPORA")
+    parser.add_argument("--corpora", type=Path, default=corpora, required=corpora is None, help="folder of real data")
+    parser.add_argument("--model", help="a fastText model file; default: lid.176.ftz")
+    parser.add_argument("--rows", type=int, default=20_000, help="texts of each set, at most")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    args = parser.parse_args()
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = {name: version(name) for name in ("numba", "numpy", "pyarrow", "fasttext-predict")}
+    print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {versions}")
+    print("\n| texts | rows | bytes a row | way | rows/s | slowest | fastest | against the runtime |")
+    print("| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |")
+    lines: list[Line] = []
+    told = []
+    for name, (file, column) in SETS.items():
+        values = read(args.corpora / file, column, args.rows)
+        differing, apart = differences(values, args.model)  # loads and compiles, too
+        told.append({"texts": name, "rows": len(values), "labels_that_differ": differing, "probability_apart": apart})
+        for line in measure(name, values, args.model, args.repeats):
+            lines.append(line)
+            speed = " | ".join(f"{rate:,.0f}" for rate in (line.rows_per_second, line.slowest, line.fastest))
+            print(f"| {name} | {line.rows:,} | {line.bytes_per_row:.0f} | {line.way} | {speed} | {line.ratio:.1f} |")
+    print()
+    for one in told:
+        print(
+            f"{one['texts']}: {one['labels_that_differ']} labels differ, probabilities {one['probability_apart']:.1g}"
+        )
+    if args.json:
+        result = {"machine": platform.machine(), "cores": cores, "versions": versions, "equality": told}
+        args.json.write_text(json.dumps(result | {"speed": [asdict(line) for line in lines]}, indent=1))
+    if any(one["labels_that_differ"] for one in told):
+        raise SystemExit("labels differ from the runtime's")
+
+
+if __name__ == "__main__":
+    main()
