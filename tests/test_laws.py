@@ -940,12 +940,12 @@ def n_negatives(row: Row) -> int:
     return sum(text is not None for value in values for text in (value if isinstance(value, list) else [value]))
 
 
-@pytest.mark.parametrize("shape", ["listed", "numbered"])
-def test_triplets_of_the_demo(demo: dict[str, list[Row | None]], tmp_path: Path, shape: str) -> None:
-    """A real cross-encoder in two workers: of the negatives some leave their row, some rows fall with their last."""
+@pytest.mark.parametrize(("shape", "workers"), [("listed", 2), ("numbered", 1)])
+def test_triplets_of_the_demo(demo: dict[str, list[Row | None]], tmp_path: Path, shape: str, workers: int) -> None:
+    """A real cross-encoder: of the negatives some leave their row, some rows fall with their last."""
     pytest.importorskip("sentence_transformers")
     dice = Dice(9)
-    pairs = [row for rows in demo.values() for row in rows if row is not None and row["answer"]][:300]
+    pairs = [row for rows in demo.values() for row in rows if row is not None and row["answer"]][:150]
     words = [word for row in pairs for word in str(row["question"]).lower().split()]
     (tmp_path / "model").mkdir()
     model = str(write_tiny_cross_encoder(tmp_path / "model", words))
@@ -959,11 +959,11 @@ def test_triplets_of_the_demo(demo: dict[str, list[Row | None]], tmp_path: Path,
     stages = (Normalize(), ExactDedup(), TripletMargin(model=model, margin=0.1), NearDedup(n_grams=2, threshold=0.6))
     name = written(tmp_path, "triplets.parquet", rows, types)
     given_ = Given(stages, SHAPES[shape], {name: rows}, types)
-    with small_ranges(100):
-        fates = check_laws(given_, given_.run(tmp_path / "run", workers=2, batch_rows=40))
-    assert sum(fate.reason == "weak_negative" for fate in fates) > 20
+    with small_ranges(50):
+        fates = check_laws(given_, given_.run(tmp_path / "run", workers=workers, batch_rows=40))
+    assert sum(fate.reason == "weak_negative" for fate in fates) >= 10
     shorter = [fate for fate in fates if fate.final and n_negatives(fate.final) < n_negatives(rows[fate.row])]
-    assert len(shorter) >= 5
+    assert len(shorter) >= 3
 
 
 @pytest.mark.parametrize(
@@ -1048,7 +1048,18 @@ def test_another_seed_gives_another_sample(demo_run: tuple[Given, Run], tmp_path
 
 PAIR = {"anchor": ("anchor",), "positive": ("positive",)}
 NLI = {"sentence1": ("premise",), "sentence2": ("hypothesis",)}
-QUALITY = Rules(gopher_quality=True, gopher_repetition=True, c4=True, fineweb=True, max_symbol_ratio=0.4)
+QUALITY = Rules(
+    gopher_quality=True,
+    gopher_repetition=True,
+    c4=True,
+    fineweb=True,
+    max_symbol_ratio=0.4,
+    # Pages of commands are short and full of brackets; with the published limits next to none is left.
+    gopher_min_doc_words=20,
+    gopher_n_gram_min_words=80,
+    c4_filter_curly_bracket=False,
+    c4_min_num_sentences=1,
+)
 PAIRS = (
     *(Normalize(), Length(min_words=2, max_chars=5000), Rules(max_char_run=8, gopher_repetition=True)),
     *(Language(languages=("en",), uncertain="drop", min_chars=10), ExactDedup(roles=("anchor",)), ExactDedup()),
