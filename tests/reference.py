@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import regex
 
+from jina_data.embed import cross_encoder
 from jina_data.embed.base import load_embedder
 from jina_data.outside import resolve_outside
 from jina_data.stages import (
@@ -43,6 +44,7 @@ from jina_data.stages import (
     Sample,
     Select,
     Stage,
+    TripletMargin,
     Where,
 )
 from jina_data.stages.base import Context, Rows, View
@@ -181,6 +183,11 @@ class Reference:
             for one in live:
                 for column in self.table.columns(stage.roles):
                     one.now[column] = normalized(stage, one.now[column])
+        if isinstance(stage, TripletMargin):
+            for one in live:
+                found = margins(stage, self.table, one.now)
+                gone = {(column, place) for column, place, margin in found if not margin > stage.margin}
+                one.now, one.plain = (without_negatives(self.table, row, gone) for row in (one.now, one.plain))
         if isinstance(stage, Select):
             for one in live:
                 one.now, one.plain = selected(stage, one.now), selected(stage, one.plain)
@@ -652,18 +659,19 @@ def near(stage: NearDedup, table: Table, live: list[Live]) -> Iterator[tuple[Liv
     alone = [
         any(is_beyond_comparison(stage, table.texts(row, role)) for role in table.chosen(stage.roles)) for row in rows
     ]
-    staying = [place for place in range(len(earlier)) if not alone[place]]
-    for place in range(len(earlier), len(rows)):
+    staying: dict[tuple[int, Any], list[int]] = {}
+    for place in range(len(rows)):
         if alone[place]:
             continue
-        one = live[place - len(earlier)]
-        for other in staying:
-            if keys[place] & keys[other] and (score := similarity(sets[place], sets[other])) >= stage.threshold:
+        candidates = () if place < len(earlier) else {other for key in keys[place] for other in staying.get(key, ())}
+        for other in sorted(candidates):
+            if (score := similarity(sets[place], sets[other])) >= stage.threshold:
                 first = live[other - len(earlier)].fate if other >= len(earlier) else None
-                yield one, score, f"{first.file}:{first.row}" if first else earlier[other][0]
+                yield live[place - len(earlier)], score, f"{first.file}:{first.row}" if first else earlier[other][0]
                 break
         else:
-            staying.append(place)
+            for key in keys[place]:
+                staying.setdefault(key, []).append(place)
 
 
 # decontaminate
@@ -686,6 +694,9 @@ def overlap(stage: Decontaminate, ours: tuple[str, ...], theirs: tuple[str, ...]
     n = len(theirs)
     if ours == theirs:
         return n
+    held = set(ours)
+    if sum(word in held for word in theirs) < min(n - 1, stage.n_grams):
+        return 0
     runs = {ours[k : k + n] for k in range(len(ours) - n + 1)}
     if n >= stage.min_words and theirs in runs:
         return n
@@ -750,6 +761,54 @@ def ranked(stage: Consistency, table: Table, live: list[Live], seed: int) -> Ite
 def vector_of(embedder: str, text: str) -> Any:
     """Return a vector of doubles; products of half-precision numbers add up in them without rounding."""
     return load_embedder(embedder).encode([text])[0].astype(np.float64)
+
+
+# triplet_margin
+
+
+Place = tuple[str, int | None]
+"""Where a negative stands: its column, and its place there where that is a list."""
+
+
+def negatives(table: Table, row: Row) -> Iterator[tuple[str, int | None, str]]:
+    """Yield the negatives of a row with their places; nulls are none."""
+    for column in table.roles["negative"]:
+        value = row[column]
+        for place, text in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if text is not None:
+                yield column, place, text
+
+
+def margins(stage: TripletMargin, table: Table, row: Row) -> list[tuple[str, int | None, float]]:
+    """Return how much better than each negative the positive answers the anchor."""
+    anchor, positive = (row[table.roles[role][0]] or "" for role in ("anchor", "positive"))
+    best = relevance(stage, anchor, positive)
+    found = negatives(table, row)
+    return [(column, place, best - relevance(stage, anchor, negative)) for column, place, negative in found]
+
+
+def weak(stage: TripletMargin, table: Table, row: Row) -> Verdict | None:
+    best = max((margin for *_, margin in margins(stage, table, row)), default=None)
+    return None if best is None or best > stage.margin else ("weak_negative", best)
+
+
+@cache
+def relevance(stage: TripletMargin, query: str, passage: str) -> float:
+    """Return what a cross-encoder says of one pair, asked for by itself."""
+    output = float(cross_encoder.load_pair_scorer(stage.model, "cpu").score([query], [passage])[0])
+    return output if stage.activation == "none" else 1 / (1 + math.exp(-output))
+
+
+def without_negatives(table: Table, row: Row, gone: set[Place]) -> Row:
+    """Take negatives out of a row: a list becomes shorter, a text null."""
+    left = dict(row)
+    for column in table.roles["negative"]:
+        value = row[column]
+        if isinstance(value, list):
+            left[column] = [text for place, text in enumerate(value) if (column, place) not in gone]
+        elif (column, None) in gone:
+            left[column] = None
+    return left
 
 
 # sample
@@ -1153,4 +1212,5 @@ JUDGES: dict[type[Stage], Callable[[Any, Table, Row], Verdict | None]] = {
     Length: length,
     Rules: rules,
     Language: language,
+    TripletMargin: weak,
 }

@@ -20,15 +20,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_csv, write_jsonl, write_parquet
+from conftest import write_csv, write_jsonl, write_parquet, write_tiny_cross_encoder
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from reference import UNREADABLE, Fate, Reference, Row, Table, selected_table
 
 from jina_data import Pipeline
+from jina_data.embed import cross_encoder
 from jina_data.errors import JinaDataError, UsageError
 from jina_data.stages import (
     Consistency,
@@ -42,6 +45,7 @@ from jina_data.stages import (
     Sample,
     Select,
     Stage,
+    TripletMargin,
     Where,
 )
 
@@ -154,7 +158,7 @@ def check_ledger(given_: Given, run: Run, fates: Sequence[Fate]) -> None:
 def same_score(got: float | None, expected: float | None) -> bool:
     if got is None or expected is None:
         return got is expected
-    return math.isclose(got, expected, rel_tol=1e-12)
+    return math.isclose(got, expected, rel_tol=1e-12, abs_tol=1e-14)
 
 
 def check_counts(given_: Given, run: Run) -> None:
@@ -296,7 +300,25 @@ PIECES = (
     *("STRASSE", "straße", "İstanbul", "ß", "ΟΔΥΣΣΕΥΣ", "a", "A"),
     *(" ", "\u00a0\u3000", "\t", "\n", "\n\n\n\n", "\r\n", "\x85", "\u2028", "\x1c"),
 )
+TOPICS = (
+    ("How long must an egg boil?", "Eight minutes in boiling water make an egg hard enough to slice for a salad."),
+    ("Why is the sky blue?", "Air scatters blue light from the sun far more than red, in all directions of the sky."),
+    ("Who painted the ceiling of the chapel?", "Michelangelo painted that ceiling for the pope between 1508 and 1512."),
+    ("How do I restart the server?", "Log in as root and type reboot; the server is back after about two minutes."),
+    ("When do swallows fly south?", "Swallows gather on wires in September and leave for Africa before it gets cold."),
+    (
+        "What lowers high blood pressure?",
+        "Less salt, daily walks and, if need be, tablets lower a high blood pressure.",
+    ),
+    ("Where does the train to Paris leave?", "The train to Paris leaves from platform nine every hour until midnight."),
+    ("How are stars born?", "Clouds of gas collapse under their own gravity until fusion begins in a new star."),
+    ("Which tax do small companies pay?", "Small companies pay tax on their yearly profit, and none below the limit."),
+    ("How do bees find their hive?", "Bees remember landmarks and the angle of the sun, and so fly home to the hive."),
+)
+"""Anchors and positives with words of their own, which an embedder tells apart."""
 EVALUATION = (
+    TOPICS[0][1],
+    "michelangelo painted THE ceiling for the pope between 1508 and 1512",
     "The quick brown fox jumps over a lazy dog.",
     "Wie spät ist es",
     "short",
@@ -358,12 +380,28 @@ def cell(dice: Dice, name: str, pool: Sequence[str]) -> Any:
     return dice.choice([text, text, text, text.upper(), f" {text}\u00a0"])
 
 
+def paired_row(dice: Dice, names: Sequence[str]) -> Row:
+    """Make a row about one thing, its positive now and then about another; many rows differ by a word or two."""
+    anchor, positive = dice.choice(TOPICS)
+    if dice.coin(0.3):
+        positive = dice.choice(TOPICS)[1]
+    others = [text for _, text in dice.sample(TOPICS, 2)]
+    texts: Row = {"anchor": anchor, "question": anchor, "positive": positive, "answer": positive}
+    texts |= {"negative_1": others[0], "negative_2": others[1], "negatives": others[: dice.choice([0, 1, 2])]}
+    row = {name: texts[name] for name in names if name in texts}
+    for name, text in row.items():
+        if isinstance(text, str) and dice.coin():
+            row[name] = f"{text} {dice.choice(['Now', 'Indeed', 'So they say', 'now', 'x y'])}"
+    return row
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[dict[str, tuple[str, ...]], list[pa.Table], str | None]:
     """Draw roles, one to three files of rows, and the source column; few different texts, so that rows repeat."""
     roles = SHAPES[draw(st.sampled_from(list(SHAPES)))]
     columns = [column for names in roles.values() for column in names]
     pool = draw(st.lists(TEXTS, min_size=3, max_size=8))
+    share_paired = draw(st.sampled_from([0.9, 0.0, 0.5])) if "positive" in roles else 0.0
     n_files = draw(st.sampled_from([2, 3, 1]))
     dice = Dice(draw(SEEDS))
     extras = dice.some(list(EXTRAS), 5)
@@ -379,6 +417,7 @@ def tables(draw: st.DrawFn) -> tuple[dict[str, tuple[str, ...]], list[pa.Table],
         if dice.coin():
             own[columns[0]] = pa.large_string()
         rows = [{name: cell(dice, name, pool) for name in own} for _ in range(dice.choice([30, 20, 12, 12, 3, 0]))]
+        rows = [row | paired_row(dice, list(own)) if dice.coin(share_paired) else row for row in rows]
         files.append(pa.Table.from_pylist(rows, schema=pa.schema(list(own.items()))))
     return dict(roles), files, "src" if "src" in extras and dice.coin() else None
 
@@ -423,10 +462,15 @@ class Drawn:
 
     def stages(self, n_stages: int) -> tuple[Stage, ...]:
         once: list[Callable[[], Stage]] = [self.where, self.rules, self.language, self.sample]
-        once += [self.near, self.near, self.decontaminate, *([self.consistency] if self.has_pairs() else [])]
+        once += [self.near, self.near, self.decontaminate]
         often: list[Callable[[], Stage]] = [self.select, self.normalize, self.length, self.dedup]
         kinds = self.dice.sample([*once, *often, *often], n_stages)
-        return tuple(make() for make in kinds)
+        # Those that look for pairs come early, while there are rows left, and at times once more.
+        pairs: list[Callable[[], Stage]] = [self.near, self.consistency] if self.has_pairs() else []
+        pairs += [self.margin] if self.has_pairs() and "negative" in self.table.roles else []
+        for make in pairs if n_stages else ():
+            kinds.insert(self.dice.randint(0, min(2, len(kinds))), make)
+        return tuple(make() for make in [*kinds, *(self.dice.some(pairs) if n_stages > 4 else [])])
 
     def has_pairs(self) -> bool:
         names = [self.table.roles.get(role, ()) for role in ("anchor", "positive")]
@@ -458,12 +502,16 @@ class Drawn:
 
     def consistency(self) -> Consistency:
         return Consistency(
-            top_k=self.dice.choice([1, 2, 4]),
-            pool_size=self.dice.choice([1, 3, 8, 20]),
+            top_k=self.dice.choice([1, 1, 2, 4]),
+            pool_size=self.dice.choice([1, 5, 20, 20]),
             rank_cap=self.dice.choice([4, 6, 100]),
             pool_by=self.dice.choice(["all", "source"]),
             anchor_prompt=self.dice.choice(["", "query: "]),
         )
+
+    def margin(self) -> TripletMargin:
+        activation: Any = self.dice.choice(["sigmoid", "none"])
+        return TripletMargin(model="scripted", margin=self.dice.choice([-0.5, 0.0, 0.2, 0.5]), activation=activation)
 
     def some_roles(self) -> tuple[str, ...] | None:
         return tuple(self.dice.some(list(self.table.roles))) or None
@@ -477,7 +525,9 @@ class Drawn:
             one, other = dice.sample(names, 2)
             rename = {one: other, other: one}
         castable = {"BIGINT": ("digits", pa.string()), "VARCHAR": ("n", pa.int64())}
-        cast = {name: to for to, (name, kind) in castable.items() if self.table.types.get(name) == kind and dice.coin()}
+        cast = {
+            name: to for to, (name, kind) in castable.items() if self.table.types.get(name) == kind and dice.coin(0.8)
+        }
         cast = {name: to for name, to in cast.items() if name not in played}
         unwanted = dice.some([name for name in names if name not in played], 2)
         if dice.coin():
@@ -522,7 +572,7 @@ class Drawn:
             languages=self.dice.choice(["any", ("en",), ("en", "de", "zh", "ja"), ("ar", "he")]),
             language_threshold=self.dice.choice([0.0, 0.3, 0.65, 1.0]),
             min_chars=self.dice.choice([0, 5, 20]),
-            uncertain=self.dice.choice(["keep", "keep", "drop"]),
+            uncertain=self.dice.choice(["keep", "drop"]),
             roles=self.some_roles(),
         )
 
@@ -583,6 +633,21 @@ LAWS = settings(
 )
 
 
+class Scripted:
+    """A cross-encoder whose answers are a hash of the pair, from -4 to 4 in eighths, so that some are equal."""
+
+    model_id = "scripted"
+    sha256 = "0" * 64
+    name = "scripted"
+    max_tokens = None
+
+    def score(
+        self, queries: Sequence[str], passages: Sequence[str], *, cut: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.float32]:
+        pairs = (f"{query}\0{passage}".encode() for query, passage in zip(queries, passages, strict=True))
+        return np.array([hashlib.sha256(pair).digest()[0] % 65 / 8 - 4 for pair in pairs], np.float32)
+
+
 @contextmanager
 def working_in(folder: str) -> Iterator[None]:
     before = Path.cwd()
@@ -593,19 +658,46 @@ def working_in(folder: str) -> Iterator[None]:
         os.chdir(before)
 
 
+REASONS = {
+    *("cast_failed", "filtered", "empty", "too_short", "too_long", "wrong_language", "uncertain_language"),
+    *("exact_duplicate", "near_duplicate", "contaminated", "inconsistent", "weak_negative", "not_sampled"),
+}
+
+
 @pytest.mark.timeout(3600)
-@LAWS
-@given(case=cases(), batch_rows=st.sampled_from([1, 3, 4096]), range_rows=st.sampled_from([2, 5, 65536]))
-def test_any_recipe_over_any_tables(case: tuple[Given, list[pa.Table]], batch_rows: int, range_rows: int) -> None:
-    given_, files = case
-    for stage in given_.stages:
-        note(repr(stage))
-    with tempfile.TemporaryDirectory() as folder, working_in(folder), small_ranges(range_rows):
-        for name, file in zip(given_.files, files, strict=True):
-            write_parquet(Path(name), file)
-        Path("evaluation").mkdir()
-        write_parquet(Path("evaluation/texts.parquet"), [{"text": text} for text in EVALUATION])
-        check_laws(given_, given_.run(Path("run"), batch_rows=batch_rows))
+def test_any_recipe_over_any_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The laws hold for every example, and together the examples drop rows for every reason."""
+    monkeypatch.setattr(cross_encoder, "load_pair_scorer", lambda *_: Scripted())
+    fallen: Counter[str] = Counter()
+
+    @LAWS
+    @given(
+        case=cases(),
+        batch_rows=st.sampled_from([1, 3, 4096]),
+        range_rows=st.sampled_from([2, 5, 65536]),
+        workers=st.sampled_from([1, 1, 2]),
+    )
+    def laws_hold(case: tuple[Given, list[pa.Table]], batch_rows: int, range_rows: int, workers: int) -> None:
+        given_, files = case
+        for stage in given_.stages:
+            note(repr(stage))
+        if any(isinstance(stage, TripletMargin) for stage in given_.stages):
+            workers = 1  # other processes know nothing of the script
+        with tempfile.TemporaryDirectory() as folder, working_in(folder), small_ranges(range_rows):
+            for name, file in zip(given_.files, files, strict=True):
+                write_parquet(Path(name), file)
+            Path("evaluation").mkdir()
+            write_parquet(Path("evaluation/texts.parquet"), [{"text": text} for text in EVALUATION])
+            fates = check_laws(given_, given_.run(Path("run"), batch_rows=batch_rows, workers=workers))
+        fallen.update(fate.reason for fate in fates if fate.reason is not None)
+
+    laws_hold()
+    print(fallen)
+    for reason in ("near_duplicate", "inconsistent", "weak_negative", "contaminated"):
+        assert fallen[reason] >= (100 if FULL else 10), fallen
+    if FULL:
+        assert fallen.keys() >= REASONS, sorted(REASONS - fallen.keys())
+        assert len(fallen.keys() & set(Rules.reasons)) >= 5, fallen
 
 
 # Tables with a point
@@ -763,6 +855,13 @@ def test_formats_and_unreadable_lines(tmp_path: Path, out_format: str) -> None:
 # Real rows
 
 
+def written_evaluation(path: Path, texts: Sequence[str], dice: Dice) -> str:
+    """Write texts as an evaluation file: one in three as it is, one in capitals, one with its last word changed."""
+    ways: list[Callable[[str], str]] = [str, str.upper, lambda text: f"{text.rpartition(' ')[0]} changed"]
+    write_parquet(path, [{"id": number, "text": dice.choice(ways)(text)} for number, text in enumerate(texts)])
+    return str(path)
+
+
 EVERY_STAGE: tuple[Stage, ...] = (
     Normalize(),
     Length(min_words=1, max_chars=20_000),
@@ -797,15 +896,21 @@ def demo() -> dict[str, list[Row | None]]:
 
 @pytest.fixture(scope="module")
 def demo_run(demo: dict[str, list[Row | None]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Given, Run]:
-    given_ = Given(EVERY_STAGE, DEMO_ROLES, demo, DEMO_TYPES, "source", seed=7)
-    return given_, given_.run(tmp_path_factory.mktemp("demo") / "run")
+    folder = tmp_path_factory.mktemp("demo")
+    dice = Dice(5)
+    texts = sorted({row["question"] for rows in demo.values() for row in rows if row is not None and row["question"]})
+    path = written_evaluation(folder / "evaluation.parquet", dice.sample(texts, 40), dice)
+    held_out = Decontaminate(files=(path,), columns=("text",), min_words=4, min_words_changed=5, n_grams=8)
+    given_ = Given((*EVERY_STAGE[:5], held_out, *EVERY_STAGE[5:]), DEMO_ROLES, demo, DEMO_TYPES, "source", seed=7)
+    return given_, given_.run(folder / "run")
 
 
 def test_the_demo(demo_run: tuple[Given, Run]) -> None:
     given_, run = demo_run
     fates = check_laws(given_, run)
     fallen = {fate.stage_index for fate in fates if not fate.kept}
-    assert fallen == {UNREADABLE, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12}, "every stage should have something to do"
+    assert fallen == {UNREADABLE, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 13}, "every stage should have something to do"
+    assert {fate.score for fate in fates if fate.stage == "decontaminate"} > {1.0}, "some with a word changed"
 
 
 def test_the_demo_against_other_files(demo: dict[str, list[Row | None]], tmp_path: Path) -> None:
@@ -828,6 +933,37 @@ def test_the_demo_against_other_files(demo: dict[str, list[Row | None]], tmp_pat
     outside = Counter(fate.stage for fate in fates if "known-" in (fate.partner or ""))
     assert outside["exact_dedup"] > 100
     assert outside["near_dedup"] > 20
+
+
+def n_negatives(row: Row) -> int:
+    values = [value for name, value in row.items() if name.startswith("negative")]
+    return sum(text is not None for value in values for text in (value if isinstance(value, list) else [value]))
+
+
+@pytest.mark.parametrize(("shape", "workers"), [("listed", 2), ("numbered", 1)])
+def test_triplets_of_the_demo(demo: dict[str, list[Row | None]], tmp_path: Path, shape: str, workers: int) -> None:
+    """A real cross-encoder: of the negatives some leave their row, some rows fall with their last."""
+    pytest.importorskip("sentence_transformers")
+    dice = Dice(9)
+    pairs = [row for rows in demo.values() for row in rows if row is not None and row["answer"]][:150]
+    words = [word for row in pairs for word in str(row["question"]).lower().split()]
+    (tmp_path / "model").mkdir()
+    model = str(write_tiny_cross_encoder(tmp_path / "model", words))
+    rows = []
+    for row in pairs:
+        some = [dice.choice([dice.choice(pairs)["answer"], None]) for _ in range(3)]
+        others = {"negatives": some} if shape == "listed" else {"negative_1": some[0], "negative_2": some[1]}
+        rows.append({"anchor": row["question"], "positive": row["answer"], **others})
+    kind = pa.list_(pa.string()) if shape == "listed" else pa.string()
+    types = {name: kind if name.startswith("negative") else pa.string() for name in rows[0]}
+    stages = (Normalize(), ExactDedup(), TripletMargin(model=model, margin=0.1), NearDedup(n_grams=2, threshold=0.6))
+    name = written(tmp_path, "triplets.parquet", rows, types)
+    given_ = Given(stages, SHAPES[shape], {name: rows}, types)
+    with small_ranges(50):
+        fates = check_laws(given_, given_.run(tmp_path / "run", workers=workers, batch_rows=40))
+    assert sum(fate.reason == "weak_negative" for fate in fates) >= 10
+    shorter = [fate for fate in fates if fate.final and n_negatives(fate.final) < n_negatives(rows[fate.row])]
+    assert len(shorter) >= 3
 
 
 @pytest.mark.parametrize(
@@ -912,7 +1048,18 @@ def test_another_seed_gives_another_sample(demo_run: tuple[Given, Run], tmp_path
 
 PAIR = {"anchor": ("anchor",), "positive": ("positive",)}
 NLI = {"sentence1": ("premise",), "sentence2": ("hypothesis",)}
-QUALITY = Rules(gopher_quality=True, gopher_repetition=True, c4=True, fineweb=True, max_symbol_ratio=0.4)
+QUALITY = Rules(
+    gopher_quality=True,
+    gopher_repetition=True,
+    c4=True,
+    fineweb=True,
+    max_symbol_ratio=0.4,
+    # Pages of commands are short and full of brackets; with the published limits next to none is left.
+    gopher_min_doc_words=20,
+    gopher_n_gram_min_words=80,
+    c4_filter_curly_bracket=False,
+    c4_min_num_sentences=1,
+)
 PAIRS = (
     *(Normalize(), Length(min_words=2, max_chars=5000), Rules(max_char_run=8, gopher_repetition=True)),
     *(Language(languages=("en",), uncertain="drop", min_chars=10), ExactDedup(roles=("anchor",)), ExactDedup()),
@@ -922,6 +1069,42 @@ SENTENCES = (
     *(Language(languages="any"), ExactDedup(), Sample(count=600, weights={"*": 1, "en": 0, "sw": 2})),
 )
 JUDGED = (Where(expression="label = 'entailment'"), Normalize(), Rules(), Length(max_words=25), ExactDedup())
+
+
+def known_from_elsewhere(folder: Path, table: pa.Table, texts: str) -> tuple[str, str]:
+    """Write evaluation texts, and rows that are known from elsewhere: some of the table, as they are or changed."""
+    dice = Dice(4)
+    rows = table.to_pylist()
+    some = [row[texts] for row in dice.sample(rows, 40) if row[texts] and len(row[texts]) < 1000]
+    evaluation = written_evaluation(folder / "evaluation.parquet", some, dice)
+    known = dice.sample(rows, len(rows) // 10)
+    for row in known[::2]:
+        row[texts] = f"{row[texts]} {dice.choice(['now', 'again', 'SO', ''])}"
+    path = write_parquet(folder / "known.parquet", pa.Table.from_pylist(known, schema=table.schema))
+    return evaluation, str(path)
+
+
+def torn(table: pa.Table) -> pa.Table:
+    """Give one positive in five to another row."""
+    moved = list(range(0, table.num_rows, 5))
+    places = list(range(table.num_rows))
+    for at, other in zip(moved, [*moved[1:], moved[0]], strict=True):
+        places[at] = other
+    at = table.column_names.index("positive")
+    return table.set_column(at, table.field(at), table.column(at).take(places))
+
+
+def with_models_and_outside(stages: tuple[Stage, ...], roles: Mapping[str, Any], files: tuple[str, str]) -> list[Stage]:
+    """Put the stages that compare with other rows and files behind the first of some."""
+    evaluation, known = files
+    first = next(iter(roles))
+    more: list[Stage] = [
+        ExactDedup(against=(known,)),
+        Decontaminate(files=(evaluation,), columns=("text",), min_words=4, min_words_changed=6),
+        NearDedup(roles=(first,), n_grams=2, threshold=0.5, against=(known,)),
+    ]
+    more += [Consistency(pool_size=200, top_k=3)] if "positive" in roles else []
+    return [stages[0], *more, *stages[1:]]
 
 
 @pytest.mark.corpora
@@ -951,10 +1134,19 @@ def test_real_corpora(
     table = pq.read_table(corpora / "train" / f"{name}.parquet").replace_schema_metadata()
     n_rows = min(n_rows * (10 if FULL else 1), table.num_rows)
     table = table.take(sorted(random.Random(1).sample(range(table.num_rows), n_rows)))
+    table = torn(table) if "positive" in roles else table
     path = str(write_parquet(tmp_path / f"{name}.parquet", table))
     types = dict(zip(table.column_names, table.schema.types, strict=True))
-    given_ = Given(stages, roles, {path: table.to_pylist()}, types, source, seed=3)
+    files = known_from_elsewhere(tmp_path, table, next(iter(roles.values()))[0])
+    given_ = Given(
+        tuple(with_models_and_outside(stages, roles, files)), roles, {path: table.to_pylist()}, types, source, seed=3
+    )
     with small_ranges(n_rows // 3):
         run = given_.run(tmp_path / "run", workers=2)
-    check_laws(given_, run)
-    assert 0 < run.data.num_rows < n_rows
+    fates = check_laws(given_, run)
+    dropped = Counter((fate.stage, (fate.partner or "").rpartition(":")[0] == files[1]) for fate in fates)
+    assert min(dropped["exact_dedup", True], dropped["near_dedup", True]) >= 10, dropped
+    assert dropped["decontaminate", False] >= 10, dropped
+    assert dropped["consistency", False] >= 10 or "positive" not in roles, dropped
+    assert 0 < run.data.num_rows < n_rows, dropped
+    print(name, dropped)

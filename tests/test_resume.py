@@ -11,12 +11,14 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,6 @@ from jina_data.report import CleanReport
 from jina_data.session import Session
 from jina_data.spool import RangeFacts, write_range
 
-JINA_DATA = (sys.executable, "-c", "from jina_data.cli import main; main()")
 DEMO = Path(__file__).parent / "data" / "demo"
 WORKERS = 2
 ONE = RunOptions(workers=1)
@@ -156,6 +157,63 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------------- runs to be killed
 
 
+KILLED_AT = """
+import os, signal
+from contextlib import contextmanager
+import numpy as np
+from jina_data import session
+from jina_data.cli import main
+from jina_data.kernels import lsh
+from jina_data.stages import Consistency, consistency, near_dedup
+
+def kill(*_, **__):
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+def killing(number, function):
+    "Return the function, with a kill in place of its call of that number."
+    calls = iter(range(1, number))
+    return lambda *given, **named: (function if next(calls, None) else kill)(*given, **named)
+"""
+MOMENTS = {
+    # Sets of some rows are written, in near_dedup.
+    "sets": """
+rows_at = near_dedup._rows_at
+def some(*given):
+    for number, rows in enumerate(rows_at(*given)):
+        if number == 2:
+            kill()
+        yield rows
+near_dedup._rows_at = some
+""",
+    # Some rows are decided.
+    "decisions": "lsh.NODES_AT_A_TIME = 100; lsh._decide = killing(3, lsh._decide)",
+    # The decisions are written, but not under their name.
+    "name": """
+whole_path = session.whole_path
+@contextmanager
+def half(path):
+    with whole_path(path) as temporary:
+        yield temporary
+        kill()
+session.whole_path = half
+""",
+    # Some of the pool is written, in consistency.
+    "pool": "consistency.CHUNK = 64; Consistency._pool_vectors = killing(4, Consistency._pool_vectors)",
+    # The pool is written, and one of the three files of what does not compete.
+    "excluded": """
+open_memmap = np.lib.format.open_memmap
+made = killing(2, open_memmap)
+np.lib.format.open_memmap = lambda *a, mode, **more: (made if mode == "w+" else open_memmap)(*a, mode=mode, **more)
+""",
+    # All is written, but nothing says so.
+    "facts": """
+write_json = session.write_json
+session.write_json = lambda path, value: kill() if path.name == "look-04.json" else write_json(path, value)
+""",
+}
+"""Code that kills the run of the recipe `killed` at some moment of a decision or a look, and all its workers."""
+
+
 class Run:
     """A run that can be started again and again, in a process group of its own."""
 
@@ -163,8 +221,20 @@ class Run:
         self.inputs, self.recipe, self.out = inputs, recipe, out
         self.events = out / "events.jsonl"
 
-    def start(self) -> subprocess.Popen[bytes]:
-        command = (*JINA_DATA, "clean", "in", "-o", self.out, "-p", f"{self.recipe}.yaml", "--workers", str(WORKERS))
+    def start(self, code: str = "from jina_data.cli import main") -> subprocess.Popen[bytes]:
+        command = (
+            sys.executable,
+            "-c",
+            f"{code}\nmain()",
+            "clean",
+            "in",
+            "-o",
+            self.out,
+            "-p",
+            f"{self.recipe}.yaml",
+            "--workers",
+            str(WORKERS),
+        )
         with (self.out.parent / f"{self.out.name}.log").open("ab") as log:
             return subprocess.Popen(
                 list(map(str, command)), cwd=self.inputs, stdout=log, stderr=log, start_new_session=True
@@ -292,6 +362,54 @@ def test_runs_that_are_killed_ten_times(
     undisturbed: Callable[[str], Run], tmp_path: Path, recipe: str, seed: int
 ) -> None:
     kill_and_go_on(undisturbed(recipe), tmp_path / "out", 10, seed)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Input of six files and some 4 MB, with what the recipe `killed` compares it with."""
+    folder = tmp_path_factory.mktemp("few")
+    (folder / "in").mkdir()
+    write_inputs(folder / "in", 8_000)
+    (folder / "known.jsonl").write_bytes(lines_of(make_rows(500, seed=11), broken=False))
+    (folder / "eval.jsonl").write_bytes(lines_of(make_rows(50, seed=5), broken=False))
+    (folder / "killed.yaml").write_text(KILLED, encoding="utf-8")
+    return folder
+
+
+def test_a_run_that_is_killed_in_the_middle_of_looks(few: Path, tmp_path: Path) -> None:
+    """At each moment in turn: in near_dedup between sets, decisions and their name, in consistency within the pool."""
+    undisturbed = Run(few, "killed", tmp_path / "undisturbed")
+    undisturbed.finish()
+    run = Run(few, "killed", tmp_path / "out")
+    left = {}
+    for moment, code in MOMENTS.items():
+        assert run.start(KILLED_AT + code).wait(timeout=600) == -signal.SIGKILL, (moment, run.log())
+        work = [path.relative_to(run.out / ".work") for path in (run.out / ".work").rglob("*") if path.is_file()]
+        left[moment] = {re.sub(r"\.\d+\.tmp$", ".tmp", str(path)) for path in work}
+        assert read_events(run.out)[-1]["unit"] == (
+            "decide 3" if moment in ("sets", "decisions", "name") else "decide 4"
+        )
+    assert {"look-03/sets.bin", "look-03/signatures.bin"} <= left["sets"]
+    assert ".decide-03.parquet.tmp" in left["name"]
+    assert not [moment for moment in ("sets", "decisions", "name") if "decide-03.parquet" in left[moment]]
+    assert "look-04/pool.f16" in left["pool"]
+    assert "look-04/anchor_high.npy" in left["excluded"] - left["pool"]
+    assert "look-04/ordinal.npy" in left["facts"] - left["excluded"]
+    run.finish()
+    assert results(run.out) == results(undisturbed.out)
+    events = read_events(run.out)
+    check_repeats(events)
+    begun = Counter(event["unit"] for event in events if event["event"] == "begin")
+    assert {unit: number for unit, number in begun.items() if number > 1} == {"decide 3": 4, "decide 4": 4}
+    dropped = [stage.dropped for stage in CleanReport.load(run.out).stages]
+    assert [list(reasons) for reasons in dropped] == [
+        ["contaminated"],
+        [],
+        ["exact_duplicate"],
+        ["near_duplicate"],
+        ["inconsistent"],
+    ]
+    assert dropped == [stage.dropped for stage in CleanReport.load(undisturbed.out).stages]
 
 
 # --------------------------------------------------------------------------------------- only one of the processes dies
