@@ -70,8 +70,8 @@ class CleanReport:
     recipe_sha256: str
     versions: Mapping[str, str]
     seed: int
-    scores: Sequence[ScoreCounts] = ()
     cut: Sequence[CutCounts] = ()
+    scores: Sequence[ScoreCounts] = ()
     path: Path | None = None
 
     @classmethod
