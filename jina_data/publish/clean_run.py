@@ -56,16 +56,16 @@ class CleanRun:
         wanted = ("anchor", "positive", "negative") if "anchor" in bound else ROLE_ORDER
         chosen = {role: bound[role] for role in ROLE_ORDER if role in wanted and role in bound}
         if set(chosen) == {"sentence1", "sentence2"}:
-            chosen |= {name.lower(): [name] for name in self._labels()[:1]}
+            chosen |= self._label()
         return chosen
 
-    def _labels(self) -> list[str]:
-        """Return the columns that training takes as labels: numbers, under a name that says so."""
+    def _label(self) -> dict[str, Sequence[str]]:
+        """Return the column that training takes as a label, if there is one: numbers, under a name that says so."""
         fields = next(self._kept_rows()).schema if self.report.rows.kept else []
-        numbers = [
-            field.name for field in fields if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        ]
-        return [name for name in numbers if name.lower() in LABELS]
+        for field in fields:
+            if field.name.lower() in LABELS and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
+                return {"label" if pa.types.is_integer(field.type) else "score": [field.name]}
+        return {}
 
     def sources(self) -> Sequence[Source]:
         """Return where the kept rows came from, with the licences that the recipe states."""

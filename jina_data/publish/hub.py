@@ -264,7 +264,7 @@ class Hub:
             )
         except HfHubHTTPError as error:
             if error.response.status_code == STALE:
-                raise StaleHeadError(f"{self.repo_id} changed while it was written to") from error
+                raise StaleHeadError("somebody else commits all the time") from error
             raise
         return str(done.oid)
 
@@ -298,9 +298,9 @@ class Hub:
         )
         try:
             return retrying(function)
-        except HubError:
-            raise
         except Exception as error:
+            if isinstance(error, HubError) and not isinstance(error, StaleHeadError):
+                raise
             if _status(error) in let_through:
                 raise
             raise HubError(self._told(doing, error)) from None
@@ -338,6 +338,7 @@ class Hub:
         status = _status(cause)
         said = getattr(cause, "server_message", None) or _first_line(cause)
         text = f"the Hub answered {status} ({said})" if status else f"{type(cause).__name__}: {said}"
+        text = said if isinstance(cause, HubError) else text
         return " ".join(self._masked(text).split())
 
     def _masked(self, text: str) -> str:

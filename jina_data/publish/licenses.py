@@ -101,7 +101,9 @@ class SourceLicense:
         """Why the user has to decide about this source; None where there is nothing to decide."""
         if self.license is None:
             return f"no licence known{f' ({self.told_by})' if self.told_by else ''}"
-        return f"{self.license}: {RESTRICTED[self.license]}" if self.license in RESTRICTED else None
+        if self.license not in RESTRICTED:
+            return None
+        return f"{self.license}, {self.told_by}: {RESTRICTED[self.license]}"
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,9 @@ def settle_licenses(sources: Sequence[Source], stated: Mapping[str, str]) -> tup
             out.append(SourceLicense(source, by_user[source.name], "stated when it was published"))
         elif source.license is not None:
             wanted = source.license.lower()
-            out.append(SourceLicense(source, wanted if wanted in KNOWN_LICENSES else "other", "stated by the run"))
+            is_known = wanted in KNOWN_LICENSES
+            told_by = "stated by the run" if is_known else f"stated by the run as {source.license!r}"
+            out.append(SourceLicense(source, wanted if is_known else "other", told_by))
         elif known is not None:
             out.append(SourceLicense(source, known.license, known.note))
         else:
