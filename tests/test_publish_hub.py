@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hub_server import STRANGER, TOKEN, Fault, Hub
 from publish_runs import LICENSED, loopback, pairs_run, read_json, send, shown, table_run
@@ -72,7 +74,10 @@ def test_what_comes_back_changed_is_told(run: Path, hub: Hub) -> None:
         repo = hub.repo("me/numbers")
         files = repo.commits[repo.branches["main"]]
         path = "pair/train-00000-of-00001.parquet"
-        files[path] = replace(files[path], content=files["full/train-00000-of-00001.parquet"].content)
+        rows = pq.read_table(pa.BufferReader(files[path].content))
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows.take(list(reversed(range(rows.num_rows)))), sink)
+        files[path] = replace(files[path], content=sink.getvalue().to_pybytes())
 
     hub.faults.append(Fault("HEAD", r"resolve/.*/README\.md", do=swap))
     with pytest.raises(HubError, match=r"published as commit [0-9a-f]{40}, but pair train came back as 20 rows"):
@@ -163,9 +168,12 @@ def test_a_commit_waits_as_long_as_it_is_told_to(run: Path, hub: Hub) -> None:
 LASTING = {
     "commit": (Fault("POST", COMMIT, 503, times=99), r"could not commit to me/numbers: the Hub answered 503 .*goes on"),
     "upload": (Fault("PUT", "/lfs/", 400, times=99), r"could not commit to me/numbers: the Hub answered 400"),
-    "stale": (Fault("POST", COMMIT, 412, times=99), r"could not commit to me/numbers: somebody else commits all the time"),
+    "stale": (
+        Fault("POST", COMMIT, 412, times=99),
+        r"could not commit to me/numbers: somebody else commits all the time",
+    ),
     "forbidden": (Fault("POST", COMMIT, 403, times=99), r"the Hub answered 403 .*The token has no right"),
-    "unreachable": (Fault("GET", "whoami", cut="before", times=99), r"could not log in me/numbers"),
+    "unreachable": (Fault("GET", "whoami", cut="before", times=99), r"could not log in to the Hub for me/numbers"),
 }
 
 
@@ -258,7 +266,7 @@ def test_findings_are_shown_before_anything_goes_up(hub: Hub, tmp_path: Path) ->
 ERRORS: list[tuple[str, str, type[JinaDataError], str]] = [
     ("stranger/numbers", TOKEN, HubError, r"no right to the namespace 'stranger': me may write to me, lab"),
     ("me/numbers", STRANGER, HubError, r"no right to the namespace 'me': stranger may write to stranger"),
-    ("me/numbers", "hf_nobodysToken", HubError, r"could not log in .*the token is not valid"),
+    ("me/numbers", "hf_nobodysToken", HubError, r"could not log in .*The token is not valid"),
     ("me/numbers", "", HubError, r"not logged in to the Hub: run `hf auth login`, or set HF_TOKEN"),
     ("me/num bers", TOKEN, UsageError, r"'me/num bers' cannot be the name of a repository: expected NAMESPACE/NAME"),
     ("me/a/b", TOKEN, UsageError, r"'me/a/b' cannot be the name of a repository"),

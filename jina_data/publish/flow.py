@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from jina_data.errors import HubError, RunFolderError
+from jina_data.errors import HubError, RunFolderError, UsageError
 from jina_data.folder import remove
 from jina_data.progress import Progress, Quiet
 from jina_data.publish.base import WORK_NAME, Publishable, open_folder
@@ -245,6 +245,8 @@ def _decide(run: Publishable, options: PublishOptions) -> tuple[Licence, Cut]:
     sources = run.sources()
     if not sources:
         raise RunFolderError(f"{run.folder} kept no row: there is nothing to publish. Look at why in its report")
+    if options.test_size is not None and len(run.splits) > 1:
+        raise UsageError("--test-size: the run has a test of its own; leave the option out")
     excluded = {find_source(name, sources, "--exclude-source").shown for name in options.excluded_sources}
     licenses = settle_licenses(sources, options.source_licenses or {})
     decided = check_license(options.license, "--license") if options.license is not None else None

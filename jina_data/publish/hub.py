@@ -160,7 +160,7 @@ class Hub:
         Raises:
             HubError: it is not.
         """
-        who = self._call("log in", self.api.whoami)
+        who = self._call("log in to the Hub for", self.api.whoami)
         namespaces = [who["name"], *(org["name"] for org in who.get("orgs", ()))]
         namespace = self.repo_id.split("/")[0]
         if namespace.lower() not in [name.lower() for name in namespaces]:
@@ -336,7 +336,7 @@ class Hub:
         """Return what went wrong in one line, without the token."""
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
         status = _status(cause)
-        said = getattr(cause, "server_message", None) or _first_line(cause)
+        said = (getattr(cause, "server_message", None) or _first_line(cause)).rstrip(".")
         text = f"the Hub answered {status} ({said})" if status else f"{type(cause).__name__}: {said}"
         text = said if isinstance(cause, HubError) else text
         return " ".join(self._masked(text).split())

@@ -120,12 +120,19 @@ def _load_model(order: Mapping[str, Any]) -> dict[str, str]:
     return {name: file_sha256(path) for name, path in files.items() if name != ".gitattributes"}
 
 
+def _innermost(error: BaseException) -> str:
+    """Return in one line what an error goes back to."""
+    while error.__cause__ is not None or (error.__context__ is not None and not error.__suppress_context__):
+        error = error.__cause__ or error.__context__ or error
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def main() -> None:
     """Read an order from standard input, and write what was found as the last line of standard output."""
     try:
         found = load_back(json.load(sys.stdin))
     except Exception as error:
-        found = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"}
+        found = {"error": _innermost(error)}
     print(json.dumps(found))
 
 

@@ -127,7 +127,10 @@ def _texts(column: pa.Array, owner: pa.Array | None) -> Iterator[tuple[pa.Array,
 
 
 def _is_address(found: re.Match[str]) -> bool:
-    return not PLACEHOLDERS.search(found[0])
+    # In an address of the web, what stands before the @ is a user and a password, or part of a path.
+    word = found.string[: found.start()].rsplit(maxsplit=1)[-1:] if found.start() else []
+    in_url = bool(word) and "://" in word[0] and not found.string[found.start() - 1].isspace()
+    return not in_url and not PLACEHOLDERS.search(found[0])
 
 
 def _is_ipv4(found: re.Match[str]) -> bool:

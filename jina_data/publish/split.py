@@ -6,6 +6,7 @@ anchor and the positive, folded; a negative may be on both sides, since one pass
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def parse_test_size(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if value <= 0 or (value >= 1 and value != int(value)):
+    if not math.isfinite(value) or value <= 0 or (value >= 1 and not value.is_integer()):
         raise UsageError(f"--test-size {text}: expected a share such as 0.05, or a number of rows such as 1000")
     return value
 
@@ -82,7 +83,8 @@ def choose_test(keys: Path, n_rows: int, *, test_size: float, seed: int, folder:
         rows = con.sql("SELECT row FROM groups JOIN chosen USING (label) ORDER BY row").fetchnumpy()["row"]
     if not len(rows):
         raise UsageError(
-            "--test-size: all rows share texts, over others, so that no test can be split off; leave it out"
+            f"--test-size: no group of rows that share texts is small enough for a test of {wanted:,} rows; ask for more, "
+            "or leave the option out"
         )
     return np.asarray(rows, np.int64)
 
