@@ -83,8 +83,8 @@ def choose_test(keys: Path, n_rows: int, *, test_size: float, seed: int, folder:
         rows = con.sql("SELECT row FROM groups JOIN chosen USING (label) ORDER BY row").fetchnumpy()["row"]
     if not len(rows):
         raise UsageError(
-            f"--test-size: no group of rows that share texts is small enough for a test of {wanted:,} rows; ask for more, "
-            "or leave the option out"
+            f"--test-size: no group of rows that share texts is small enough for a test of {wanted:,} rows; ask for "
+            "more, or leave the option out"
         )
     return np.asarray(rows, np.int64)
 
