@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from publish_runs import LICENSED, loopback, pairs_run, read_json, send, shown, 
 
 pytest.importorskip("datasets")
 
+from jina_data.cli import main
 from jina_data.errors import HubError, JinaDataError, RunFolderError, UsageError
 from jina_data.publish.flow import publish
 from jina_data.publish.hub import Patience
@@ -309,6 +310,61 @@ def test_two_cannot_publish_one_run_at_a_time(run: Path, hub: Hub, tmp_path: Pat
         send(run)
 
 
+def unfinished(run: Path) -> None:
+    (run / ".work").mkdir()
+    (run / "manifest.json").unlink()
+
+
+def altered(run: Path) -> None:
+    path = run / "ledger" / "part-00000.parquet"
+    path.write_bytes(path.read_bytes().replace(b"PAR1", b"PAR2", 1))
+
+
+def cut_short(run: Path) -> None:
+    path = run / "data" / "part-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+CALLS: list[tuple[str, str, Callable[[Path], None] | None, int, str]] = [
+    ("me/numbers", "", None, 1, "Error: not logged in to the Hub"),
+    ("stranger/numbers", TOKEN, None, 1, "Error: no right to the namespace 'stranger'"),
+    ("me/num bers", TOKEN, None, 2, "Error: 'me/num bers' cannot be the name of a repository"),
+    ("me/numbers", TOKEN, unfinished, 1, "Error: {run} holds an unfinished run"),
+    ("me/numbers", TOKEN, altered, 1, "Error: {run}/ledger/part-00000.parquet was altered since the run ended"),
+    ("me/numbers", TOKEN, cut_short, 1, "Error: {run}/data/part-00000.parquet has"),
+    ("me/numbers", TOKEN, None, 1, "Error: {run} kept no row: there is nothing to publish"),
+]
+
+
+@pytest.mark.parametrize(("repo_id", "token", "damage", "status", "message"), CALLS)
+def test_errors_on_the_command_line_are_one_line(
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    repo_id: str,
+    token: str,
+    damage: Callable[[Path], None] | None,
+    status: int,
+    message: str,
+) -> None:
+    is_empty = "kept no row" in message
+    run = table_run(tmp_path, [{"text": ""}]) if is_empty else pairs_run(tmp_path)
+    if damage is not None:
+        damage(run)
+    monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("sys.argv", ["jina-data", "publish", str(run), repo_id, "--license", "mit", "--yes"])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capfd.readouterr()
+    assert ended.value.code == status
+    assert told.out == ""
+    assert told.err.startswith(message.format(run=run))
+    assert told.err.count("\n") == 1
+    assert hub.repos == {}
+
+
 # ---------------------------------------------------------------------------------------------- as a process
 
 
@@ -335,6 +391,31 @@ def test_without_a_terminal_yes_has_to_be_said(run: Path, hub: Hub) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("Error: nobody is there to confirm what is shown above")
     assert hub.repos == {}
+
+
+STRANGER_READS = """
+from datasets import load_dataset
+rows = load_dataset("me/numbers", split="train")
+stream = load_dataset("me/numbers", "full", split="train", streaming=True)
+assert [row["anchor"] for row in rows] == [row["question"] for row in stream]
+tagged = load_dataset("me/numbers", revision="v1", split="train", streaming=True)
+print(rows.num_rows, sum(1 for _ in tagged))
+"""
+
+
+def test_a_private_data_set_loads_and_streams_for_who_may_see_it(run: Path, hub: Hub, tmp_path: Path) -> None:
+    send(run, options=replace(LICENSED, private=True, tag="v1"))
+    call = [sys.executable, "-c", STRANGER_READS]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["20", "20"], done.stderr
+    refused = subprocess.run(
+        call,
+        env={**os.environ, "HF_TOKEN": STRANGER, "HF_HOME": str(tmp_path / "theirs")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "DatasetNotFoundError" in refused.stderr
 
 
 def test_killed_in_the_middle_of_an_upload_it_goes_on(hub: Hub, tmp_path: Path) -> None:
