@@ -43,5 +43,13 @@ class StoppedError(JinaDataError):
     """The user stopped the run (Ctrl-C). The run can be resumed."""
 
 
+class LicenseError(JinaDataError):
+    """The licence of a source is unknown, or forbids what the user asks for; the user has to decide."""
+
+
+class HubError(JinaDataError):
+    """The Hugging Face Hub refused something, could not be reached, or gave back something else than was sent."""
+
+
 class LawError(JinaDataError):
     """A law of the run folder does not hold: a defect of jina-data, never of the input."""

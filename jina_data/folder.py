@@ -143,7 +143,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run wrote here, and nothing else; the lock stays with its holder."""
-        for name in ("manifest.json", *OUTPUTS, "cache", "events.jsonl", ".trash"):
+        for name in ("manifest.json", *OUTPUTS, "cache", "events.jsonl", ".trash", ".publish"):
             remove(self.path / name)
         if self.work.is_dir():
             for entry in self.work.iterdir():
@@ -159,7 +159,7 @@ class RunFolder:
 
     def foreign(self) -> list[str]:
         """Return the names in the folder that no run wrote, those inside its output folders too."""
-        known = {"manifest.json", *OUTPUTS, "cache", "events.jsonl", ".work", ".trash"}
+        known = {"manifest.json", *OUTPUTS, "cache", "events.jsonl", ".work", ".trash", ".publish"}
         found = [entry.name for entry in self.path.iterdir() if entry.name not in known]
         for name in OUTPUTS:
             inside = (path for path in (self.path / name).rglob("*") if not path.is_dir())

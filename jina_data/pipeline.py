@@ -25,7 +25,13 @@ class Pipeline:
     Pipeline(Length(min_words=2), ExactDedup()).run("raw/*.parquet", "clean/")
     """
 
-    def __init__(self, *stages: Stage, columns: Mapping[str, str | Sequence[str]] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *stages: Stage,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        seed: int = 0,
+        licenses: Mapping[str, str] | None = None,
+    ) -> None:
         if not all(isinstance(stage, Stage) for stage in stages):
             wrong = next(stage for stage in stages if not isinstance(stage, Stage))
             raise UsageError(f"a pipeline takes stages such as Length(min_words=2), got {wrong!r}")
@@ -33,7 +39,7 @@ class Pipeline:
             check_role(role): (names,) if isinstance(names, str) else tuple(names)
             for role, names in (columns or {}).items()
         }
-        self.recipe = Recipe(stages=stages, columns=named, seed=seed)
+        self.recipe = Recipe(stages=stages, columns=named, seed=seed, licenses=licenses or {})
 
     @classmethod
     def from_recipe(cls, name_or_path: str, overrides: Sequence[str] = ()) -> Self:
@@ -43,7 +49,7 @@ class Pipeline:
             RecipeError: there is no such recipe, or it does not validate.
         """
         recipe = Recipe.load(name_or_path, overrides)
-        return cls(*recipe.stages, columns=recipe.columns, seed=recipe.seed)
+        return cls(*recipe.stages, columns=recipe.columns, seed=recipe.seed, licenses=recipe.licenses)
 
     def run(
         self,

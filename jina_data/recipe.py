@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -18,17 +18,23 @@ from jina_data.errors import JinaDataError, RecipeError
 from jina_data.roles import ROLE_ORDER, check_role
 from jina_data.stages import STAGES, Stage
 
+_KEYS = ("columns", "seed", "licenses", "stages")
+
 SHORTHANDS = {"where": "expression"}
 """Stages that may be written as `name: value`, and the option the value is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a run does: which columns play which role, the stages in order, and the seed of its choices."""
+    """What a run does: which columns play which role, the stages in order, and the seed of its choices.
+
+    `licenses` maps sources to licences by their ids on the Hub; publishing needs them, cleaning does not.
+    """
 
     stages: tuple[Stage, ...]
     columns: Mapping[str, tuple[str, ...]]
     seed: int = 0
+    licenses: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, name_or_path: str, overrides: Sequence[str] = ()) -> Self:
@@ -50,7 +56,7 @@ class Recipe:
         draft = _Draft.read(text, file)
         for override in overrides:
             draft.override(override)
-        return cls(stages=draft.build_stages(), columns=draft.columns, seed=draft.seed)
+        return cls(stages=draft.build_stages(), columns=draft.columns, seed=draft.seed, licenses=draft.licenses)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe with every setting spelled out, as plain data."""
@@ -58,6 +64,7 @@ class Recipe:
         return {
             "columns": {role: list(names) for role, names in self.columns.items()},
             "seed": self.seed,
+            **({"licenses": dict(self.licenses)} if self.licenses else {}),
             "stages": stages,
         }
 
@@ -124,21 +131,24 @@ class _Draft:
     file: str
     columns: dict[str, tuple[str, ...]]
     seed: int
+    licenses: dict[str, str]
     stages: list[_StageDraft]
 
     @classmethod
     def read(cls, text: str, file: str) -> Self:
         root = _compose(text, file)
-        entries = _mapping(root, file, "a recipe is a mapping with the keys columns, seed and stages")
+        entries = _mapping(root, file, "a recipe is a mapping with the keys columns, seed, licenses and stages")
         for key, (node, _) in entries.items():
-            if key not in ("columns", "seed", "stages"):
-                raise RecipeError(
-                    f"{_line(file, node)}: unknown key {key!r}{_suggest(key, ['columns', 'seed', 'stages'])}"
-                )
+            if key not in _KEYS:
+                raise RecipeError(f"{_line(file, node)}: unknown key {key!r}{_suggest(key, _KEYS)}")
         if "stages" not in entries:
             raise RecipeError(f"{file}: no stages; expected a list under the key `stages`")
         return cls(
-            file, cls._read_columns(entries, file), cls._read_seed(entries, file), cls._read_stages(entries, file)
+            file,
+            cls._read_columns(entries, file),
+            cls._read_seed(entries, file),
+            cls._read_licenses(entries, file),
+            cls._read_stages(entries, file),
         )
 
     @staticmethod
@@ -167,6 +177,19 @@ class _Draft:
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise RecipeError(f"{_line(file, entries['seed'][1])}: seed: expected a whole number, got {seed!r}")
         return seed
+
+    @staticmethod
+    def _read_licenses(entries: _Entries, file: str) -> dict[str, str]:
+        if "licenses" not in entries:
+            return {}
+        expected = "licenses maps sources to ids of licences, such as {questions.jsonl: cc-by-4.0}"
+        licenses = {}
+        for source, (_, node) in _mapping(entries["licenses"][1], file, expected).items():
+            value = _plain(node, file)
+            if not isinstance(value, str) or not value:
+                raise RecipeError(f"{_line(file, node)}: {source}: expected the id of a licence, got {value!r}")
+            licenses[source] = value
+        return licenses
 
     @staticmethod
     def _read_stages(entries: _Entries, file: str) -> list[_StageDraft]:
@@ -306,6 +329,7 @@ def recipe_schema() -> dict[str, Any]:
                 "additionalProperties": False,
             },
             "seed": {"type": "integer"},
+            "licenses": {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}},
             "stages": {"type": "array", "items": {"anyOf": [{"enum": bare}, *stages]}},
         },
         "required": ["stages"],

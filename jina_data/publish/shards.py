@@ -1,0 +1,94 @@
+"""Write the rows of a split as Parquet shards, and read them back to count what is truly in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from jina_data.folder import remove
+from jina_data.publish.checksum import Checksum
+
+GROUP_BYTES = 16 * 2**20
+"""A row group holds about so many bytes in memory: what a reader of one row has to load."""
+
+
+class ShardWriter:
+    """Writes the shards `CONFIG/SPLIT-00000-of-0000N.parquet`, each cut at a row group once it is large enough.
+
+    Pages are cut where the content says so, so that storage which knows chunks by content sends only what is new.
+    """
+
+    def __init__(self, folder: Path, config: str, split: str, *, schema: pa.Schema, shard_bytes: int) -> None:
+        self.folder, self.split, self.schema, self.shard_bytes = folder / config, split, schema, shard_bytes
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._held: list[pa.Table] = []
+        self._held_bytes = 0
+        self._parts: list[Path] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, table: pa.Table) -> None:
+        """Add some rows."""
+        if not table.num_rows:
+            return
+        self._held.append(table)
+        self._held_bytes += table.nbytes
+        if self._held_bytes >= GROUP_BYTES:
+            self._write_group()
+
+    def close(self) -> tuple[Path, ...]:
+        """Write what is left, give the shards their names, and return them. There is at least one."""
+        if self._held or not self._parts:
+            self._write_group()
+        self._end_shard()
+        names = [f"{self.split}-{at:05d}-of-{len(self._parts):05d}.parquet" for at in range(len(self._parts))]
+        return tuple(part.rename(self.folder / name) for part, name in zip(self._parts, names, strict=True))
+
+    def discard(self) -> None:
+        """Remove what was written of shards that are not whole."""
+        self._end_shard()
+        for part in self._parts:
+            remove(part)
+
+    def _write_group(self) -> None:
+        rows = pa.concat_tables([self.schema.empty_table(), *self._held]).combine_chunks()
+        self._held, self._held_bytes = [], 0
+        if self._writer is None:
+            self._parts.append(self.folder / f".{self.split}-{len(self._parts):05d}.tmp")
+            self._writer = pq.ParquetWriter(
+                self._parts[-1],
+                self.schema,
+                compression="zstd",
+                use_content_defined_chunking=True,
+                write_page_index=True,
+            )
+        self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
+        if self._parts[-1].stat().st_size >= self.shard_bytes:
+            self._end_shard()
+
+    def _end_shard(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def read_shard(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the row groups of a shard as `datasets` reads them."""
+    with path.open("rb") as stored:
+        for fragment in ds.ParquetFileFormat().make_fragment(stored).split_by_row_group():
+            n_rows = fragment.row_groups[0].num_rows
+            yield from fragment.to_batches(batch_size=max(1, n_rows), batch_readahead=0, fragment_readahead=0)
+
+
+def measure(paths: tuple[Path, ...]) -> tuple[Checksum, int]:
+    """Return the checksum of the rows in some shards, and the bytes they take in memory, as `datasets` counts them."""
+    checksum, n_bytes = Checksum(), 0
+    for path in paths:
+        for batch in read_shard(path):
+            table = pa.Table.from_batches([batch])
+            checksum.add(table)
+            n_bytes += table.nbytes
+    return checksum, n_bytes
