@@ -320,10 +320,12 @@ def test_no_folder_of_this_machine_goes_public(tmp_path: Path) -> None:
 
 
 def test_names_of_files_lose_the_folder_they_share() -> None:
-    names = ["/a/b/c/x.jsonl", "/a/b/d/x.jsonl", "https://example.com/y.csv", "datasets:me/z?split=train"]
-    assert list(public_names(names).values()) == ["c/x.jsonl", "d/x.jsonl", *names[2:]]
+    names = ["/a/b/c/x.jsonl", "/a/b/d/x.jsonl", "https://jane:word@example.com/y.csv?key=1#x", "datasets:me/z?split=a"]
+    shown = ["c/x.jsonl", "d/x.jsonl", "https://example.com/y.csv", "datasets:me/z?split=a"]
+    assert list(public_names(names).values()) == shown
     assert public_names(["/a/b/c.csv"]) == {"/a/b/c.csv": "c.csv"}
-    assert public_value({"a": ["/home/jane/x", "w != '/'", 1]}) == {"a": [".../x", "w != '/'", 1]}
+    told = {"a": ["/home/jane/x", "w != '/'", 1], "b": "s3://key:word@bucket/x?y"}
+    assert public_value(told) == {"a": [".../x", "w != '/'", 1], "b": "s3://bucket/x"}
 
 
 # ------------------------------------------------------------------------------------------------------- negations

@@ -70,6 +70,30 @@ def test_what_is_sent_is_loaded_back(run: Path, hub: Hub) -> None:
     assert hub.repo("me/numbers").private
 
 
+def test_faults_while_loading_back_are_outlived(run: Path, hub: Hub) -> None:
+    hub.faults += [
+        Fault("HEAD", r"resolve/.*/README\.md", 503),
+        Fault("GET", r"resolve/.*/pair/train", 500),
+        Fault("GET", r"resolve/.*/full/train", cut="after"),
+        Fault("GET", r"/tree/[0-9a-f]{40}/pair", 503),
+    ]
+    send(run, options=replace(LICENSED, verify=True))
+    assert [fault.times for fault in hub.faults] == [0] * 4
+    assert hub.asked("GET", r"resolve/[0-9a-f]{40}/pair/train-") == 2
+
+
+def test_what_cannot_be_loaded_back_is_told(run: Path, hub: Hub) -> None:
+    hub.faults.append(Fault("GET", r"resolve/.*/pair/train", 404, times=99))
+    with pytest.raises(
+        HubError, match=r"published as commit [0-9a-f]{40}, but it could not be loaded back: .*404"
+    ) as told:
+        send(run, options=replace(LICENSED, verify=True))
+    assert "\n" not in str(told.value)
+    hub.faults.clear()
+    assert not send(run, options=replace(LICENSED, verify=True)).is_new
+    once(hub)
+
+
 def test_what_comes_back_changed_is_told(run: Path, hub: Hub) -> None:
     def swap(hub: Hub) -> None:
         repo = hub.repo("me/numbers")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 
@@ -189,13 +190,21 @@ def file_sha256(path: Path) -> str:
 def public_names(names: Sequence[str]) -> dict[str, str]:
     """Return how the public may see the names of files: paths of this machine lose the folder they share.
 
-    URLs and names of data sets stay as they are.
+    Addresses lose what may be a password: user, query and fragment. Names of data sets stay as they are.
     """
     local = [name for name in names if not is_url(name) and not name.startswith("datasets:")]
     paths = {name: Path(name).resolve() for name in local}
     shared = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
     own = {name: path.relative_to(shared).as_posix() for name, path in paths.items()}
-    return {name: own.get(name, name) for name in names}
+    return {name: own.get(name) or public_url(name) for name in names}
+
+
+def public_url(name: str) -> str:
+    """Return an address without user, password, query and fragment; other names as they are."""
+    if not is_url(name):
+        return name
+    parts = urlsplit(name)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def public_value(value: Any) -> Any:
@@ -206,4 +215,4 @@ def public_value(value: Any) -> Any:
         return [public_value(inner) for inner in value]
     if isinstance(value, str) and value.startswith(("/", "~/", "../")) and "\n" not in value:
         return f".../{value.rstrip('/').rsplit('/', 1)[-1]}"
-    return value
+    return public_url(value) if isinstance(value, str) else value

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from jina_data.errors import HubError, RunFolderError, UsageError
-from jina_data.folder import remove
+from jina_data.folder import remove, resource_errors
 from jina_data.progress import Progress, Quiet
 from jina_data.publish.base import WORK_NAME, Publishable, open_folder
 from jina_data.publish.card import LICENSE_FILE, MARK, CardInput, license_page, render_card
@@ -34,6 +34,9 @@ from jina_data.publish.repository import (
     save,
 )
 from jina_data.publish.summary import Plan
+
+RECORD = "built.json"
+"""Says that the repository in the work folder is whole, and what it was made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,8 @@ def write_repository(
         raise RunFolderError(f"{out} is there already, and not an empty folder; name a new one")
     half = out.absolute().with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        repository = _build(run, repo_id, half / "repo", half, options=options, progress=progress or Quiet())
+        with resource_errors(out.absolute().parent):
+            repository = _build(run, repo_id, half / "repo", half, options=options, progress=progress or Quiet())
         if out.is_dir():
             out.rmdir()
         (half / "repo").rename(out)
@@ -107,7 +111,7 @@ def publish(
     run = open_folder(folder)
     repo_type = "model" if isinstance(run, TrainedModel) else "dataset"
     hub = Hub.connect(repo_id, repo_type, branch=options.revision, patience=options.patience, progress=progress)
-    with _work_folder(Path(folder)) as work:
+    with resource_errors(Path(folder)), _work_folder(Path(folder)) as work:
         repository = _built(run, repo_id, work, options=options, progress=progress)
         remote = hub.look()
         changes = compare(repository, remote)
@@ -115,8 +119,7 @@ def publish(
         if (changes or remote.head is None) and not confirm(
             Plan(hub.url, hub.branch, repository, remote, options.private)
         ):
-            remove(work / "built.json")
-            remove(work / "repo")
+            (work / RECORD).unlink()
             return None
         remote = hub.create(private=options.private, remote=remote)
         commit = hub.commit(repository, remote, message=f"Publish with jina-data {metadata.version('jina-data')}")
@@ -124,8 +127,8 @@ def publish(
             hub.tag(options.tag, commit)
         if options.verify:
             progress.say(f"loading {repo_id} back at {commit[:12]} ...")
-            check_arrived(repository, commit, work)
-    remove(work)
+            check_arrived(repository, commit, work, options.patience.first_seconds)
+        (work / RECORD).unlink()
     return Published(hub.url, commit, bool(changes), repository)
 
 
@@ -171,14 +174,19 @@ def _work_folder(folder: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunFolderError(f"another process is publishing {folder}; wait for it") from None
-        yield work
+        try:
+            yield work
+        finally:
+            # What is whole and not yet sent stays for the next call.
+            if not (work / RECORD).exists():
+                remove(work)
 
 
 def _built(
     run: Publishable | TrainedModel, repo_id: str, work: Path, *, options: PublishOptions, progress: Progress
 ) -> Repository:
     """Return the repository in the work folder: as an earlier call left it, if it is of the same run and settings."""
-    record, target = work / "built.json", work / "repo"
+    record, target = work / RECORD, work / "repo"
     fingerprint = _fingerprint(run, repo_id, options)
     if record.exists():
         known = json.loads(record.read_text(encoding="utf-8"))

@@ -161,7 +161,7 @@ class Hub:
             HubError: it is not.
         """
         who = self._call("log in to the Hub for", self.api.whoami)
-        namespaces = [who["name"], *(org["name"] for org in who.get("orgs", ()))]
+        namespaces = list(dict.fromkeys([who["name"], *(org["name"] for org in who.get("orgs", ())), *_scopes(who)]))
         namespace = self.repo_id.split("/")[0]
         if namespace.lower() not in [name.lower() for name in namespaces]:
             raise HubError(
@@ -382,6 +382,13 @@ def refuse_conflict(known: Remote, now: Remote, changes: Changes) -> None:
                 f"somebody else changed {path} on the Hub meanwhile. Look at it there, and give the same command again "
                 "to replace it"
             )
+
+
+def _scopes(who: Mapping[str, Any]) -> list[str]:
+    """Return the namespaces that a token of narrow rights was made for."""
+    token = (who.get("auth") or {}).get("accessToken") or {}
+    scoped = (token.get("fineGrained") or {}).get("scoped") or ()
+    return [one["entity"]["name"] for one in scoped if one.get("entity", {}).get("type") in ("user", "org")]
 
 
 def may_pass(error: BaseException) -> bool:
