@@ -19,8 +19,8 @@ def _of_mismatch(stage: str, one: Mismatch) -> str:
     unrelated = f"about {one.share:.0%} (at most {one.at_most:.0%}) of its pairs look unrelated"
     if one.spared:
         return (
-            f"{stage} left {source} alone: {unrelated}, but it would have dropped {one.over:.0%}: "
-            "its model cannot tell the good ones from those. Choose one that fits (embedder), or read what it measured in scores/"
+            f"{stage} left {source} alone: {unrelated}, but it would have dropped {one.over:.0%}: its model cannot "
+            "tell the good ones from those. Choose one that fits (embedder), or read what it measured in scores/"
         )
     return (
         f"{stage} dropped {one.dropped / one.rows:.0%} of {source}, but {unrelated}: the rest are probably good pairs. "

@@ -71,9 +71,9 @@ class CleanReport:
     recipe_sha256: str
     versions: Mapping[str, str]
     seed: int
+    mismatch: Sequence[Mismatch] = ()
     cut: Sequence[CutCounts] = ()
     scores: Sequence[ScoreCounts] = ()
-    mismatch: Sequence[Mismatch] = ()
     path: Path | None = None
 
     @classmethod
