@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -312,8 +312,8 @@ def has_flex() -> bool:
 def _flex_attention(is_compiled: bool) -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
-    flex: Callable[..., Any] = torch.compile(flex_attention, dynamic=True) if is_compiled else flex_attention
-    return flex
+    flex: Any = torch.compile(flex_attention, dynamic=True) if is_compiled else flex_attention
+    return cast("Callable[..., Any]", flex)
 
 
 def _places(lengths: Sequence[int], width: int) -> Tensor:
