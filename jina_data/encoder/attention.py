@@ -128,7 +128,7 @@ class Dense:
         """Attend with SDPA."""
         q_BHSE, k_BHSE, v_BHSE = (one.transpose(1, 2) for one in (q_BSHE, k_BSHE, v_BSHE))
         if self._bias is None:
-            self._bias = padded_bias(self.slopes_H, self.mask_BS, q_BSHE.dtype)
+            self._bias = beside(q_BSHE, padded_bias(self.slopes_H, self.mask_BS))
         return F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=self._bias).transpose(1, 2)
 
 
@@ -146,17 +146,19 @@ class Eager(Dense):
         return out_BHSE.transpose(1, 2).to(q_BSHE.dtype)
 
 
-def padded_bias(slopes_H: Tensor, mask_BS: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the bias with the padding in it, (B, H, S, S), in a type that SDPA takes beside queries of `dtype`.
+def padded_bias(slopes_H: Tensor, mask_BS: Tensor) -> Tensor:
+    """Return the bias with the padding in it, (B, H, S, S). Padding is filled in, not added, so that nothing overflows.
 
-    Distances times slopes are computed in full precision, and kept in it on a CPU; the kernels of a GPU want the type
-    of the queries. Padding is filled in, not added: a sum could overflow in half precision.
+    Its least number is that of half precision: it stays finite in every type, and is far below any bias.
     """
-    bias_HSS = dense_bias(slopes_H, mask_BS.shape[1])
-    if bias_HSS.device.type != "cpu":
-        bias_HSS = bias_HSS.to(dtype)
     is_padding_BS = ~mask_BS.bool()
-    return bias_HSS[None].masked_fill(is_padding_BS[:, None, None, :], torch.finfo(bias_HSS.dtype).min)
+    least = torch.finfo(torch.float16).min
+    return dense_bias(slopes_H, mask_BS.shape[1])[None].masked_fill(is_padding_BS[:, None, None, :], least)
+
+
+def beside(q: Tensor, bias: Tensor) -> Tensor:
+    """Return a bias in a type that SDPA takes beside these queries: on a CPU full precision, on a GPU that of theirs."""
+    return bias.to(torch.promote_types(q.dtype, bias.dtype) if q.device.type == "cpu" else q.dtype)
 
 
 # ------------------------------------------------------------------------------------------------------ packed
@@ -190,13 +192,12 @@ class Blocks(Packed):
         place_S = torch.arange(self.longest, device=slopes_H.device)
         mask_BS = place_S < torch.tensor(self.lengths, device=slopes_H.device)[:, None]
         is_even = len(set(self.lengths)) <= 1
-        self.bias = padded_bias(slopes_H, mask_BS[:1] if is_even else mask_BS, torch.float32)
+        self.bias = padded_bias(slopes_H, mask_BS[:1] if is_even else mask_BS)
 
     def attend(self, q_THE: Tensor, k_THE: Tensor, v_THE: Tensor) -> Tensor:
         """Attend with SDPA over rows padded to the longest."""
         q_BHSE, k_BHSE, v_BHSE = (self._rows(one).transpose(1, 2) for one in (q_THE, k_THE, v_THE))
-        bias = self.bias.to(q_THE.dtype) if q_THE.device.type != "cpu" else self.bias
-        out_BHSE = F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=bias)
+        out_BHSE = F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=beside(q_THE, self.bias))
         return out_BHSE.transpose(1, 2).flatten(0, 1)[self.block_index_T]
 
     def _rows(self, x_THE: Tensor) -> Tensor:
@@ -222,7 +223,7 @@ class Toeplitz(Packed):
 
     def _attend_run(self, length: int, *qkv: Tensor) -> Tensor:
         q_BHLE, k_BHLE, v_BHLE = (one.view(-1, length, *one.shape[1:]).transpose(1, 2) for one in qkv)
-        bias = toeplitz_view(self.table, length)
+        bias = toeplitz_view(beside(q_BHLE, self.table), length)
         out_BHLE = F.scaled_dot_product_attention(q_BHLE.flip(2), k_BHLE, v_BHLE, attn_mask=bias).flip(2)
         return out_BHLE.transpose(1, 2).flatten(0, 1)
 
