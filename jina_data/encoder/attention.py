@@ -157,7 +157,7 @@ def padded_bias(slopes_H: Tensor, mask_BS: Tensor) -> Tensor:
 
 
 def beside(q: Tensor, bias: Tensor) -> Tensor:
-    """Return a bias in a type that SDPA takes beside these queries: on a CPU full precision, on a GPU that of theirs."""
+    """Return a bias in a type that SDPA takes beside these queries: full precision on a CPU, theirs on a GPU."""
     return bias.to(torch.promote_types(q.dtype, bias.dtype) if q.device.type == "cpu" else q.dtype)
 
 
