@@ -77,9 +77,9 @@ def token_batches(
         start = stop
 
 
-def padded(ids: Sequence[npt.NDArray[np.int32]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Return tokens and mask of some texts as rows of one length, (B, S) each, on the CPU."""
-    width = max(1, *(len(one) for one in ids)) if len(ids) > 1 else max(1, len(ids[0]))
+def padded(ids: Sequence[npt.NDArray[np.int32]], pad_id: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return tokens and mask of some texts as rows of one length, (B, S) each, on the CPU; by default the longest."""
+    width = length or max(1, max(map(len, ids), default=1))
     input_ids = np.full((len(ids), width), pad_id, np.int64)
     mask = np.zeros((len(ids), width), np.int64)
     for row, one in enumerate(ids):

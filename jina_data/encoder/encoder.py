@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jina_data.encoder.batches import check_texts, padded, token_batches, tokenize
 from jina_data.encoder.jina_bert import JinaBert, JinaBertConfig
-from jina_data.encoder.load import Model, find_folder, load_model
+from jina_data.encoder.load import Model, check_pipeline, find_folder, load_model
 from jina_data.encoder.pooling import mean_pool, unit_length
 from jina_data.encoder.save import model_dim, save_model
 from jina_data.encoder.t5 import T5Config, T5Encoder
@@ -91,6 +91,7 @@ class Encoder:
             ModelError: there is no such model, a file of it is missing or broken, or its weights do not fit.
         """
         folder = find_folder(name)
+        check_pipeline(folder)
         settings = _sentence_transformers_settings(folder)
         return cls(load_model(folder), load_tokenizer(folder), **{**settings, **options})
 

@@ -77,14 +77,33 @@ def read_config(folder: Path) -> JinaBertConfig | T5Config:
     )
 
 
-def is_ours(folder: Path) -> bool:
-    """Tell whether a folder holds a model that this encoder is made for, whether or not it can be loaded."""
+def check_pipeline(folder: Path) -> None:
+    """Refuse a folder of sentence-transformers that does more than take the mean of token vectors.
+
+    Raises:
+        ModelError: it has other modules, or another pooling.
+    """
+    path = folder / "modules.json"
+    if not path.is_file():
+        return
     try:
-        values = _read_json(folder / CONFIG)
-    except ModelError:
-        return False
-    kind = values.get("model_type")
-    return kind in ("jina_bert", "t5") or (kind == "bert" and values.get("position_embedding_type") == "alibi")
+        modules = [
+            (one["type"].rpartition(".")[2], one["path"]) for one in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{path} is broken: {error!r}. Copy it anew") from None
+    kinds = [kind for kind, _ in modules]
+    if kinds not in (["Transformer"], ["Transformer", "Pooling"]):
+        raise ModelError(
+            f"{folder} has the modules {', '.join(kinds)}; expected a transformer and a mean pooling, and nothing "
+            "behind them. Load it with sentence-transformers"
+        )
+    pooling = _read_json(folder / modules[1][1] / CONFIG) if len(modules) > 1 else {"pooling_mode": "mean"}
+    others = [
+        key for key, on in pooling.items() if key.startswith("pooling_mode_") and on and "_mean_tokens" not in key
+    ]
+    if others or pooling.get("pooling_mode", "mean") != "mean":
+        raise ModelError(f"{folder} has another pooling than the mean of tokens. Load it with sentence-transformers")
 
 
 def load_model(folder: Path) -> Model:
@@ -186,7 +205,7 @@ def _fill(model: torch.nn.Module, weights: Mapping[str, Tensor], folder: Path) -
     for name, weight in weights.items():
         if weight.shape != expected[name].shape:
             raise ModelError(
-                f"{folder}: {name} has shape {tuple(weight.shape)}, and {CONFIG} makes it {tuple(expected[name].shape)}. "
+                f"{folder}: {name} has shape {tuple(weight.shape)}, but {tuple(expected[name].shape)} by {CONFIG}. "
                 "Check that both are of one model"
             )
     model.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
