@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
-from typing import get_args
+from typing import Any, get_args
 
 import oracle_jina_bert as oracle
 import pytest
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without to
 
 
 def mask_of(lengths: Sequence[int], width: int | None = None) -> Tensor:
-    return (torch.arange(width or max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    mask: Tensor = torch.arange(width or max(lengths)) < torch.tensor(lengths)[:, None]
+    return mask.long()
 
 
 def tiny(**changes: object) -> JinaBertConfig:
@@ -159,7 +160,11 @@ def test_document_blocks_are_those_that_torch_finds() -> None:
     document = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     n = len(document)
     found = document_blocks(document, CPU)
-    expected = create_block_mask(lambda b, h, q, k: document[q] == document[k], None, None, n, n, device="cpu")
+
+    def same_document(_b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return document[q].eq(document[k])
+
+    expected = create_block_mask(same_document, None, None, n, n, device="cpu")
     assert (found.to_dense() == expected.to_dense()).all()
     for numbers in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
         assert (getattr(found, numbers) == getattr(expected, numbers)).all(), numbers
@@ -197,7 +202,7 @@ def test_long_texts_hold_no_matrix_of_all_pairs() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_flex_on_a_gpu_agrees_forward_and_backward(dtype: torch.dtype) -> None:
+def test_flex_on_a_gpu_agrees_forward_and_backward(dtype: Any) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     torch.manual_seed(8)

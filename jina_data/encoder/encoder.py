@@ -19,7 +19,7 @@ from jina_data.encoder.load import Model, check_pipeline, find_folder, load_mode
 from jina_data.encoder.pooling import mean_pool, unit_length
 from jina_data.encoder.save import model_dim, save_model
 from jina_data.encoder.t5 import T5Config, T5Encoder
-from jina_data.encoder.tokenizer import load_tokenizer
+from jina_data.encoder.tokenizer import load_tokenizer, own_copy
 from jina_data.errors import MissingExtraError, ModelError, ResourceError, UsageError
 from jina_data.progress import Task, progress_for
 
@@ -33,6 +33,10 @@ CPU_TOKENS, CUDA_TOKENS = 2**12, 2**16
 
 T5_MAX_LENGTH = 512
 """What T5 was trained on; its distances have no limit."""
+
+_SETTINGS_FILES = ("sentence_bert_config", "config_sentence_transformers", "tokenizer_config")
+_LONGEST_LIMIT = 10**6
+"""What is above stands for no limit, in tokenizer_config.json."""
 
 log = logging.getLogger("jina_data.encoder")
 
@@ -74,7 +78,7 @@ class Encoder:
                 f"the tokenizer has {tokenizer.get_vocab_size():,} words, and the model vectors for "
                 f"{model.config.vocab_size:,}; expected the tokenizer of this model"
             )
-        self.tokenizer = tokenizer
+        self.tokenizer = own_copy(tokenizer)
         self.device = _device(device)
         self.dtype = _dtype(dtype, self.device)
         self.model = model.to(self.device, self.dtype).eval()
@@ -92,7 +96,7 @@ class Encoder:
         """
         folder = find_folder(name)
         check_pipeline(folder)
-        settings = _sentence_transformers_settings(folder)
+        settings = _settings(folder)
         return cls(load_model(folder), load_tokenizer(folder), **{**settings, **options})
 
     @classmethod
@@ -269,18 +273,24 @@ def _default_max_length(model: Model) -> int:
     return model.config.max_position_embeddings if isinstance(model, JinaBert) else T5_MAX_LENGTH
 
 
-def _sentence_transformers_settings(folder: Path) -> dict[str, Any]:
-    """Return what the files for sentence-transformers in a folder say of limits and prompts."""
-    found: dict[str, Any] = {}
-    for file, key, name in (
-        ("sentence_bert_config.json", "max_seq_length", "max_length"),
-        ("config_sentence_transformers.json", "prompts", "prompts"),
-    ):
-        path = folder / file
-        value = json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
-        if value:
-            found[name] = value
-    return found
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return what the files for transformers and sentence-transformers in a folder say of limits and prompts."""
+    said = {name: _said(folder / f"{name}.json") for name in _SETTINGS_FILES}
+    limits = [said["sentence_bert_config"].get("max_seq_length"), said["tokenizer_config"].get("model_max_length")]
+    known = [int(limit) for limit in limits if limit and limit <= _LONGEST_LIMIT]
+    prompts = said["config_sentence_transformers"].get("prompts")
+    return {
+        "max_length": min(known, default=None),
+        "prompts": {name: text for name, text in (prompts or {}).items() if text},
+    }
+
+
+def _said(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}. Copy it anew") from None
+    return values
 
 
 def _check_options(**options: int | None) -> None:

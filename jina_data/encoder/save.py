@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jina_data.encoder.jina_bert import JinaBert
 from jina_data.encoder.load import CONFIG, WEIGHTS, Model
-from jina_data.encoder.tokenizer import FILE, tokenizer_settings
+from jina_data.encoder.tokenizer import FILE, own_copy, tokenizer_settings
 from jina_data.folder import remove, whole_path, write_json
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def save_model(
         save_weights(model, target / WEIGHTS)
         write_json(target / CONFIG, _config(model))
         with whole_path(target / FILE) as path:
-            tokenizer.save(str(path))
+            own_copy(tokenizer).save(str(path))
         write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, max_length))
         write_json(target / "modules.json", _MODULES)
         write_json(target / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})

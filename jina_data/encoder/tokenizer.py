@@ -50,6 +50,16 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def own_copy(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a copy that neither pads nor cuts: what is done to it happens to nobody else's."""
+    from tokenizers import Tokenizer
+
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_padding()
+    copy.no_truncation()
+    return copy
+
+
 def _from_vocabulary(path: Path) -> Tokenizer:
     words = path.read_text(encoding="utf-8").splitlines()
     return _bert_like({word: number for number, word in enumerate(words)})
