@@ -299,7 +299,12 @@ def _work_folder(output: Path, key: str, *, overwrite: bool) -> Iterator[Path]:
         for half in work.glob(".*.tmp"):
             remove(half)
         write_json(begun, key)
-        yield work
+        try:
+            yield work
+        except BaseException:
+            if not any(work.glob("*.parquet")):  # nothing to go on with
+                remove(work)
+            raise
     remove(work)
 
 

@@ -16,6 +16,13 @@ import numpy.typing as npt
 from jina_data.embed.base import STATIC, load_embedder, model_hashes
 from jina_data.errors import ResourceError, UsageError
 
+_FLAGS = {
+    "max_length": "--max-length",
+    "truncate_dim": "--truncate-dim",
+    "prompt": "--prompt",
+    "normalize": "--no-normalize",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class VectorOptions:
@@ -120,8 +127,8 @@ class _OfEmbedder:
         if others:
             kind = "the static model" if options.model == STATIC else "a model of sentence-transformers"
             raise UsageError(
-                f"{kind} does not take --{', --'.join(others).replace('_', '-')}: its vectors are of length 1 and all "
-                "dimensions. Leave them out, or name a JinaBERT"
+                f"{kind} does not take {', '.join(_FLAGS[name] for name in others)}: its vectors have length 1 and all "
+                "dimensions. Leave that out, or name a JinaBERT"
             )
         self._embedder = embedder
         self.dim = int(embedder.dim)

@@ -162,7 +162,8 @@ def test_document_blocks_are_those_that_torch_finds() -> None:
     found = document_blocks(document, CPU)
 
     def same_document(_b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return document[q].eq(document[k])
+        same: Tensor = document[q] == document[k]
+        return same
 
     expected = create_block_mask(same_document, None, None, n, n, device="cpu")
     assert (found.to_dense() == expected.to_dense()).all()
