@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, get_args
 
@@ -42,29 +43,35 @@ def with_oracle_weights(config: JinaBertConfig, seed: int = 0) -> tuple[JinaBert
     return model.double(), weights
 
 
+@cache
+def from_the_oracle(lengths: tuple[int, ...], kind: str) -> tuple[JinaBert, Tensor, Tensor, Tensor, Tensor]:
+    """Return a model, a batch and what the oracle makes of it: ids, mask, types, vectors."""
+    config = tiny(feed_forward_type=kind)
+    model, weights = with_oracle_weights(config)
+    mask = mask_of(lengths, max(lengths) + 2)
+    ids = torch.randint(0, 50, mask.shape, generator=torch.Generator().manual_seed(1))
+    types = torch.randint(0, 2, mask.shape, generator=torch.Generator().manual_seed(2))
+    return model, ids, mask, types, oracle.forward(weights, config.to_dict(), ids, mask, types)
+
+
 # ------------------------------------------------------------------------------------------------- against the oracle
 
 
 @pytest.mark.parametrize("lengths", RAGGED, ids=str)
 @pytest.mark.parametrize(("path", "kind"), [*((path, "geglu") for path in PATHS), ("auto", "reglu")])
 def test_vectors_are_those_of_the_oracle(path: Path, lengths: list[int], kind: str) -> None:
-    config = tiny(feed_forward_type=kind)
-    model, weights = with_oracle_weights(config)
-    mask = mask_of(lengths, max(lengths) + 2)
-    ids = torch.randint(0, 50, mask.shape, generator=torch.Generator().manual_seed(1))
-    types = torch.randint(0, 2, mask.shape, generator=torch.Generator().manual_seed(2))
-    expected = oracle.forward(weights, config.to_dict(), ids, mask, types)
+    model, ids, mask, types, expected = from_the_oracle(tuple(lengths), kind)
     found = model.eval()(ids, mask, types, path=path)
     # Slopes and distances stay in full precision, not double; so does all of the eager path's attention.
     tolerance = 1e-4 if path == "eager" else 1e-6
     torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ["eager", "dense", "blocks", "toeplitz"])
 def test_gradients_are_those_of_the_oracle(path: Path) -> None:
     config = tiny()
     model, weights = with_oracle_weights(config)
-    mask = mask_of([1, 6, 3])
+    mask = mask_of([1, 4])
     ids = torch.randint(1, 50, mask.shape, generator=torch.Generator().manual_seed(3))
     weights = {name: weight.double().requires_grad_() for name, weight in weights.items()}
     direction = torch.randn(*mask.shape, config.hidden_size, dtype=torch.float64)[mask.bool()]
