@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import duckdb
 import pyarrow as pa
 
 from jina_data.errors import ResourceError, RunFolderError
@@ -246,6 +245,8 @@ def write_json(path: Path, value: Any) -> None:
 @contextlib.contextmanager
 def resource_errors(folder: Path) -> Iterator[None]:
     """Turn a full disk, or memory that ran out, into one clear error."""
+    import duckdb
+
     try:
         yield
     except (OSError, pa.ArrowException, duckdb.Error) as error:

@@ -12,6 +12,7 @@ from jina_data.errors import JinaDataError
 COMMANDS = {
     "clean": "Clean raw corpora: filter, deduplicate, and account for every row.",
     "inspect": "Look at what a run dropped and why, or at what became of one row.",
+    "encode": "Turn the texts of a table into vectors.",
     "publish": "Publish a finished run to the Hugging Face Hub.",
     "schema": "Print the JSON Schema of recipes, for editors.",
 }

@@ -46,7 +46,9 @@ class Embedder(Protocol):
 
 
 def load_embedder(name: str, device: str = "cpu") -> Embedder:
-    """Load an embedder, once a process: "static", or the name or folder of a sentence-transformers model.
+    """Load an embedder, once a process: "static", or a model by its folder or its name on the Hub.
+
+    A JinaBERT, and whatever jina-data saved, goes to our own encoder, and the rest to sentence-transformers.
 
     Raises:
         ModelError: there is no such model, or its files are broken.
@@ -110,9 +112,12 @@ def _load(name: str, device: str) -> Embedder:
 
         return StaticEmbedder.load()
     need_torch(name, "embedder")
+    from jina_data.embed.encoder import EncoderEmbedder, is_ours
+    from jina_data.embed.loading import model_folder
     from jina_data.embed.sentence_transformers import TransformerEmbedder
 
-    return TransformerEmbedder.load(name, device)
+    kind = EncoderEmbedder if is_ours(model_folder(name, "embedder")) else TransformerEmbedder
+    return kind.load(name, device)
 
 
 def _files(name: str) -> list[Path]:

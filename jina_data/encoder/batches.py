@@ -1,0 +1,94 @@
+"""Texts to batches of tokens: cut at the limit and counted, sorted by length, as many as a budget of tokens holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from jina_data.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_CHUNK_TEXTS = 1024
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of N texts: `ids` without padding, and which texts were cut, (N,)."""
+
+    ids: list[npt.NDArray[np.int32]]
+    was_cut: npt.NDArray[np.bool_]
+
+    @property
+    def n_cut(self) -> int:
+        """How many texts were cut."""
+        return int(self.was_cut.sum())
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The number of tokens of each text, (N,)."""
+        return np.array([len(one) for one in self.ids], np.int64)
+
+
+def check_texts(texts: Sequence[object]) -> None:
+    """Refuse what is not a string.
+
+    Raises:
+        InputError: a text is something else; the message says which.
+    """
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(
+                f"text {row} (counted from 0) is of type {type(text).__name__}: {str(text)[:60]!r}; expected a string. "
+                "Leave it out, or turn it into one"
+            )
+
+
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tokens:
+    """Return the tokens of texts; those with more than `max_length` are cut there."""
+    tokenizer.enable_truncation(max_length)
+    ids: list[npt.NDArray[np.int32]] = []
+    was_cut: list[bool] = []
+    for start in range(0, len(texts), _CHUNK_TEXTS):
+        for one in tokenizer.encode_batch(list(texts[start : start + _CHUNK_TEXTS])):
+            ids.append(np.array(one.ids, np.int32))
+            was_cut.append(bool(one.overflowing))
+    return Tokens(ids, np.array(was_cut, np.bool_))
+
+
+def token_batches(
+    lengths: npt.NDArray[np.int64], *, token_budget: int, batch_size: int | None = None
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Cut texts into batches of about equal cost, the longest first; yields the positions of their texts.
+
+    Args:
+        lengths: tokens of each text, (N,).
+        token_budget: tokens of a batch, padding counted; a text that is longer has a batch of its own.
+        batch_size: most texts of a batch.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        n_rows = max(1, token_budget // longest)
+        stop = start + min(n_rows, batch_size or n_rows)
+        yield order[start:stop]
+        start = stop
+
+
+def padded(ids: Sequence[npt.NDArray[np.int32]], pad_id: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return tokens and mask of some texts as rows of one length, (B, S) each, on the CPU; by default the longest."""
+    width = length or max(1, max(map(len, ids), default=1))
+    input_ids = np.full((len(ids), width), pad_id, np.int64)
+    mask = np.zeros((len(ids), width), np.int64)
+    for row, one in enumerate(ids):
+        input_ids[row, : len(one)] = one
+        mask[row, : len(one)] = 1
+    return torch.from_numpy(input_ids), torch.from_numpy(mask)

@@ -1,0 +1,102 @@
+"""Folders that this encoder, transformers and sentence-transformers load alike."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jina_data.encoder.jina_bert import JinaBert
+from jina_data.encoder.load import CONFIG, WEIGHTS, Model
+from jina_data.encoder.tokenizer import FILE, own_copy, tokenizer_settings
+from jina_data.folder import remove, whole_path, write_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CODE = ("alibi.py", "attention.py", "jina_bert.py", "jina_bert_hf.py")
+"""Our sources that go with a JinaBERT, so that it needs no jina-data to be loaded."""
+
+_MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+]
+
+
+def save_model(
+    model: Model, folder: Path, *, tokenizer: Tokenizer, max_length: int, prompts: Mapping[str, str] | None = None
+) -> None:
+    """Save a model with its tokenizer. Each file appears whole or not at all, a new folder too.
+
+    Written are config.json, model.safetensors, the tokenizer, what sentence-transformers reads, and for JinaBERT the
+    code that transformers runs.
+    """
+    with _whole_folder(folder) as target:
+        save_weights(model, target / WEIGHTS)
+        write_json(target / CONFIG, _config(model))
+        with whole_path(target / FILE) as path:
+            own_copy(tokenizer).save(str(path))
+        write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, max_length))
+        write_json(target / "modules.json", _MODULES)
+        write_json(target / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+        write_json(target / "config_sentence_transformers.json", _sentence_transformers(prompts or {}))
+        pooling = {"word_embedding_dimension": model_dim(model), "pooling_mode_mean_tokens": True}
+        write_json(target / "1_Pooling" / CONFIG, pooling)
+        for name in CODE if isinstance(model, JinaBert) else ():
+            with whole_path(target / name) as path:
+                shutil.copyfile(Path(__file__).with_name(name), path)
+
+
+def save_weights(model: Model, path: Path) -> None:
+    """Write the weights as safetensors, under the names of the published files."""
+    from safetensors.torch import save_file
+
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
+    with whole_path(path) as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
+
+
+def model_dim(model: Model) -> int:
+    """Return the dimensions of a model's vectors."""
+    return model.config.hidden_size if isinstance(model, JinaBert) else model.config.d_model
+
+
+def _config(model: Model) -> dict[str, Any]:
+    if not isinstance(model, JinaBert):
+        return {**model.config.to_dict(), "model_type": "t5", "architectures": ["T5EncoderModel"]}
+    return {
+        **model.config.to_dict(),
+        "model_type": "jina_bert",
+        "architectures": ["JinaBertHf"],
+        "auto_map": {"AutoConfig": "jina_bert_hf.JinaBertHfConfig", "AutoModel": "jina_bert_hf.JinaBertHf"},
+    }
+
+
+def _sentence_transformers(prompts: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "__version__": {name: metadata.version(name) for name in ("jina-data",)},
+        "model_type": "SentenceTransformer",
+        "prompts": dict(prompts),
+        "default_prompt_name": None,
+        "similarity_fn_name": "cosine",
+    }
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write to; a new one appears under its name when it is whole."""
+    if folder.exists():
+        yield folder
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    remove(temporary)
+    try:
+        yield temporary
+        temporary.replace(folder)
+    except BaseException:
+        remove(temporary)
+        raise

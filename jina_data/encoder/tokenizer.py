@@ -1,0 +1,137 @@
+"""Tokenizers: those that come with published weights, and a WordPiece vocabulary trained on a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jina_data.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+FILE = "tokenizer.json"
+SPECIALS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+"""The special tokens of WordPiece, in the order of their numbers."""
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Load the tokenizer of a model's folder: tokenizer.json, or vocab.txt for WordPiece. It neither pads nor cuts.
+
+    Raises:
+        ModelError: there is none, or it is broken.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / FILE
+    try:
+        if path.is_file():
+            tokenizer = Tokenizer.from_file(str(path))
+        elif (folder / "vocab.txt").is_file():
+            tokenizer = _from_vocabulary(folder / "vocab.txt")
+        else:
+            raise ModelError(
+                f"{folder} has no tokenizer: expected {FILE} or vocab.txt. Copy it from the model that the weights are "
+                "of, or save the model with its tokenizer"
+            )
+    except Exception as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path} cannot be read as a tokenizer: {error}. Copy it anew") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def own_copy(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a copy that neither pads nor cuts: what is done to it happens to nobody else's."""
+    from tokenizers import Tokenizer
+
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_padding()
+    copy.no_truncation()
+    return copy
+
+
+def _from_vocabulary(path: Path) -> Tokenizer:
+    words = path.read_text(encoding="utf-8").splitlines()
+    return _bert_like({word: number for number, word in enumerate(words)})
+
+
+def train_wordpiece(
+    texts: Iterable[str], *, vocab_size: int = 30_522, min_frequency: int = 2, lowercase: bool = True
+) -> Tokenizer:
+    """Learn a WordPiece vocabulary from texts, with the rules of bert-base-uncased for splitting them.
+
+    The special tokens come first: [PAD] is 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4. A small corpus may give fewer words
+    than asked for.
+
+    Args:
+        texts: a corpus; it is read once, and may be larger than memory.
+        vocab_size: most words, with the special tokens.
+        min_frequency: how often a pair of pieces must occur to become one.
+        lowercase: fold case and strip accents.
+
+    Raises:
+        InputError: there is no text.
+    """
+    from tokenizers.trainers import WordPieceTrainer
+
+    tokenizer = _bert_like({}, lowercase=lowercase)
+    trainer = WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIALS.values()),
+        show_progress=False,
+        continuing_subword_prefix="##",
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() <= len(SPECIALS):
+        raise InputError("the corpus has no words to learn a vocabulary from; expected texts")
+    return _bert_like(tokenizer.get_vocab(), lowercase=lowercase)
+
+
+def _bert_like(vocabulary: dict[str, int], *, lowercase: bool = True) -> Tokenizer:
+    """Return a WordPiece tokenizer that normalises, splits and frames texts as BERT does."""
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordPiece
+
+    missing = [token for token in SPECIALS.values() if vocabulary and token not in vocabulary]
+    if missing:
+        raise ModelError(f"the vocabulary lacks {', '.join(missing)}; expected that of a BERT")
+    words = vocabulary or {token: number for number, token in enumerate(SPECIALS.values())}
+    tokenizer = Tokenizer(WordPiece(words, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[(token, words[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.add_special_tokens(list(SPECIALS.values()))
+    return tokenizer
+
+
+def tokenizer_settings(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
+    """Return what transformers wants to know of a tokenizer beside tokenizer.json: its tokenizer_config.json."""
+    known = tokenizer.get_vocab()
+    if all(token in known for token in SPECIALS.values()):
+        names = dict(SPECIALS)
+    else:
+        t5_names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+        names = {name: token for name, token in t5_names.items() if token in known}
+    inputs = ["input_ids", "attention_mask"]
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length,
+        "model_input_names": inputs,
+        **names,
+    }

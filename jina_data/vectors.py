@@ -1,0 +1,141 @@
+"""A model by its name, as what turns texts into vectors: our encoder with its options, or any embedder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from jina_data.embed.base import STATIC, load_embedder, model_hashes
+from jina_data.errors import ResourceError, UsageError
+
+_FLAGS = {
+    "max_length": "--max-length",
+    "truncate_dim": "--truncate-dim",
+    "prompt": "--prompt",
+    "normalize": "--no-normalize",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorOptions:
+    """Which model makes vectors, and how. Only our own encoder takes others than the defaults."""
+
+    model: str
+    device: str = "cpu"
+    max_length: int | None = None
+    truncate_dim: int | None = None
+    prompt: str | None = None
+    normalize: bool = True
+
+    def model_key(self) -> str:
+        """Return one hash of all that the vectors depend on; loads no model.
+
+        Raises:
+            ModelError: there is no such model.
+            MissingExtraError: it needs a package that is not installed.
+        """
+        said = {**asdict(self), "model": model_hashes(self.model)}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def choose_device(device: str, model: str) -> str:
+    """Return "cuda" or "cpu": what was asked for, or what is there.
+
+    Raises:
+        ResourceError: cuda was asked for, and there is none.
+    """
+    has_cuda = False
+    if device != "cpu" and model != STATIC and find_spec("torch"):
+        import torch
+
+        has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise ResourceError("--device cuda: no CUDA device, or a torch without CUDA. Use --device cpu, or auto")
+    return "cuda" if has_cuda else "cpu"
+
+
+class VectorModel(Protocol):
+    """Turns texts into vectors in single precision."""
+
+    dim: int
+
+    @property
+    def n_cut(self) -> int:
+        """How many texts so far were too long for the model, and cut."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the vectors of N texts, (N, D)."""
+        ...
+
+
+def load_vector_model(options: VectorOptions) -> VectorModel:
+    """Load a model by its name or folder.
+
+    Raises:
+        UsageError: the model does not know an option.
+        ModelError: there is no such model, or its files are broken.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    embedder: Any = load_embedder(options.model, options.device)
+    if hasattr(embedder, "encoder"):
+        return _OfEncoder(embedder.encoder, options)
+    return _OfEmbedder(embedder, options)
+
+
+class _OfEncoder:
+    """Our encoder."""
+
+    def __init__(self, encoder: Any, options: VectorOptions) -> None:
+        logging.getLogger("jina_data.encoder").setLevel(logging.ERROR)  # cut texts are counted for the whole run
+        encoder.n_cut = 0
+        self._encoder, self._options = encoder, options
+        if options.truncate_dim and options.truncate_dim > encoder.dim:
+            raise UsageError(f"--truncate-dim is {options.truncate_dim}; the model has {encoder.dim} dimensions")
+        self.dim = options.truncate_dim or encoder.dim
+
+    @property
+    def n_cut(self) -> int:
+        return int(self._encoder.n_cut)
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        options = self._options
+        found: npt.NDArray[np.float32] = self._encoder.encode(
+            texts,
+            max_length=options.max_length,
+            normalize_embeddings=options.normalize,
+            truncate_dim=options.truncate_dim,
+            prompt=options.prompt,
+        )
+        return found.astype(np.float32, copy=False)
+
+
+class _OfEmbedder:
+    """A static model, or one of sentence-transformers."""
+
+    def __init__(self, embedder: Any, options: VectorOptions) -> None:
+        defaults = asdict(VectorOptions(model=options.model, device=options.device))
+        others = [name for name, value in asdict(options).items() if value != defaults[name]]
+        if others:
+            kind = "the static model" if options.model == STATIC else "a model of sentence-transformers"
+            raise UsageError(
+                f"{kind} does not take {', '.join(_FLAGS[name] for name in others)}: its vectors have length 1 and all "
+                "dimensions. Leave that out, or name a JinaBERT"
+            )
+        self._embedder = embedder
+        self.dim = int(embedder.dim)
+        self.n_cut = 0
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        cut = np.zeros(len(texts), np.bool_)
+        found: npt.NDArray[np.float32] = self._embedder.encode(texts, cut=cut).astype(np.float32)
+        self.n_cut += int(cut.sum())
+        return found
