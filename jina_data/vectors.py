@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -95,7 +96,6 @@ class _OfEncoder:
     """Our encoder."""
 
     def __init__(self, encoder: Any, options: VectorOptions) -> None:
-        logging.getLogger("jina_data.encoder").setLevel(logging.ERROR)  # cut texts are counted for the whole run
         encoder.n_cut = 0
         self._encoder, self._options = encoder, options
         if options.truncate_dim and options.truncate_dim > encoder.dim:
@@ -108,14 +108,26 @@ class _OfEncoder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         options = self._options
-        found: npt.NDArray[np.float32] = self._encoder.encode(
-            texts,
-            max_length=options.max_length,
-            normalize_embeddings=options.normalize,
-            truncate_dim=options.truncate_dim,
-            prompt=options.prompt,
-        )
+        with _without_warnings():  # cut texts are counted for the whole run
+            found: npt.NDArray[np.float32] = self._encoder.encode(
+                texts,
+                max_length=options.max_length,
+                normalize_embeddings=options.normalize,
+                truncate_dim=options.truncate_dim,
+                prompt=options.prompt,
+            )
         return found.astype(np.float32, copy=False)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    log = logging.getLogger("jina_data.encoder")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 class _OfEmbedder:
