@@ -10,7 +10,9 @@ from jina_data.negation.failures import MalformedError
 from jina_data.negation.requests import Received
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, OpenAI
+
+NO_CLIENT = "asking an LLM needs the openai client: pip install 'jina-data[llm]'"
 
 
 def make_client(target: Target, api_key: str | None, timeout_seconds: float) -> AsyncOpenAI:
@@ -20,15 +22,34 @@ def make_client(target: Target, api_key: str | None, timeout_seconds: float) -> 
         MissingExtraError: the package is not there.
     """
     try:
-        from openai import AsyncOpenAI, Timeout
+        from openai import AsyncOpenAI
     except ImportError:
-        raise MissingExtraError("asking an LLM needs the openai client: pip install 'jina-data[llm]'") from None
-    return AsyncOpenAI(
-        api_key=api_key or "none",
-        base_url=target.base_url or "https://api.openai.com/v1",
-        max_retries=0,
-        timeout=Timeout(timeout_seconds, connect=min(15.0, timeout_seconds)),
-    )
+        raise MissingExtraError(NO_CLIENT) from None
+    return AsyncOpenAI(**_arguments(target, api_key, timeout_seconds))
+
+
+def make_plain_client(target: Target, api_key: str | None, timeout_seconds: float) -> OpenAI:
+    """Return the openai client for one call at a time.
+
+    Raises:
+        MissingExtraError: the package is not there.
+    """
+    try:
+        from openai import OpenAI
+    except ImportError:
+        raise MissingExtraError(NO_CLIENT) from None
+    return OpenAI(**_arguments(target, api_key, timeout_seconds))
+
+
+def _arguments(target: Target, api_key: str | None, timeout_seconds: float) -> dict[str, Any]:
+    from openai import Timeout
+
+    return {
+        "api_key": api_key or "none",
+        "base_url": target.base_url or "https://api.openai.com/v1",
+        "max_retries": 0,
+        "timeout": Timeout(timeout_seconds, connect=min(15.0, timeout_seconds)),
+    }
 
 
 def read_completion(value: Any) -> Received:

@@ -165,6 +165,11 @@ class Purse:
         self.under_way += most
         return True
 
+    def hold(self, key: str, most_in: int, most_out: int) -> None:
+        """Set aside what a request may cost that an earlier session has sent."""
+        self.reserved[key] = self.price.cost(most_in, most_out, is_batch=self.is_batch)
+        self.under_way += self.reserved[key]
+
     def settle(self, key: str, received: Received | None, *, is_unknown: bool = False) -> None:
         """Turn what was set aside into what it cost; unknown counts in full."""
         most = self.reserved.pop(key, 0.0)

@@ -6,10 +6,11 @@ connection cut is unknown: it may have been answered and billed. It is counted, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,6 +67,18 @@ class Usage:
     tokens_out: int = 0
     uncounted: int = 0
     """Answers for which the server did not count tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as the ledger knows it: prepared, uploaded, created, or read."""
+
+    number: int
+    state: str
+    name: str
+    n_requests: int
+    file_id: str | None
+    batch_id: str | None
 
 
 class RequestLedger:
@@ -219,50 +232,56 @@ class RequestLedger:
 
     # ------------------------------------------------------------------------------------------------------ batches
 
-    def prepare_batch(self, requests: Sequence[Request], model: str, base_url: str, name: str) -> int:
-        """Write down a batch and its requests, before anything is uploaded; return its number."""
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all that is written within, or nothing of it."""
         self.con.execute("BEGIN IMMEDIATE")
         try:
-            number = int(
-                self.con.execute(
-                    "INSERT INTO batches (state, name, n_requests, created_at) VALUES ('prepared', ?, ?, ?) "
-                    "RETURNING number",
-                    [name, len(requests), time.time()],
-                ).fetchone()[0]
-            )
-            for request in requests:
-                self.sending(request, model, base_url)
-            self._mark_batched(number, [request.key for request in requests])
+            yield
         except BaseException:
             self.con.execute("ROLLBACK")
             raise
         self.con.execute("COMMIT")
-        return number
 
-    def _mark_batched(self, number: int, keys: Iterable[str]) -> None:
-        self.con.executemany(
-            "UPDATE requests SET state = 'batched', batch = ? WHERE key = ?", ((number, key) for key in keys)
-        )
+    def new_batch(self, name: str) -> int:
+        """Write down a batch before anything is uploaded; return its number."""
+        row = self.con.execute(
+            "INSERT INTO batches (state, name, n_requests, created_at) VALUES ('prepared', ?, 0, ?) RETURNING number",
+            [name, time.time()],
+        ).fetchone()
+        return int(row[0])
+
+    def put_into_batch(self, number: int, key: str) -> None:
+        """Write down that a request goes out with a batch."""
+        self.con.execute("UPDATE requests SET state = 'batched', batch = ? WHERE key = ?", [number, key])
 
     def update_batch(self, number: int, **values: Any) -> None:
         """Write down what became of a batch."""
         names = ", ".join(f"{name} = ?" for name in values)
         self.con.execute(f"UPDATE batches SET {names} WHERE number = ?", [*values.values(), number])
 
-    def open_batches(self) -> list[dict[str, Any]]:
-        """Return the batches whose results were not read yet."""
-        cursor = self.con.execute(
+    def open_batches(self) -> list[Batch]:
+        """Return the batches whose results were not read yet, in the order in which they were made."""
+        rows = self.con.execute(
             "SELECT number, state, name, n_requests, file_id, batch_id FROM batches WHERE state != 'read' ORDER BY 1"
         )
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return [Batch(*row) for row in rows.fetchall()]
 
-    def batch_keys(self, number: int) -> Iterator[str]:
-        """Yield the requests of a batch that have no result yet."""
-        for row in self.con.execute("SELECT key FROM requests WHERE batch = ? ORDER BY key", [number]).fetchall():
-            yield row[0]
+    def is_in_batch(self, key: str, number: int) -> bool:
+        """Tell whether a request waits for the result of a batch."""
+        query = "SELECT 1 FROM requests WHERE key = ? AND batch = ? AND state = 'batched'"
+        return self.con.execute(query, [key, number]).fetchone() is not None
 
-    def sends(self, key: str) -> int:
-        """Return how often a request was sent."""
-        row = self.con.execute("SELECT sends FROM requests WHERE key = ?", [key]).fetchone()
-        return 0 if row is None else int(row[0])
+    def batched(self, number: int | None = None) -> Iterator[tuple[str, int, int]]:
+        """Yield the requests that wait for the result of a batch, or of any: key, most tokens in, most tokens out."""
+        cursor = self.con.execute(
+            "SELECT key, most_in, most_out FROM requests WHERE state = 'batched' AND (? IS NULL OR batch = ?) "
+            "ORDER BY key",
+            [number, number],
+        )
+        yield from cursor.fetchall()
+
+    def batch_counts(self) -> dict[str, int]:
+        """Return how many batches there were, by how they ended."""
+        rows = self.con.execute("SELECT coalesce(status, state), count(*) FROM batches GROUP BY 1 ORDER BY 1")
+        return {str(status): int(n) for status, n in rows.fetchall()}
