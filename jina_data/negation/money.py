@@ -183,6 +183,17 @@ class Purse:
             self.spent += self.price.cost(*counted, is_batch=self.is_batch)
 
 
+def refuse_unknown_price(target: Target, price: Price | None, limit: float | None) -> None:
+    """Refuse a limit of the cost where the price is not known.
+
+    Raises:
+        UsageError: there is a limit, and no price.
+    """
+    if limit is not None and price is None:
+        said = NO_PRICE.format(model=target.model, url=target.shown_url)
+        raise UsageError(f"--max-cost {limit:g} cannot be kept: {said}")
+
+
 def purse_for(
     ledger: RequestLedger, target: Target, price: Price | None, limit: float | None, *, is_batch: bool = False
 ) -> Purse | None:
@@ -191,11 +202,9 @@ def purse_for(
     Raises:
         UsageError: there is a limit, and no price.
     """
-    if limit is None:
+    refuse_unknown_price(target, price, limit)
+    if limit is None or price is None:
         return None
-    if price is None:
-        said = NO_PRICE.format(model=target.model, url=target.shown_url)
-        raise UsageError(f"--max-cost {limit:g} cannot be kept: {said}")
     so_far = bill(ledger, target, price)
     spent = (so_far.cost or 0.0) + (so_far.most_in_doubt or 0.0)
     return Purse(price, limit, spent, is_batch=is_batch)

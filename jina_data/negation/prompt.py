@@ -52,22 +52,25 @@ ENDINGS: Mapping[str, str] = {
 }
 
 REASON_WORDS: Mapping[str, str] = {
-    "schema": "the answer did not have the form that was asked for",
-    "truncated": "the answer was cut off; be brief",
-    "refusal": "no negative was given; the texts are harmless captions and news sentences",
-    "empty": "no negative was given",
-    "prompt_echo": "it repeated the instructions",
+    "nothing_written": "no negative was given",
+    "cut_off": "the answer was cut off; be brief",
+    "filtered": "the answer was filtered; choose other words",
+    "refused": "no negative was given; the texts are harmless captions and news sentences",
+    "bad_form": "the answer did not have the form that was asked for",
+    "prompt_echo": "it repeated words of the instructions",
     "several_sentences": "it was more than one sentence",
     "wrong_language": "it was in another language than the entailment",
-    "equals_entailment": "it was the entailment itself",
-    "equals_anchor": "it was the anchor itself",
-    "duplicate_negative": "the same negative was already given for another pair",
+    "same_as_anchor": "it was the anchor itself",
+    "same_as_entailment": "it was the entailment itself",
+    "duplicate_negative": "the same negative was already given for another pair; choose other words",
     "length_ratio": "it was much longer or shorter than the entailment",
-    "token_overlap": "it shared too few words with the entailment",
+    "low_overlap": "it shared too few words with the entailment",
     "reordered": "it only put the words of the entailment in another order",
     "trivial_prefix": "it negated the whole sentence from outside instead of within",
-    "no_contradiction": "it did not contradict the entailment",
-    "double_negation": "it negated twice, which says the same as the entailment",
+    "no_opposition": "nothing in it contradicted the entailment",
+    "double_turn": "it turned the meaning twice, which says the same as the entailment",
+    "not_contradiction": "it can be true together with the anchor or the entailment",
+    "judged_compatible": "it can be true together with the anchor or the entailment",
 }
 """What a model is told of a rejection; a reason that is not here is told by its name."""
 
@@ -94,6 +97,10 @@ PROMPT_HASH = hashlib.sha256(
 PREAMBLE = INSTRUCTIONS.format(kinds="\n".join(f"- {kind}: {words}" for kind, words in KIND_WORDS.items()))
 
 
+MOST_CHARS = 400
+"""So much of a rejected negative is shown to the model; gibberish can be long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A negative that was refused, as the next prompt tells of it."""
@@ -105,7 +112,8 @@ class Rejection:
     def to_json(self) -> dict[str, str]:
         """Return what the model reads."""
         because = REASON_WORDS.get(self.reason, self.reason.replace("_", " "))
-        return {"negative": self.negative or "", "because": f"{because} ({self.detail})" if self.detail else because}
+        shown = (self.negative or "")[:MOST_CHARS]
+        return {"negative": shown, "because": f"{because} ({self.detail})" if self.detail else because}
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ def _short(group: str) -> str:
 
 def _available(con: duckdb.DuckDBPyConnection) -> dict[Kind, float]:
     """Return the share of the chosen pairs that can take each bound kind."""
-    shares = con.execute(f"select {', '.join(f'avg({kind}::int)' for kind in BOUND)} from chosen").fetchone()
+    shares = con.execute(f"select {', '.join(f'avg({kind}::int)' for kind in BOUND)} from chosen").fetchall()[0]
     return {kind: float(share or 0) for kind, share in zip(BOUND, shares or (), strict=True)}
 
 
@@ -215,7 +215,7 @@ def _last_test(con: duckdb.DuckDBPyConnection, fraction: float, groups: int | No
         select count(*), max(split_hash) from first
         """,
         {"limit": limit if limit is not None else 2**62, "groups": groups},
-    ).fetchone()
+    ).fetchall()[0]
     total, last = cast(tuple[int, int | None], found)
     if total < groups or last is None:
         raise InputError(f"the sources give {total:,} groups, fewer than the {groups:,} asked for the test split")
