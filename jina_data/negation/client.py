@@ -97,6 +97,8 @@ class OnlineClient:
         self._waiting: list[_Job] = []
         self._open: set[str] = set()
         """Requests that were taken and are neither answered nor given up."""
+        self._probed: set[str] = set()
+        """Requests that were answered while the dialect was found out."""
         self._sending = 0
         self._idle = 0
         self._requests: Iterator[Request] = iter(())
@@ -152,6 +154,7 @@ class OnlineClient:
             refusal = await self._insist(request)
             if refusal is None:
                 if self._error is None and self.outcome.stopped is None:
+                    self._probed.add(request.key)
                     self.ledger.set_dialect(self.target.model, self.url, dialect)
                     return dialect, None
                 return None, None
@@ -226,8 +229,9 @@ class OnlineClient:
             if request.key in self._open:
                 continue  # the same texts occur twice; one answer serves both
             if self.ledger.is_answered(request.key):
-                self.outcome.known += 1
-                self.advance(len(request.question.pairs))
+                if request.key not in self._probed:
+                    self.outcome.known += 1
+                    self.advance(len(request.question.pairs))
                 continue
             self._open.add(request.key)
             self._sending += 1

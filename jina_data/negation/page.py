@@ -28,7 +28,8 @@ class Samples:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.held: dict[str, list[tuple[int, str, dict[str, Any]]]] = {}
+        self.number = 0
+        self.held: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
 
     def add(self, name: str, pair: Pair, one: Tried) -> None:
         """Offer a pair."""
@@ -39,7 +40,8 @@ class Samples:
             return
         row: dict[str, Any] = {"id": pair.id, "anchor": pair.anchor, "entailment": pair.entailment, "kind": pair.kind}
         row |= {"negative": one.negative, "raw": (one.raw or "")[: 2 * MOST_CHARS], "detail": one.detail}
-        entry = (rank, pair.id, row)
+        self.number += 1  # the same pair may be rejected twice for the same reason
+        entry = (rank, self.number, row)
         if len(held) < N_SAMPLES:
             heapq.heappush(held, entry)
         else:
