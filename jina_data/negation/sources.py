@@ -198,8 +198,8 @@ def _short(group: str) -> str:
 
 def _available(con: duckdb.DuckDBPyConnection) -> dict[Kind, float]:
     """Return the share of the chosen pairs that can take each bound kind."""
-    shares = con.execute(f"select {', '.join(f'avg({kind}::int)' for kind in BOUND)} from chosen").fetchone()
-    return {kind: float(share or 0) for kind, share in zip(BOUND, shares or (), strict=True)}
+    shares = con.execute(f"select {', '.join(f'avg({kind}::int)' for kind in BOUND)} from chosen").fetchall()[0]
+    return {kind: float(share or 0) for kind, share in zip(BOUND, shares, strict=True)}
 
 
 def _last_test(con: duckdb.DuckDBPyConnection, fraction: float, groups: int | None, limit: int | None) -> int:
@@ -208,16 +208,15 @@ def _last_test(con: duckdb.DuckDBPyConnection, fraction: float, groups: int | No
         return int(fraction * 2**64) - 1
     if groups == 0:
         return -1
-    found = con.execute(
+    total, last = con.execute(
         """
         with kept as (select split_hash from chosen order by choice, number limit $limit),
              first as (select distinct split_hash from kept order by split_hash limit $groups)
         select count(*), max(split_hash) from first
         """,
         {"limit": limit if limit is not None else 2**62, "groups": groups},
-    ).fetchone()
-    total, last = cast(tuple[int, int | None], found)
-    if total < groups or last is None:
+    ).fetchall()[0]
+    if total < groups:
         raise InputError(f"the sources give {total:,} groups, fewer than the {groups:,} asked for the test split")
     return int(last)
 
