@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.errors import MissingExtraError
+from jina_data.errors import MissingExtraError, ResourceError
 
 HalfArray = npt.NDArray[np.float16]
 
@@ -49,6 +49,26 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
     """
     with _LOADING:
         return _load(name, device if name != STATIC else "cpu")
+
+
+def settle_device(device: str) -> str:
+    """Return "cuda" or "cpu": what was asked for, or with "auto" what is there.
+
+    Raises:
+        ResourceError: cuda was asked for, and there is none.
+    """
+    if device == "cpu":
+        return "cpu"
+    has_cuda = find_spec("torch") is not None and _has_cuda()
+    if device == "cuda" and not has_cuda:
+        raise ResourceError("--device cuda: no CUDA device, or a torch without CUDA. Use --device cpu, or auto")
+    return "cuda" if has_cuda else "cpu"
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def model_hashes(name: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ REASONS = (
     "unknown_label",
     "same_text",
     "single_caption",
+    "other_half",
     "group_taken",
     "over_limit",
 )

@@ -13,9 +13,9 @@ from jina_data.negation import swaps
 from jina_data.negation.base import Answer, Kind, Pair
 from jina_data.negation.cues import negators
 from jina_data.negation.kinds import hash_64
-from jina_data.negation.sentences import BE, DETERMINERS, HAVE, MODALS, VAGUE_MODALS, Sentence, Verb
+from jina_data.negation.sentences import BE, DETERMINERS, HAVE, MODALS, PRONOUNS, SAY, VAGUE_MODALS, Sentence, Verb
 from jina_data.negation.texts import listed, sentence_count
-from jina_data.negation.verbs import STATIVE_PARTICIPLES, base_of, forms_of, verbs
+from jina_data.negation.verbs import STATIVE_PARTICIPLES, base_of, forms_of
 
 VERSION = 1
 """Raised whenever a rule changes what is written."""
@@ -38,12 +38,17 @@ COLLECTIVE = listed(
     group bunch pair couple lot number row set variety series majority team crowd herd flock
     """
 )
-NOT_COUNTED = listed("few little lot couple number picture photo photograph view close image")
+NOT_COUNTED = listed(
+    "few little lot couple number picture photo photograph view close close-up closeup image shot scene aerial "
+    "overhead drawing painting bit"
+)
 ANY = {"some": "any", "something": "anything", "someone": "anyone", "somebody": "anybody", "somewhere": "anywhere"}
 SOME_AGAIN = {any_: some for some, any_ in ANY.items()}
-NOT_ONLY = listed("only just merely simply necessarily even yet until")
+NOT_ONLY = listed("only just merely simply necessarily even until")
 CONTRACTED = {"won't": "will", "can't": "can", "cannot": "can", "shan't": "shall"}
 DO_NOT = {"don't": "base", "doesn't": "third", "didn't": "past"}
+QUESTIONS = listed("who what how why which whose") | {""}
+CROWDS = listed("hundreds thousands millions dozens tens scores")
 FILLERS = frozenset({"anymore", "either"})
 
 Rule = Callable[[Sentence], str | None]
@@ -71,9 +76,9 @@ def negate(text: str, kind: Kind = "verbal", *, seed: int = 0) -> tuple[str, Kin
         seed: chooses where several words could be put for their opposites.
     """
     text = " ".join(text.split())
-    if not text or text.endswith("?") or sentence_count(text) > 1:
-        return None
     sentence = Sentence(text, seed)
+    if text.endswith("?") or sentence.at(0).partition("'")[0] in QUESTIONS or sentence_count(text) > 1:
+        return None
     if negators(text):
         without = remove_negation(sentence)
         return (without, "removal") if without else None
@@ -95,14 +100,38 @@ def negate_verb(sentence: Sentence) -> str | None:
         return None
     if verb.kind == "auxiliary":
         return _behind_auxiliary(sentence, verb)
-    if verb.forms is None or sentence.at(verb.at + 1) in NOT_BEHIND_NOT:
+    following = sentence.at(verb.at + 1)
+    is_aside = verb.forms is not None and verb.forms.base in SAY and "," in sentence.gap(verb.at + 1)
+    if verb.forms is None or is_aside or following in NOT_BEHIND_NOT or (verb.forms.base, following) == ("use", "to"):
         return None
-    if verb.forms.base == "use" and sentence.at(verb.at + 1) == "to":
+    if verb.kind == "past" and _is_stative(sentence, verb.at):
+        return sentence.changed((verb.at, verb.at + 1, f"not {sentence.words[verb.at].text}"))
+    edits = _do_not(sentence, verb, verb.forms.base)
+    if not edits:
         return None
-    do = {"third": "does not", "past": "did not", "base": "do not"}[verb.kind]
-    edits = [(verb.at, verb.at + 1, f"{do} {verb.forms.base}")]
     edits += [(at, at + 1, base) for at, base in sentence.conjoined(verb)]
     return sentence.changed(*edits, *_any_for_some(sentence, verb.at + 1))
+
+
+ADVERB_BEFORE = {"still": "no longer"} | dict.fromkeys(
+    ("always", "often", "usually", "sometimes", "frequently", "normally", "generally"), "never"
+)
+"""Adverbs before a verb, and what stands there when it is negated."""
+
+
+def _do_not(sentence: Sentence, verb: Verb, base: str) -> list[tuple[int, int, str]]:
+    """Return the edit that negates a verb by "do", in front of an adverb before it; none where it cannot."""
+    do = {"third": "does not", "past": "did not", "base": "do not"}[verb.kind]
+    adverb = sentence.at(verb.at - 1)
+    if adverb in ADVERB_BEFORE:
+        return [(verb.at - 1, verb.at, ADVERB_BEFORE[adverb])]
+    if adverb == "also":
+        return [(verb.at - 1, verb.at + 1, f"{do} {base}")]
+    if adverb in NOT_BEHIND_NOT or adverb == "already":
+        return []
+    if adverb.endswith("ly") and verb.at > 1:
+        return [(verb.at - 1, verb.at + 1, f"{do} {adverb} {base}")]
+    return [(verb.at, verb.at + 1, f"{do} {base}")]
 
 
 def _is_unsafe(sentence: Sentence, verb: Verb) -> bool:
@@ -112,6 +141,8 @@ def _is_unsafe(sentence: Sentence, verb: Verb) -> bool:
     if any(mark in before for mark in ('"', ":", ";", "--", "“", "(")):
         return True
     if set(subject[:3]) & (SOME | {"most", "all", "every", "each", "everyone", "everybody", "someone", "somebody"}):
+        return True
+    if subject[:2] == ["at", "least"] or subject[:1] == ["nearly"] or set(subject[:1]) & CROWDS:
         return True
     if subject[:1] in (["any"], ["anyone"], ["both"], ["either"], ["lots"], ["half"], ["only"]):
         return True
@@ -173,13 +204,12 @@ def _is_stative(sentence: Sentence, at: int) -> bool:
 
 def without_for_with(sentence: Sentence) -> str | None:
     """Put "without" for "with" where it says what somebody has: "a man with a hat"."""
-    for at in range(1, len(sentence) - 1):
+    verb = sentence.main_verb()
+    for at in range(1, verb.at if verb else len(sentence) - 1):
         if sentence.lower[at] != "with" or "," in sentence.gap(at):
             continue
         before, after = sentence.at(at - 1), sentence.at(at + 1)
         if before in swaps.WITH_FORBIDS or after in swaps.PERSONAL or base_of(before) in swaps.WITH_FORBIDS:
-            continue
-        if sentence.main_verb() is not None and (before in verbs() or base_of(before)):
             continue
         if "and" in sentence.lower[:at] or any(word.endswith("ing") for word in sentence.lower[at + 2 :]):
             continue
@@ -198,10 +228,33 @@ def negate_there(sentence: Sentence) -> str | None:
     if at == 2 and sentence.at(1) not in BE:
         return None
     word, after = sentence.at(at), sentence.at(at + 1)
-    if word in ("only", "just", "the", "also", "still", "something", "someone", "this", "that", "now", "one", "at"):
+    if word in (
+        "only",
+        "just",
+        "the",
+        "also",
+        "still",
+        "something",
+        "someone",
+        "this",
+        "that",
+        "now",
+        "one",
+        "at",
+        "very",
+        "little",
+        "so",
+        "too",
+        "his",
+        "her",
+        "my",
+        "your",
+        "their",
+        "been",
+    ):
         return None
     end = at
-    if word in ("a", "an") and after in ("few", "couple", "lot", "number", "bunch", "variety", "group"):
+    if word in ("a", "an") and after in ("few", "couple", "lot", "number"):
         end = at + 2 + (sentence.at(at + 2) == "of")
     elif word in ("lots", "plenty"):
         end = at + 1 + (after == "of")
@@ -234,6 +287,8 @@ def negate_subject(sentence: Sentence) -> str | None:
         return sentence.changed((0, 1, whole[first]))
     if first == "most" and second not in ("of", "recently", "notably", "likely", "the"):
         return sentence.changed((0, 1, "Few"))
+    if (first, second) == ("at", "least") and (third.isdigit() or third in NUMBERS):
+        return sentence.changed((0, 2, "Fewer than"))
     counted = first in SOME or first in ("all", "most", "one", "both")
     if counted and second == "of" and third in ("the", "these", "those", "them", "his", "her", "their", "its", "us"):
         return sentence.changed((0, 1, "Neither" if first == "both" else "None"))
@@ -242,29 +297,27 @@ def negate_subject(sentence: Sentence) -> str | None:
 
 def _no_subject(sentence: Sentence) -> str | None:
     """Say "No" for "A", "Two", "Some" in front of a subject that stands alone."""
-    first, second = sentence.at(0), sentence.at(1)
     verb = sentence.main_verb()
     stop = verb.at if verb else (sentence.gerund() or len(sentence))
-    if (
-        "and" in sentence.lower[1:stop]
-        or "or" in sentence.lower[1:stop]
-        or any("," in sentence.gap(i) for i in range(stop))
-    ):
+    joined = {"and", "or"} & set(sentence.lower[1:stop]) or any("," in sentence.gap(i) for i in range(stop))
+    end = _counted(sentence)
+    if joined or not end or re.search(r", (and|but|so|while) ", sentence.text) or stop <= end:
         return None
-    if first in ("a", "an") and second in ("few", "couple", "lot") and len(sentence) > 3:
+    return sentence.changed((0, end, "No"))
+
+
+def _counted(sentence: Sentence) -> int:
+    """Return how many words at the beginning say how many, as "A", "Two" and "A lot of" do; 0 for none."""
+    first, second = sentence.at(0), sentence.at(1)
+    if first in ("a", "an") and second in ("few", "couple", "lot"):
         end = 2 + (sentence.at(2) == "of")
-        return None if sentence.at(end) in DETERMINERS else sentence.changed((0, end, "No"))
-    if first == "lots" and second == "of":
-        return sentence.changed((0, 2, "No"))
-    if first in ("a", "an") and second not in NOT_COUNTED | COLLECTIVE and stop >= 2:
-        return sentence.changed((0, 1, "No"))
-    if (
-        first in SOME
-        and second not in DETERMINERS | BE | {"of", "and", "more", "or", "times", "years", "days"}
-        and stop >= 2
-    ):
-        return sentence.changed((0, 1, "No"))
-    return None
+        return 0 if sentence.at(end) in DETERMINERS else end
+    if (first == "lots" or first in CROWDS) and second == "of":
+        return 0 if sentence.at(2) in DETERMINERS else 2
+    if first in ("a", "an") and second not in NOT_COUNTED | COLLECTIVE:
+        return 1
+    not_things = DETERMINERS | BE | {"of", "and", "more", "or", "times", "years", "days"}
+    return int(first in SOME and second not in not_things)
 
 
 def other_quantifier(sentence: Sentence) -> str | None:
@@ -280,7 +333,8 @@ def other_quantifier(sentence: Sentence) -> str | None:
             return sentence.changed((at, at + 1, "fewer" if is_count else "less"))
         if word == "many" and after != "times" and sentence.at(at - 1) not in ("so", "how", "too", "as", "a", "very"):
             return sentence.changed((at, at + 1, "few"))
-        if word in ("everyone", "everybody", "everything") and at > 0 and sentence.main_verb() is not None:
+        is_object = word in ("everyone", "everybody", "everything") and at > 0 and after not in PRONOUNS
+        if is_object and sentence.main_verb() is not None:
             return sentence.changed((at, at + 1, {"everyone": "no one", "everybody": "nobody"}.get(word, "nothing")))
     return None
 
@@ -302,32 +356,61 @@ def swap_affix(sentence: Sentence) -> str | None:
     return _swapped(sentence, *found[sentence.seed % len(found)]) if found else None
 
 
+LONG = 16
+"""A text of more words has so many side remarks that an opposite in it need not contradict the whole."""
+
+
+def _central(sentence: Sentence) -> range:
+    """Return the words an opposite of which contradicts the text: in a long one, those around its main verb."""
+    if len(sentence) <= LONG:
+        return range(len(sentence))
+    verb = sentence.main_verb()
+    return range(verb.at, min(verb.at + 6, len(sentence))) if verb else range(0)
+
+
 def _places(sentence: Sentence, table: dict[str, str]) -> Iterator[tuple[int, int, str]]:
     """Yield the edits that put one listed word for another, where neither neighbour forbids it."""
-    for at, word in enumerate(sentence.lower):
-        if word not in table or sentence.is_name(at):
+    for at in _central(sentence):
+        word, before, after = sentence.lower[at], sentence.at(at - 1), sentence.at(at + 1)
+        if word not in table or sentence.is_name(at) or table[word] in sentence.lower:
             continue
-        before, after = sentence.at(at - 1), sentence.at(at + 1)
         if after in swaps.NEXT_FORBIDS.get(word, ()) or before in swaps.BEFORE_FORBIDS.get(word, ()):
             continue
         if before in swaps.NEVER_BEFORE_FORBIDS or (sentence.is_name(at + 1) and sentence.gap(at + 1) == " "):
             continue
-        if at == 0 and sentence.is_name(1):
+        if (at == 0 and sentence.is_name(1)) or (
+            word in ("black", "white") and {"black", "white"} <= set(sentence.lower)
+        ):
             continue
-        if (word in ("black", "white") and {"black", "white"} <= set(sentence.lower)) or table[word] in sentence.lower:
+        if word in swaps.POSTURES and not swaps.LIVING & set(sentence.lower[:at]):
+            continue
+        if table is swaps.AFFIXES and not _says_how(sentence, at):
             continue
         yield at, at + 1, table[word]
 
 
+def _says_how(sentence: Sentence, at: int) -> bool:
+    """Tell whether an adjective stands where its partner by affix fits too; verbs and adverbs always do."""
+    word, before = sentence.lower[at], sentence.at(at - 1)
+    is_adverb = word.endswith("ly") and not word.endswith(("likely", "friendly"))
+    if is_adverb or base_of(word) is not None:
+        return True
+    return before in swaps.LINKING or (word in swaps.BESIDE_NOUNS and before in DETERMINERS)
+
+
 def _phrases(sentence: Sentence) -> Iterator[tuple[int, int, str]]:
     """Yield the edits that turn a place into its opposite."""
-    for at in range(1, len(sentence)):
+    for at in sorted(set(_central(sentence)) - {0}):
         here = sentence.lower[at : at + 3]
         if here == ["in", "front", "of"]:
             yield at, at + 3, "behind"
         elif here == ["on", "top", "of"]:
             yield at, at + 3, "underneath"
-        elif here[:1] == ["behind"] and sentence.at(at + 1) in ("a", "an", "the", "his", "her", "their", "some"):
+        elif (
+            here[:1] == ["behind"]
+            and (sentence.at(at - 1).endswith("ing") or sentence.at(at - 1) in BE)
+            and sentence.at(at + 1) in ("a", "an", "the", "his", "her", "their", "some")
+        ):
             yield at, at + 1, "in front of"
         elif here[:1] == ["near"] and sentence.at(at + 1) in ("a", "an", "the", "his", "her", "their", "some"):
             yield at, at + 1, "far from"
@@ -335,8 +418,12 @@ def _phrases(sentence: Sentence) -> Iterator[tuple[int, int, str]]:
 
 def _old(sentence: Sentence) -> Iterator[tuple[int, int, str]]:
     """Yield the edit for "old": young people, new things."""
-    for at, word in enumerate(sentence.lower):
-        if word != "old" or sentence.at(at - 1) in swaps.BEFORE_FORBIDS["old"] or sentence.at(at - 1).isdigit():
+    for at in _central(sentence):
+        if (
+            sentence.lower[at] != "old"
+            or sentence.at(at - 1) in swaps.BEFORE_FORBIDS["old"]
+            or sentence.at(at - 1).isdigit()
+        ):
             continue
         if sentence.is_name(at) or sentence.is_name(at + 1) or "-" in sentence.gap(at):
             continue
@@ -403,6 +490,8 @@ def _without(sentence: Sentence, at: int, word: str) -> list[tuple[int, int, str
     before, after = sentence.at(at - 1), sentence.at(at + 1)
     if before in ("or", "if", "why", "than", "and", "but", "whether") or after in NOT_ONLY:
         return None
+    if {"if", "unless", "whether"} & set(sentence.lower[:at]) or "but" in sentence.lower[at + 1 : at + 7]:
+        return None
     if word == "not" or word in DO_NOT or word.endswith("n't") or word == "cannot":
         return _without_not(sentence, at, word)
     if word == "no":
@@ -431,7 +520,8 @@ def _without_not(sentence: Sentence, at: int, word: str) -> list[tuple[int, int,
     while sentence.at(place).endswith("ly") or sentence.at(place) in ("really", "also", "even"):
         place += 1
     forms = forms_of(sentence.at(place))
-    if sentence.at(place) == "be" or forms is None or first == 0:
+    is_order = kind == "base" and sentence.at(first - 1) in DETERMINERS | {"says", "say", "saying", "please", "reads"}
+    if sentence.at(place) == "be" or forms is None or first == 0 or is_order:
         return None
     form = {"base": forms.base, "third": forms.third, "past": forms.past}[kind]
     return [(first, at + 1, ""), (place, place + 1, form)]

@@ -24,6 +24,10 @@ SUBORDINATORS = listed(
     """
 )
 RELATIVES = listed("who which that whose whom where when")
+BREAKS = listed("as while because if although though unless until")
+"""Words that begin a clause of their own: a verb behind one is not the main verb."""
+
+BEFORE_AS = listed("such known well as described same regarded seen used served")
 OPENERS = listed(
     """
     when while if because although though since as after before unless until once whereas
@@ -49,7 +53,7 @@ ADVERBS = listed(
     """
     also still now then already often always never sometimes usually just only even soon later currently
     recently once again first finally eventually originally previously formerly actually really probably likely
-    generally mostly mainly largely nearly almost both all either not
+    generally mostly mainly largely nearly almost both all either not so far
     """
 )
 PLURALS = listed(
@@ -74,6 +78,17 @@ NOUNS_IN_ING = listed(
     """
 )
 """Words in -ing that are mostly nouns, prepositions or parts of compounds."""
+
+PARTICIPLE_PHRASES = {
+    "compared": ("to", "with"),
+    "based": ("on", "in", "upon"),
+    "used": ("to", "for", "by"),
+    "given": ("the", "that"),
+    "followed": ("by",),
+    "related": ("to",),
+    "associated": ("with",),
+}
+"""Participles that open a phrase of their own rather than being a verb of the clause."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’\-.&][^\W_]+)*['’]?")
 
@@ -161,6 +176,8 @@ class Sentence:
             return auxiliary or lexical
         if auxiliary.at < lexical.at:
             return auxiliary
+        if self._may_be_participle(lexical, auxiliary.at):
+            return None
         return lexical if self._has_boundary(lexical, auxiliary.at) else auxiliary
 
     def _clause_start(self) -> int | None:
@@ -171,9 +188,22 @@ class Sentence:
             return 0
         return next((i for i in range(1, len(self)) if "," in self.gap(i)), None)
 
+    def _clause_end(self, start: int) -> int:
+        """Return where another clause begins, behind which no main verb is looked for."""
+        for i in range(start + 1, len(self)):
+            if self.lower[i] in BREAKS and not (self.lower[i] == "as" and self.lower[i - 1] in BEFORE_AS):
+                return i
+        return len(self)
+
+    def _is_unknown_past(self, i: int) -> bool:
+        """Tell whether a word looks like the past of a verb that is not known: then nothing is sure."""
+        word = self.lower[i]
+        looks = word.endswith("ed") and len(word) > 4 and word not in pasts() and not self.is_name(i)
+        return looks and i > 0 and self.at(i - 1) not in DETERMINERS | PREPOSITIONS and "-" not in word
+
     def _first_auxiliary(self, start: int) -> Verb | None:
         skip = 0
-        for i in range(start, len(self)):
+        for i in range(start, self._clause_end(start)):
             word = self.lower[i]
             if i > start and word in RELATIVES and not self._is_demonstrative(i):
                 skip += 1
@@ -197,7 +227,7 @@ class Sentence:
         if word in HAVE or word in DO:
             following = self._after_adverbs(i + 1)
             if word in HAVE:
-                return following in participles() or following == "been" or following.endswith("ed")
+                return following in participles() or following in ("been", "got") or following.endswith("ed")
             return following in verbs() and i > 0
         base, mark, ending = word.partition("'")
         if not mark:
@@ -217,12 +247,12 @@ class Sentence:
 
     def _first_lexical(self, start: int, auxiliary: Verb | None) -> Verb | None:
         skip = 0
-        for i in range(start, len(self)):
-            if auxiliary is not None and i >= auxiliary.at:
-                return None
+        for i in range(start, auxiliary.at if auxiliary else self._clause_end(start)):
             if i > start and self.lower[i] in RELATIVES and not self._is_demonstrative(i):
                 skip += 1
                 continue
+            if self._is_unknown_past(i):
+                return None
             verb = self._lexical(i, start)
             if verb is None:
                 continue
@@ -234,28 +264,46 @@ class Sentence:
 
     def _lexical(self, i: int, start: int) -> Verb | None:
         """Return the verb that a word is, if its neighbours let it be one with a subject before it."""
-        word, before = self.lower[i], i - 1
+        before = i - 1
         while before >= start and (self.lower[before] in ADVERBS or self.lower[before].endswith("ly")):
             before -= 1
         if before < start or self.is_name(i) or (self.at(before) in DETERMINERS | PREPOSITIONS):
+            return None
+        if self._is_embedded(before, start) or self.at(i - 1) in gerunds():
             return None
         if self.at(before).endswith("'s") or self.at(before).isdigit() or ("," in self.gap(i) and before == i - 1):
             return None
         return self._form_at(i, before)
 
+    def _is_embedded(self, subject: int, start: int) -> bool:
+        """Tell whether a pronoun is the subject of a clause inside another: "the way we use it", "makes you want"."""
+        if self.at(subject) not in PRONOUNS or subject <= start or "," in self.gap(subject):
+            return False
+        return self.at(subject - 1) not in ("and", "but", "so", "then", "now", "today", "or", "where", "that")
+
     def _form_at(self, i: int, before: int) -> Verb | None:
         """Return the verb that a word can be behind a subject that ends at `before`."""
         word, plural = self.lower[i], self._is_plural(before)
+        if (
+            self.at(i + 1) in ("and", "or", "")
+            and (word in thirds() or word in HAVE_KINDS)
+            and not self._is_sure(before)
+        ):
+            return None
         if word in HAVE_KINDS:
             return Verb(i, HAVE_KINDS[word], verbs()["have"])
         if word in thirds() and (not plural or self.at(before) in PRONOUNS or self.is_name(before)):
             return Verb(i, "third", thirds()[word])
-        if word in pasts():
+        if word in pasts() and self.at(i + 1) not in PARTICIPLE_PHRASES.get(word, ()):
             forms = pasts()[word]
             return Verb(i, "base" if forms.base == word and plural else "past", forms)
         if word in verbs() and plural and word not in ("like", "back", "state", "group", "police"):
             return Verb(i, "base", verbs()[word])
         return None
+
+    def _is_sure(self, subject: int) -> bool:
+        """Tell whether a word can only be a subject: then a lone word in -s behind it is a verb."""
+        return self.at(subject) in PRONOUNS or self.is_name(subject) or self.at(subject - 1) in DETERMINERS
 
     def _is_plural(self, i: int) -> bool:
         word = self.at(i)
@@ -279,6 +327,16 @@ class Sentence:
         if word in thirds():
             return not self._is_plural(i - 1)
         return word in pasts() and pasts()[word].past != pasts()[word].participle
+
+    def _may_be_participle(self, lexical: Verb, until: int) -> bool:
+        """Tell whether a form in -ed may say how the subject is: "care introduced in Chile and Peru has helped"."""
+        forms = lexical.forms
+        if lexical.kind != "past" or forms is None or forms.past != forms.participle or forms.base in SAY:
+            return False
+        marks = SUBORDINATORS | PRONOUNS | {"but", "there"}
+        if any(self.lower[i] in marks or "," in self.gap(i) for i in range(lexical.at + 1, until + 1)):
+            return False
+        return self.at(lexical.at + 1) not in DETERMINERS and not self.is_name(lexical.at + 1)
 
     def _has_boundary(self, lexical: Verb, until: int) -> bool:
         """Tell whether another clause begins between a verb and a later auxiliary."""

@@ -199,7 +199,7 @@ def _short(group: str) -> str:
 def _available(con: duckdb.DuckDBPyConnection) -> dict[Kind, float]:
     """Return the share of the chosen pairs that can take each bound kind."""
     shares = con.execute(f"select {', '.join(f'avg({kind}::int)' for kind in BOUND)} from chosen").fetchall()[0]
-    return {kind: float(share or 0) for kind, share in zip(BOUND, shares or (), strict=True)}
+    return {kind: float(share or 0) for kind, share in zip(BOUND, shares, strict=True)}
 
 
 def _last_test(con: duckdb.DuckDBPyConnection, fraction: float, groups: int | None, limit: int | None) -> int:
@@ -208,7 +208,7 @@ def _last_test(con: duckdb.DuckDBPyConnection, fraction: float, groups: int | No
         return int(fraction * 2**64) - 1
     if groups == 0:
         return -1
-    found = con.execute(
+    total, last = con.execute(
         """
         with kept as (select split_hash from chosen order by choice, number limit $limit),
              first as (select distinct split_hash from kept order by split_hash limit $groups)
@@ -216,8 +216,7 @@ def _last_test(con: duckdb.DuckDBPyConnection, fraction: float, groups: int | No
         """,
         {"limit": limit if limit is not None else 2**62, "groups": groups},
     ).fetchall()[0]
-    total, last = cast(tuple[int, int | None], found)
-    if total < groups or last is None:
+    if total < groups:
         raise InputError(f"the sources give {total:,} groups, fewer than the {groups:,} asked for the test split")
     return int(last)
 

@@ -50,7 +50,7 @@ OPPOSITES = _directed(
     remembers/forgets remembered/forgot pushing/pulling pushes/pulls pushed/pulled push/pull included>excluded
     includes>excludes including>excluding improved/worsened improves/worsens improving/worsening
     strengthened/weakened strengthens/weakens supported/opposed supports/opposes supporters/opponents
-    acquitted/convicted guilty/innocent arrested>released jailed>freed hired/fired northern/southern eastern/western
+    acquitted/convicted guilty/innocent arrested>released jailed>freed hired>fired northern/southern eastern/western
     north/south northeast>southwest northwest>southeast southeast>northwest southwest>northeast
     former/current beautiful>ugly ugly>beautiful strong/weak stronger/weaker strongest/weakest good/bad
     better/worse best/worst great>terrible excellent>terrible terrible>excellent clean/dirty safe>dangerous
@@ -65,7 +65,7 @@ OPPOSITES = _directed(
     vertical/horizontal talking>silent silent>talking naked>clothed fat>thin attractive>ugly smart>stupid
     intelligent>stupid stupid>intelligent wise>foolish foolish>wise bored>excited excited>bored boring>exciting
     exciting>boring interesting>boring funny>serious tired>energetic hungry>full drunk>sober sober>drunk relaxed>tense
-    nervous>calm calm>nervous angry>calm new>old attended>missed criticized>praised praised>criticized banned>allowed
+    angry>calm attended>missed criticized>praised praised>criticized banned>allowed
     bans>allows reduced>increased reduces>increases reduce>increase expanded>shrunk expands>shrinks
     expanding>shrinking
     expand>shrink survived>died survives>dies joined>left joins>leaves joining>leaving attacked>defended
@@ -81,35 +81,55 @@ OLD = {"old": ("young", _PEOPLE, "new")}
 AFFIXES = _directed(
     """
     happy/unhappy happily>unhappily able/unable aware/unaware available>unavailable comfortable/uncomfortable
-    common>uncommon uncommon>common conscious/unconscious certain>uncertain uncertain>certain employed/unemployed
+    common>uncommon uncommon>common conscious/unconscious employed/unemployed
     equal/unequal familiar>unfamiliar unfamiliar>familiar friendly/unfriendly healthy/unhealthy helpful/unhelpful
     important>unimportant interested>uninterested interesting>uninteresting likely/unlikely lucky/unlucky
-    natural/unnatural necessary/unnecessary official>unofficial pleasant/unpleasant popular/unpopular
+    necessary/unnecessary pleasant/unpleasant popular/unpopular
     possible/impossible predictable/unpredictable realistic/unrealistic reasonable/unreasonable
     reliable/unreliable safe/unsafe satisfied>dissatisfied dissatisfied>satisfied stable/unstable
     successful/unsuccessful
     successfully>unsuccessfully suitable/unsuitable sure>unsure unsure>sure true>untrue usual/unusual
     usually>unusually
     useful/useless willing/unwilling known>unknown unknown>known accurate/inaccurate accurately>inaccurately
-    active>inactive inactive>active adequate/inadequate appropriate/inappropriate capable/incapable
-    complete>incomplete incomplete>complete consistent/inconsistent convenient/inconvenient correct/incorrect
+    adequate/inadequate appropriate/inappropriate capable/incapable
+    incomplete>complete consistent/inconsistent convenient/inconvenient correct/incorrect
     correctly/incorrectly dependent/independent effective/ineffective efficient/inefficient eligible/ineligible
-    experienced/inexperienced expensive/inexpensive frequent/infrequent formal/informal secure/insecure
-    sensitive/insensitive significant>insignificant sufficient/insufficient valid/invalid visible/invisible
-    mature/immature patiently>impatiently perfect>imperfect practical/impractical polite/impolite proper>improper
-    properly>improperly legal/illegal legally/illegally legitimate>illegitimate logical/illogical rational/irrational
-    regular>irregular regularly>irregularly relevant/irrelevant responsible/irresponsible agree/disagree
+    expensive/inexpensive frequent/infrequent secure/insecure
+    significant>insignificant sufficient/insufficient valid/invalid visible/invisible
+    mature/immature patiently>impatiently practical/impractical polite/impolite
+    legal/illegal legally/illegally legitimate>illegitimate logical/illogical rational/irrational
+    relevant/irrelevant agree/disagree
     agreed/disagreed
     agrees/disagrees agreeing/disagreeing encouraged>discouraged encourages>discourages encouraging>discouraging
     encourage>discourage discouraged>encouraged honest/dishonest loyal/disloyal obeys/disobeys obeyed/disobeyed
-    organized/disorganized respectful/disrespectful trusts/distrusts trusted>distrusted careful>careless
+    respectful/disrespectful careful>careless
     careless>careful carefully>carelessly harmful/harmless hopeful>hopeless hopeless>hopeful meaningful>meaningless
     painful>painless powerful>powerless powerless>powerful constitutional/unconstitutional ethical/unethical
-    fair>unfair unfair>fair fairly>unfairly unfairly>fairly clear>unclear unclear>clear impressed>unimpressed
-    armed/unarmed qualified>unqualified dissatisfied>satisfied
+    fair>unfair unfair>fair fairly>unfairly unfairly>fairly clear>unclear unclear>clear
+    armed/unarmed dissatisfied>satisfied
     """
 )
 """One partner with or without a negative affix to put for a word."""
+
+LINKING = listed(
+    """
+    is are was were am be been being become became becomes seem seems seemed look looks looked feel feels felt sound
+    sounds sounded remain remains remained very quite really extremely always still now it's that's he's she's
+    they're you're i'm
+    """
+)
+"""Words behind which an adjective says how something is."""
+
+BESIDE_NOUNS = listed(
+    """
+    happy unhappy comfortable uncomfortable friendly unfriendly healthy unhealthy safe unsafe useful useless popular
+    unpopular expensive inexpensive successful unsuccessful reliable unreliable powerful powerless important pleasant
+    unpleasant unusual helpful unhelpful harmful harmless careful careless hopeful hopeless honest dishonest visible
+    polite impolite lucky unlucky effective ineffective efficient inefficient significant accurate inaccurate realistic
+    unknown unfamiliar unarmed armed employed unemployed unhappy dishonest immature fair unfair appropriate
+    """
+)
+"""Adjectives whose partner by affix may stand before a noun as well."""
 
 NEXT_FORBIDS: dict[str, frozenset[str]] = {
     word: frozenset(following.split())
@@ -123,7 +143,7 @@ NEXT_FORBIDS: dict[str, frozenset[str]] = {
         "fast": "food asleep",
         "new": "york year zealand orleans jersey mexico england delhi hampshire year's testament",
         "good": "luck morning night deal samaritan friday",
-        "great": "britain deal number many wall depression white lakes dane",
+        "great": "terror britain deal number many wall depression white lakes dane",
         "best": "friend friends known selling western buy picture of actor",
         "open": "field fields air area water ocean space road mind plain range source grassy market court",
         "standing": "ovation next water",
@@ -257,6 +277,19 @@ WITH_FORBIDS = listed(
     """
 )
 """Words behind which "with" is no "having" that "without" could replace."""
+
+POSTURES = listed("standing sitting stands sits asleep awake sleeping smiling frowning happy sad young")
+LIVING = _PEOPLE | listed(
+    """
+    player players worker workers student students toddler toddlers teenager teenagers crowd group family team cats dogs
+    horses animal animals bird birds cow cows zebra zebras giraffe giraffes elephant elephants bear bears sheep puppy
+    puppies kitten he she they someone somebody everyone baby babies surfer skateboarder skier cyclist musician band
+    bride groom friends soldier soldiers officer police tourists passengers audience spectators performers artist chef
+    waiter teacher mother father son daughter brother sister individual individuals human humans male males female
+    females rider batter catcher
+    """
+)
+"""Who can stand, sit or sleep: a vase that is not standing may be sitting."""
 
 PERSONAL = listed(
     """

@@ -16,7 +16,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’\-.&][^\W_]+)*(?:['’](?=\s|$))?")
 _NOT_FOLDED = re.compile(r"[^\w]+")
 _SENTENCE_END = re.compile(r"(?<=[^\s.][.!?])[\"')\]]*\s+(?=[\"'(\[]?[^\W\da-z])")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:mr|mrs|ms|dr|st|prof|gen|col|lt|sgt|capt|rev|hon|sen|rep|gov|no|vs|jr|sr|inc|ltd|co|corp|etc|mt|ft|pp?"
+    r"(?:\b(?:mr|mrs|ms|dr|st|prof|gen|col|lt|sgt|capt|rev|hon|sen|rep|gov|vs|jr|sr|inc|ltd|co|corp|etc|mt|ft|pp?"
     r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|u\.s|u\.k|a\.m|p\.m|e\.g|i\.e)|\b[a-z])\.$",
     re.IGNORECASE,
 )
@@ -48,7 +48,7 @@ def _quoted(text: str) -> str:
     for number, part in enumerate(parts[1:], 1):
         inside = number % 2 == 1
         before = " " if inside and out and not out.endswith(("(", "[")) else ""
-        after = " " if not inside and part[:1].isalnum() else ""
+        after = " " if not inside and part[:1] and (part[0].isalnum() or part[0] in "([$") else ""
         out += f'{before}"{after}{part.strip()}'
     return out
 

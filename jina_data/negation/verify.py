@@ -72,6 +72,8 @@ class VerifySettings(BaseModel):
 
     min_length_ratio: float = Field(default=0.6, gt=0)
     max_length_ratio: float = Field(default=1.6, gt=0)
+    length_slack_chars: int = Field(default=12, ge=0)
+    """Lengths that differ by no more are never too far apart: "does not" doubles a short text."""
     min_overlap: float = Field(default=0.5, ge=0, le=1)
     languages: tuple[str, ...] = ("en",)
     language_threshold: float = Field(default=0.65, ge=0, le=1)
@@ -210,7 +212,8 @@ class Verifier:
         if found := self._duplicate(answer, text):
             yield found
         ratio, overlap = scores["length_ratio"], scores["token_overlap"]
-        if not limits.min_length_ratio <= ratio <= limits.max_length_ratio:
+        slack = abs(len(text) - len(pair.entailment)) <= limits.length_slack_chars
+        if not slack and not limits.min_length_ratio <= ratio <= limits.max_length_ratio:
             yield Verdict(
                 reason="length_ratio",
                 detail=f"{ratio:.2f}, expected {limits.min_length_ratio} to {limits.max_length_ratio}",
