@@ -47,9 +47,8 @@ import click
     "--test-fraction",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.05,
-    show_default=True,
     metavar="F",
-    help="The share of groups (image, premise, article) that goes to the split test.",
+    help="The share of groups (image, premise, article) that goes to the split test (0.05).",
 )
 @click.option(
     "--mix",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -210,6 +209,6 @@ def purse_for(
     return Purse(price, limit, spent, is_batch=is_batch)
 
 
-def as_mapping(price: Price | None) -> Mapping[str, Any] | None:
-    """Return a price as report.json has it."""
-    return None if price is None else {name: getattr(price, name) for name in Price.__slots__}
+def dollars(value: float) -> str:
+    """Write an amount: cents are enough, but for small ones."""
+    return f"${value:,.2f}" if value >= 1 else f"${value:.4f}"

@@ -15,7 +15,7 @@ from jina_data.negation.base import Pair
 from jina_data.negation.client import BYTES_PER_TOKEN
 from jina_data.negation.dialect import Dialect, Request
 from jina_data.negation.folder import NegationFolder
-from jina_data.negation.money import NO_PRICE, Price, price_of
+from jina_data.negation.money import NO_PRICE, Price, dollars, price_of
 from jina_data.negation.prompt import Question
 from jina_data.negation.requests import RequestLedger
 from jina_data.negation.settings import NegateOptions, NegateSettings
@@ -67,7 +67,7 @@ class Outlook:
             return found
         how = "Batch API, " if self.mode == "batch" else ""
         found.append(
-            f"cost:      ${self.cost:,.2f}, up to ${self.most_cost:,.2f} ({how}{self.price.origin}: "
+            f"cost:      {dollars(self.cost)}, up to {dollars(self.most_cost)} ({how}{self.price.origin}: "
             f"${self.price.input:g} in, ${self.price.output:g} out for a million tokens)"
         )
         if self.max_cost is not None and self.cost > self.max_cost:

@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jina_data.negation.money import dollars
 from jina_data.negation.outlook import Outlook
 from jina_data.negation.report import NegateReport
 from jina_data.report import percent
@@ -43,8 +44,8 @@ def print_report(report: NegateReport, console: Console | None = None) -> None:
 def requests_line(report: NegateReport) -> str:
     """Return what the requests took, on one line."""
     said = report.requests or {}
-    cost = "cost not known" if said["usd"] is None else f"${said['usd']:,.4f} by {said['price']}"
-    doubt = f", at most ${said['usd_in_doubt']:,.4f} more in doubt" if said.get("usd_in_doubt") else ""
+    cost = "cost not known" if said["usd"] is None else f"{dollars(said['usd'])} by {said['price']}"
+    doubt = f", at most {dollars(said['usd_in_doubt'])} more in doubt" if said.get("usd_in_doubt") else ""
     return (
         f"{said['requests']:,} requests sent {said['sends']:,} times, {said['tokens_in']:,} tokens in "
         f"({said['tokens_cached']:,} cached), {said['tokens_out']:,} out; {cost}{doubt}"
