@@ -133,6 +133,7 @@ def measure_memory(n_requests: int, concurrency: int) -> list[tuple[int, float]]
             asked += 1
             if asked % (n_requests // 20) == 0:
                 samples.append((asked, held_bytes(os.getpid()) / 2**20))
+                print(f"{asked:>9,} requests {samples[-1][1]:8.1f} MiB", flush=True)
             yield question
 
     with (
@@ -160,8 +161,6 @@ def main() -> None:
     result: dict[str, Any] = {"requests": args.requests, "load": os.getloadavg()[0], **about}
     if args.memory:
         samples = measure_memory(args.requests, args.concurrency)
-        for asked, mib in samples:
-            print(f"{asked:>9,} requests {mib:8.1f} MiB")
         half = len(samples) // 2
         early, late = (statistics.median(mib for _, mib in part) for part in (samples[1:half], samples[half:]))
         print(f"median of the first half {early:.1f} MiB, of the second {late:.1f} MiB")
