@@ -21,7 +21,8 @@ def command() -> None:
     multiple=True,
     required=True,
     metavar="M",
-    help="An embedder: static, or a sentence-transformers model by its name or folder. May be given several times.",
+    help="An embedder: static, or a sentence-transformers model by its name or folder; LABEL=M names it in the report. "
+    "May be given several times.",
 )
 @click.option("-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role.")
 @click.option(
@@ -71,16 +72,20 @@ def negation(
     negative_1, negative_2, ...), or the run folder of negate.
     """
     from jina_data.embed.base import load_embedder, settle_device
-    from jina_data.evaluate.negation import evaluate_negation
+    from jina_data.evaluate.negation import evaluate_negation, model_labels
     from jina_data.evaluate.negation_shown import plot_negation, print_negation
     from jina_data.evaluate.triplets import TripletReader
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
     reader = TripletReader.open(triplets, roles=parse_roles(columns), split=split, limit=limit)
-    where = settle_device(device) if set(models) != {"static"} else "cpu"
-    loaded = [load_embedder(name, where) for name in models]
-    report = evaluate_negation(reader, loaded, seed=seed, resamples=resamples, progress=progress_for(quiet=quiet))
+    names = [name.partition("=")[2] or name for name in models]
+    labels = model_labels([name.partition("=")[0] for name in models])
+    where = settle_device(device) if set(names) != {"static"} else "cpu"
+    loaded = [load_embedder(name, where) for name in names]
+    report = evaluate_negation(
+        reader, loaded, labels=labels, seed=seed, resamples=resamples, progress=progress_for(quiet=quiet)
+    )
     if json_path is not None:
         report.write(json_path)
     if plot_path is not None:

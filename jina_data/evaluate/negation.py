@@ -112,6 +112,7 @@ def evaluate_negation(
     triplets: Iterable[Triplet],
     models: Sequence[Embedder],
     *,
+    labels: Sequence[str] | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
     progress: Progress | None = None,
@@ -121,11 +122,19 @@ def evaluate_negation(
     Triplets are embedded a batch at a time; kept of each is only what every model got right. Triplets are resampled
     whole, since the negatives of one are no independent observations; all models see the same resamples.
 
+    Args:
+        triplets: what to measure on.
+        models: what to measure.
+        labels: what to call the models in the report; by default as short as their names allow.
+        seed: of the resamples.
+        resamples: how many of them.
+        progress: where to tell how far it is.
+
     Raises:
         InputError: there is no triplet.
         UsageError: no model is named, or one twice.
     """
-    labels = model_labels(models)
+    labels = model_labels([model.name for model in models]) if labels is None else list(labels)
     outcome = _compare(triplets, models, progress or Quiet())
     if not len(outcome.negatives_N):
         raise InputError("no triplets: each row needs an anchor, an entailment and a negative. Look at the columns")
@@ -147,19 +156,18 @@ def evaluate_negation(
     return NegationReport(ids, groups, differences, unusable, seed, resamples)
 
 
-def model_labels(models: Sequence[Embedder]) -> list[str]:
-    """Return a short name for each model: the last part of its name, the whole where two end alike.
+def model_labels(names: Sequence[str]) -> list[str]:
+    """Return a short label for each model: the last part of its name, the whole where two would be alike.
 
     Raises:
         UsageError: no model, or the same twice.
     """
-    names = [model.name for model in models]
     if not names:
         raise UsageError("no model is named. Name one or more: --model static")
     if len(set(names)) < len(names):
         raise UsageError(f"a model is named twice among {', '.join(names)}. Name each once")
     short = [name.rstrip("/").rsplit("/", 1)[-1] for name in names]
-    return short if len(set(short)) == len(short) else names
+    return short if len(set(short)) == len(short) else list(names)
 
 
 def _compare(triplets: Iterable[Triplet], models: Sequence[Embedder], progress: Progress) -> _Outcome:

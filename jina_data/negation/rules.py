@@ -15,7 +15,7 @@ from jina_data.negation.cues import negators
 from jina_data.negation.kinds import hash_64
 from jina_data.negation.sentences import BE, DETERMINERS, HAVE, MODALS, PRONOUNS, SAY, VAGUE_MODALS, Sentence, Verb
 from jina_data.negation.texts import listed, sentence_count
-from jina_data.negation.verbs import STATIVE_PARTICIPLES, base_of, forms_of
+from jina_data.negation.verbs import STATIVE_PARTICIPLES, base_of, forms_of, verbs
 
 VERSION = 1
 """Raised whenever a rule changes what is written."""
@@ -129,7 +129,7 @@ def _do_not(sentence: Sentence, verb: Verb, base: str) -> list[tuple[int, int, s
         return [(verb.at - 1, verb.at + 1, f"{do} {base}")]
     if adverb in NOT_BEHIND_NOT or adverb == "already":
         return []
-    if adverb.endswith("ly") and verb.at > 1:
+    if adverb.endswith("ly") and verb.at > 1 and not sentence.is_name(verb.at - 1):
         return [(verb.at - 1, verb.at + 1, f"{do} {adverb} {base}")]
     return [(verb.at, verb.at + 1, f"{do} {base}")]
 
@@ -142,7 +142,11 @@ def _is_unsafe(sentence: Sentence, verb: Verb) -> bool:
         return True
     if set(subject[:3]) & (SOME | {"most", "all", "every", "each", "everyone", "everybody", "someone", "somebody"}):
         return True
-    if subject[:2] == ["at", "least"] or subject[:1] == ["nearly"] or set(subject[:1]) & CROWDS:
+    if (
+        subject[:2] == ["at", "least"]
+        or subject[:1] in (["nearly"], ["more"], ["less"], ["fewer"])
+        or set(subject[:1]) & CROWDS
+    ):
         return True
     if subject[:1] in (["any"], ["anyone"], ["both"], ["either"], ["lots"], ["half"], ["only"]):
         return True
@@ -183,6 +187,10 @@ def _any_for_some(sentence: Sentence, start: int) -> list[tuple[int, int, str]]:
     return edits
 
 
+CAPTION_START = 10
+"""A participle that stands further behind is not what a caption turns on."""
+
+
 def negate_caption(sentence: Sentence) -> str | None:
     """Put "not" before the participle of a caption without a verb: "A man not riding a wave"."""
     if sentence.main_verb() is not None or sentence.at(0) in SOME | {"there", "all", "both"}:
@@ -190,7 +198,9 @@ def negate_caption(sentence: Sentence) -> str | None:
     at = sentence.gerund()
     if at is None:
         at = next((i for i in range(1, len(sentence)) if _is_stative(sentence, i)), None)
-    if at is None or any(sentence.lower[i] in ("and", "or", "while") for i in range(at)):
+    if at is None or at > CAPTION_START or any(sentence.lower[i] in ("and", "or", "while") for i in range(at)):
+        return None
+    if any("," in sentence.gap(i) for i in range(at)):
         return None
     return sentence.changed((at, at + 1, f"not {sentence.words[at].text}"))
 
@@ -199,7 +209,21 @@ def _is_stative(sentence: Sentence, at: int) -> bool:
     before, after = sentence.at(at - 1), sentence.at(at + 1)
     if sentence.lower[at] not in STATIVE_PARTICIPLES or before in DETERMINERS or "," in sentence.gap(at):
         return False
-    return after in ("in", "on", "with", "by", "at", "next", "near", "to", "along", "outside", "inside", "under", "up")
+    return after in (
+        "in",
+        "on",
+        "with",
+        "by",
+        "at",
+        "next",
+        "near",
+        "to",
+        "along",
+        "outside",
+        "inside",
+        "under",
+        "up",
+    ) or (after in ("together", "around", "for", "into", "from", "behind", "over", "against"))
 
 
 def without_for_with(sentence: Sentence) -> str | None:
@@ -317,7 +341,8 @@ def _counted(sentence: Sentence) -> int:
     if first in ("a", "an") and second not in NOT_COUNTED | COLLECTIVE:
         return 1
     not_things = DETERMINERS | BE | {"of", "and", "more", "or", "times", "years", "days"}
-    return int(first in SOME and second not in not_things)
+    is_noun = second not in verbs() or second.endswith("s")
+    return int(first in SOME and second not in not_things and is_noun)
 
 
 def other_quantifier(sentence: Sentence) -> str | None:
@@ -375,6 +400,10 @@ def _places(sentence: Sentence, table: dict[str, str]) -> Iterator[tuple[int, in
         if word not in table or sentence.is_name(at) or table[word] in sentence.lower:
             continue
         if after in swaps.NEXT_FORBIDS.get(word, ()) or before in swaps.BEFORE_FORBIDS.get(word, ()):
+            continue
+        if word.endswith("ed") and not table[word].endswith("ed") and after in DETERMINERS:
+            continue
+        if word in swaps.SAID_OF_SUBJECTS and before not in swaps.LINKING:
             continue
         if before in swaps.NEVER_BEFORE_FORBIDS or (sentence.is_name(at + 1) and sentence.gap(at + 1) == " "):
             continue

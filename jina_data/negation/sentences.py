@@ -269,7 +269,7 @@ class Sentence:
             before -= 1
         if before < start or self.is_name(i) or (self.at(before) in DETERMINERS | PREPOSITIONS):
             return None
-        if self._is_embedded(before, start) or self.at(i - 1) in gerunds():
+        if self._is_embedded(before, start) or self.at(i - 1) in gerunds() or self.at(i - 1) in ("got", "get", "gets"):
             return None
         if self.at(before).endswith("'s") or self.at(before).isdigit() or ("," in self.gap(i) and before == i - 1):
             return None
@@ -343,7 +343,8 @@ class Sentence:
         if lexical.forms is not None and lexical.forms.base in SAY:
             return True
         marks = SUBORDINATORS | PRONOUNS | {"and", "but", "or", "to", "there"}
-        return any(self.lower[i] in marks or "," in self.gap(i) for i in range(lexical.at + 1, until + 1))
+        parts = ((self.lower[i].partition("'")[0], self.gap(i)) for i in range(lexical.at + 1, until + 1))
+        return any(word in marks or "," in gap for word, gap in parts)
 
     def gerund(self) -> int | None:
         """Return the participle in -ing that a caption without a verb turns on, None where there is none."""

@@ -260,7 +260,8 @@ BEFORE_FORBIDS: dict[str, frozenset[str]] = {
 }
 """What may not stand before a word that is to be swapped."""
 
-NEVER_BEFORE_FORBIDS = frozenset({"more", "most", "so", "too", "as", "how"})
+NEVER_BEFORE_FORBIDS = listed("more most less least so too as how")
+SAID_OF_SUBJECTS = listed("wrong right")
 
 WITH_FORBIDS = listed(
     """
