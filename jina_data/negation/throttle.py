@@ -23,6 +23,11 @@ BURST_SECONDS = 0.25
 
 MAX_PAUSE_SECONDS = 600.0
 
+LESS, SLIGHTLY_LESS, GROWTH = 0.7, 0.9, 2.0
+"""What is left of the requests under way after "too many requests" and after "overloaded", and how many more there may
+be after as many answers as are under way. Halving, as TCP does, keeps only five under way where one in fifteen answers
+is such a refusal for reasons that have nothing to do with us."""
+
 
 class Rate:
     """A bound on an amount a minute, such that no minute sees more; None: no bound is known."""
@@ -93,11 +98,11 @@ class Throttle:
     def succeeded(self, headers: Mapping[str, str]) -> None:
         """Learn from an answer."""
         if self.window < self.concurrency:
-            self.window = min(self.concurrency, self.window + 1 / self.window)
+            self.window = min(self.concurrency, self.window + GROWTH / self.window)
         self._learn(headers)
 
     def refused(self, failure: Failure, headers: Mapping[str, str] | None = None) -> None:
-        """Slow down after a server said that it was too much: halve what is under way, hold still as told."""
+        """Slow down after a server said that it was too much: send fewer at once, hold still as told."""
         if headers is not None:
             self._learn(headers)
         now = time.monotonic()
@@ -107,7 +112,7 @@ class Throttle:
             self._pause(failure.retry_after_seconds, now)
         if now - self._shrunk_at > 1.0:  # the answers to one burst count once
             self._shrunk_at = now
-            self.window = max(1.0, self.window / 2)
+            self.window = max(1.0, self.window * (LESS if failure.kind == "rate_limit" else SLIGHTLY_LESS))
 
     def _pause(self, seconds: float, now: float) -> None:
         until = now + min(seconds, MAX_PAUSE_SECONDS)
