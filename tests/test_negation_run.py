@@ -19,7 +19,7 @@ from test_cli import jina_data
 
 from jina_data.errors import LawError, RunFolderError, ServerError, UsageError
 from jina_data.negation import outputs as outputs_module
-from jina_data.negation.dataset import DatasetWriter
+from jina_data.negation.dataset import FULL_SCHEMA, REJECTED_SCHEMA, SCORES, UNANSWERED_SCHEMA, DatasetWriter
 from jina_data.negation.report import NegateReport
 from jina_data.negation.run import negate
 from jina_data.negation.settings import NegateOptions, NegateSettings
@@ -395,3 +395,25 @@ def test_a_recipe_cleans_the_pairs_first(source: str, tmp_path: Path) -> None:
     assert report.cleaning["rows"]["read"] == 50
     assert report.pairs.total == report.cleaning["rows"]["kept"] < 10
     assert all("dog" in row["anchor"] for row in read(tmp_path / "run", "data/full"))
+
+
+# ----------------------------------------------------------------------------------------------------------- the docs
+
+
+def test_the_folder_and_its_columns_are_documented(plain: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "negation.md").read_text(encoding="utf-8")
+    told = page.split("## What you get")[1]
+    assert all(f"`{path.name}" in told for path in plain.iterdir())
+    (table,) = re.findall(r"Columns of `data/full`:\n\n((?:\|.*\n)+)", told)
+    rows = [row.split("|") for row in table.splitlines()[2:]]
+    columns = [(name, row[2].strip()) for row in rows for name in re.findall(r"`(\w+)`", row[1])]
+    expected = [(field.name, str(field.type)) for field in FULL_SCHEMA]
+    assert columns == [(name, "struct" if name == "scores" else kind) for name, kind in expected]
+    for schema in (REJECTED_SCHEMA, UNANSWERED_SCHEMA):
+        assert all(f"`{name}`" in told for name in schema.names)
+    manifest = json.loads((plain / "manifest.json").read_text())
+    assert all(f"`{name}`" in told for name in manifest if not name.startswith("fingerprint"))
+
+
+def test_scores_have_their_columns() -> None:
+    assert {"length_ratio", "token_overlap", "nli_contradiction", "judge_contradiction"} == set(SCORES)
