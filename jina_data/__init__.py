@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jina_data.errors import JinaDataError
     from jina_data.forecast.forecast import Forecast
+    from jina_data.negation.report import NegateReport
+    from jina_data.negation.run import negate
+    from jina_data.negation.settings import NegateOptions, NegateSettings
     from jina_data.pipeline import Pipeline
     from jina_data.recipe import Recipe
     from jina_data.report import CleanReport
@@ -34,6 +37,9 @@ __all__ = [
     "Language",
     "Length",
     "NearDedup",
+    "NegateOptions",
+    "NegateReport",
+    "NegateSettings",
     "Normalize",
     "Pipeline",
     "Recipe",
@@ -42,14 +48,19 @@ __all__ = [
     "Select",
     "TripletMargin",
     "Where",
+    "negate",
 ]
 
 _HOMES = {
     "CleanReport": "jina_data.report",
     "Forecast": "jina_data.forecast.forecast",
     "JinaDataError": "jina_data.errors",
+    "NegateOptions": "jina_data.negation.settings",
+    "NegateReport": "jina_data.negation.report",
+    "NegateSettings": "jina_data.negation.settings",
     "Pipeline": "jina_data.pipeline",
     "Recipe": "jina_data.recipe",
+    "negate": "jina_data.negation.run",
 }
 
 

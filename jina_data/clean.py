@@ -6,18 +6,17 @@ unit is done, and what a resumed run looks for.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from jina_data.embed.base import settle_device
 from jina_data.engines.local import Budget
-from jina_data.errors import InputError, ResourceError, RunFolderError
+from jina_data.errors import InputError, RunFolderError
 from jina_data.folder import RunFolder, remove, resource_errors
 from jina_data.plan import Plan, differences, fingerprint_hash, make_plan
 from jina_data.progress import Progress, Quiet
@@ -197,27 +196,7 @@ def choose_device(device: str, stages: Sequence[Stage]) -> str:
     Raises:
         ResourceError: cuda was asked for, and there is none.
     """
-    if device == "cpu" or not any(stage.uses_device for stage in stages):
-        return "cpu"
-    has_cuda = bool(find_spec("torch")) and _has_driver() and _has_cuda()
-    if device == "cuda" and not has_cuda:
-        raise ResourceError("--device cuda: no CUDA device, or a torch without CUDA. Use --device cpu, or auto")
-    return "cuda" if has_cuda else "cpu"
-
-
-def _has_driver() -> bool:
-    """Tell whether there is a driver for a GPU at all, NVIDIA's or AMD's: without one, torch need not be loaded."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return Path("/dev/kfd").exists()
-    return True
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return bool(torch.cuda.is_available())
+    return settle_device(device) if any(stage.uses_device for stage in stages) else "cpu"
 
 
 def refuse_rowless(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:

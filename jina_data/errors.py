@@ -31,6 +31,10 @@ class ModelError(JinaDataError):
     """A model file is missing, corrupt or of the wrong kind."""
 
 
+class ServerError(JinaDataError):
+    """An LLM server cannot be reached, refuses every request, or fails too often. What it answered is kept."""
+
+
 class MissingExtraError(JinaDataError):
     """A feature needs packages that the light install leaves out; the message says which `pip install` brings them."""
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import pyarrow as pa
 
@@ -35,9 +35,15 @@ SHARD_NAME = re.compile(r"part-[0-9]{5,}\.(parquet|jsonl)")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of a run folder."""
+    """The paths of a run folder. Another kind of run names other files in a subclass."""
 
     path: Path
+
+    outputs: ClassVar[tuple[str, ...]] = OUTPUTS
+    kept: ClassVar[tuple[str, ...]] = ("cache",)
+    """What stays beside the outputs and is not among them, since its bytes depend on the order of work."""
+    work_name: ClassVar[re.Pattern[str]] = WORK_NAME
+    shard_name: ClassVar[re.Pattern[str]] = SHARD_NAME
 
     @property
     def work(self) -> Path:
@@ -123,7 +129,7 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether a run wrote here, finished or not: it left a manifest, or a work folder of its own making."""
         if self.work.is_dir():
-            return all(WORK_NAME.fullmatch(entry.name) for entry in self.work.iterdir())
+            return all(self.work_name.fullmatch(entry.name) for entry in self.work.iterdir())
         try:
             return "fingerprint_sha256" in json.loads(self.manifest.read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError):
@@ -142,7 +148,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run wrote here, and nothing else; the lock stays with its holder."""
-        for name in ("manifest.json", *OUTPUTS, "cache", "events.jsonl", ".trash", ".publish"):
+        for name in ("manifest.json", *self.outputs, *self.kept, "events.jsonl", ".trash", ".publish"):
             remove(self.path / name)
         if self.work.is_dir():
             for entry in self.work.iterdir():
@@ -158,11 +164,11 @@ class RunFolder:
 
     def foreign(self) -> list[str]:
         """Return the names in the folder that no run wrote, those inside its output folders too."""
-        known = {"manifest.json", *OUTPUTS, "cache", "events.jsonl", ".work", ".trash", ".publish"}
+        known = {"manifest.json", *self.outputs, *self.kept, "events.jsonl", ".work", ".trash", ".publish"}
         found = [entry.name for entry in self.path.iterdir() if entry.name not in known]
-        for name in OUTPUTS:
+        for name in self.outputs:
             inside = (path for path in (self.path / name).rglob("*") if not path.is_dir())
-            found += [str(path.relative_to(self.path)) for path in inside if not SHARD_NAME.fullmatch(path.name)]
+            found += [str(path.relative_to(self.path)) for path in inside if not self.shard_name.fullmatch(path.name)]
         return sorted(found)
 
     @contextlib.contextmanager

@@ -8,14 +8,13 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import STATIC, load_embedder, model_hashes
-from jina_data.errors import ResourceError, UsageError
+from jina_data.embed.base import STATIC, load_embedder, model_hashes, settle_device
+from jina_data.errors import UsageError
 
 _FLAGS = {
     "max_length": "--max-length",
@@ -53,14 +52,7 @@ def choose_device(device: str, model: str) -> str:
     Raises:
         ResourceError: cuda was asked for, and there is none.
     """
-    has_cuda = False
-    if device != "cpu" and model != STATIC and find_spec("torch"):
-        import torch
-
-        has_cuda = torch.cuda.is_available()
-    if device == "cuda" and not has_cuda:
-        raise ResourceError("--device cuda: no CUDA device, or a torch without CUDA. Use --device cpu, or auto")
-    return "cuda" if has_cuda else "cpu"
+    return "cpu" if model == STATIC and device == "auto" else settle_device(device)
 
 
 class VectorModel(Protocol):

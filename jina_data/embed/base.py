@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.embed.loading import model_files, model_folder, need_torch
+from jina_data.errors import ResourceError
 
 HalfArray = npt.NDArray[np.float16]
 BoolArray = npt.NDArray[np.bool_]
@@ -56,6 +59,35 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
     """
     with _LOADING:
         return _load(name, device if name != STATIC else "cpu")
+
+
+def settle_device(device: str) -> str:
+    """Return "cuda" or "cpu": what was asked for, or with "auto" what is there.
+
+    Raises:
+        ResourceError: cuda was asked for, and there is none.
+    """
+    if device == "cpu":
+        return "cpu"
+    has_cuda = find_spec("torch") is not None and _has_driver() and _has_cuda()
+    if device == "cuda" and not has_cuda:
+        raise ResourceError("--device cuda: no CUDA device, or a torch without CUDA. Use --device cpu, or auto")
+    return "cuda" if has_cuda else "cpu"
+
+
+def _has_driver() -> bool:
+    """Tell whether there is a driver for a GPU at all, NVIDIA's or AMD's: without one, torch need not be loaded."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def model_hashes(name: str) -> dict[str, str]:

@@ -1,0 +1,181 @@
+"""How fast an LLM server is asked, beside a bare loop over the same client, and whether memory stays flat.
+
+    python benchmarks/negate.py [--requests N] [--concurrency N] [--latency SECONDS] [--repeats N] [--json FILE]
+    python benchmarks/negate.py --memory [--requests 100000]
+
+A loopback server in a process of its own answers every request. The bare loop sends the same bodies through the async
+openai client, with as many requests at once, and keeps nothing. The ratio is of rates in the same run, one after the
+other, several times. With --memory, the resident memory of this process is sampled while it asks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jina_data.memory import held_bytes
+from jina_data.negation.base import Pair
+from jina_data.negation.client import ClientSettings, OnlineClient
+from jina_data.negation.completions import make_client
+from jina_data.negation.dialect import Dialect, Target
+from jina_data.negation.prompt import Question
+from jina_data.negation.requests import RequestLedger
+
+SERVER = Path(__file__).parent.parent / "tests" / "llm_server.py"
+
+
+def questions(n_pairs: int) -> Iterator[Question]:
+    """Yield questions about different pairs."""
+    for number in range(n_pairs):
+        pair = Pair(
+            id=f"p-{number}",
+            source="pairs",
+            source_id=str(number),
+            source_license=None,
+            group=str(number),
+            split="train",
+            anchor=f"In picture {number} a man in a red shirt is running over a green field with his dog.",
+            entailment=f"The man of picture {number} is running.",
+            kind="verbal",
+        )
+        yield Question((number,), (pair,), ((),))
+
+
+@contextmanager
+def serving(latency: float) -> Iterator[str]:
+    """Run the server, which keeps no log; yield its address."""
+    settings = json.dumps({"quiet": True, "latency_seconds": latency})
+    command = [sys.executable, str(SERVER), "--settings", settings]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+async def bare(target: Target, n_requests: int, concurrency: int) -> float:
+    """Send all requests in a bare loop; return requests a second."""
+    bodies = (dict(target.request(question, Dialect()).body) for question in questions(n_requests))
+
+    async def work(client: Any) -> None:
+        for body in bodies:
+            model, messages = body.pop("model"), body.pop("messages")
+            done = await client.chat.completions.create(model=model, messages=messages, extra_body=body)
+            assert done.choices[0].message.content
+
+    async with make_client(target, None, 60.0) as client:
+        began = time.perf_counter()
+        await asyncio.gather(*(work(client) for _ in range(concurrency)))
+        return n_requests / (time.perf_counter() - began)
+
+
+def ours(target: Target, n_requests: int, concurrency: int, path: Path) -> float:
+    """Ask all questions with the ledger; return requests a second."""
+    with RequestLedger(path) as ledger:
+        client = OnlineClient(target, ledger, ClientSettings(concurrency=concurrency))
+        began = time.perf_counter()
+        outcome = asyncio.run(client.ask(questions(n_requests)))
+        seconds = time.perf_counter() - began
+    assert (outcome.answered, outcome.failed) == (n_requests, 0)
+    return n_requests / seconds
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Requests a second in each repeat."""
+
+    concurrency: int
+    latency_seconds: float
+    bare: list[float]
+    ours: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """The rate here as a share of that of the bare loop run just before it."""
+        return [mine / theirs for mine, theirs in zip(self.ours, self.bare, strict=True)]
+
+
+def measure_rates(n_requests: int, concurrency: int, latency: float, repeats: int) -> Rates:
+    """Measure both by turns."""
+    rates = Rates(concurrency, latency, [], [])
+    with serving(latency) as url, tempfile.TemporaryDirectory() as scratch:
+        target = Target(model="tiny", base_url=url)
+        asyncio.run(bare(target, min(500, n_requests), concurrency))  # warm up
+        for number in range(repeats):
+            rates.bare.append(asyncio.run(bare(target, n_requests, concurrency)))
+            rates.ours.append(ours(target, n_requests, concurrency, Path(scratch) / f"{number}.sqlite"))
+    return rates
+
+
+def measure_memory(n_requests: int, concurrency: int) -> list[tuple[int, float]]:
+    """Return the resident memory in MiB after so many requests, about twenty times."""
+    samples: list[tuple[int, float]] = []
+    asked = 0
+
+    def watched() -> Iterator[Question]:
+        nonlocal asked
+        for question in questions(n_requests):
+            asked += 1
+            if asked % (n_requests // 20) == 0:
+                samples.append((asked, held_bytes(os.getpid()) / 2**20))
+                print(f"{asked:>9,} requests {samples[-1][1]:8.1f} MiB", flush=True)
+            yield question
+
+    with (
+        serving(0.0) as url,
+        tempfile.TemporaryDirectory() as scratch,
+        RequestLedger(Path(scratch) / "requests.sqlite") as ledger,
+    ):
+        client = OnlineClient(Target(model="tiny", base_url=url), ledger, ClientSettings(concurrency=concurrency))
+        outcome = asyncio.run(client.ask(watched()))
+    assert (outcome.answered, outcome.failed) == (n_requests, 0)
+    return samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that the server waits before it answers")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory", action="store_true", help="sample the memory instead")
+    parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    args = parser.parse_args()
+
+    about = {"cores": os.cpu_count(), "machine": platform.machine(), "openai": metadata.version("openai")}
+    result: dict[str, Any] = {"requests": args.requests, "load": os.getloadavg()[0], **about}
+    if args.memory:
+        samples = measure_memory(args.requests, args.concurrency)
+        half = len(samples) // 2
+        early, late = (statistics.median(mib for _, mib in part) for part in (samples[1:half], samples[half:]))
+        print(f"median of the first half {early:.1f} MiB, of the second {late:.1f} MiB")
+        result |= {"memory_mib": samples}
+    else:
+        rates = measure_rates(args.requests, args.concurrency, args.latency, args.repeats)
+        print("| bare loop, requests/s | here, requests/s | ratio |\n| ---: | ---: | ---: |")
+        for theirs, mine, ratio in zip(rates.bare, rates.ours, rates.ratios, strict=True):
+            print(f"| {theirs:,.0f} | {mine:,.0f} | {ratio:.2f} |")
+        print(f"median ratio {statistics.median(rates.ratios):.2f}")
+        result |= {**asdict(rates), "ratios": rates.ratios}
+    print(json.dumps(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

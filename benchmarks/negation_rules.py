@@ -1,0 +1,138 @@
+"""Measure the rule generator on real sources, and draw 200 triplets of each to be read by eye.
+
+    python benchmarks/negation_rules.py --corpora FOLDER --work rules-run --out docs/negation
+
+Pairs are made of the five sources, and cut in two by a hash of their group: on the one half (`--half tuning`) the rules
+were written and mended, of the other (`--half judged`, the default) the sample is drawn. Written are `rules.json`
+(coverage, reasons and kinds by source, what cues give away) and `sample.jsonl`, with texts only where their licence
+allows it; `WORK/to-read.txt` has the texts of all. Verdicts that an earlier sample holds are carried over, for
+negatives that are still the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jina_data.negation.base import Answer, Pair, Verdict
+from jina_data.negation.cues import CueClassifier
+from jina_data.negation.kinds import hash_64
+from jina_data.negation.rules import RuleGenerator
+from jina_data.negation.sources import read_pairs, write_pairs
+from jina_data.negation.verify import Verifier
+
+SAMPLE_ROWS = 200
+FILES = {
+    "snli": "nli_snli_sample.parquet",
+    "multi_nli": "nli_mnli_dev_matched.parquet",
+    "sentence_compression": "pairs_sentence_compression.parquet",
+    "simple_wiki": "pairs_simplification.parquet",
+    "coco_captions": "captions_coco_val2017.parquet",
+}
+SHIPPABLE = ("coco_captions",)
+"""Sources under CC BY 4.0."""
+
+
+def main() -> None:
+    """Generate, verify, count and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--half", choices=("judged", "tuning"), default="judged")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.corpora is None:
+        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+    train = Path(arguments.corpora) / "train"
+    pairs = arguments.work / "pairs.parquet"
+    counts = write_pairs([f"{name}={train / file}" for name, file in FILES.items()], pairs, seed=0)
+    judged = list(judge(pairs, arguments.half))
+    said = {"model": RuleGenerator.name, "half": arguments.half, "rows": dict(counts.rows), "sources": {}}
+    lines: list[dict[str, Any]] = []
+    verdicts = read_verdicts(arguments.out / "sample.jsonl")
+    with (arguments.work / "to-read.txt").open("w", encoding="utf-8") as sink:
+        for source in FILES:
+            of_source = [one for one in judged if one[0].source == source]
+            said["sources"][source] = measure(of_source)
+            for number, (pair, answer, verdict) in enumerate(draw(of_source, arguments.seed)):
+                lines.append(line_of(pair, answer, verdict, verdicts))
+                sink.write(f"{source} {number} [{verdict.kind}] A: {pair.anchor}\n  E: {pair.entailment}\n")
+                sink.write(f"  N: {answer.negative}\n")
+    said["sources"]["all"] = measure(judged)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "rules.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (arguments.out / "sample.jsonl").write_text(text, encoding="utf-8")
+    print_counts(said, lines)
+
+
+def judge(path: Path, half: str) -> Iterator[tuple[Pair, Answer, Verdict]]:
+    """Yield the pairs of one half with what the rules wrote and what verification said."""
+    generator, verifier = RuleGenerator(), Verifier()
+    for pair in read_pairs(path):
+        if (hash_64(0, "judged", pair.group) % 2 == 1) == (half == "judged"):
+            answer = generator.generate(pair)
+            yield pair, answer, verifier.check(answer)
+
+
+def measure(judged: list[tuple[Pair, Answer, Verdict]]) -> dict[str, Any]:
+    """Count what was accepted, left and rejected, and how far cues give the negatives away."""
+    accepted = [(pair, answer, verdict) for pair, answer, verdict in judged if verdict.reason is None]
+    cues = CueClassifier()
+    for pair, answer, _ in accepted:
+        cues.add(pair.entailment, answer.negative or "")
+    return {
+        "pairs": len(judged),
+        "accepted": len(accepted),
+        "coverage": round(len(accepted) / max(len(judged), 1), 4),
+        "reasons": dict(Counter(verdict.reason for _, _, verdict in judged if verdict.reason).most_common()),
+        "asked": dict(Counter(pair.kind for pair, _, _ in accepted).most_common()),
+        "found": dict(Counter(str(verdict.kind) for _, _, verdict in accepted).most_common()),
+        "cue_accuracy": round(cues.accuracy(), 4),
+    }
+
+
+def draw(judged: list[tuple[Pair, Answer, Verdict]], seed: int) -> list[tuple[Pair, Answer, Verdict]]:
+    """Draw accepted triplets by a seeded hash of their pairs."""
+    accepted = [one for one in judged if one[2].reason is None]
+    return sorted(accepted, key=lambda one: hash_64(seed, "read", one[0].id))[:SAMPLE_ROWS]
+
+
+def line_of(
+    pair: Pair, answer: Answer, verdict: Verdict, verdicts: dict[tuple[str, str], tuple[str, str]]
+) -> dict[str, Any]:
+    """Return the line of a drawn triplet: where it comes from, what is thought of it, and its texts where allowed."""
+    digest = hashlib.sha256((answer.negative or "").encode()).hexdigest()[:12]
+    judged, note = verdicts.get((pair.id, digest), ("unread", ""))
+    line: dict[str, Any] = {"source": pair.source, "row": pair.source_id, "id": pair.id, "model": answer.model}
+    line |= {"kind": verdict.kind, "negative_sha256": digest, "verdict": judged, "note": note}
+    if pair.source in SHIPPABLE:
+        line |= {"anchor": pair.anchor, "entailment": pair.entailment, "negative": answer.negative}
+    return line
+
+
+def read_verdicts(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """Read the verdicts of an earlier sample."""
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {(one["id"], one["negative_sha256"]): (one["verdict"], one["note"]) for one in lines}
+
+
+def print_counts(said: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    """Print coverage and verdicts by source."""
+    for source, counts in said["sources"].items():
+        verdicts = Counter(line["verdict"] for line in lines if source in ("all", line["source"]))
+        print(f"{source:22} {counts['accepted']:6,} of {counts['pairs']:6,} = {counts['coverage']:.1%}", dict(verdicts))
+        print(f"{'':22} {counts['reasons']} {counts['found']} cues {counts['cue_accuracy']:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Write the data set: triplets and their full rows by split, what was rejected and why, what has no answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jina_data.errors import LawError
+from jina_data.negation.base import Pair
+from jina_data.negation.rounds import Tried
+
+SHARD_ROWS, GROUP_ROWS = 500_000, 10_000
+
+SCORES = ("length_ratio", "token_overlap", "nli_contradiction", "judge_contradiction")
+"""What verification may measure."""
+
+_TEXT = pa.string()
+_SCORES = pa.struct([(name, pa.float64()) for name in SCORES])
+_ORIGIN = [(name, _TEXT) for name in ("source", "source_id", "source_license")]
+_WRITER = [(name, _TEXT) for name in ("generator", "model", "prompt_hash")]
+
+TRIPLET_SCHEMA = pa.schema([(name, _TEXT) for name in ("anchor", "entailment", "negative")])
+"""Nothing but the texts: trainers take every column for an input."""
+
+FULL_SCHEMA = pa.schema(
+    [
+        ("id", _TEXT),
+        *((name, _TEXT) for name in ("anchor", "entailment", "negative")),
+        *_ORIGIN,
+        ("kind", _TEXT),
+        ("kind_found", _TEXT),
+        *_WRITER,
+        ("attempt", pa.int32()),
+        ("flags", pa.list_(_TEXT)),
+        ("scores", _SCORES),
+    ]
+)
+
+_PAIR = [("id", _TEXT), ("anchor", _TEXT), ("entailment", _TEXT), *_ORIGIN, ("split", _TEXT), ("kind", _TEXT)]
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        *_PAIR,
+        ("attempt", pa.int32()),
+        ("final", pa.bool_()),
+        *((name, _TEXT) for name in ("negative", "reason", "detail", "raw", "finish_reason", "refusal")),
+        *_WRITER,
+        ("scores", _SCORES),
+    ]
+)
+
+UNANSWERED_SCHEMA = pa.schema([*_PAIR, ("attempt", pa.int32()), ("error", _TEXT), ("detail", _TEXT)])
+
+
+class Shards:
+    """Writes rows into numbered Parquet files of one name; there is at least one where `always` is set."""
+
+    def __init__(self, folder: Path, name: str, schema: pa.Schema, *, always: bool) -> None:
+        self.folder = folder
+        self.name = name
+        self.schema = schema
+        self.number = self.rows = 0
+        self.held: list[Mapping[str, Any]] = []
+        self.writer: pq.ParquetWriter | None = None
+        if always:
+            self._open()
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.name}-{self.number:05d}.parquet"
+        self.writer = pq.ParquetWriter(path, self.schema, compression="zstd", compression_level=3)
+        self.number, self.rows = self.number + 1, 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row."""
+        self.held.append(row)
+        if len(self.held) == GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self.held:
+            return
+        if self.writer is None or self.rows >= SHARD_ROWS:
+            self._close()
+            self._open()
+        assert self.writer is not None
+        self.writer.write_table(pa.Table.from_pylist(self.held, self.schema), row_group_size=GROUP_ROWS)
+        self.rows += len(self.held)
+        self.held = []
+
+    def _close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+    def close(self) -> None:
+        """Write what is held, and end the last file."""
+        self._flush()
+        self._close()
+
+
+class DatasetWriter:
+    """Writes what became of every pair, in the order of the pairs."""
+
+    def __init__(self, out: Path, generator: str) -> None:
+        self.generator = generator
+        self.triplets = {
+            split: Shards(out / "data" / "triplet", split, TRIPLET_SCHEMA, always=split == "train")
+            for split in ("train", "test")
+        }
+        self.full = {
+            split: Shards(out / "data" / "full", split, FULL_SCHEMA, always=split == "train")
+            for split in ("train", "test")
+        }
+        self.rejected = Shards(out / "rejected", "part", REJECTED_SCHEMA, always=True)
+        self.unanswered = Shards(out / "unanswered", "part", UNANSWERED_SCHEMA, always=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for shards in (*self.triplets.values(), *self.full.values(), self.rejected, self.unanswered):
+            shards.close()
+
+    def add(self, pair: Pair, history: Sequence[Tried]) -> None:
+        """Write a pair, and every rejection on its way."""
+        for attempt, one in enumerate(history):
+            if one.state == "rejected":
+                self._reject(pair, one, attempt, is_final=one is history[-1])
+        last, attempt = history[-1], len(history) - 1
+        if last.state == "accepted":
+            self._accept(pair, last, attempt)
+        elif last.state == "unanswered":
+            said = {"attempt": attempt, "error": last.reason, "detail": last.detail}
+            self.unanswered.add({**_pair_row(pair), **said})
+
+    def _accept(self, pair: Pair, last: Tried, attempt: int) -> None:
+        texts = {"anchor": pair.anchor, "entailment": pair.entailment, "negative": last.negative}
+        self.triplets[pair.split].add(texts)
+        row = {"kind_found": last.kind, "attempt": attempt, "flags": list(last.flags), **self._writer_row(last)}
+        self.full[pair.split].add({**_pair_row(pair), **texts, **row})
+
+    def _reject(self, pair: Pair, one: Tried, attempt: int, *, is_final: bool) -> None:
+        said = {
+            name: getattr(one, name) for name in ("negative", "reason", "detail", "raw", "finish_reason", "refusal")
+        }
+        row = {"attempt": attempt, "final": is_final, **said, **self._writer_row(one)}
+        self.rejected.add({**_pair_row(pair), **row})
+
+    def _writer_row(self, one: Tried) -> dict[str, Any]:
+        scores = json.loads(one.scores)
+        unknown = scores.keys() - set(SCORES)
+        assert not unknown, f"a score without a column: {unknown}"
+        return {
+            "generator": self.generator,
+            "model": one.model,
+            "prompt_hash": one.prompt_hash,
+            "scores": {name: scores.get(name) for name in SCORES},
+        }
+
+
+def _pair_row(pair: Pair) -> dict[str, Any]:
+    names = ("id", "anchor", "entailment", "source", "source_id", "source_license", "split", "kind")
+    return {name: getattr(pair, name) for name in names}
+
+
+def check_laws(out: Path, pairs: Path, counted: Mapping[str, Mapping[str, int]]) -> None:
+    """Make sure that every pair is accounted for once, by counting each file on its own.
+
+    `counted` is what the report says of each source: pairs, accepted, rejected, unanswered.
+
+    Raises:
+        LawError: the files, the pairs and the report do not agree.
+    """
+    with duckdb.connect() as con:
+        for name, files, where in (
+            ("pairs", [pairs], "true"),
+            ("accepted", sorted((out / "data" / "full").glob("*.parquet")), "true"),
+            ("rejected", sorted((out / "rejected").glob("*.parquet")), "final"),
+            ("unanswered", sorted((out / "unanswered").glob("*.parquet")), "true"),
+        ):
+            con.read_parquet([str(path) for path in files]).filter(where).project("id, source").create_view(name)
+        rows = con.execute(
+            "SELECT source, count(*), count(*) FILTER (fate = 'accepted'), count(*) FILTER (fate = 'rejected'), "
+            "count(*) FILTER (fate = 'unanswered') FROM pairs LEFT JOIN (SELECT id, 'accepted' AS fate FROM accepted "
+            "UNION ALL SELECT id, 'rejected' FROM rejected UNION ALL SELECT id, 'unanswered' FROM unanswered) "
+            "USING (id) GROUP BY 1"
+        ).fetchall()
+        n_fates = sum(_count(con, name) for name in ("accepted", "rejected", "unanswered"))
+        n_pairs = _count(con, "pairs")
+    names = ("pairs", "accepted", "rejected", "unanswered")
+    held = {source: dict(zip(names, counts, strict=True)) for source, *counts in rows}
+    if held != counted or any(one["pairs"] != sum(list(one.values())[1:]) for one in held.values()):
+        raise LawError(f"the pairs do not add up: the report says {counted}, the files hold {held}")
+    if n_fates != n_pairs:
+        raise LawError(f"the pairs do not add up: {n_pairs} pairs, but {n_fates} in data/, rejected/ and unanswered/")
+    _check_triplets(out / "data")
+
+
+def _count(con: duckdb.DuckDBPyConnection, view: str) -> int:
+    return int(con.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0])
+
+
+def _check_triplets(data: Path) -> None:
+    """Make sure that data/triplet/ holds the texts of data/full/, row by row."""
+    for path in sorted((data / "full").glob("*.parquet")):
+        pairs = zip(*(_batches(one) for one in (path, data / "triplet" / path.name)), strict=True)
+        if not all(left.equals(right) for left, right in pairs):
+            raise LawError(f"data/triplet/{path.name} and data/full/{path.name} hold different texts")
+    if {one.name for one in (data / "full").iterdir()} != {one.name for one in (data / "triplet").iterdir()}:
+        raise LawError("data/triplet and data/full have different files")
+
+
+def _batches(path: Path) -> Iterable[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(GROUP_ROWS, columns=TRIPLET_SCHEMA.names)

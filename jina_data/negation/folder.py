@@ -1,0 +1,77 @@
+"""The run folder of the negation data set."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from jina_data.folder import RunFolder, remove
+
+LEDGER = "requests.sqlite"
+
+
+@dataclass(frozen=True)
+class NegationFolder(RunFolder):
+    """The paths of a run that writes negatives. The ledger of requests stays, since its answers were paid for."""
+
+    outputs: ClassVar[tuple[str, ...]] = ("data", "rejected", "unanswered", "report.json", "report.html")
+    kept: ClassVar[tuple[str, ...]] = (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm")
+    work_name: ClassVar[re.Pattern[str]] = re.compile(
+        r"lock|(run|complete|cleaned)\.json|(pairs|clean-pairs|round-\d+)\.parquet|seen\.sqlite(-wal|-shm)?"
+        r"|clean|batches|out|\.pairs-.*|\..*\.tmp"
+    )
+    shard_name: ClassVar[re.Pattern[str]] = re.compile(r"(part|train|test)-[0-9]{5,}\.parquet")
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger of requests."""
+        return self.path / LEDGER
+
+    @property
+    def pairs(self) -> Path:
+        """The pairs of the sources."""
+        return self.work / "pairs.parquet"
+
+    @property
+    def clean_pairs(self) -> Path:
+        """The pairs that a recipe left."""
+        return self.work / "clean-pairs.parquet"
+
+    @property
+    def cleaned(self) -> Path:
+        """What the recipe did to the pairs."""
+        return self.work / "cleaned.json"
+
+    @property
+    def accepted_texts(self) -> Path:
+        """The negatives that were accepted so far."""
+        return self.work / "seen.sqlite"
+
+    @property
+    def batches(self) -> Path:
+        """The files of batches that are under way."""
+        return self.work / "batches"
+
+    def round(self, number: int) -> Path:
+        """What became of the pairs that were asked for in a round."""
+        return self.work / f"round-{number}.parquet"
+
+    def clear(self) -> None:
+        """Remove what a run wrote here but its ledger: an answer that was paid for is not asked again."""
+        for name in ("manifest.json", *self.outputs, "events.jsonl", ".trash"):
+            remove(self.path / name)
+        self.clear_work()
+
+    def clear_work(self) -> None:
+        """Remove what only a resumed run needs; the lock stays with its holder."""
+        if self.work.is_dir():
+            for entry in self.work.iterdir():
+                if entry.name != "lock":
+                    remove(entry)
+
+    def discard_scratch(self) -> None:
+        """Remove folders that a killed run used while it chose the pairs."""
+        for entry in self.work.glob(".pairs-*"):
+            remove(entry)

@@ -1,0 +1,156 @@
+"""Rounds of asking: every pair once, then those that were rejected, with the reason. One file tells of each round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jina_data.folder import whole_path
+from jina_data.negation.base import Answer, Pair
+from jina_data.negation.folder import NegationFolder
+from jina_data.negation.prompt import Question, Rejection
+from jina_data.negation.sources import read_pairs
+from jina_data.negation.verify import Verifier
+
+State = Literal["accepted", "rejected", "unanswered"]
+
+BATCH_ROWS = 512
+
+ROUND_SCHEMA = pa.schema(
+    [
+        ("place", pa.int64()),
+        *((name, pa.string()) for name in ("state", "negative", "raw", "finish_reason", "refusal", "model")),
+        *((name, pa.string()) for name in ("prompt_hash", "reason", "detail", "kind")),
+        ("flags", pa.list_(pa.string())),
+        ("scores", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What became of a pair in one round. `reason` and `detail` tell why, of an answer that is missing too."""
+
+    place: int
+    state: State
+    negative: str | None = None
+    raw: str | None = None
+    finish_reason: str | None = None
+    refusal: str | None = None
+    model: str | None = None
+    prompt_hash: str | None = None
+    reason: str | None = None
+    detail: str = ""
+    kind: str | None = None
+    flags: Sequence[str] = ()
+    scores: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Why a pair has no answer."""
+
+    reason: str
+    detail: str
+
+
+class Rounds:
+    """The rounds of a run, over the pairs of a file. Everything streams: memory does not grow with the pairs."""
+
+    def __init__(self, folder: NegationFolder) -> None:
+        self.folder = folder
+
+    @property
+    def number(self) -> int:
+        """How many rounds are over."""
+        number = 0
+        while self.folder.round(number).exists():
+            number += 1
+        return number
+
+    def walk(self, pairs: Iterable[Pair]) -> Iterator[tuple[int, Pair, list[Tried]]]:
+        """Yield every pair with its place, and what became of it in the rounds that are over."""
+        readers = [_Reader(_rows(self.folder, number)) for number in range(self.number)]
+        for place, pair in enumerate(pairs):
+            yield place, pair, [row for reader in readers if (row := reader.take(place)) is not None]
+
+    def questions(self, each: int) -> Iterator[Question]:
+        """Yield what the next round asks, `each` pairs at a time."""
+        asked = (
+            (place, pair, tuple(_rejection(one) for one in history))
+            for place, pair, history in self.walk(read_pairs(pairs_of(self.folder)))
+            if len(history) == self.number and (not history or history[-1].state == "rejected")
+        )
+        while group := list(islice(asked, each)):
+            yield Question(*(tuple(column) for column in zip(*group, strict=True)))
+
+    def write(self, answers: Iterable[tuple[int, Answer | Unanswered]], verifier: Verifier) -> None:
+        """End the next round: check its answers, in the order of the pairs, and write down what became of them."""
+        source = iter(answers)
+        path = self.folder.round(self.number)
+        with whole_path(path) as temporary, pq.ParquetWriter(temporary, ROUND_SCHEMA, compression="zstd") as sink:
+            while group := list(islice(source, BATCH_ROWS)):
+                rows = [asdict(row) for row in _checked(group, verifier)]
+                sink.write_table(pa.Table.from_pylist(rows, ROUND_SCHEMA))
+
+
+def pairs_of(folder: NegationFolder) -> Path:
+    """Return the file of the pairs that are asked for: as the recipe left them, where there was one."""
+    return folder.clean_pairs if folder.clean_pairs.exists() else folder.pairs
+
+
+class _Reader:
+    """Hands out the rows of a round by place; places are asked for in order."""
+
+    def __init__(self, rows: Iterator[Tried]) -> None:
+        self.rows = rows
+        self.next = next(rows, None)
+
+    def take(self, place: int) -> Tried | None:
+        if self.next is None or self.next.place != place:
+            return None
+        found, self.next = self.next, next(self.rows, None)
+        return found
+
+
+def _rows(folder: NegationFolder, number: int) -> Iterator[Tried]:
+    names = [column.name for column in fields(Tried)]
+    with pq.ParquetFile(folder.round(number)) as file:
+        for batch in file.iter_batches(BATCH_ROWS, columns=names):
+            for row in batch.to_pylist():
+                yield Tried(**row)
+
+
+def _rejection(tried: Tried) -> Rejection:
+    return Rejection(tried.negative, tried.reason or "", tried.detail if tried.reason != "duplicate_negative" else "")
+
+
+def _checked(group: Sequence[tuple[int, Answer | Unanswered]], verifier: Verifier) -> Iterator[Tried]:
+    verdicts = iter(verifier.check_all([answer for _, answer in group if isinstance(answer, Answer)]))
+    for place, answer in group:
+        if isinstance(answer, Unanswered):
+            yield Tried(place=place, state="unanswered", reason=answer.reason, detail=answer.detail)
+            continue
+        verdict = next(verdicts)
+        yield Tried(
+            place=place,
+            state="accepted" if verdict.reason is None else "rejected",
+            negative=answer.negative,
+            raw=answer.raw,
+            finish_reason=answer.finish_reason,
+            refusal=answer.refusal,
+            model=answer.model,
+            prompt_hash=answer.prompt_hash,
+            reason=verdict.reason,
+            detail=verdict.detail,
+            kind=verdict.kind,
+            flags=list(verdict.flags),
+            scores=json.dumps(dict(verdict.scores), sort_keys=True),
+        )

@@ -1,0 +1,343 @@
+"""Write negatives for the pairs of some sources: ask, check, ask again with the reason, write, account for every pair.
+
+A run stops anywhere and goes on from there: pairs, answers and rounds each lie in a file, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jina_data.clean import check_folder
+from jina_data.errors import RunFolderError, StoppedError, UsageError
+from jina_data.folder import Events, remove, resource_errors, write_json
+from jina_data.memory import MemoryWatch
+from jina_data.negation.base import Answer
+from jina_data.negation.batch import BatchClient, BatchSettings
+from jina_data.negation.cleaning import clean_pairs
+from jina_data.negation.client import ClientSettings, OnlineClient, Outcome
+from jina_data.negation.folder import NegationFolder
+from jina_data.negation.money import bill, price_of, purse_for, refuse_unknown_price
+from jina_data.negation.outputs import Outputs
+from jina_data.negation.prompt import PROMPT_HASH, read_answer
+from jina_data.negation.report import NegateReport
+from jina_data.negation.requests import Received, RequestLedger
+from jina_data.negation.rounds import Rounds, Unanswered
+from jina_data.negation.rules import RuleGenerator
+from jina_data.negation.settings import NegateOptions, NegateSettings, differences
+from jina_data.negation.sources import write_pairs
+from jina_data.negation.verify import Seen, Verifier
+from jina_data.plan import fingerprint_hash
+from jina_data.progress import Progress, Quiet
+
+
+def negate(
+    settings: NegateSettings,
+    out: str | Path,
+    *,
+    options: NegateOptions | None = None,
+    progress: Progress | None = None,
+) -> NegateReport:
+    """Write negatives into a run folder, or go on with a run that was stopped there.
+
+    A run that ended with pairs unanswered goes on with those; one that ended without is left as it is.
+
+    Raises:
+        JinaDataError: the sources, the settings, the server or the folder are not as they must be.
+    """
+    options, progress = options or NegateOptions(), progress or Quiet()
+    settings.check()
+    folder = NegationFolder(Path(out))
+    check_folder(folder, overwrite=options.overwrite)
+    check_money(settings, options)
+    fingerprint = settings.fingerprint()
+    if folder.is_finished and not options.overwrite:
+        report = _finished(folder, fingerprint)
+        if not report.pairs.unanswered:
+            progress.say(f"{folder.path} is finished: same sources, same settings; nothing to do")
+            return report
+        progress.say(f"going on with the {report.pairs.unanswered:,} pairs that have no answer")
+    with folder.locked(), resource_errors(folder.path):
+        return NegateRun(folder, settings, options, progress).go(fingerprint)
+
+
+def check_money(settings: NegateSettings, options: NegateOptions) -> None:
+    """Make sure before anything else that a limit of the cost can be kept.
+
+    Raises:
+        UsageError: it cannot, or the prices make no sense.
+    """
+    if settings.generator == "rules":
+        return
+    price = price_of(settings.target, table=options.prices, price_in=options.price_in, price_out=options.price_out)
+    refuse_unknown_price(settings.target, price, options.max_cost)
+
+
+def _finished(folder: NegationFolder, fingerprint: dict[str, Any]) -> NegateReport:
+    manifest = folder.read_json(folder.manifest)
+    if manifest["fingerprint_sha256"] != fingerprint_hash(fingerprint):
+        what = differences(manifest["fingerprint"], fingerprint)
+        raise RunFolderError(
+            f"{folder.path} holds a finished run with {what}. Name another folder, or replace it with --overwrite"
+        )
+    remove(folder.path / ".trash")  # a kill may have left it
+    return NegateReport.load(folder.path)
+
+
+class NegateRun:
+    """One session of a run, from its start or from where the last session stopped."""
+
+    def __init__(
+        self, folder: NegationFolder, settings: NegateSettings, options: NegateOptions, progress: Progress
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.options = options
+        self.progress = progress
+        self.events = Events(folder.events)
+        self.rounds = Rounds(folder)
+        self.rules = RuleGenerator()
+        self.stopped: str | None = None
+
+    def go(self, fingerprint: dict[str, Any]) -> NegateReport:
+        """Do what is left to do."""
+        self._start(fingerprint)
+        started = time.perf_counter()
+        watch = MemoryWatch()
+        try:
+            with watch:
+                if not self._complete.exists():
+                    self._work(fingerprint, watch, started)
+                return self._finish()
+        except KeyboardInterrupt:
+            raise StoppedError(
+                f"stopped. Give the same command again: the run in {self.folder.path} goes on where it stopped"
+            ) from None
+        finally:
+            if self.events.path.exists():
+                seconds = round(time.perf_counter() - started, 3)
+                self.events.write("session", seconds=seconds, peak_memory_bytes=watch.peak_bytes)
+
+    @property
+    def _complete(self) -> Path:
+        """Says that every output is written; what is left is to move them into place."""
+        return self.folder.work / "complete.json"
+
+    def _start(self, fingerprint: dict[str, Any]) -> None:
+        """Begin, or make sure that what was begun here is the same run."""
+        record = self.folder.work / "run.json"
+        if self.options.overwrite and (self.folder.manifest.exists() or record.exists()):
+            self.folder.clear()
+        self.folder.discard_scratch()
+        if record.exists():
+            begun = self.folder.read_json(record)
+            if begun != json.loads(json.dumps(fingerprint)):
+                raise RunFolderError(
+                    f"{self.folder.path} holds an unfinished run with {differences(begun, fingerprint)}. "
+                    "Name another folder, or start anew with --overwrite"
+                )
+            self.progress.say(f"going on with the run in {self.folder.path}")
+            self.events.mend()
+            self.events.write("resume")
+            return
+        if self.folder.manifest.exists():
+            self.folder.clear_work()  # what is there stays until the new outputs replace it
+            self.events.write("resume")
+        else:
+            self.folder.clear()
+            self.events.write("start")
+        write_json(record, fingerprint)
+
+    # ---------------------------------------------------------------------------------------------------------- steps
+
+    def _work(self, fingerprint: dict[str, Any], watch: MemoryWatch, started: float) -> None:
+        self._make_pairs()
+        if self.settings.generator == "rules":
+            self._round(self._rule_answers)
+            self._write(fingerprint, watch, started, None)
+            return
+        with RequestLedger(self.folder.ledger) as ledger:
+            ledger.recover()
+            if self.options.mode == "online" and (batches := ledger.open_batches()):
+                raise UsageError(
+                    f"{len(batches)} batches of this run are under way; go on with --mode batch until they have ended"
+                )
+            while self._is_another():
+                self._ask(ledger)
+                self._round(lambda: self._llm_answers(ledger))
+            self._write(fingerprint, watch, started, ledger)
+
+    def _make_pairs(self) -> None:
+        settings = self.settings
+        if not self.folder.pairs.exists():
+            with self.events.unit("pairs") as said:
+                counts = write_pairs(
+                    settings.sources,
+                    self.folder.pairs,
+                    seed=settings.seed,
+                    limit=settings.limit,
+                    test_fraction=settings.test_fraction,
+                    mix=settings.mix,
+                    progress=self.progress,
+                )
+                said["rows"] = sum(counts.pairs.values())
+        if settings.recipe is not None and not self.folder.clean_pairs.exists():
+            with self.events.unit("clean"):
+                clean_pairs(self.folder, settings.recipe, settings.seed, self.progress)
+
+    def _is_another(self) -> bool:
+        """Tell whether there is a round to ask: the first, or one for what was rejected, while money lasts."""
+        number = self.rounds.number
+        if self.stopped is not None or number > self.settings.retries:
+            return False
+        return number == 0 or next(self.rounds.questions(1), None) is not None
+
+    def _ask(self, ledger: RequestLedger) -> None:
+        """Ask the questions of the next round that have no answer yet."""
+        number = self.rounds.number
+        with self.events.unit(f"ask {number}") as said, self.progress.task(_round_name("asking", number), None) as task:
+            outcome = self._outcome(ledger, task.advance)
+            said.update(rows=outcome.answered, failed=outcome.failed, known=outcome.known, stopped=outcome.stopped)
+        ledger.recover()
+        self.stopped = outcome.stopped
+        if outcome.stopped == "batches":
+            raise StoppedError(
+                "batches are under way. Give the same command again to fetch their results, from here or another "
+                "process; without --no-wait it waits for them"
+            )
+        if outcome.stopped == "max_cost":
+            self.progress.say("stopped before --max-cost would be exceeded; the rest stays unanswered")
+
+    def _outcome(self, ledger: RequestLedger, advance: Any) -> Outcome:
+        settings, options, target = self.settings, self.options, self.settings.target
+        price = price_of(target, table=options.prices, price_in=options.price_in, price_out=options.price_out)
+        is_batch = options.mode == "batch"
+        purse = purse_for(ledger, target, price, options.max_cost, is_batch=is_batch)
+        each = settings.pairs_per_request
+        if is_batch:
+            chosen = BatchSettings(
+                poll_seconds=options.poll_seconds, wait=options.wait, attempts=options.attempts, form=settings.form
+            )
+            batches = BatchClient(
+                target, ledger, chosen, scratch=self.folder.batches, api_key=options.api_key, purse=purse,
+                advance=lambda n: advance(n * each), say=self.progress.say,
+            )  # fmt: skip
+            return batches.ask(lambda: self.rounds.questions(each))
+        online = OnlineClient(
+            target,
+            ledger,
+            ClientSettings(
+                concurrency=options.concurrency, rpm=options.rpm, tpm=options.tpm, attempts=options.attempts,
+                timeout_seconds=options.timeout_seconds, form=settings.form,
+            ),
+            api_key=options.api_key,
+            purse=purse,
+            advance=advance,
+            seed=settings.seed,
+        )  # fmt: skip
+        return asyncio.run(online.ask(self.rounds.questions(each)))
+
+    # -------------------------------------------------------------------------------------------------------- answers
+
+    def _round(self, answers: Any) -> None:
+        """Check the answers of the next round, unless that was done."""
+        number = self.rounds.number
+        if self.settings.generator == "rules" and number:
+            return
+        seen = Seen(self.folder.accepted_texts)
+        try:
+            with self.events.unit(f"check {number}"), self.progress.task(_round_name("checking", number), None) as task:
+                verifier = Verifier(self.settings.verify, seen=seen)
+                self.rounds.write(_counted(answers(), task.advance), verifier)
+        finally:
+            seen.close()
+
+    def _rule_answers(self) -> Iterator[tuple[int, Answer]]:
+        for question in self.rounds.questions(1):
+            yield question.places[0], self.rules.generate(question.pairs[0])
+
+    def _llm_answers(self, ledger: RequestLedger) -> Iterator[tuple[int, Answer | Unanswered]]:
+        target = self.settings.target
+        dialect = ledger.dialect(target.model, target.shown_url)
+        attempt = self.rounds.number
+        for question in self.rounds.questions(self.settings.pairs_per_request):
+            key = target.request(question, dialect).key if dialect is not None else ""
+            received = ledger.answer(key)
+            if received is None or dialect is None:
+                reason, detail = ledger.error(key) or ("not_asked", self.stopped or "")
+                for place in question.places:
+                    yield place, Unanswered(reason, detail)
+                continue
+            readings = read_answer(received.content, len(question.pairs), dialect.form)
+            for place, pair, reading in zip(question.places, question.pairs, readings, strict=True):
+                yield (
+                    place,
+                    Answer(
+                        pair=pair,
+                        negative=reading.negative,
+                        raw=received.content or "",
+                        finish_reason=received.finish_reason,
+                        refusal=received.refusal,
+                        model=_model_name(received, target.model),
+                        prompt_hash=PROMPT_HASH,
+                        attempt=attempt,
+                        schema_error=reading.schema_error,
+                    ),
+                )
+
+    def _write(
+        self, fingerprint: dict[str, Any], watch: MemoryWatch, started: float, ledger: RequestLedger | None
+    ) -> None:
+        """Write all outputs, and mark them as complete."""
+        requests = None if ledger is None else self._requests(ledger)
+        sessions = [event for event in self.events.read() if event["event"] == "session"]
+        with self.events.unit("write"), self.progress.task("writing", None) as task:
+            outputs = Outputs(self.folder, fingerprint, self.settings)
+            outputs.write_pairs(self.rounds, task.advance)
+            report = outputs.write_report(
+                requests,
+                seconds=sum(event["seconds"] for event in sessions) + time.perf_counter() - started,
+                peak_memory_bytes=max([watch.peak_bytes, *(event["peak_memory_bytes"] for event in sessions)]),
+            )
+        write_json(self._complete, outputs.manifest(report))
+
+    def _requests(self, ledger: RequestLedger) -> dict[str, Any]:
+        options, target = self.options, self.settings.target
+        price = price_of(target, table=options.prices, price_in=options.price_in, price_out=options.price_out)
+        dialect = ledger.dialect(target.model, target.shown_url)
+        batches = ", ".join(f"{status} {n}" for status, n in ledger.batch_counts().items())
+        said = {"form": dialect.form if dialect else None, "batches": batches or "none"}
+        return {**bill(ledger, target, price).to_json(), **said}
+
+    def _finish(self) -> NegateReport:
+        """Move the outputs into place; the manifest comes last and says that the run is whole."""
+        for name in self.folder.outputs:
+            if (self.folder.out / name).exists():
+                remove(self.folder.path / name)
+                (self.folder.out / name).replace(self.folder.path / name)
+        write_json(self.folder.manifest, self.folder.read_json(self._complete))
+        self.events.write("done")
+        self.folder.discard_work()
+        return NegateReport.load(self.folder.path)
+
+
+def _counted(answers: Iterator[Any], advance: Any) -> Iterator[Any]:
+    number = 0
+    for answer in answers:
+        yield answer
+        number += 1
+        if number % 1000 == 0:
+            advance(1000)
+    advance(number % 1000)
+
+
+def _round_name(word: str, number: int) -> str:
+    return word if number == 0 else f"{word} again ({number})"
+
+
+def _model_name(received: Received, asked: str) -> str:
+    return received.served_model or asked

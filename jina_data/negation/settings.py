@@ -1,0 +1,161 @@
+"""What a run that writes negatives is told: what decides its results, and what only decides how it gets there."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from jina_data.errors import UsageError
+from jina_data.negation.base import Kind
+from jina_data.negation.corpora import NamedSource, parse_source
+from jina_data.negation.dialect import Target
+from jina_data.negation.kinds import DEFAULT_MIX, checked_mix
+from jina_data.negation.prompt import PROMPT_HASH, Form
+from jina_data.negation.rules import RuleGenerator
+from jina_data.negation.verify import VerifySettings
+
+GeneratorName = Literal["llm", "rules"]
+Mode = Literal["online", "batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegateSettings:
+    """What decides the results of a run."""
+
+    sources: Sequence[str]
+    generator: GeneratorName = "llm"
+    model: str | None = None
+    base_url: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens: int | None = None
+    form: Form | None = None
+    pairs_per_request: int = 1
+    retries: int = 1
+    seed: int = 0
+    limit: int | None = None
+    test_fraction: float = 0.05
+    mix: Mapping[Kind, float] = field(default_factory=lambda: dict(DEFAULT_MIX))
+    recipe: str | None = None
+    verify: VerifySettings = field(default_factory=VerifySettings)
+
+    def check(self) -> None:
+        """Make sure that the settings go together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        checked_mix(self.mix)
+        for source in self.sources:
+            parse_source(source)
+        if self.generator == "llm" and not self.model:
+            raise UsageError("an LLM needs a name: give --model, or --generator rules to do without one")
+        if self.generator == "rules" and (self.model or self.base_url):
+            raise UsageError("--generator rules asks no model; leave --model and --base-url out, or the generator")
+        reserved = {"model", "messages", "response_format", "max_tokens", "max_completion_tokens", "stream", "n"}
+        if taken := reserved & self.params.keys():
+            raise UsageError(f"--param {min(taken)}: this is set by other options, or cannot be set")
+
+    @property
+    def target(self) -> Target:
+        """Whom requests go to."""
+        assert self.model is not None
+        return Target(model=self.model, base_url=self.base_url, max_tokens=self.max_tokens, params=self.params)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what decides the results, as plain data without secrets; a second call is compared with it."""
+        is_llm = self.generator == "llm"
+        target = self.target if is_llm else None
+        return {
+            "kind": "negate",
+            "inputs": [_files_of(parse_source(source)) for source in self.sources],
+            "generator": "llm" if is_llm else RuleGenerator.name,
+            "model": self.model,
+            "base_url": target.shown_url if target else None,
+            "prompt": PROMPT_HASH if is_llm else None,
+            "params": dict(self.params),
+            "max_tokens": self.max_tokens,
+            "structured": self.form,
+            "pairs_per_request": self.pairs_per_request if is_llm else None,
+            "retries": self.retries if is_llm else None,
+            "seed": self.seed,
+            "limit": self.limit,
+            "test_fraction": self.test_fraction,
+            "mix": dict(self.mix),
+            "recipe": _recipe_of(self.recipe),
+            "checks": self.verify.model_dump(mode="json"),
+            "version": metadata.version("jina-data"),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegateOptions:
+    """How a run is carried out. None of it changes an answer that a server has given."""
+
+    mode: Mode = "online"
+    api_key: str | None = field(default=None, repr=False)
+    concurrency: int = 16
+    rpm: float | None = None
+    tpm: float | None = None
+    timeout_seconds: float = 120.0
+    attempts: int = 6
+    poll_seconds: float = 30.0
+    wait: bool = True
+    max_cost: float | None = None
+    prices: Path | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+    overwrite: bool = False
+
+
+WORDS = {
+    "inputs": "other sources (names, sizes or modification times)",
+    "generator": "another generator, or another version of it",
+    "model": "another --model",
+    "base_url": "another --base-url",
+    "prompt": "another version of the prompt",
+    "params": "another --param",
+    "max_tokens": "another --max-tokens",
+    "structured": "another --structured",
+    "pairs_per_request": "another --pairs-per-request",
+    "retries": "another --retries",
+    "seed": "another --seed",
+    "limit": "another --limit",
+    "test_fraction": "another --test-fraction",
+    "mix": "another --mix",
+    "recipe": "another --recipe",
+    "checks": "other limits of the checks",
+    "version": "another version of jina-data",
+}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in words what differs between two fingerprints."""
+    if old.get("kind") != new.get("kind"):
+        return "another kind of run"
+    return " and ".join(words for key, words in WORDS.items() if old.get(key) != new.get(key)) or "other settings"
+
+
+def _files_of(source: NamedSource) -> dict[str, Any]:
+    path = Path(source.path)
+    if path.is_dir():
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+    else:
+        files = [path] if path.is_file() else [Path(one) for one in sorted(glob.glob(source.path))]  # noqa: PTH207
+    stats = [(str(one), one.stat()) for one in files]
+    return {
+        "source": source.corpus.name,
+        "path": source.path,
+        "files": [{"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} for name, stat in stats],
+    }
+
+
+def _recipe_of(name: str | None) -> str | None:
+    if name is None:
+        return None
+    from jina_data.recipe import Recipe
+
+    return Recipe.load(name, ()).sha256
