@@ -14,7 +14,7 @@ from conftest import write_csv, write_jsonl, write_parquet
 from rich.console import Console
 
 from jina_data.cli import cli
-from jina_data.embed.base import HalfArray, load_embedder, unit_half
+from jina_data.embed.base import BoolArray, HalfArray, load_embedder, unit_half
 from jina_data.errors import InputError, UsageError
 from jina_data.evaluate.negation import NegationReport, Score, evaluate_negation, model_labels, right_of
 from jina_data.evaluate.negation_shown import plot_negation, print_negation
@@ -25,6 +25,7 @@ class Angles:
     """Puts a text at the angle, in degrees, that stands at its end: cosines can be told by eye."""
 
     dim = 2
+    max_tokens: int | None = None
 
     def __init__(self, name: str = "angles", turn: float = 1.0) -> None:
         self.name = name
@@ -32,7 +33,7 @@ class Angles:
         self.turn = turn
         self.asked: list[str] = []
 
-    def encode(self, texts: Sequence[str]) -> HalfArray:
+    def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
         self.asked += texts
         angles = np.radians([self.turn * float(text.split()[-1]) for text in texts])
         return unit_half(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))

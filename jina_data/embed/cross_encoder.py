@@ -57,6 +57,12 @@ class PairScorer:
 
         `cut` (N,), where given, is set true for those.
         """
+        return self.logits(queries, passages, cut=cut).reshape(len(queries))
+
+    def logits(
+        self, queries: Sequence[str], passages: Sequence[str], *, cut: BoolArray | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the logits of each of N pairs for each of L labels, (N, L) float32; cut as in `score`."""
         import torch
 
         tokens = self.model.tokenizer(
@@ -65,14 +71,15 @@ class PairScorer:
         if cut is not None:
             cut[:] = were_cut(tokens)
         lengths = [len(ids) for ids in tokens["input_ids"]]
-        out = np.empty(len(lengths), np.float32)
+        n_labels = int(self.model.num_labels)
+        out = np.empty((len(lengths), n_labels), np.float32)
         budget = CUDA_TOKENS if self.device == "cuda" else CPU_TOKENS
         with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self.device == "cuda"):
             for positions, length, n_rows in fixed_batches(lengths, max_length=self.max_length, token_budget=budget):
                 features = padded(
                     self.model.tokenizer, tokens, positions, length=length, n_rows=n_rows, device=self.device
                 )
-                scores = self.model(features)["scores"].float().cpu().numpy().reshape(n_rows)
+                scores = self.model(features)["scores"].float().cpu().numpy().reshape(n_rows, n_labels)
                 out[positions] = scores[: len(positions)]
         return out
 
@@ -97,6 +104,19 @@ def load_pair_scorer(name: str, device: str) -> PairScorer:
         MissingExtraError: sentence-transformers is not installed.
         ModelError: there is no such model, or it is no cross-encoder with one output.
     """
+    scorer = load_cross_encoder(name, device)
+    if scorer.model.num_labels != 1:
+        raise ModelError(f"{KIND} {name!r} gives {scorer.model.num_labels} scores a pair; expected one that gives one")
+    return scorer
+
+
+def load_cross_encoder(name: str, device: str) -> PairScorer:
+    """Load a cross-encoder with any number of outputs; once in a process, while its files stay.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        ModelError: there is no such model.
+    """
     return _load(name, device, pair_scorer_sha256(name))
 
 
@@ -113,7 +133,5 @@ def _load(name: str, device: str, sha256: str) -> PairScorer:
             f"{KIND} {name!r} cannot be loaded from {folder}: {first_line(error)}. "
             "Name a model on the Hugging Face Hub, or the folder of a saved one"
         ) from error
-    if model.num_labels != 1:
-        raise ModelError(f"{KIND} {name!r} gives {model.num_labels} scores a pair; expected one that gives one")
     model.eval()
     return PairScorer(model, name, device=device, sha256=sha256)

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jina_data.negation.base import Answer, Judge, Kind, Verdict
 from jina_data.negation.cues import Turn, negators, same_stem, turn_between
 from jina_data.negation.lexicon import QUANTIFIERS
 from jina_data.negation.texts import folded, sentence_count, words_of
-from jina_data.stages.language import identify, predictor
+from jina_data.stages.language import identify
 
 REASONS = (
     "nothing_written",
@@ -199,7 +200,8 @@ class Verifier:
     def _language(self, text: str) -> Iterator[Verdict]:
         if len(text) < self.settings.language_min_chars or not self.settings.languages:
             return
-        (label,), (probability,) = identify(predictor(None), [text])
+        labels, (probability,) = identify(pa.array([text], pa.large_string()))
+        label = labels[0].as_py()
         if label not in self.settings.languages and probability >= self.settings.language_threshold:
             yield Verdict(reason="wrong_language", detail=f"{label} with {probability:.2f}")
 
