@@ -5,8 +5,6 @@ from __future__ import annotations
 import platform
 import random
 import struct
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -219,20 +217,3 @@ def test_what_is_left_to_the_runtime(loss: int, word_ngrams: int, *, supported: 
     path.write_bytes(content[:28] + struct.pack("<i", word_ngrams) + content[32:])
     assert read_settings(path).word_ngrams == word_ngrams
     assert is_supported(read_settings(path)) is supported
-
-
-def test_kernels_of_a_light_install_compile_in_time(tmp_path: Path) -> None:
-    """All kernels together take less than 15 seconds of a quiet processor, and nothing when they are cached."""
-    code = """
-import time, numba
-began = time.process_time()
-from jina_data.kernels import characters, equal_folded, language_id, lines, lsh, minhash
-from jina_data.kernels import overlap, rank, token_sums, word_sorts
-print(time.process_time() - began)
-"""
-    import os
-
-    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    first, again = (float(subprocess.check_output([sys.executable, "-c", code], text=True, env=env)) for _ in range(2))
-    assert again < first / 3
-    assert first < 60
