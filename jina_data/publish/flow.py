@@ -18,11 +18,12 @@ from jina_data.folder import remove, resource_errors
 from jina_data.progress import Progress, Quiet
 from jina_data.publish.base import WORK_NAME, Publishable, open_folder
 from jina_data.publish.card import LICENSE_FILE, MARK, CardInput, license_page, render_card
-from jina_data.publish.hub import Changes, Hub, Patience, Remote, check_repo_id, compare, require_packages
+from jina_data.publish.hub import Hub, Patience, check_repo_id, require_packages
 from jina_data.publish.licenses import Licence, check_license, combine, find_source, settle_licenses
 from jina_data.publish.model_folder import TrainedModel
 from jina_data.publish.model_repository import build_model
 from jina_data.publish.readback import check_arrived
+from jina_data.publish.remote import Changes, Remote, compare
 from jina_data.publish.repository import (
     CARD,
     RECIPE,

@@ -6,10 +6,8 @@ commit is repeated, to tell what changed meanwhile, and to say in one line what 
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,15 +15,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jina_data.errors import HubError, MissingExtraError, UsageError
 from jina_data.progress import Progress
+from jina_data.publish.remote import Changes, Remote, RemoteFile, compare, refuse_conflict
 from jina_data.publish.repository import Repository
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
-
-SHARD = re.compile(r"[\w.-]+/\w+-\d{5}-of-\d{5}\.parquet")
-"""What the shards of an earlier publish are called; those that are no longer part of the data set go."""
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """What a server says that may say something else soon."""
@@ -41,41 +37,6 @@ class Patience:
     attempts: int = 6
     first_seconds: float = 1.0
     longest_seconds: float = 300.0
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file on the Hub: the sha256 of a large one, the git hash of a small one."""
-
-    size: int
-    sha256: str | None
-    blob_id: str
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A branch of a repository as it stands; `head` is None where the branch or the repository is not there yet."""
-
-    exists: bool = False
-    is_private: bool = False
-    head: str | None = None
-    files: Mapping[str, RemoteFile] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a commit has to add and to delete."""
-
-    add: Sequence[str]
-    delete: Sequence[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.add or self.delete)
-
-
-class StaleHeadError(HubError):
-    """Somebody else committed meanwhile."""
 
 
 def check_repo_id(repo_id: str) -> str:
@@ -110,6 +71,10 @@ def require_packages() -> None:
             raise MissingExtraError(
                 f"publishing needs the package {name}, which is missing: pip install 'jina-data[hub]'"
             ) from error
+
+
+class StaleHeadError(HubError):
+    """Somebody else committed meanwhile."""
 
 
 class Hub:
@@ -347,41 +312,6 @@ class Hub:
 
         token = self.api.token if isinstance(self.api.token, str) else get_token()
         return text.replace(token, "***") if token else text
-
-
-def compare(repository: Repository, remote: Remote) -> Changes:
-    """Return what has to change for a branch to hold the repository; files that are nobody's shards stay."""
-    wanted = {file.path: file for file in repository.files}
-    add = [
-        path for path, file in wanted.items() if not _is_same(repository.folder / path, file, remote.files.get(path))
-    ]
-    stale = [path for path in remote.files if SHARD.fullmatch(path) and path not in wanted]
-    return Changes(add, stale if repository.repo_type == "dataset" else [])
-
-
-def _is_same(path: Path, ours: Any, theirs: RemoteFile | None) -> bool:
-    if theirs is None or theirs.size != ours.size:
-        return False
-    if theirs.sha256 is not None:
-        return bool(theirs.sha256 == ours.sha256)
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == theirs.blob_id
-
-
-def refuse_conflict(known: Remote, now: Remote, changes: Changes) -> None:
-    """Refuse to overwrite what somebody else changed since the user was shown what will happen.
-
-    Raises:
-        HubError: a file that the commit touches is not as it was.
-    """
-    if now.head == known.head:
-        return
-    for path in (*changes.add, *changes.delete):
-        if known.files.get(path) != now.files.get(path):
-            raise HubError(
-                f"somebody else changed {path} on the Hub meanwhile. Look at it there, and give the same command again "
-                "to replace it"
-            )
 
 
 def _scopes(who: Mapping[str, Any]) -> list[str]:

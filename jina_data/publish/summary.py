@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jina_data.publish.hub import Remote, compare
+from jina_data.publish.remote import Remote, compare
 from jina_data.publish.repository import Repository
 
 
