@@ -70,25 +70,28 @@ def lay_out(mask_BS: Tensor, *, n_heads: int, device: torch.device, path: Path =
     """
     if path not in get_args(Path):
         raise ValueError(f"there is no attention path {path!r}; expected one of {', '.join(get_args(Path))}")
+    if path == "auto":
+        path = _choose(mask_BS, n_heads, device)
     slopes_H = slopes_on(device, n_heads)
-    if path in ("eager", "dense") or (path == "auto" and _is_traced()):
-        kind = Eager if path == "eager" else Dense
-        return kind(slopes_H, mask_BS.to(device))
+    if path in ("eager", "dense"):
+        return (Eager if path == "eager" else Dense)(slopes_H, mask_BS.to(device))
     lengths = _row_lengths(mask_BS)
     if lengths is None:
-        if path != "auto":
-            raise ValueError(f"path {path!r} needs rows without gaps and without padding in front; use 'dense'")
-        return Dense(slopes_H, mask_BS.to(device))
-    if path == "flex" or (path == "auto" and device.type == "cuda" and has_flex()):
-        return Flex(slopes_H, lengths, mask_BS.shape[1])
-    if path == "dense" or (path == "auto" and device.type != "cpu"):
-        return Dense(slopes_H, mask_BS.to(device))
+        raise ValueError(f"path {path!r} needs rows without gaps and without padding in front; use 'dense'")
+    kinds: dict[str, type[Blocks | Toeplitz | Flex]] = {"blocks": Blocks, "toeplitz": Toeplitz, "flex": Flex}
+    return kinds[path](slopes_H, lengths, mask_BS.shape[1])
+
+
+def _choose(mask_BS: Tensor, n_heads: int, device: torch.device) -> Path:
+    """Return the fastest path for a batch, or the one that can be taken."""
+    lengths = None if _is_traced() else _row_lengths(mask_BS)
+    if lengths is None:
+        return "dense"
+    if device.type != "cpu":
+        return "flex" if device.type == "cuda" and has_flex() else "dense"
     longest = max(lengths, default=0)
-    n_elements = len(lengths) * n_heads * longest**2
-    is_short = longest <= SHORT_TOKENS and n_elements <= BLOCK_BIAS_ELEMENTS
-    if path == "blocks" or (path == "auto" and is_short):
-        return Blocks(slopes_H, lengths, mask_BS.shape[1])
-    return Toeplitz(slopes_H, lengths, mask_BS.shape[1])
+    fits = len(lengths) * n_heads * longest**2 <= BLOCK_BIAS_ELEMENTS
+    return "blocks" if fits and longest <= SHORT_TOKENS else "toeplitz"
 
 
 def _is_traced() -> bool:
