@@ -184,9 +184,9 @@ def command(
     """Write negations of the entailments of pairs: triplets of anchor, entailment and negative.
 
     SOURCE=PATH names a file or folder, and what it holds: snli, multi_nli, sentence_compression, simple_wiki,
-    coco_captions, or pairs for any table of pairs. An LLM or rules write a negative for each pair; checks accept or reject it. The triplets are in DIR/data, what was rejected
-    with its reasons in DIR/rejected, and a report in DIR/report.html. A run that was stopped goes on when the same
-    command is given again; no answer is asked for twice.
+    coco_captions, or pairs for any table of pairs. An LLM or rules write a negative for each pair; checks accept or
+    reject it. The triplets are in DIR/data, what was rejected with its reasons in DIR/rejected, and a report in
+    DIR/report.html. A run that was stopped goes on when the same command is given again; no answer is asked for twice.
     """
     from jina_data.negation.kinds import DEFAULT_MIX, parse_mix
     from jina_data.negation.run import negate
