@@ -218,16 +218,22 @@ def command_of(name: str) -> click.Command:
     return command
 
 
+def commands_of(name: str) -> list[click.Command]:
+    """Return a command, or those of a group."""
+    command = command_of(name)
+    return list(command.commands.values()) if isinstance(command, click.Group) else [command]
+
+
 def test_every_command_is_documented() -> None:
     assert [name for name in sections("docs/command-line.md") if name in COMMANDS] == list(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options_are_documented_as_helped(name: str) -> None:
-    command = command_of(name)
-    if any(isinstance(option, click.Option) for option in command.params):
-        expected = option_table(command)
-        assert expected in sections("docs/command-line.md")[name], f"put this under ## {name}:\n{expected}"
+    for command in commands_of(name):
+        if any(isinstance(option, click.Option) for option in command.params):
+            expected = option_table(command)
+            assert expected in sections("docs/command-line.md")[name], f"put this under ## {name}:\n{expected}"
 
 
 def test_options_of_all_commands_are_documented() -> None:
@@ -237,7 +243,8 @@ def test_options_of_all_commands_are_documented() -> None:
 
 @pytest.mark.parametrize("page", names(PAGES))
 def test_docs_name_no_option_that_is_not_there(page: str) -> None:
-    known = {name for command in (cli, *map(command_of, COMMANDS)) for one in command.params for name in one.opts}
+    commands = [cli, *(command for name in COMMANDS for command in commands_of(name))]
+    known = {name for command in commands for one in command.params for name in one.opts}
     for block in blocks(page):
         for line in block.text.replace("\\\n", " ").splitlines() if block.language == "sh" else ():
             if line.startswith("jina-data "):

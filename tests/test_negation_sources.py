@@ -415,3 +415,14 @@ def test_real_sources(corpora: Path, tmp_path: Path) -> None:
     for source, rows in counts.rows.items():
         assert rows == counts.pairs[source] + sum(counts.unusable[source].values())
     assert sum(counts.pairs.values()) == 3000 == sum(1 for _ in read_pairs(tmp_path / "pairs.parquet"))
+
+
+def test_a_data_set_through_the_loader(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    folder = tmp_path / "nli"
+    folder.mkdir()
+    rows = [{"premise": f"Text {n} here.", "hypothesis": f"Text {n}.", "label": n % 3 - 1} for n in range(9)]
+    write_parquet(folder / "train.parquet", rows)
+    pairs = pairs_of(f"snli=datasets:{folder}?split=train", folder=tmp_path)
+    assert {pair.anchor for pair in pairs} == {"Text 1 here.", "Text 4 here.", "Text 7 here."}
+    assert read_counts(tmp_path / "pairs.parquet").rows == {"snli": 9}

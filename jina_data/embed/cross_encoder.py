@@ -40,20 +40,25 @@ class PairScorer:
 
     def score(self, queries: Sequence[str], passages: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the logit of each of N pairs, (N,) float32; pairs too long for the model are cut at its limit."""
+        return self.logits(queries, passages).reshape(len(queries))
+
+    def logits(self, queries: Sequence[str], passages: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the logits of each of N pairs for each of L labels, (N, L) float32; cut as in `score`."""
         import torch
 
         tokens = self.model.tokenizer(
             list(queries), list(passages), truncation=True, max_length=self.max_length, padding=False
         )
         lengths = [len(ids) for ids in tokens["input_ids"]]
-        out = np.empty(len(lengths), np.float32)
+        n_labels = int(self.model.num_labels)
+        out = np.empty((len(lengths), n_labels), np.float32)
         budget = CUDA_TOKENS if self.device == "cuda" else CPU_TOKENS
         with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self.device == "cuda"):
             for positions, length, n_rows in fixed_batches(lengths, max_length=self.max_length, token_budget=budget):
                 features = padded(
                     self.model.tokenizer, tokens, positions, length=length, n_rows=n_rows, device=self.device
                 )
-                scores = self.model(features)["scores"].float().cpu().numpy().reshape(n_rows)
+                scores = self.model(features)["scores"].float().cpu().numpy().reshape(n_rows, n_labels)
                 out[positions] = scores[: len(positions)]
         return out
 
@@ -82,6 +87,19 @@ def load_pair_scorer(name: str, device: str) -> PairScorer:
         MissingExtraError: sentence-transformers is not installed.
         ModelError: there is no such model, or it is no cross-encoder with one output.
     """
+    model = load_cross_encoder(name, device)
+    if model.num_labels != 1:
+        raise ModelError(f"{name!r} gives {model.num_labels} scores a pair; expected a cross-encoder that gives one")
+    return PairScorer(model, name, device)
+
+
+def load_cross_encoder(name: str, device: str) -> Any:
+    """Load a cross-encoder with any number of outputs.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        ModelError: there is no such model.
+    """
     try:
         from sentence_transformers import CrossEncoder
     except ImportError:
@@ -97,7 +115,5 @@ def load_pair_scorer(name: str, device: str) -> PairScorer:
             f"the cross-encoder {name!r} cannot be loaded: {reason}. "
             "Name a model on the Hugging Face Hub, or the folder of a saved one"
         ) from None
-    if model.num_labels != 1:
-        raise ModelError(f"{name!r} gives {model.num_labels} scores a pair; expected a cross-encoder that gives one")
     model.eval()
-    return PairScorer(model, name, device)
+    return model

@@ -21,10 +21,10 @@ def print_negation(report: NegationReport, console: Console | None = None) -> No
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("triplets", "model"):
         table.add_column(name, overflow="fold")
-    table.add_column("negatives", justify="right")
+    table.add_column("n", justify="right", no_wrap=True)
     for measure in MEASURES:
-        table.add_column(TITLES[measure], justify="right")
-        table.add_column("error", justify="right")
+        table.add_column(TITLES[measure], justify="right", no_wrap=True)
+        table.add_column("error", justify="right", no_wrap=True)
     for group in report.groups:
         named = ALL if group.by == ALL else f"{group.by} {group.name}"
         for number, (label, scores) in enumerate(group.scores.items()):
@@ -37,15 +37,15 @@ def print_negation(report: NegationReport, console: Console | None = None) -> No
         said = ", ".join(f"{TITLES[measure]} {_signed(one.scores[measure])}" for measure in MEASURES)
         console.print(f"{one.second} against {one.first}: {said}", highlight=False, markup=False, soft_wrap=True)
     console.print(
-        f"{report.overall.triplets:,} triplets, {report.unusable:,} rows left out; in percent, with intervals of 95 % "
-        f"from {report.resamples:,} resamples (seed {report.seed})",
+        f"{report.overall.triplets:,} triplets, {report.unusable:,} rows left out; in percent, with intervals of "
+        f"95 % from {report.resamples:,} resamples (seed {report.seed})",
         highlight=False,
         soft_wrap=True,
     )
 
 
 def _cell(score: Score) -> str:
-    return f"{100 * score.value:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+    return f"{100 * score.value:.1f} ({100 * score.low:.1f}–{100 * score.high:.1f})"
 
 
 def _signed(score: Score) -> str:

