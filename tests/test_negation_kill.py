@@ -146,6 +146,26 @@ def test_a_run_that_is_killed_goes_on_and_repeats_what_was_under_way_at_most(tmp
     run_with_kills(tmp_path, n_pairs=240, kills=2, share=0.2)
 
 
+def test_an_interrupt_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
+    source = make_pairs(tmp_path / "pairs.csv", 60)
+    log, folder = tmp_path / "server.jsonl", tmp_path / "run"
+    with serving(log, latency_seconds=0.1) as url:
+        arguments = command(source, folder, url, "-q")
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            while lines_of(log) < 20:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (1, "")
+        assert err.startswith("Error: stopped. Give the same command again")
+        assert err.count("\n") == 1
+        n_under_way = under_way(folder)
+        assert n_under_way <= CONCURRENCY
+        assert subprocess.run(arguments, check=False).returncode == 0
+    check_every_pair_once(folder, 60)
+    assert Log.read(log).repeats <= n_under_way
+
+
 @pytest.mark.full
 def test_ten_thousand_pairs_survive_ten_kills(tmp_path: Path) -> None:
     print(run_with_kills(tmp_path, n_pairs=10_000, kills=10, share=0.2))

@@ -188,20 +188,29 @@ class OnlineClient:
     # -------------------------------------------------------------------------------------------------- many requests
 
     async def _work_all(self) -> None:
-        """Let workers send until all is done; after a fatal error, what is under way gets a moment to end."""
+        """Let workers send until all is done."""
         workers = [asyncio.create_task(self._work(index)) for index in range(self.settings.concurrency)]
-        all_done = asyncio.gather(*workers)
         halted = asyncio.create_task(self._halted.wait())
         try:
-            first: set[asyncio.Future[Any]] = {all_done, halted}
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait_for(all_done, GRACE_SECONDS if self._error is not None else None)
-        except TimeoutError:
-            pass  # what is cut off here is marked as unknown
+            await self._until_done(workers, halted)
         finally:
             for task in (*workers, halted):
-                task.cancel()
-            await asyncio.gather(*workers, halted, return_exceptions=True)
+                task.cancel()  # what is cut off here is marked as unknown
+            ends = await asyncio.gather(*workers, halted, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def _until_done(self, workers: list[asyncio.Task[None]], halted: asyncio.Task[Any]) -> None:
+        """Wait until all workers have ended; after a fatal error, what is under way gets a moment to end."""
+        pending: set[asyncio.Task[Any]] = set(workers)
+        while pending and not halted.done():
+            done, _ = await asyncio.wait({*pending, halted}, return_when=asyncio.FIRST_COMPLETED)
+            pending -= done
+            if any(task.exception() is not None for task in done):
+                return
+        if pending:
+            await asyncio.wait(pending, timeout=GRACE_SECONDS)
 
     async def _work(self, index: int) -> None:
         while (job := await self._next(index)) is not None:

@@ -187,7 +187,7 @@ class Verifier:
             yield Verdict(reason="bad_form", detail=answer.schema_error[:200])
         if not text:
             yield Verdict(reason="nothing_written", detail=f"finish_reason is {answer.finish_reason}")
-        if _REFUSAL.search(text):
+        if _REFUSAL.search(text) and not _REFUSAL.search(answer.pair.entailment):
             yield Verdict(reason="refused", detail=text[:200])
         lower = text.lower()
         echo = next((phrase for phrase in self.settings.prompt_phrases if phrase.lower() in lower), None)
