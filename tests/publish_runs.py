@@ -18,6 +18,7 @@ from hub_server import Hub, running
 
 from jina_data import Length, Pipeline
 from jina_data.folder import write_json
+from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.publish.flow import Published, PublishOptions, publish
 from jina_data.publish.hub import Patience
 from jina_data.publish.summary import Plan
@@ -83,17 +84,20 @@ def negate_run(folder: Path, sources: Sequence[Mapping[str, Any]], n_rows: int =
             path = run / "data" / name / f"{split}-00000-of-00001.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, path)
-    write_json(run / "report.json", {"rows": {"read": len(rows) + 3, "accepted": len(rows), "rejected": 3}})
+    pairs = {"total": len(rows) + 5, "accepted": len(rows), "rejected": 3, "unanswered": 2}
+    report = {"pairs": pairs, "reasons": {"low_overlap": 3}, "kinds": {"verbal": {"found": len(rows)}}}
+    report |= {"cues": {"accuracy": 0.8}, "requests": {"usd": 1.5}, "warnings": ["beware of dogs"]}
+    write_json(run / "report.json", report)
     return with_manifest(
         run,
         {
             "kind": "negate",
             "sources": [{**source, "rows": n_rows} for source in sources],
             "versions": {"jina-data": "0.1.0"},
-            "models": {},
+            "models": {"some-model": len(rows)},
             "seed": 0,
-            "generator": "rules-1",
-            "prompt": "Contradict the entailment.",
+            "generator": "llm",
+            "prompt": PROMPT_HASH,
         },
     )
 

@@ -343,8 +343,30 @@ def test_negations_are_triplets_with_the_splits_of_their_run(tmp_path: Path) -> 
         assert (rows.num_rows, full.num_rows) == (n_rows, n_rows)
         assert full.column_names[-1] == "prompt_hash"
     page = (repository.folder / "README.md").read_text()
-    assert "Contradict the entailment." in page
-    assert "- accepted: 24" in page
+    assert "Write a negative: one sentence that cannot be true when the anchor is true" in page
+    assert "| write and check | 29 | 5 | 24 | 82.8 % | low\\_overlap 3, unanswered 2 |" in page
+    assert "negatives were written by some-model and checked" in page
+    for line in ("kinds: verbal 24", "cost: 1.50 USD", "told by words of negation alone: 80.0% of the negatives"):
+        assert f"- {line}" in page
+    assert "- Beware of dogs." in page
+    assert "as in the source" not in page
+
+
+def test_a_run_of_the_rules_is_published_as_it_is(tmp_path: Path) -> None:
+    from jina_data import NegateOptions, NegateSettings, negate
+
+    table = tmp_path / "pairs.csv"
+    lines = [f"{n} dogs are running in the snow.,The dogs are outside in place {n}." for n in range(40)]
+    table.write_text("anchor,entailment\n" + "\n".join(lines) + "\n")
+    settings = NegateSettings(sources=[f"pairs={table}"], generator="rules", test_fraction=0.2)
+    report = negate(settings, tmp_path / "run", options=NegateOptions())
+    options = PublishOptions(license="cc-by-4.0")
+    repository = write(tmp_path / "run", tmp_path / "repo", options)
+    counts = {split.name: split.rows for split in repository.configs[0].splits}
+    assert counts == dict(report.splits)
+    page = (repository.folder / "README.md").read_text()
+    assert "written by rules, not by an LLM" in page
+    assert "as in the source" not in page
 
 
 def test_negations_of_a_source_without_a_licence_are_refused_until_it_is_left_out(tmp_path: Path) -> None:

@@ -13,22 +13,27 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import RunFolderError
 from jina_data.folder import RunFolder
-from jina_data.publish.base import Facts, Source, public_value
+from jina_data.publish.base import Facts, Source, Step, public_value
 from jina_data.publish.clean_run import BATCH_ROWS
 
 COLUMNS = ("anchor", "entailment", "negative")
 
 MEANINGS = {
+    "id": "tells the pairs of the run apart",
     "anchor": "a text",
     "entailment": "a text that follows from the anchor",
     "negative": "a text close to the entailment that contradicts it, written by the generator",
     "source": "the source of anchor and entailment",
     "source_id": "the id of the pair in its source",
     "source_license": "the licence of the source, as it states it",
-    "kind": "how the negative contradicts: verbal, quantifier, antonym, affix or removal",
+    "kind": "the kind of negation that was asked for: verbal, quantifier, antonym, affix or removal",
+    "kind_found": "the kind that the checks found",
     "generator": "what wrote the negative: a model behind a server, or rules",
     "model": "the model as the server names it, or the version of the rules",
-    "prompt_hash": "the hash of the prompt that was used",
+    "prompt_hash": "the hash of the prompt that was used; null for rules",
+    "attempt": "how often the pair had been asked for before",
+    "flags": "what is worth knowing of an accepted negative",
+    "scores": "what the checks measured",
 }
 
 
@@ -88,45 +93,60 @@ class NegateRun:
         ]
 
     def facts(self) -> Facts:
-        """Return what wrote the negatives, with which prompt, and what to beware of."""
+        """Return what wrote the negatives, with which prompt, what was rejected, and what to beware of."""
+        report = RunFolder(self.folder).read_json(self.folder / "report.json")
         generator = str(self.manifest.get("generator") or "a generator")
+        writers = self.manifest.get("models") or {generator: 0}
         return Facts(
             what="Triplets of an anchor, a text that it entails, and a negative that contradicts that text with few "
             "words changed. Anchors and entailments come from the sources below; the negatives were written by "
-            f"{generator} and checked, with [jina-data](https://github.com/jina-ai/jina-data).",
+            f"{', '.join(public_value(name) for name in writers)} and checked, with "
+            "[jina-data](https://github.com/jina-ai/jina-data).",
+            steps=_steps(report),
             recipe="",
-            details={"seed": str(self.manifest.get("seed")), "generator": generator} | self._counts(),
+            details={"seed": str(self.manifest.get("seed")), "generator": generator, **_details(report)},
             prompt=self._prompt(),
             columns=MEANINGS,
             versions=self.manifest.get("versions", {}),
-            models={public_value(name): value for name, value in self.manifest.get("models", {}).items()},
             languages=("en",),
             limits=(
                 "The negatives were written by a machine. The checks are rules and models, and err: some negatives do "
                 "not contradict, or are clumsy.",
-                "Most negations show by a cue such as `not` or `no`. A model may learn the cue instead of the meaning.",
+                *(f"{text[0].upper()}{text[1:]}." for text in report.get("warnings", ())),
             ),
             synthetic=True,
         )
 
     def _prompt(self) -> str:
-        prompt = self.manifest.get("prompt") or ""
-        return prompt if isinstance(prompt, str) else json.dumps(prompt, indent=2, ensure_ascii=False)
+        from jina_data.negation.prompt import PREAMBLE, PROMPT_HASH
 
-    def _counts(self) -> dict[str, str]:
-        """Return the counts of the run's report, one line for each that is a plain number."""
-        report = RunFolder(self.folder).read_json(self.folder / "report.json")
-        counts = report.get("rows", report) if isinstance(report, dict) else {}
-        return {
-            name.replace("_", " "): f"{value:,}"
-            for name, value in counts.items()
-            if isinstance(value, int) and not isinstance(value, bool)
-        }
+        prompt = str(self.manifest.get("prompt") or "")
+        return f"{PREAMBLE}\n(version {PROMPT_HASH})" if prompt == PROMPT_HASH else prompt
 
     def batches(self, split: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a split with everything known of them."""
         for path in self._paths("full", split):
             yield from pq.ParquetFile(path).iter_batches(BATCH_ROWS)
+
+
+def _steps(report: Mapping[str, Any]) -> list[Step]:
+    """Return the one step that a report tells of: of so many pairs, the negatives that were accepted."""
+    pairs = report.get("pairs")
+    if not pairs:
+        return []
+    lost = dict(report.get("reasons", {})) | ({"unanswered": pairs["unanswered"]} if pairs["unanswered"] else {})
+    return [Step("write and check", pairs["total"], pairs["accepted"], lost)]
+
+
+def _details(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return the mix of kinds, what words of negation give away, and what it cost."""
+    found = {kind: counts["found"] for kind, counts in report.get("kinds", {}).items() if counts["found"]}
+    out = {"kinds": ", ".join(f"{kind} {n:,}" for kind, n in found.items())} if found else {}
+    if (accuracy := (report.get("cues") or {}).get("accuracy")) is not None:
+        out["told by words of negation alone"] = f"{accuracy:.1%} of the negatives (50 % is chance)"
+    if (usd := (report.get("requests") or {}).get("usd")) is not None:
+        out["cost"] = f"{usd:,.2f} USD"
+    return out
 
 
 PARTS = ("triplet", "full")
