@@ -74,6 +74,11 @@ import click
     help="How often a rejected pair is asked for again, with the reason.",
 )
 @click.option(
+    "--nli",
+    metavar="M",
+    help="A cross-encoder for natural language inference that must see the contradiction, too (jina-data[torch]).",
+)
+@click.option(
     "--structured",
     type=click.Choice(["auto", "schema", "json", "text"]),
     default="auto",
@@ -160,6 +165,7 @@ def command(
     seed: int,
     pairs_per_request: int,
     retries: int,
+    nli: str | None,
     structured: str,
     max_tokens: int | None,
     params: tuple[str, ...],
@@ -210,6 +216,7 @@ def command(
         test_fraction=test_fraction,
         mix=parse_mix(mix) if mix is not None else dict(DEFAULT_MIX),
         recipe=recipe,
+        nli=nli,
     )
     ways: dict[str, Any] = {"mode": mode}
     options = NegateOptions(

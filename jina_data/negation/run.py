@@ -16,7 +16,7 @@ from jina_data.clean import check_folder
 from jina_data.errors import RunFolderError, StoppedError, UsageError
 from jina_data.folder import Events, remove, resource_errors, write_json
 from jina_data.memory import MemoryWatch
-from jina_data.negation.base import Answer
+from jina_data.negation.base import Answer, Judge
 from jina_data.negation.batch import BatchClient, BatchSettings
 from jina_data.negation.cleaning import clean_pairs
 from jina_data.negation.client import ClientSettings, OnlineClient, Outcome
@@ -251,10 +251,17 @@ class NegateRun:
         seen = Seen(self.folder.accepted_texts)
         try:
             with self.events.unit(f"check {number}"), self.progress.task(_round_name("checking", number), None) as task:
-                verifier = Verifier(self.settings.verify, seen=seen)
+                verifier = Verifier(self.settings.verify, seen=seen, nli=self._nli())
                 self.rounds.write(_counted(answers(), task.advance), verifier)
         finally:
             seen.close()
+
+    def _nli(self) -> Judge | None:
+        if self.settings.nli is None:
+            return None
+        from jina_data.negation.nli import load_nli_judge
+
+        return load_nli_judge(self.settings.nli)
 
     def _rule_answers(self) -> Iterator[tuple[int, Answer]]:
         for question in self.rounds.questions(1):

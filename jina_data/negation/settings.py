@@ -41,6 +41,8 @@ class NegateSettings:
     mix: Mapping[Kind, float] = field(default_factory=lambda: dict(DEFAULT_MIX))
     recipe: str | None = None
     verify: VerifySettings = field(default_factory=VerifySettings)
+    nli: str | None = None
+    """A cross-encoder for natural language inference, which must see the contradiction, too."""
 
     def check(self) -> None:
         """Make sure that the settings go together.
@@ -87,6 +89,7 @@ class NegateSettings:
             "mix": dict(self.mix),
             "recipe": _recipe_of(self.recipe),
             "checks": self.verify.model_dump(mode="json"),
+            "nli": self.nli,
             "version": metadata.version("jina-data"),
         }
 
@@ -128,6 +131,7 @@ WORDS = {
     "mix": "another --mix",
     "recipe": "another --recipe",
     "checks": "other limits of the checks",
+    "nli": "another --nli",
     "version": "another version of jina-data",
 }
 
