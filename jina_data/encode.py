@@ -95,11 +95,8 @@ def encode_table(
     key = _key(files, column, vectors, table)
     if output.exists() and not table.overwrite:
         return _finished(output, key, progress)
-    progress.say(
-        f"texts: column {column!r} (choose another with --column)"
-        if table.column is None
-        else f"model: {vectors.model}"
-    )
+    if table.column is None:
+        progress.say(f"texts: column {column!r} (choose another with --column)")
     with _work_folder(output, key, overwrite=table.overwrite) as work, resource_errors(output.parent):
         run = _Run(files, schema, column, table, vectors=vectors, work=work)
         try:
