@@ -16,6 +16,7 @@ import pytest
 from conftest import write_csv
 from llm_server import LlmServer, ServerSettings, contradict
 from test_cli import jina_data
+from test_negation_nli import saved
 
 from jina_data.errors import LawError, RunFolderError, ServerError, UsageError
 from jina_data.negation import outputs as outputs_module
@@ -395,6 +396,17 @@ def test_a_recipe_cleans_the_pairs_first(source: str, tmp_path: Path) -> None:
     assert report.cleaning["rows"]["read"] == 50
     assert report.pairs.total == report.cleaning["rows"]["kept"] < 10
     assert all("dog" in row["anchor"] for row in read(tmp_path / "run", "data/full"))
+
+
+def test_a_cross_encoder_has_its_say(source: str, tmp_path: Path) -> None:
+    model = saved(tmp_path / "nli", ["entailment", "neutral", "contradiction"])
+    call = jina_data("negate", source, "-o", tmp_path / "run", "--generator", "rules", "--nli", model)
+    assert call.returncode == 0, call.stderr
+    accepted, rejected = read(tmp_path / "run", "data/full"), read(tmp_path / "run", "rejected")
+    assert all(row["scores"]["nli_contradiction"] >= 0.5 for row in accepted)
+    judged = [row["scores"]["nli_contradiction"] for row in rejected if row["reason"] == "not_contradiction"]
+    assert len(accepted) + len(judged) > 30
+    assert all(score < 0.5 for score in judged)
 
 
 # ----------------------------------------------------------------------------------------------------------- the docs
