@@ -27,7 +27,8 @@ from jina_data.negation.verify import REASONS, Seen, Verifier, VerifySettings
 
 GRID: dict[str, Sequence[dict[str, Any]]] = {
     "max_replaced": [{"max_replaced": value} for value in (0, 1, 2, 3, 5)],
-    "min_overlap": [{"min_overlap": value} for value in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)],
+    "allow_reworded": [{"allow_reworded": value} for value in (False, True)],
+    "min_overlap": [{"min_overlap": value} for value in (0.3, 0.5, 0.6, 0.7)],
     "length ratio": [
         {"min_length_ratio": low, "max_length_ratio": high}
         for low, high in ((0.3, 3), (0.5, 2), (0.6, 1.6), (0.8, 1.3))

@@ -60,6 +60,8 @@ REJECTED: list[tuple[str, Answer]] = [
     ),
     ("double_turn", answer("You're not fat.", "You're thin.")),
     ("double_turn", answer("It is not healthy.", "It is unhealthy.")),
+    ("reworded_negation", answer("Two men are not resting on a bench.")),
+    ("reworded_negation", answer("She is not plump.", "She is thin.")),
 ]
 
 
@@ -170,6 +172,8 @@ def test_settings_are_checked() -> None:
         VerifySettings(min_length_ratio=2.0)
     with pytest.raises(ValidationError, match="min_lenght"):
         VerifySettings(min_lenght_ratio=0.5)  # type: ignore[call-arg]
+    reworded = answer("Two men are not resting on a bench.")
+    assert Verifier(VerifySettings(allow_reworded=True)).check(reworded).reason is None
     strict = Verifier(VerifySettings(max_replaced=0))
     assert strict.check(answer(NEGATIVE)).reason == "no_opposition"
     told = Verifier(VerifySettings(prompt_phrases=("sitting on a",)))

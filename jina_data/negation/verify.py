@@ -36,6 +36,7 @@ REASONS = (
     "trivial_prefix",
     "no_opposition",
     "double_turn",
+    "reworded_negation",
     "not_contradiction",
     "judged_compatible",
 )
@@ -80,6 +81,9 @@ class VerifySettings(BaseModel):
     language_min_chars: int = Field(default=20, ge=0)
     max_replaced: int = Field(default=3, ge=0)
     """Content words that may be put for others without being listed as opposites; 0 demands a listed opposite."""
+    allow_reworded: bool = False
+    """Accept a negative in which a negation came or went and another content word was put for one besides: it may say
+    the same ("thin" and "not plump")."""
     contradiction_threshold: float = Field(default=0.5, ge=0, le=1)
     prompt_phrases: tuple[str, ...] = ()
     """Sentences of the prompt that no answer may hold."""
@@ -242,6 +246,8 @@ class Verifier:
         turn = turn_between(entailment, text)
         if reason := turned_twice(turn):
             return Verdict(reason="double_turn", detail=reason, kind=turn.kind)
+        if (reworded := reworded_too(turn)) and not self.settings.allow_reworded:
+            return Verdict(reason="reworded_negation", detail=reworded, kind=turn.kind)
         kind: Kind | None = turn.kind
         flags: list[str] = []
         if kind is None:
@@ -299,6 +305,12 @@ def turned_twice(turn: Turn) -> str | None:
     if turn.added and len(turn.added) == len(turn.removed):
         return ", ".join(cues)
     return None
+
+
+def reworded_too(turn: Turn) -> str | None:
+    """Tell which word was put for another beside a negation that came or went, None where none was."""
+    pairs = [f"{left} to {right}" for left, right in turn.replaced if left and right]
+    return ", ".join(pairs) if pairs and (turn.added or turn.removed) else None
 
 
 def token_overlap(entailment: str, text: str) -> float:
