@@ -174,7 +174,7 @@ def test_ten_thousand_pairs_survive_ten_kills(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_ten_thousand_pairs_under_faults_within_limits(tmp_path: Path) -> None:
     """Each pair is answered once, none is lost, and no minute sees more requests than the limit."""
-    rpm = 9000
+    rpm = 3000
     source = make_pairs(tmp_path / "pairs.csv", 10_000)
     log, other = tmp_path / "server.jsonl", tmp_path / "other.jsonl"
     with serving(log, fault_share=0.2, slow_seconds=0.1) as url:
