@@ -29,9 +29,6 @@ QUANTIFIERS = listed(
 )
 """Words that say how many, how much or how often."""
 
-STRONG_QUANTIFIERS = listed("all every each everyone everybody everything both always")
-WEAK_QUANTIFIERS = QUANTIFIERS - STRONG_QUANTIFIERS
-
 
 def _pairs(text: str) -> list[tuple[str, str]]:
     return [(left, right) for left, right in (line.split("/") for line in text.split())]
@@ -194,13 +191,6 @@ OPPOSITES = _partners(SAFE_OPPOSITES)
 
 AFFIX_PARTNERS = _partners(AFFIX_PAIRS)
 """The partners of a word that differ by a negative affix."""
-
-_FIRST: dict[str, str] = {}
-for _left, _right in _both_ways(SAFE_OPPOSITES):
-    _FIRST.setdefault(_left, _right)
-
-FIRST_OPPOSITE = dict(_FIRST)
-"""The one opposite of each word to write in its place: that of the pair that stands first."""
 
 _NEGATIVE_SIDE = ("un", "in", "im", "il", "ir", "dis", "non", "mis")
 
