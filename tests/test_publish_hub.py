@@ -82,6 +82,7 @@ def test_faults_while_loading_back_are_outlived(run: Path, hub: Hub) -> None:
     assert hub.asked("GET", r"resolve/[0-9a-f]{40}/pair/train-") == 2
 
 
+@pytest.mark.full
 def test_what_cannot_be_loaded_back_is_told(run: Path, hub: Hub) -> None:
     hub.faults.append(Fault("GET", r"resolve/.*/pair/train", 404, times=99))
     with pytest.raises(
