@@ -81,5 +81,5 @@ def test_it_decides_with_its_least_sure_side(nli: str) -> None:
 def test_models_without_the_label_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected one called contradiction"):
         load_nli_judge(saved(tmp_path / "other", ["good", "bad"]))
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="neither a folder nor a model that the Hugging Face Hub gives"):
         load_nli_judge(str(tmp_path / "none"))
