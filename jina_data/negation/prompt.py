@@ -69,6 +69,7 @@ REASON_WORDS: Mapping[str, str] = {
     "trivial_prefix": "it negated the whole sentence from outside instead of within",
     "no_opposition": "nothing in it contradicted the entailment",
     "double_turn": "it turned the meaning twice, which says the same as the entailment",
+    "reworded_negation": "it negated and put another word for one besides; negate and keep all other words",
     "not_contradiction": "it can be true together with the anchor or the entailment",
     "judged_compatible": "it can be true together with the anchor or the entailment",
 }
