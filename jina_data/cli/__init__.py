@@ -13,7 +13,7 @@ COMMANDS = {
     "clean": "Clean raw corpora: filter, deduplicate, and account for every row.",
     "inspect": "Look at what a run dropped and why, or at what became of one row.",
     "negate": "Write negations of the entailments of pairs: triplets of anchor, entailment and negative.",
-    "evaluate": "Measure embedders: whether they tell a negation from what it negates.",
+    "evaluate": "Measure embedders: what a model gets right, with intervals that say how sure that is.",
     "schema": "Print the JSON Schema of recipes, for editors.",
 }
 
