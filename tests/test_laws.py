@@ -624,7 +624,7 @@ def padded(file: pa.Table, types: Mapping[str, pa.DataType]) -> list[Row]:
 
 EVERY_PHASE = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 LAWS = settings(
-    max_examples=300 if FULL else 40,
+    max_examples=300 if FULL else 20,
     phases=EVERY_PHASE if FULL else EVERY_PHASE[:-1],  # an example is a run: to shrink one takes minutes
     derandomize=not FULL,
     deadline=None,
