@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BURST_SECONDS = 0.25
 """A bucket may be emptied at once as far as so much time refills it: finer steps than timers can keep are lost."""
 
+HEADROOM = 0.99
+"""The share of a limit that is used: what leaves evenly does not arrive quite so evenly."""
+
 MAX_PAUSE_SECONDS = 600.0
 
 LESS, SLIGHTLY_LESS, GROWTH = 0.7, 0.9, 2.0
@@ -42,11 +45,11 @@ class Rate:
 
         if self.per_minute is None:
             return None
-        burst = max(self.largest, self.per_minute * BURST_SECONDS / 60)
-        # What a burst may take on top of the even flow is taken off the flow, so that a minute never holds more. Where
-        # that would cost much, since one request is a large part of a minute, requests are spaced evenly instead.
-        strict = self.per_minute - burst
-        flow = strict if strict >= 0.95 * self.per_minute else self.per_minute - (burst - self.largest)
+        usable = self.per_minute * HEADROOM
+        burst = max(self.largest, usable * BURST_SECONDS / 60)
+        # What may come at once is taken off the even flow, so that no minute holds more than both. One at a time are
+        # spaced evenly, and need nothing taken off.
+        flow = usable if burst <= 1 else max(usable - burst, usable / 2)
         return AsyncLimiter(burst, 60 * burst / flow)
 
     def learn(self, per_minute: float) -> None:
@@ -83,17 +86,19 @@ class Throttle:
         Raises:
             UsageError: it has more tokens than a minute may see.
         """
-        if self.tokens.per_minute is not None:
-            if tokens > self.tokens.per_minute:
-                raise UsageError(
-                    f"one request takes up to {tokens:,} tokens, more than the {self.tokens.per_minute:,.0f} that a "
-                    "minute may see; raise --tpm, or lower --max-tokens or --pairs-per-request"
-                )
+        if self.tokens.per_minute is not None and tokens > self.tokens.per_minute:
+            raise UsageError(
+                f"one request takes up to {tokens:,} tokens, more than the {self.tokens.per_minute:,.0f} that a "
+                "minute may see; raise --tpm, or lower --max-tokens or --pairs-per-request"
+            )
+        while True:
+            while (left := self.resume_at - time.monotonic()) > 0:
+                await asyncio.sleep(left)
             await self.tokens.acquire(tokens)
-        if self.requests.per_minute is not None:
             await self.requests.acquire()
-        while (left := self.resume_at - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+            if self.resume_at <= time.monotonic():
+                return
+            # A pause began meanwhile. What was acquired for now must not go out with what is acquired for later.
 
     def succeeded(self, headers: Mapping[str, str]) -> None:
         """Learn from an answer."""
