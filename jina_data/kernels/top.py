@@ -1,8 +1,8 @@
 """The vectors of a pool that are closest to each anchor, exactly: which, and their products.
 
-Tiles are multiplied in float32, whose error has a bound; whatever may belong to the best is multiplied again in float64,
-where the dot product of vectors in half precision is exact (see `kernels.rank`). So the outcome depends neither on
-BLAS nor on threads, tiles or the device. Of equal products the lower ordinal goes first.
+Tiles are multiplied in float32, whose error has a bound; whatever may belong to the best is multiplied again in
+float64, where the dot product of vectors in half precision is exact (see `kernels.rank`). So the outcome depends
+neither on BLAS nor on threads, tiles or the device. Of equal products the lower ordinal goes first.
 """
 
 from __future__ import annotations
