@@ -87,7 +87,7 @@ def test_sts_is_the_rank_correlation_of_cosines(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "some.parquet", STS)
     score = evaluate_sts(path, load_embedder("static"))
     products = np.diag(cosines([str(row["sentence1"]) for row in STS], [str(row["sentence2"]) for row in STS]))
-    assert score.value == pytest.approx(spearmanr(products, [row["score"] for row in STS]).statistic, abs=1e-9)
+    assert score.value == pytest.approx(spearmanr(products, [row["score"] for row in STS]).statistic, abs=1e-6)
     assert (score.task, score.type, score.measure) == ("some", "STS", "cosine_spearman")
     assert score.scores["cosine_spearman"] == score.value
 
