@@ -192,19 +192,24 @@ class Blocks(Packed):
         super().__init__(slopes_H, lengths, padded_length)
         self.longest = max(self.lengths, default=0)
         self.block_index_T = _places(self.lengths, self.longest).to(slopes_H.device)
+        # Where there is padding, any token will do, since the bias hides it: so one pass fills the rows.
+        self.token_of_place = torch.zeros(len(self.lengths) * self.longest, dtype=torch.long, device=slopes_H.device)
+        self.token_of_place[self.block_index_T] = torch.arange(len(self.block_index_T), device=slopes_H.device)
         place_S = torch.arange(self.longest, device=slopes_H.device)
         mask_BS = place_S < torch.tensor(self.lengths, device=slopes_H.device)[:, None]
-        is_even = len(set(self.lengths)) <= 1
-        self.bias = padded_bias(slopes_H, mask_BS[:1] if is_even else mask_BS)
+        self.is_even = len(set(self.lengths)) <= 1
+        self.bias = padded_bias(slopes_H, mask_BS[:1] if self.is_even else mask_BS)
 
     def attend(self, q_THE: Tensor, k_THE: Tensor, v_THE: Tensor) -> Tensor:
         """Attend with SDPA over rows padded to the longest."""
         q_BHSE, k_BHSE, v_BHSE = (self._rows(one).transpose(1, 2) for one in (q_THE, k_THE, v_THE))
         out_BHSE = F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=beside(q_THE, self.bias))
-        return out_BHSE.transpose(1, 2).flatten(0, 1)[self.block_index_T]
+        out_THE = out_BHSE.transpose(1, 2).flatten(0, 1)
+        return out_THE if self.is_even else out_THE.index_select(0, self.block_index_T)
 
     def _rows(self, x_THE: Tensor) -> Tensor:
-        return _scattered(x_THE, self.block_index_T, len(self.lengths), self.longest)
+        rows = x_THE if self.is_even else x_THE.index_select(0, self.token_of_place)
+        return rows.view(len(self.lengths), self.longest, *x_THE.shape[1:])
 
 
 class Toeplitz(Packed):
@@ -330,5 +335,5 @@ def _scattered(x_T: Tensor, index_T: Tensor, n_rows: int, width: int) -> Tensor:
     """Put packed tokens, (T, ...), into rows of some width, (B, S, ...), with zeros as padding."""
     rows = x_T
     if len(x_T) < n_rows * width:
-        rows = x_T.new_zeros(n_rows * width, *x_T.shape[1:]).index_copy(0, index_T, x_T)
+        rows = x_T.new_zeros(n_rows * width, *x_T.shape[1:]).index_copy_(0, index_T, x_T)
     return rows.view(n_rows, width, *x_T.shape[1:])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import Layout, Path, lay_out
+from .checks import check_choice, check_number, check_whole
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"num_hidden_layers": 4, "hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048},
@@ -49,18 +50,19 @@ class JinaBertConfig:
     pad_token_id: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no model can be built from."""
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number above 0")
+        """Refuse what no model can be built from."""
+        for name in _COUNTS:
+            check_whole(name, getattr(self, name))
+        check_whole("pad_token_id", self.pad_token_id, least=0, most=self.vocab_size - 1)
+        check_number("hidden_dropout_prob", self.hidden_dropout_prob, most=1.0)
+        check_number("layer_norm_eps", self.layer_norm_eps)
+        check_number("initializer_range", self.initializer_range)
+        check_choice("feed_forward_type", self.feed_forward_type, list(_GATES))
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} cannot be shared out to {self.num_attention_heads} heads; "
                 "expected num_attention_heads to divide hidden_size"
             )
-        if self.feed_forward_type not in _GATES:
-            raise ValueError(f"feed_forward_type is {self.feed_forward_type!r}; expected one of {', '.join(_GATES)}")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -90,6 +92,10 @@ class JinaBertConfig:
         return {**asdict(self), **_FIXED}
 
 
+_COUNTS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("type_vocab_size", "max_position_embeddings"),
+)
 _GATES: dict[str, Callable[[Tensor], Tensor]] = {"geglu": F.gelu, "reglu": F.relu}
 _FIXED = {
     "position_embedding_type": "alibi",
