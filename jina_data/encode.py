@@ -150,7 +150,7 @@ class _Run:
                     self.rows_left -= n_rows
                 yield part
 
-    def _ranges(self, file: InputFile) -> Iterator[tuple[int, Callable[[], ParsedRange]]]:
+    def _ranges(self, file: InputFile) -> Iterator[tuple[int, Any]]:
         """Yield the number of each range of a file, and what parses it."""
         specs = split(file, self.schema)
         if specs is None:

@@ -266,17 +266,16 @@ def official(folder: Path, *, prefix: str = "", half: bool = True, **changes: An
 def official_folder(folder: Path, tokenizer: Tokenizer, *, files: str) -> dict[str, Tensor]:
     """Write a folder with all files that the published ones have, from random weights."""
     code = "jinaai/jina-bert-implementation--"
-    kept = official(
-        folder,
-        architectures=["JinaBertForMaskedLM"],
-        auto_map={
+    said: dict[str, Any] = {
+        "auto_map": {
             "AutoConfig": f"{code}configuration_bert.JinaBertConfig",
             "AutoModel": f"{code}modeling_bert.JinaBertModel",
             "AutoModelForMaskedLM": f"{code}modeling_bert.JinaBertForMaskedLM",
         },
         **{"torch_dtype": "float16", "transformers_version": "4.26.0", "use_cache": True, "classifier_dropout": None},
         **{"gradient_checkpointing": False, "model_max_length": 8192, "initializer_range": 0.02, "pad_token_id": 0},
-    )
+    }
+    kept = official(folder, **said)
     if files == "old":
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()

@@ -183,7 +183,8 @@ def test_wrong_texts(texts: Any, told: str, encoder: Encoder) -> None:
 
 def test_texts_of_all_kinds_and_none(encoder: Encoder) -> None:
     expected = encoder.encode(["egg", "boil"])
-    for texts in (("egg", "boil"), np.array(["egg", "boil"]), iter(["egg", "boil"]), [np.str_("egg"), "boil"]):
+    kinds: list[Any] = [("egg", "boil"), np.array(["egg", "boil"]), iter(["egg", "boil"]), [np.str_("egg"), "boil"]]
+    for texts in kinds:
         np.testing.assert_array_equal(encoder.encode(texts), expected)
     nothing = encoder.encode("")
     np.testing.assert_allclose(encoder.encode(["", "  ", "\n\t", "\0"]), np.stack([nothing] * 4), atol=1e-6)
