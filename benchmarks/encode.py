@@ -11,10 +11,10 @@ Weights are random: they do not change the time. For each size and case, the sam
 - bert: SentenceTransformer.encode with a BERT of the same layers, width and heads, whose FFN has no gate.
 
 A case is a number of tokens (8192 tokens in all, in texts of exactly so many), `mixed` (sentences, answers and
-abstracts of the real data in --corpora, or the variable JINA_DATA_CORPORA, else the sample that ships with the project),
-`short` (those of them with at most 512 tokens) or `attention` (attention alone on one text of 8192 tokens, the making of
-the bias included). A rate counts real tokens; padding counts for nobody. GFLOP/s are the operations that the real tokens
-need, by the second. The ways take turns, after one short text to warm up, and medians are shown.
+abstracts of the real data in --corpora, or the variable JINA_DATA_CORPORA, else the sample that ships with the
+project), `short` (those of them with at most 512 tokens) or `attention` (attention alone on one text of 8192 tokens,
+the making of the bias included). A rate counts real tokens; padding counts for nobody. GFLOP/s are the operations that
+the real tokens need, by the second. The ways take turns, after one short text to warm up, and medians are shown.
 
 With --memory it measures memory, and no time: each way in a process of its own, as the growth of the peak of the
 resident memory over what it was when the model was loaded and had encoded one short text.
@@ -126,9 +126,9 @@ class Results:
             write_json(self.path, {"machine": self.machine, "rows": self.rows})
 
     def table(self) -> str:
-        """Return all rows as a table; rates per operation and times are beside those of the same size and case."""
+        """Return all rows as a table. Spread is the slowest turn by the fastest; extra MB are what encoding adds."""
         lines = [
-            "| size | case | way | tokens/s | GFLOP/s | rate, bert = 1 | time, ours = 1 | slowest / fastest | extra MB |",
+            "| size | case | way | tokens/s | GFLOP/s | rate, bert = 1 | time, ours = 1 | spread | extra MB |",
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         rows = sorted(self.rows, key=lambda row: (row["size"] != "small", CASES.index(row["case"])))

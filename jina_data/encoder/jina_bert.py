@@ -1,7 +1,15 @@
 """JinaBERT: a BERT that reads 8192 tokens. Bidirectional ALiBi for positions, a gated FFN, layer norm behind each part.
 
-The model of jina-embeddings-v2 (Günther et al., arXiv 2310.19923). Its modules carry the names of the published weight
-files, so that a state dict of one is a state dict of the other.
+The model of jina-embeddings-v2 (Günther et al., arXiv 2310.19923). It is a BERT with two changes: attention knows
+distances in place of positions, and the FFN has a gate. One layer, where a head has the slope m, and two tokens the
+distance |i - j|:
+
+    x = LayerNorm(x + dense(softmax(q k / sqrt(E) - m |i - j|) v))    Attention, with ALiBi in both directions
+    x = LayerNorm(x + wo(gelu(gate) * values))                        GatedMlp: gate, values = halves of gated_layers(x)
+
+The file goes from small to large: the configuration, the parts of a layer, the layer, the model, the head of
+pre-training. Modules carry the names of the published weight files, so that a state dict of one is a state dict of the
+other. How attention is computed, and what becomes of padding, is in attention.py; no module here has to know.
 
 Shapes: B sequences, S tokens of the longest, D hidden size, H heads, E = D / H, F inner size of the FFN, V words of the
 vocabulary. N stands for the tokens in the layout of the batch: B x S padded, or all of them packed (see attention.py).
@@ -133,7 +141,7 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x_ND: Tensor, layout: Layout) -> Tensor:
-        """Return (N, D)."""
+        """Return what each token takes from those of its sequence, (N, D): the heads side by side."""
         projections = (self.query(x_ND), self.key(x_ND), self.value(x_ND))
         q_NHE, k_NHE, v_NHE = (one.view(*x_ND.shape[:-1], self.n_heads, -1) for one in projections)
         return layout.attend(q_NHE, k_NHE, v_NHE).flatten(-2)
@@ -169,7 +177,10 @@ class Attention(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """The FFN with a gate: one half of the inner layer goes through the activation and multiplies the other."""
+    """The FFN with a gate: one half of the inner layer goes through the activation and multiplies the other.
+
+    GEGLU or ReGLU of Shazeer, arXiv 2002.05202, after the activation's name.
+    """
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -181,7 +192,7 @@ class GatedMlp(nn.Module):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """Return (N, D)."""
-        gate_NF, values_NF = self.gated_layers(x_ND).chunk(2, dim=-1)
+        gate_NF, values_NF = self.gated_layers(x_ND).chunk(2, dim=-1)  # the gate is the first half
         inner_NF = self.dropout(self.gate(gate_NF) * values_NF)
         out: Tensor = self.layernorm(self.wo(inner_NF) + x_ND)
         return out
