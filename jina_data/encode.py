@@ -195,7 +195,7 @@ class _Run:
     ) -> None:
         cut_before = self.model.n_cut
         vectors = self.model.encode(texts)
-        _refuse_not_finite(vectors, file=file, first_row=first_row)
+        self._refuse_not_finite(vectors, texts, file=file, first_row=first_row)
         kept = rows.select([] if self.table.vectors_only else [name for name in rows.column_names if name != ROW])
         ready = conform(kept, writable(kept.schema))
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1), pa.float32()), self.model.dim)
@@ -203,6 +203,19 @@ class _Run:
         with whole_path(part) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as sink:
             sink.write_table(pa.table([*ready.columns, column], schema=schema))
             sink.add_key_value_metadata({"n_cut": str(self.model.n_cut - cut_before)})
+
+    def _refuse_not_finite(
+        self, vectors: np.ndarray[Any, Any], texts: Sequence[str], *, file: InputFile, first_row: int
+    ) -> None:
+        broken = np.flatnonzero(~np.isfinite(vectors).all(1)).tolist()
+        if not broken:
+            return
+        # On a GPU such a text may spoil those that share a block of attention with it; alone it shows which it is.
+        guilty = (row for row in broken if not np.isfinite(self.model.encode([texts[row]])).all())
+        raise ModelError(
+            f"{file.name}, row {first_row + next(guilty, broken[0])} (counted from 0): the model's vector is not finite. "
+            "Its weights may be damaged, or its numbers too large for half precision: try --device cpu"
+        )
 
     def gather(self, parts: Sequence[Path], output: Path, key: str) -> EncodeReport:
         """Write the parts into one file, row group by row group."""
@@ -259,15 +272,6 @@ def _texts(rows: pa.Table, column: str, *, file: InputFile, first_row: int) -> l
                 "for example with jina-data clean"
             )
     return values
-
-
-def _refuse_not_finite(vectors: np.ndarray[Any, Any], *, file: InputFile, first_row: int) -> None:
-    broken = np.flatnonzero(~np.isfinite(vectors).all(1))
-    if len(broken):
-        raise ModelError(
-            f"{file.name}, row {first_row + int(broken[0])} (counted from 0): the model's vector is not finite. Its "
-            "weights may be damaged, or its numbers too large for half precision: try --device cpu"
-        )
 
 
 def _key(files: Sequence[InputFile], column: str, vectors: VectorOptions, table: TableOptions) -> str:

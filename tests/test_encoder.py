@@ -97,6 +97,18 @@ def test_order_batches_and_neighbours_change_nothing(encoder: Encoder, batch_siz
     close(encoder.encode(TEXTS[3:9], batch_size), alone[3:9])
 
 
+def test_a_text_without_a_finite_vector_spoils_no_other(tokenizer: Tokenizer) -> None:
+    encoder = jina_bert(tokenizer, max_length=600)
+    texts = ["boil", "an egg", "wait for the kettle", "egg", "water " * 500, "egg " * 550]
+    expected = encoder.encode(texts)
+    with torch.no_grad():
+        encoder.model.get_parameter("embeddings.word_embeddings.weight")[tokenizer.token_to_id("egg")] = torch.inf
+    for batch_size in (None, 3):
+        found = encoder.encode(texts, batch_size)
+        assert np.isfinite(found).all(1).tolist() == ["egg" not in text for text in texts]
+        close(found[[0, 2, 4]], expected[[0, 2, 4]])
+
+
 def test_long_and_short_texts_share_a_batch(tokenizer: Tokenizer) -> None:
     encoder = jina_bert(tokenizer, max_length=2000)
     texts = ["egg " * 900, "boil", "water " * 600, "count " * 600]

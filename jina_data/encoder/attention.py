@@ -39,6 +39,9 @@ SHORT_TOKENS = 512
 FLEX_BLOCK = 128
 """Tokens of a block of FlexAttention."""
 
+FLEX_OPTIONS = {"IS_DIVISIBLE": True, "ROWS_GUARANTEED_SAFE": True}
+"""What the kernel need not check: packed tokens are whole blocks, and every token sees at least itself."""
+
 
 class Layout(Protocol):
     """Where the tokens of a batch lie on their way through the layers, and how they attend to each other."""
@@ -192,24 +195,19 @@ class Blocks(Packed):
         super().__init__(slopes_H, lengths, padded_length)
         self.longest = max(self.lengths, default=0)
         self.block_index_T = _places(self.lengths, self.longest).to(slopes_H.device)
-        # Where there is padding, any token will do, since the bias hides it: so one pass fills the rows.
-        self.token_of_place = torch.zeros(len(self.lengths) * self.longest, dtype=torch.long, device=slopes_H.device)
-        self.token_of_place[self.block_index_T] = torch.arange(len(self.block_index_T), device=slopes_H.device)
         place_S = torch.arange(self.longest, device=slopes_H.device)
         mask_BS = place_S < torch.tensor(self.lengths, device=slopes_H.device)[:, None]
-        self.is_even = len(set(self.lengths)) <= 1
-        self.bias = padded_bias(slopes_H, mask_BS[:1] if self.is_even else mask_BS)
+        is_even = len(set(self.lengths)) <= 1
+        self.bias = padded_bias(slopes_H, mask_BS[:1] if is_even else mask_BS)
 
     def attend(self, q_THE: Tensor, k_THE: Tensor, v_THE: Tensor) -> Tensor:
         """Attend with SDPA over rows padded to the longest."""
         q_BHSE, k_BHSE, v_BHSE = (self._rows(one).transpose(1, 2) for one in (q_THE, k_THE, v_THE))
         out_BHSE = F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=beside(q_THE, self.bias))
-        out_THE = out_BHSE.transpose(1, 2).flatten(0, 1)
-        return out_THE if self.is_even else out_THE.index_select(0, self.block_index_T)
+        return out_BHSE.transpose(1, 2).flatten(0, 1)[self.block_index_T]
 
     def _rows(self, x_THE: Tensor) -> Tensor:
-        rows = x_THE if self.is_even else x_THE.index_select(0, self.token_of_place)
-        return rows.view(len(self.lengths), self.longest, *x_THE.shape[1:])
+        return _scattered(x_THE, self.block_index_T, len(self.lengths), self.longest)
 
 
 class Toeplitz(Packed):
@@ -263,7 +261,14 @@ class Flex(Packed):
         """Attend with FlexAttention."""
         q_BHTE, k_BHTE, v_BHTE = (one.transpose(0, 1)[None] for one in (q_THE, k_THE, v_THE))
         flex = _flex_attention(q_THE.device.type == "cuda")
-        out_BHTE: Tensor = flex(q_BHTE, k_BHTE, v_BHTE, score_mod=self.score_mod, block_mask=self.block_mask)
+        out_BHTE: Tensor = flex(
+            q_BHTE,
+            k_BHTE,
+            v_BHTE,
+            score_mod=self.score_mod,
+            block_mask=self.block_mask,
+            kernel_options=FLEX_OPTIONS,
+        )
         return out_BHTE[0].transpose(0, 1)
 
 
