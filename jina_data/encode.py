@@ -212,8 +212,9 @@ class _Run:
             return
         # On a GPU such a text may spoil those that share a block of attention with it; alone it shows which it is.
         guilty = (row for row in broken if not np.isfinite(self.model.encode([texts[row]])).all())
+        named = first_row + next(guilty, broken[0])
         raise ModelError(
-            f"{file.name}, row {first_row + next(guilty, broken[0])} (counted from 0): the model's vector is not finite. "
+            f"{file.name}, row {named} (counted from 0): the model's vector is not finite. "
             "Its weights may be damaged, or its numbers too large for half precision: try --device cpu"
         )
 
