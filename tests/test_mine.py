@@ -341,6 +341,12 @@ def test_a_second_call_says_so_and_other_settings_are_refused(tmp_path: Path) ->
         MineReport.load(tmp_path)
 
 
+def test_inspect_says_what_kind_of_run_it_is(tmp_path: Path) -> None:
+    run(tmp_path, pair_rows(8), num_negatives=1)
+    with pytest.raises(RunFolderError, match="holds a run of 'mine'; expected one of clean"):
+        CliRunner().invoke(cli, ["inspect", str(tmp_path / "out")], catch_exceptions=False)
+
+
 def test_a_clean_run_is_an_input(tmp_path: Path) -> None:
     from jina_data import Length, Pipeline
 
