@@ -129,6 +129,9 @@ def test_options(encoder: Encoder, tokenizer: Tokenizer) -> None:
     tensor = encoder.encode(TEXTS, convert_to_tensor=True)
     assert isinstance(tensor, Tensor)
     close(tensor, whole, atol=0)
+    listed = encoder.encode(TEXTS, convert_to_numpy=False)
+    assert isinstance(listed, list)
+    close(torch.stack(listed), whole, atol=0)
     close(encoder.encode("boil an egg wait count", max_length=5), encoder.encode("boil an egg"))
 
 
