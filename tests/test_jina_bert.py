@@ -215,13 +215,16 @@ def test_flex_on_a_gpu_agrees_forward_and_backward(dtype: Any) -> None:
         pytest.skip("needs a CUDA device")
     torch.manual_seed(8)
     reference = JinaBert(JinaBertConfig.preset("small", hidden_dropout_prob=0.0))
-    model = JinaBert(reference.config).to("cuda", dtype)
+    model = JinaBert(reference.config).to("cuda")
     model.load_state_dict(reference.state_dict())
+    cast = torch.autocast("cuda", dtype, enabled=dtype != torch.float32)
     direction = torch.randn(reference.config.hidden_size)  # the squares of a layer norm have no slope
     for lengths in ([1, 9, 3, 9, 5], [513, 20, 20], [2048, 1, 700]):
         mask = mask_of(lengths)
         ids = torch.randint(1, 30_000, mask.shape)
-        out, expected = model(ids.cuda(), mask), reference(ids, mask)
+        with cast:
+            out = model(ids.cuda(), mask)
+        expected = reference(ids, mask)
         reference.zero_grad()
         model.zero_grad()
         (expected[mask.bool()] @ direction).sum().backward()
@@ -229,10 +232,13 @@ def test_flex_on_a_gpu_agrees_forward_and_backward(dtype: Any) -> None:
         limit = 1e-2 if dtype == torch.bfloat16 else 1e-3
         distance = (out[mask.bool().cuda()].float().cpu() - expected[mask.bool()]).norm() / expected[mask.bool()].norm()
         assert distance < limit, lengths
-        for name, parameter in model.named_parameters():
-            want = reference.get_parameter(name).grad
-            if want is not None and parameter.grad is not None:
-                assert (parameter.grad.float().cpu() - want).norm() / want.norm() < 5 * limit, name
+        wants = {name: one.grad for name, one in reference.named_parameters() if one.grad is not None}
+        largest = max(float(want.norm()) for want in wants.values())
+        for name, want in wants.items():
+            found = model.get_parameter(name).grad
+            assert found is not None
+            # What softmax does not see (the bias of keys) has no slope but rounding.
+            assert (found.float().cpu() - want).norm() < 5 * limit * max(float(want.norm()), 0.01 * largest), name
 
 
 # ------------------------------------------------------------------------------------------------------------- parts
