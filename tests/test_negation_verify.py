@@ -10,7 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from jina_data.negation.base import Answer, Kind, Pair
-from jina_data.negation.verify import FLAGS, REASONS, Seen, Verifier, VerifySettings, token_overlap
+from jina_data.negation.likeness import token_overlap
+from jina_data.negation.seen import Seen
+from jina_data.negation.verify import FLAGS, REASONS, Verifier, VerifySettings
 
 PAIR = Pair(
     id="pairs-1",

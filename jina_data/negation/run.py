@@ -28,9 +28,10 @@ from jina_data.negation.report import NegateReport
 from jina_data.negation.requests import Received, RequestLedger
 from jina_data.negation.rounds import Rounds, Unanswered
 from jina_data.negation.rules import RuleGenerator
+from jina_data.negation.seen import Seen
 from jina_data.negation.settings import NegateOptions, NegateSettings, differences
 from jina_data.negation.sources import write_pairs
-from jina_data.negation.verify import Seen, Verifier
+from jina_data.negation.verify import Verifier
 from jina_data.plan import fingerprint_hash
 from jina_data.progress import Progress, Quiet
 
