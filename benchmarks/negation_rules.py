@@ -5,8 +5,8 @@
 Pairs are made of the five sources, and cut in two by a hash of their group: on the one half (`--half tuning`) the rules
 were written and mended, of the other (`--half judged`, the default) the sample is drawn. Written are `rules.json`
 (coverage, reasons and kinds by source, what cues give away) and `sample.jsonl`, with texts only where their licence
-allows it; `WORK/to-read.txt` has the texts of all. Verdicts that an earlier sample holds are carried over, for
-negatives that are still the same.
+allows it; `WORK/to-read.txt` has the texts of all, uncut. Verdicts that an earlier sample holds are carried over, for
+negatives that are still the same. `--apart-from` names an older sample: no group of it is drawn again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from jina_data.negation.base import Answer, Pair, Verdict
 from jina_data.negation.cues import CueClassifier
-from jina_data.negation.kinds import hash_64
+from jina_data.negation.kinds import RULES_MIX, hash_64
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.sources import read_pairs, write_pairs
 from jina_data.negation.verify import Verifier
@@ -46,22 +46,25 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("judged", "tuning"), default="judged")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--apart-from", type=Path)
     arguments = parser.parse_args()
     if arguments.corpora is None:
         parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     train = Path(arguments.corpora) / "train"
     pairs = arguments.work / "pairs.parquet"
-    counts = write_pairs([f"{name}={train / file}" for name, file in FILES.items()], pairs, seed=0)
+    counts = write_pairs([f"{name}={train / file}" for name, file in FILES.items()], pairs, seed=0, mix=RULES_MIX)
     judged = list(judge(pairs, arguments.half))
     said = {"model": RuleGenerator.name, "half": arguments.half, "rows": dict(counts.rows), "sources": {}}
     lines: list[dict[str, Any]] = []
     verdicts = read_verdicts(arguments.out / "sample.jsonl")
+    known = {pair_id for pair_id, _ in read_verdicts(arguments.apart_from)} if arguments.apart_from else set()
+    apart = {pair.group for pair, _, _ in judged if pair.id in known}
     with (arguments.work / "to-read.txt").open("w", encoding="utf-8") as sink:
         for source in FILES:
             of_source = [one for one in judged if one[0].source == source]
             said["sources"][source] = measure(of_source)
-            for number, (pair, answer, verdict) in enumerate(draw(of_source, arguments.seed)):
+            for number, (pair, answer, verdict) in enumerate(draw(of_source, arguments.seed, apart)):
                 lines.append(line_of(pair, answer, verdict, verdicts))
                 sink.write(f"{source} {number} [{verdict.kind}] A: {pair.anchor}\n  E: {pair.entailment}\n")
                 sink.write(f"  N: {answer.negative}\n")
@@ -99,9 +102,9 @@ def measure(judged: list[tuple[Pair, Answer, Verdict]]) -> dict[str, Any]:
     }
 
 
-def draw(judged: list[tuple[Pair, Answer, Verdict]], seed: int) -> list[tuple[Pair, Answer, Verdict]]:
-    """Draw accepted triplets by a seeded hash of their pairs."""
-    accepted = [one for one in judged if one[2].reason is None]
+def draw(judged: list[tuple[Pair, Answer, Verdict]], seed: int, apart: set[str]) -> list[tuple[Pair, Answer, Verdict]]:
+    """Draw accepted triplets by a seeded hash of their pairs, none of the groups that are to be left out."""
+    accepted = [one for one in judged if one[2].reason is None and one[0].group not in apart]
     return sorted(accepted, key=lambda one: hash_64(seed, "read", one[0].id))[:SAMPLE_ROWS]
 
 

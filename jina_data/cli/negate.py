@@ -53,7 +53,8 @@ import click
 @click.option(
     "--mix",
     metavar="KIND=SHARE,...",
-    help="The shares of the kinds verbal, quantifier, antonym, affix and removal. Default: nearly half antonyms.",
+    help="The shares of the kinds verbal, quantifier, antonym, affix and removal. Default: nearly half antonyms, of rules "
+    "four fifths.",
 )
 @click.option("--recipe", metavar="RECIPE", help="A recipe of clean that runs on the pairs first, such as pairs.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all choices.")
@@ -194,7 +195,7 @@ def command(
     reject it. The triplets are in DIR/data, what was rejected with its reasons in DIR/rejected, and a report in
     DIR/report.html. A run that was stopped goes on when the same command is given again; no answer is asked for twice.
     """
-    from jina_data.negation.kinds import DEFAULT_MIX, parse_mix
+    from jina_data.negation.kinds import parse_mix
     from jina_data.negation.run import negate
     from jina_data.negation.settings import NegateOptions, NegateSettings
     from jina_data.progress import progress_for
@@ -214,7 +215,7 @@ def command(
         seed=seed,
         limit=limit,
         test_fraction=test_fraction,
-        mix=parse_mix(mix) if mix is not None else dict(DEFAULT_MIX),
+        mix=parse_mix(mix) if mix is not None else None,
         recipe=recipe,
         nli=nli,
     )

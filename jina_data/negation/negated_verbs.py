@@ -28,7 +28,8 @@ def negate_verb(sentence: Sentence) -> str | None:
     if verb.kind == "auxiliary":
         return _behind_auxiliary(sentence, verb)
     following = sentence.at(verb.at + 1)
-    is_aside = verb.forms is not None and verb.forms.base in SAY and "," in sentence.gap(verb.at + 1)
+    marks = sentence.gap(verb.at + 1) if following else sentence.gap(verb.at - 1)
+    is_aside = verb.forms is not None and verb.forms.base in SAY and "," in marks
     if verb.forms is None or is_aside or following in NOT_BEHIND_NOT or (verb.forms.base, following) == ("use", "to"):
         return None
     if verb.kind == "past" and _is_stative(sentence, verb.at):
@@ -125,7 +126,9 @@ def negate_caption(sentence: Sentence) -> str | None:
     at = sentence.gerund()
     if at is None:
         at = next((i for i in range(1, len(sentence)) if _is_stative(sentence, i)), None)
-    if at is None or at > CAPTION_START or any(sentence.lower[i] in ("and", "or", "while") for i in range(at)):
+    if at is None or sentence.at(at - 1) in ("be", "that"):
+        return None
+    if at > CAPTION_START or any(sentence.lower[i] in ("and", "or", "while") for i in range(at)):
         return None
     if any("," in sentence.gap(i) for i in range(at)):
         return None
@@ -134,6 +137,8 @@ def negate_caption(sentence: Sentence) -> str | None:
 
 def _is_stative(sentence: Sentence, at: int) -> bool:
     before, after = sentence.at(at - 1), sentence.at(at + 1)
+    if (sentence.lower[at], after) in (("called", "for"), ("made", "to")):
+        return False
     if sentence.lower[at] not in STATIVE_PARTICIPLES or before in DETERMINERS or "," in sentence.gap(at):
         return False
     return after in (

@@ -100,7 +100,7 @@ def foresee(
             seed=settings.seed,
             limit=settings.limit,
             test_fraction=settings.test_fraction,
-            mix=settings.mix,
+            mix=settings.shares,
             progress=progress or Quiet(),
         )
         sample = [pair for _, pair in zip(range(SAMPLE_PAIRS), read_pairs(path), strict=False)]

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from jina_data.negation import swaps
 from jina_data.negation.sentences import Sentence
+from jina_data.negation.texts import listed
 from jina_data.negation.verbs import base_of
-from jina_data.negation.word_classes import BE, DETERMINERS
+from jina_data.negation.word_classes import BE, DETERMINERS, PRONOUNS
 
 
 def swap_opposite(sentence: Sentence) -> str | None:
@@ -25,6 +26,7 @@ def swap_affix(sentence: Sentence) -> str | None:
     return _swapped(sentence, *found[sentence.seed % len(found)]) if found else None
 
 
+WEEKDAYS = listed("monday tuesday wednesday thursday friday saturday sunday today yesterday")
 LONG = 16
 """A text of more words has so many side remarks that an opposite in it need not contradict the whole."""
 
@@ -46,6 +48,12 @@ def _places(sentence: Sentence, table: dict[str, str]) -> Iterator[tuple[int, in
         if after in swaps.NEXT_FORBIDS.get(word, ()) or before in swaps.BEFORE_FORBIDS.get(word, ()):
             continue
         if word.endswith("ed") and not table[word].endswith("ed") and after in DETERMINERS:
+            continue
+        if word in swaps.NOUNS_TOO and before in DETERMINERS and not after:
+            continue
+        if sentence.at(0) == "there" and word in swaps.VALUES:
+            continue
+        if word == "after" and (after in PRONOUNS or after.endswith("ing")):
             continue
         if word in swaps.SAID_OF_SUBJECTS and before not in swaps.LINKING:
             continue
@@ -85,8 +93,20 @@ def _phrases(sentence: Sentence) -> Iterator[tuple[int, int, str]]:
             and sentence.at(at + 1) in ("a", "an", "the", "his", "her", "their", "some")
         ):
             yield at, at + 1, "in front of"
+        elif here[:1] in (["rose"], ["fell"]) and here[1:2] and here[1][0].isdigit():
+            yield at, at + 1, "fell" if here[0] == "rose" else "rose"
+        elif here[:1] == ["died"] and _ends_there(sentence, at):
+            yield at, at + 1, "survived"
+        elif here[:1] in (["agreed"], ["agrees"], ["agree"]) and here[1:2] == ["to"] and base_of(here[-1]):
+            yield at, at + 1, {"agreed": "refused", "agrees": "refuses"}.get(here[0], "refuse")
         elif here[:1] == ["near"] and sentence.at(at + 1) in ("a", "an", "the", "his", "her", "their", "some"):
             yield at, at + 1, "far from"
+
+
+def _ends_there(sentence: Sentence, at: int) -> bool:
+    """Tell whether a verb is said of the subject alone, or with the day: "He has died", "She died Sunday"."""
+    is_end = not sentence.at(at + 1) or "," in sentence.gap(at + 1) or sentence.at(at + 1) in WEEKDAYS
+    return is_end and sentence.at(at - 1) not in ("who", "that", "which")
 
 
 def _old(sentence: Sentence) -> Iterator[tuple[int, int, str]]:
@@ -120,7 +140,7 @@ def _swap_gender(sentence: Sentence) -> str | None:
         if sentence.lower[at] in ("man", "men", "boy", "boys", "male", "males", "guy", "guys", "husband")
         else female
     )
-    if any(sentence.lower[i] not in table for i in others):
+    if any(sentence.lower[i] not in table for i in others) or (others and sentence.lower[at] in swaps.KIN):
         return None
     if table is female and any(sentence.lower[i] == "her" and not sentence.at(i + 1) for i in others):
         return None

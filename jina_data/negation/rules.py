@@ -18,7 +18,7 @@ from jina_data.negation.removed_negations import remove_negation
 from jina_data.negation.sentences import Sentence
 from jina_data.negation.texts import listed, sentence_count
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a rule changes what is written."""
 
 ORDER: tuple[Kind, ...] = ("antonym", "verbal", "quantifier", "affix")

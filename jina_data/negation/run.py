@@ -182,7 +182,7 @@ class NegateRun:
                     seed=settings.seed,
                     limit=settings.limit,
                     test_fraction=settings.test_fraction,
-                    mix=settings.mix,
+                    mix=settings.shares,
                     progress=self.progress,
                 )
                 said["rows"] = sum(counts.pairs.values())

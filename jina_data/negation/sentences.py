@@ -18,6 +18,7 @@ from jina_data.negation.word_classes import (
     HAVE,
     MODALS,
     NOUNS_IN_ING,
+    NOUNS_IN_S,
     OPENERS,
     PARTICIPLE_PHRASES,
     PLURALS,
@@ -164,8 +165,11 @@ class Sentence:
     def _is_auxiliary(self, i: int) -> bool:
         word = self.lower[i]
         if word in BE or word in MODALS or word in VAGUE_MODALS:
-            return not (word in ("will", "can", "must", "might") and self.at(i - 1) in DETERMINERS) and not (
-                word in ("will", "may") and self.is_name(i)
+            # In front it asks, or is a name: "Will Smith sings".
+            return (
+                (i > 0 or word in BE)
+                and not (word in ("will", "can", "must", "might") and self.at(i - 1) in DETERMINERS)
+                and not (word in ("will", "may") and self.is_name(i))
             )
         if word in HAVE or word in DO:
             following = self._after_adverbs(i + 1)
@@ -177,7 +181,11 @@ class Sentence:
             return False
         if ending in ("re", "m", "ll", "ve"):
             return True
-        return ending == "s" and base in ("he", "she", "it", "that", "there", "who", "what", "everyone", "someone")
+        return (
+            ending == "s"
+            and self.at(i - 1) not in PREPOSITIONS
+            and base in ("he", "she", "it", "that", "there", "who", "what", "everyone", "someone")
+        )
 
     def _after_adverbs(self, i: int) -> str:
         while self.at(i) in ADVERBS or self.at(i).endswith("ly"):
@@ -235,7 +243,8 @@ class Sentence:
             return None
         if word in HAVE_KINDS:
             return Verb(i, HAVE_KINDS[word], verbs()["have"])
-        if word in thirds() and (not plural or self.at(before) in PRONOUNS or self.is_name(before)):
+        is_noun = word in NOUNS_IN_S and self.at(i + 1) not in DETERMINERS
+        if word in thirds() and not is_noun and (not plural or self.at(before) in PRONOUNS or self.is_name(before)):
             return Verb(i, "third", thirds()[word])
         if word in pasts() and self.at(i + 1) not in PARTICIPLE_PHRASES.get(word, ()):
             forms = pasts()[word]

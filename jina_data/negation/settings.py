@@ -13,7 +13,7 @@ from jina_data.errors import UsageError
 from jina_data.negation.base import Kind
 from jina_data.negation.corpora import NamedSource, parse_source
 from jina_data.negation.dialect import Target
-from jina_data.negation.kinds import DEFAULT_MIX, checked_mix
+from jina_data.negation.kinds import DEFAULT_MIX, RULES_MIX, checked_mix
 from jina_data.negation.prompt import PROMPT_HASH, Form
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.verify import VerifySettings
@@ -38,7 +38,8 @@ class NegateSettings:
     seed: int = 0
     limit: int | None = None
     test_fraction: float = 0.05
-    mix: Mapping[Kind, float] = field(default_factory=lambda: dict(DEFAULT_MIX))
+    mix: Mapping[Kind, float] | None = None
+    """The shares of the kinds; None: DEFAULT_MIX for an LLM, RULES_MIX for rules."""
     recipe: str | None = None
     verify: VerifySettings = field(default_factory=VerifySettings)
     nli: str | None = None
@@ -50,7 +51,7 @@ class NegateSettings:
         Raises:
             UsageError: they do not.
         """
-        checked_mix(self.mix)
+        checked_mix(self.shares)
         for source in self.sources:
             parse_source(source)
         if self.generator == "llm" and not self.model:
@@ -60,6 +61,13 @@ class NegateSettings:
         reserved = {"model", "messages", "response_format", "max_tokens", "max_completion_tokens", "stream", "n"}
         if taken := reserved & self.params.keys():
             raise UsageError(f"--param {min(taken)}: this is set by other options, or cannot be set")
+
+    @property
+    def shares(self) -> Mapping[Kind, float]:
+        """The shares of the kinds that are asked for."""
+        if self.mix is not None:
+            return self.mix
+        return DEFAULT_MIX if self.generator == "llm" else RULES_MIX
 
     @property
     def target(self) -> Target:
@@ -86,7 +94,7 @@ class NegateSettings:
             "seed": self.seed,
             "limit": self.limit,
             "test_fraction": self.test_fraction,
-            "mix": dict(self.mix),
+            "mix": dict(self.shares),
             "recipe": _recipe_of(self.recipe),
             "checks": self.verify.model_dump(mode="json"),
             "nli": self.nli,

@@ -44,7 +44,7 @@ ADVERBS = listed(
     """
     also still now then already often always never sometimes usually just only even soon later currently
     recently once again first finally eventually originally previously formerly actually really probably likely
-    generally mostly mainly largely nearly almost both all either not so far
+    generally mostly mainly largely nearly almost both all either not so far today yesterday
     """
 )
 PLURALS = listed(
@@ -69,6 +69,14 @@ NOUNS_IN_ING = listed(
     """
 )
 """Words in -ing that are mostly nouns, prepositions or parts of compounds."""
+
+NOUNS_IN_S = listed(
+    """
+    shares forces monitors signs steps jumps studies colors colours approaches requests reports increases
+    decreases starts bombs lights rates reviews values views
+    """
+)
+"""Words in -s that are mostly nouns: a verb only before what they are done to."""
 
 PARTICIPLE_PHRASES = {
     "compared": ("to", "with"),
