@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,7 @@ def main() -> None:
     said = {"model": RuleGenerator.name, "half": arguments.half, "rows": dict(counts.rows), "sources": {}}
     lines: list[dict[str, Any]] = []
     verdicts = read_verdicts(arguments.out / "sample.jsonl")
-    known = {pair_id for pair_id, _ in read_verdicts(arguments.apart_from)} if arguments.apart_from else set()
-    apart = {pair.group for pair, _, _ in judged if pair.id in known}
+    apart = groups_of(pairs, [arguments.apart_from] if arguments.apart_from else [])
     with (arguments.work / "to-read.txt").open("w", encoding="utf-8") as sink:
         for source in FILES:
             of_source = [one for one in judged if one[0].source == source]
@@ -69,6 +68,7 @@ def main() -> None:
                 sink.write(f"{source} {number} [{verdict.kind}] A: {pair.anchor}\n  E: {pair.entailment}\n")
                 sink.write(f"  N: {answer.negative}\n")
     said["sources"]["all"] = measure(judged)
+    said["verdicts"] = count_verdicts(lines)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "rules.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -76,11 +76,22 @@ def main() -> None:
     print_counts(said, lines)
 
 
+def half_of(pair: Pair) -> str:
+    """Return the half of a pair: the rules were written on `tuning`, and never on `judged`."""
+    return "judged" if hash_64(0, "judged", pair.group) % 2 else "tuning"
+
+
+def groups_of(pairs: Path, samples: Iterable[Path]) -> set[str]:
+    """Return the groups of the pairs that samples hold."""
+    known = {pair_id for path in samples for pair_id, _ in read_verdicts(path)}
+    return {pair.group for pair in read_pairs(pairs) if pair.id in known}
+
+
 def judge(path: Path, half: str) -> Iterator[tuple[Pair, Answer, Verdict]]:
     """Yield the pairs of one half with what the rules wrote and what verification said."""
     generator, verifier = RuleGenerator(), Verifier()
     for pair in read_pairs(path):
-        if (hash_64(0, "judged", pair.group) % 2 == 1) == (half == "judged"):
+        if half_of(pair) == half:
             answer = generator.generate(pair)
             yield pair, answer, verifier.check(answer)
 
@@ -127,6 +138,18 @@ def read_verdicts(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
         return {}
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {(one["id"], one["negative_sha256"]): (one["verdict"], one["note"]) for one in lines}
+
+
+def count_verdicts(lines: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
+    """Count the verdicts by source and by kind; of bad ones the first words of their notes, too."""
+    found: dict[str, dict[str, Counter[str]]] = {"source": {}, "kind": {}}
+    for line in lines:
+        for by, counts in found.items():
+            counter = counts.setdefault(line[by], Counter())
+            counter[line["verdict"]] += 1
+            if line["note"]:
+                counter[line["note"].partition(":")[0]] += 1
+    return {by: {name: dict(counter) for name, counter in counts.items()} for by, counts in found.items()}
 
 
 def print_counts(said: dict[str, Any], lines: list[dict[str, Any]]) -> None:

@@ -53,8 +53,8 @@ import click
 @click.option(
     "--mix",
     metavar="KIND=SHARE,...",
-    help="The shares of the kinds verbal, quantifier, antonym, affix and removal. Default: nearly half antonyms, of rules "
-    "four fifths.",
+    help="The shares of the kinds verbal, quantifier, antonym, affix and removal. Default: nearly half antonyms, of "
+    "rules four fifths.",
 )
 @click.option("--recipe", metavar="RECIPE", help="A recipe of clean that runs on the pairs first, such as pairs.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all choices.")
