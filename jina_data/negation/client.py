@@ -17,10 +17,10 @@ from typing import Any
 
 from jina_data.errors import ServerError
 from jina_data.negation.completions import make_client, read_completion
-from jina_data.negation.dialect import Dialect, Request, Target
+from jina_data.negation.dialect import Asked, Dialect, Request, Target
 from jina_data.negation.failures import Failure, MalformedError, failure_of
 from jina_data.negation.money import Purse
-from jina_data.negation.prompt import Form, Question
+from jina_data.negation.prompt import Form
 from jina_data.negation.requests import Received, RequestLedger
 from jina_data.negation.throttle import Throttle
 
@@ -108,7 +108,7 @@ class OnlineClient:
         self._changed = asyncio.Event()
         self._halted = asyncio.Event()
 
-    async def ask(self, questions: Iterable[Question]) -> Outcome:
+    async def ask(self, questions: Iterable[Asked]) -> Outcome:
         """Ask all questions that have no answer yet, and store what comes back.
 
         Raises:
@@ -128,9 +128,9 @@ class OnlineClient:
 
     # ---------------------------------------------------------------------------------------------- the first request
 
-    async def _probe(self, questions: Iterator[Question]) -> tuple[Dialect | None, Iterator[Question]]:
+    async def _probe(self, questions: Iterator[Asked]) -> tuple[Dialect | None, Iterator[Asked]]:
         """Find out with single requests how the server wants to be spoken to; return it, and what is left to ask."""
-        held: list[Question] = []
+        held: list[Asked] = []
         refusal: Failure | None = None
         for question in questions:
             held.append(question)
@@ -143,7 +143,7 @@ class OnlineClient:
             self._error = ServerError(f"{self.url} refuses every request: {refusal.message}")
         return None, iter(())
 
-    async def _try_dialects(self, question: Question) -> tuple[Dialect | None, Failure | None]:
+    async def _try_dialects(self, question: Asked) -> tuple[Dialect | None, Failure | None]:
         """Return the dialect in which a question was answered, or why it was not; (None, None): the run must stop."""
         dialect: Dialect | None = Dialect.first_for(self.target.base_url, self.settings.form)
         tried = set()
@@ -240,7 +240,7 @@ class OnlineClient:
             if self.ledger.is_answered(request.key):
                 if request.key not in self._probed:
                     self.outcome.known += 1
-                    self.advance(len(request.question.pairs))
+                    self.advance(request.question.n_pairs)
                 continue
             self._open.add(request.key)
             self._sending += 1
@@ -318,7 +318,7 @@ class OnlineClient:
         self._open.discard(request.key)
         self.outcome.answered += 1
         self._failed_in_a_row = 0
-        self.advance(len(request.question.pairs))
+        self.advance(request.question.n_pairs)
 
     def _settle_failure(self, job: _Job, failure: Failure, headers: Mapping[str, str] | None) -> None:
         """Write a failure down, and queue the request for another try, give it up, or stop the run."""
@@ -358,7 +358,7 @@ class OnlineClient:
         self._open.discard(job.request.key)
         self.outcome.failed += 1
         self._failed_in_a_row += 1
-        self.advance(len(job.request.question.pairs))
+        self.advance(job.request.question.n_pairs)
         if self._error is None:
             self._error = self._reason_to_stop(failure)
             if self._error is not None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jina_data.negation.base import Answer, Judge, Kind, Verdict
+from jina_data.negation.base import Answer, Judge, Kind, Opinion, Verdict
 from jina_data.negation.cues import negators, turn_between
 from jina_data.negation.likeness import parts_of, reworded_too, token_overlap, trivial_prefix, turned_twice
 from jina_data.negation.seen import Seen
@@ -38,8 +38,12 @@ REASONS = (
     "reworded_negation",
     "not_contradiction",
     "judged_compatible",
+    "unjudged",
 )
 """Why a negative is rejected, in the order of the checks."""
+
+NOT_JUDGED = "not_judged"
+"""Why an answer has no verdict yet: the judge did not answer. It is no rejection."""
 
 FLAGS = ("second_negation", "unlisted_opposite", "judged")
 """What is noted of an accepted negative."""
@@ -223,7 +227,9 @@ class Verifier:
         """Let the models decide on what the words let through; changes `verdicts`."""
         open_ = [place for place, verdict in enumerate(verdicts) if verdict.reason is None]
         if self.nli is not None and open_:
-            for place, sure in zip(open_, self._contradictions(self.nli, answers, open_), strict=True):
+            for place, opinion in zip(open_, self.nli.opinions([answers[place] for place in open_]), strict=True):
+                assert opinion.sure is not None
+                sure = opinion.sure
                 scores = {**verdicts[place].scores, "nli_contradiction": round(sure, 4)}
                 is_none = sure < self.settings.contradiction_threshold
                 detail = f"{sure:.2f}, expected {self.settings.contradiction_threshold} or more" if is_none else ""
@@ -237,19 +243,15 @@ class Verifier:
             asked = [place for place in open_ if "unlisted_opposite" in verdicts[place].flags]
         if not asked:
             return
-        for place, sure in zip(asked, self._contradictions(self.judge, answers, asked), strict=True):
-            scores = {**verdicts[place].scores, "judge_contradiction": round(sure, 4)}
-            if sure < self.settings.contradiction_threshold:
-                detail = f"{sure:.2f}, expected {self.settings.contradiction_threshold} or more"
-                verdicts[place] = replace(verdicts[place], reason="judged_compatible", detail=detail, scores=scores)
-            else:
-                flags = (*verdicts[place].flags, "judged")
-                verdicts[place] = replace(verdicts[place], reason=None, detail="", flags=flags, scores=scores)
+        for place, opinion in zip(asked, self.judge.opinions([answers[place] for place in asked]), strict=True):
+            verdicts[place] = self._overruled(verdicts[place], opinion)
 
-    def _contradictions(self, model: Judge, answers: Sequence[Answer], places: Sequence[int]) -> list[float]:
-        """Return how sure a model is that negatives contradict both sides of their pairs: the lesser of the two."""
-        chosen = [answers[place] for place in places]
-        premises = [answer.pair.entailment for answer in chosen] + [answer.pair.anchor for answer in chosen]
-        negatives = [answer.negative or "" for answer in chosen]
-        sure = [float(one) for one in model.contradictions(premises, negatives * 2)]
-        return [min(pair) for pair in zip(sure[: len(chosen)], sure[len(chosen) :], strict=True)]
+    def _overruled(self, verdict: Verdict, opinion: Opinion) -> Verdict:
+        """Return the verdict that the judge makes of one."""
+        if opinion.sure is None:
+            return replace(verdict, reason="unjudged" if opinion.is_answered else NOT_JUDGED, detail=opinion.why)
+        scores = {**verdict.scores, "judge_contradiction": round(opinion.sure, 4)}
+        if opinion.sure >= self.settings.contradiction_threshold:
+            return replace(verdict, reason=None, detail="", flags=(*verdict.flags, "judged"), scores=scores)
+        limit = f"{opinion.sure:.2f}, expected {self.settings.contradiction_threshold} or more"
+        return replace(verdict, reason="judged_compatible", detail=opinion.why or limit, scores=scores)
