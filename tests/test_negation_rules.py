@@ -53,7 +53,7 @@ CASES: list[tuple[Kind, str, str | None]] = [
     ("verbal", "She shares a room.", "She does not share a room."),
     ("verbal", "Critics called for calm.", "Critics did not call for calm."),
     ("verbal", "Lufthansa has today opened a hangar.", "Lufthansa has not today opened a hangar."),
-    ("verbal", "Seasonal differences seem most plausible, they say.", None),
+    ("verbal", "Seasonal differences in the light in winter seem most plausible, they say.", None),
     # Captions.
     ("verbal", "A man riding a wave.", "A man not riding a wave."),
     ("verbal", "A car parked in front of a bank", "A car not parked in front of a bank"),

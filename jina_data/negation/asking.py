@@ -8,12 +8,13 @@ from typing import Any
 
 from jina_data.negation.base import Answer
 from jina_data.negation.batch import BatchClient, BatchSettings
-from jina_data.negation.client import ClientSettings, OnlineClient, Outcome
+from jina_data.negation.client import ClientSettings, OnlineClient
 from jina_data.negation.dialect import Target
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.judge import LlmJudge
 from jina_data.negation.judge_prompt import JUDGE_PROMPT_HASH
 from jina_data.negation.money import Price, Purse, bill, price_of, purse_for, refuse_unknown_price, spent_on
+from jina_data.negation.patience import Outcome
 from jina_data.negation.prompt import PROMPT_HASH, read_answer
 from jina_data.negation.requests import Received, RequestLedger
 from jina_data.negation.rounds import Rounds, Unanswered
