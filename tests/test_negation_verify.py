@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from jina_data.negation.base import Answer, Kind, Opinion, Pair
 from jina_data.negation.likeness import token_overlap
 from jina_data.negation.seen import Seen
-from jina_data.negation.verify import FLAGS, REASONS, Verifier, VerifySettings
+from jina_data.negation.verify import FLAGS, NOT_JUDGED, REASONS, Verifier, VerifySettings
 
 PAIR = Pair(
     id="pairs-1",
@@ -168,6 +168,12 @@ def test_models_are_asked_only_of_what_words_let_through() -> None:
     nli = Sure({})
     Verifier(nli=nli).check_all([answer(None), answer("The two men are sitting on the bench."), answer(NEGATIVE)])
     assert nli.asked == [(PAIR.entailment, NEGATIVE), (PAIR.anchor, NEGATIVE)]
+
+
+def test_every_reason_is_documented() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "negation-data.md").read_text(encoding="utf-8")
+    table = page.split("\n## Checks")[1].split("\n### ")[0]
+    assert not [reason for reason in (*REASONS, *FLAGS, NOT_JUDGED) if f"`{reason}`" not in table]
 
 
 def test_settings_are_checked() -> None:
