@@ -135,11 +135,12 @@ def test_the_same_settings_give_the_same_weights(folder: Path, tmp_path: Path) -
 def test_micro_tokens_change_nothing_but_memory(folder: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", dropout=0.0)
     losses = []
-    for name, options in {
+    ways: dict[str, dict[str, Any]] = {
         "graphs": {},
         "cache": {"micro_tokens": 100},
         "layers": {"gradient_checkpointing": True},
-    }.items():
+    }
+    for name, options in ways.items():
         report = Trainer(config(folder, model=str(model), **options), tmp_path / name).run()
         losses.append([line["loss"] for line in lines_of(report.path)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

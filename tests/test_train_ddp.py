@@ -75,8 +75,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_have_the_losses_and_weights_of_one(name: str, folder: Path, tmp_path: Path) -> None:
-    alone = {key: tuple(v) if isinstance(v, list) else v for key, v in settings(folder, name, tmp_path / "one").items()}
-    one = Trainer(TrainConfig(**{key: value for key, value in alone.items() if key != "out"}), alone["out"]).run()
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in settings(folder, name, tmp_path / "one").items()
+    }
+    out = values.pop("out")
+    one = Trainer(TrainConfig(**values), out).run()
     two = folder / f"two-{name}"
     report = json.loads((two / "report.json").read_text())
     assert report["processes"] == 2

@@ -66,14 +66,14 @@ CASES = [(2, 3, [0, 1]), (5, 8, [0, 0, 1, 2, 4]), (7, 4, [3] * 6), (1, 6, [0]), 
 @pytest.mark.parametrize(("n_rows", "dim", "owner"), CASES)
 def test_losses_are_the_sums_of_the_papers(n_rows: int, dim: int, owner: list[int]) -> None:
     q, p, n = drawn(n_rows, dim), drawn(n_rows, dim, seed=1), 3 * drawn(len(owner), dim, seed=2)
-    tensors = [torch.from_numpy(one).float() for one in (q, p, n)]
+    some, others, hard = (torch.from_numpy(one).float() for one in (q, p, n))
     owner_M = torch.tensor(owner)
     found = {
-        "pairs": pairs_loss(*tensors[:2], temperature=T),
-        "v2": triplets_v2_loss(*tensors, temperature=T),
-        "v1": triplets_v1_loss(*tensors, owner_M, temperature=T),
-        "v1, wide": triplets_v1_loss(*tensors, owner_M, temperature=T, margin=0.5),
-        "own": own_negatives_loss(*tensors, owner_M, temperature=T),
+        "pairs": pairs_loss(some, others, temperature=T),
+        "v2": triplets_v2_loss(some, others, hard, temperature=T),
+        "v1": triplets_v1_loss(some, others, hard, owner_M, temperature=T),
+        "v1, wide": triplets_v1_loss(some, others, hard, owner_M, temperature=T, margin=0.5),
+        "own": own_negatives_loss(some, others, hard, owner_M, temperature=T),
     }
     v2 = expected_v2(q, p, n)
     expected = {

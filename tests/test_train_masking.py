@@ -72,8 +72,7 @@ def test_eighty_ten_ten(ids: Ids, tokenizer: Tokenizer) -> None:
 
 def test_no_special_token_is_hidden_or_stands_in(ids: Ids, tokenizer: Tokenizer) -> None:
     hidden, targets = masked(ids, tokenizer, share=0.9)
-    mask = tokenizer.token_to_id("[MASK]")
-    specials = [tokenizer.token_to_id(name) for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]")]
+    mask, *specials = (tokenizer.get_vocab()[name] for name in ("[MASK]", "[PAD]", "[UNK]", "[CLS]", "[SEP]"))
     for one, shown, wanted in zip(ids, hidden, targets, strict=True):
         assert not np.isin(wanted, [*specials, mask]).any()
         assert np.array_equal(np.isin(shown, specials), np.isin(one, specials))
@@ -81,7 +80,7 @@ def test_no_special_token_is_hidden_or_stands_in(ids: Ids, tokenizer: Tokenizer)
 
 def test_every_word_is_hidden_about_equally_often(tokenizer: Tokenizer) -> None:
     ids = tokenize(tokenizer, ["the heart of a patient with high blood pressure"], 64).ids
-    times = sum((masked(ids, tokenizer, step=step)[1][0] >= 0).astype(int) for step in range(600))
+    times = np.sum([masked(ids, tokenizer, step=step)[1][0] >= 0 for step in range(600)], axis=0)
     firsts = [word[0] for word in words_of(ids[0], tokenizer)]
     share = round(0.3 * len(firsts)) / len(firsts)
     assert np.abs(times[firsts] / 600 - share).max() < 4 * np.sqrt(share * (1 - share) / 600)

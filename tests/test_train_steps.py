@@ -34,7 +34,7 @@ def load(folder: Path, dropout: float | None = None) -> Trainee:
 
 
 def loss_of(vectors: Tensor) -> Tensor:
-    q, p, n = vectors.split(N_ROWS)
+    q, p, n = vectors[:N_ROWS], vectors[N_ROWS : 2 * N_ROWS], vectors[2 * N_ROWS :]
     return triplets_v2_loss(q, p, n, temperature=0.05)
 
 

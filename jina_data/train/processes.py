@@ -101,10 +101,11 @@ class Processes:
 
 
 def _sum_bucket(bucket: Sequence[Tensor]) -> None:
-    flat = torch._utils._flatten_dense_tensors(bucket)
+    flat = torch.cat([gradient.flatten() for gradient in bucket])
     dist.all_reduce(flat)
-    for gradient, summed in zip(bucket, torch._utils._unflatten_dense_tensors(flat, bucket), strict=True):
-        gradient.copy_(summed)
+    sizes = [gradient.numel() for gradient in bucket]
+    for gradient, summed in zip(bucket, flat.split(sizes), strict=True):  # type: ignore[no-untyped-call]
+        gradient.copy_(summed.view_as(gradient))
 
 
 def join(device: str) -> Processes:

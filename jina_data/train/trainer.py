@@ -406,7 +406,7 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
         yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {int(number): signal.getsignal(number) for number in numbers}
 
     def handle(number: int, _frame: object) -> None:
         stop()
