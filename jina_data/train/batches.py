@@ -80,7 +80,7 @@ class Batches:
         return {
             lane.stream.source.name: {
                 "stream": lane.stream.state(),
-                "waiting": [tuple(one) for one in lane.waiting],
+                "waiting": lane.waiting,  # never changed, only replaced
                 "counts": vars(lane.counts).copy(),
             }
             for lane in self.lanes
