@@ -86,6 +86,18 @@ class Batches:
             for lane in self.lanes
         }
 
+    def told(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what became of the rows of each source up to a state, for the report."""
+        rows = []
+        for lane, rate in zip(self.lanes, self.rates, strict=True):
+            source, said = lane.stream.source, state[lane.stream.source.name]
+            ends = {"epochs": said["stream"]["epoch"], "unusable": said["stream"]["n_unusable"]}
+            shown = {"source": source.name, "rows": source.n_rows, "rate": round(float(rate), 6)}
+            rows.append(
+                {**shown, **{"used" if name == "rows" else name: n for name, n in said["counts"].items()}, **ends}
+            )
+        return rows
+
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         for lane in self.lanes:
