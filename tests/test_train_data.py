@@ -291,7 +291,7 @@ def test_equal_texts_wait_for_a_later_batch(tmp_path: Path) -> None:
     assert set(n_same) <= {0, 1}
     assert 24 <= sum(n_same) <= 30  # three epochs, but for what still waits
     counts = made.state()["x"]["counts"]
-    assert (counts["rows"], counts["short_batches"]) == (300, 0)
+    assert (counts["used"], counts["short_batches"]) == (300, 0)
     assert counts["put_off"] > 10
 
 

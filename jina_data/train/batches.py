@@ -37,7 +37,7 @@ class Counts:
     """What became of the rows of a source."""
 
     batches: int = 0
-    rows: int = 0
+    used: int = 0
     put_off: int = 0
     """How often a row had to wait."""
     short_batches: int = 0
@@ -71,7 +71,7 @@ class Batches:
         is_free = self.config.phase == "mlm" or not source.in_batch
         examples = [lane.stream.take() for _ in range(n_rows)] if is_free else _apart(lane, n_rows)
         lane.counts.batches += 1
-        lane.counts.rows += len(examples)
+        lane.counts.used += len(examples)
         lane.counts.short_batches += len(examples) < self.config.batch_size
         return Batch(step, source.name, source.in_batch, tuple(examples))
 
@@ -93,9 +93,7 @@ class Batches:
             source, said = lane.stream.source, state[lane.stream.source.name]
             ends = {"epochs": said["stream"]["epoch"], "unusable": said["stream"]["n_unusable"]}
             shown = {"source": source.name, "rows": source.n_rows, "rate": round(float(rate), 6)}
-            rows.append(
-                {**shown, **{"used" if name == "rows" else name: n for name, n in said["counts"].items()}, **ends}
-            )
+            rows.append({**shown, **said["counts"], **ends})
         return rows
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ class TrainFolder(RunFolder):
     def begin(self, fingerprint: Mapping[str, Any], *, overwrite: bool) -> bool:
         """Begin a run, or make sure that the one under way is the same; tell whether it goes on.
 
-        A run that came to no checkpoint is begun anew, so that one that failed at once can be tried with other settings.
+        A run that came to no checkpoint gives way: one that failed at once can be tried with other settings.
 
         Raises:
             RunFolderError: another run is under way.
