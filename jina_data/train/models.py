@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +40,10 @@ PRESETS = {
 _WORDS = "▁*[^▁]+|▁+"
 
 
+MICRO_TOKENS = {"cpu": 2**10, "cuda": 2**15}
+"""Tokens of a micro-batch of a transformer: few on a CPU, for its caches and little padding; enough to fill a GPU."""
+
+
 class Trainee(Protocol):
     """A model under training."""
 
@@ -47,6 +51,8 @@ class Trainee(Protocol):
     """Its weights."""
     max_length: int | None
     """The most tokens of a text that it can read; None: any number."""
+    micro_tokens: Mapping[str, int]
+    """Tokens that best go through it at a time, by kind of device."""
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, cut at a length. It may be called from another thread."""
@@ -71,6 +77,8 @@ class Trainee(Protocol):
 
 class EncoderTrainee:
     """Our encoder: JinaBERT or T5."""
+
+    micro_tokens = MICRO_TOKENS
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
@@ -108,6 +116,8 @@ class EncoderTrainee:
 
 class TransformerTrainee:
     """A sentence-transformers model that begins with a transformer and its tokenizer."""
+
+    micro_tokens = MICRO_TOKENS
 
     def __init__(self, model: SentenceTransformer, name: str) -> None:
         backend = getattr(model.tokenizer, "backend_tokenizer", None)
@@ -158,6 +168,7 @@ class StaticTrainee:
     """A table of token vectors: the vector of a text is the mean of its tokens' vectors."""
 
     max_length: int | None = None
+    micro_tokens = {"cpu": 2**22, "cuda": 2**22}  # each micro-batch costs a gradient as large as the table
 
     def __init__(self, model: SentenceTransformer) -> None:
         self.model = model

@@ -43,9 +43,6 @@ from jina_data.train.work import Feed, Work
 VERSION = 1
 """Raised when the same settings and inputs give other weights."""
 
-CPU_TOKENS, CUDA_TOKENS = 2**10, 2**15
-"""Tokens of a micro-batch where no number is named: on a CPU what its caches like, and little padding."""
-
 _TAIL_SHARE = 0.1
 
 
@@ -107,7 +104,7 @@ class _Session:
         self.sources = self._find_sources()
         self.evals = [read_eval(path) for path in config.eval_files]
         self.trainee = self._load()
-        self.budget = config.micro_tokens or (CPU_TOKENS if self.device.type == "cpu" else CUDA_TOKENS)
+        self.budget = config.micro_tokens or self.trainee.micro_tokens[self.device.type]
         self.phase = self._phase()
         self.phase.check(self.sources)
         _prepare_model(self.trainee, config)
