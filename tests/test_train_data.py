@@ -91,6 +91,27 @@ def test_a_negation_run_gives_its_training_split_by_source(tmp_path: Path) -> No
     assert sorted(rows_of(found[0])) == sorted(Example(f"a{n}", f"e{n}", (f"n{n}",)) for n in range(0, 30, 3))
 
 
+def test_a_mining_run_has_a_source_for_each_row_that_it_wrote(tmp_path: Path) -> None:
+    run = tmp_path / "mined"
+    for name in ("data", "ledger"):
+        (run / name).mkdir(parents=True)
+    (run / "manifest.json").write_text('{"kind": "mine"}')
+    (run / "report.json").write_text('{"sources": [{"name": "a.csv"}, {"name": "b.csv"}]}')
+    ledger = [("a.csv", True, 2), ("b.csv", False, 0), ("b.csv", True, 1), ("a.csv", True, 3)]
+    rows = [{"source": source, "kept": kept, "written": n} for source, kept, n in ledger]
+    write_parquet(run / "ledger" / "part-00000.parquet", rows)
+    data = [{"anchor": f"q{n}", "positive": f"p{n}", "negative": f"n{n}"} for n in range(6)]
+    write_parquet(run / "data" / "part-00000.parquet", data)
+    found = sources_of(config(run, phase="triplets"), tmp_path)
+    assert {one.name: sorted(row.anchor for row in rows_of(one)) for one in found} == {
+        "a": ["q0", "q1", "q3", "q4", "q5"],
+        "b": ["q2"],
+    }
+    write_parquet(run / "data" / "part-00001.parquet", data)
+    with pytest.raises(InputError, match="the ledger keeps 6 rows and data/ holds 12"):
+        sources_of(config(run, phase="triplets"), tmp_path)
+
+
 def test_a_column_names_the_source(tmp_path: Path) -> None:
     rows = [{"query": f"q{n}", "positive": f"p{n}", "from": "ab"[n % 2] if n else None} for n in range(9)]
     path = write_parquet(tmp_path / "x.parquet", rows)

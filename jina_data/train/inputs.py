@@ -196,6 +196,8 @@ def _bound(found: Found, wanted: dict[str, tuple[str, ...]]) -> tuple[dict[str, 
 def run_sources(found: Found) -> list[str] | None:
     """Return the source of each row of a run folder's data, from its ledger; None where the run has but one.
 
+    A pair for which mining wrote several rows has as many here.
+
     Raises:
         InputError: ledger and data disagree.
     """
@@ -204,8 +206,11 @@ def run_sources(found: Found) -> list[str] | None:
         return None
     sources: list[str] = []
     for file in _parquet_in(ledger):
-        rows = pq.read_table(file, columns=["kept", "source"])
-        sources += rows.filter(rows["kept"])["source"].to_pylist()
+        names = [name for name in ("kept", "source", "written") if name in read_schema(file).names]
+        rows = pq.read_table(file, columns=names)
+        kept = rows.filter(rows["kept"])
+        found = kept["source"].to_numpy()
+        sources += (found.repeat(kept["written"].to_numpy()) if "written" in names else found).tolist()
     n_rows = sum(pq.read_metadata(file).num_rows for file in found.files)
     if len(sources) != n_rows:
         raise InputError(

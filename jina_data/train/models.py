@@ -78,7 +78,7 @@ class Trainee(Protocol):
 class EncoderTrainee:
     """Our encoder: JinaBERT or T5."""
 
-    micro_tokens = MICRO_TOKENS
+    micro_tokens: Mapping[str, int] = MICRO_TOKENS
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
@@ -117,7 +117,7 @@ class EncoderTrainee:
 class TransformerTrainee:
     """A sentence-transformers model that begins with a transformer and its tokenizer."""
 
-    micro_tokens = MICRO_TOKENS
+    micro_tokens: Mapping[str, int] = MICRO_TOKENS
 
     def __init__(self, model: SentenceTransformer, name: str) -> None:
         backend = getattr(model.tokenizer, "backend_tokenizer", None)
@@ -168,7 +168,10 @@ class StaticTrainee:
     """A table of token vectors: the vector of a text is the mean of its tokens' vectors."""
 
     max_length: int | None = None
-    micro_tokens = {"cpu": 2**22, "cuda": 2**22}  # each micro-batch costs a gradient as large as the table
+    micro_tokens: Mapping[str, int] = {
+        "cpu": 2**22,
+        "cuda": 2**22,
+    }  # each micro-batch costs a gradient as large as the table
 
     def __init__(self, model: SentenceTransformer) -> None:
         self.model = model
