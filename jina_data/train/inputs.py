@@ -209,8 +209,9 @@ def run_sources(found: Found) -> list[str] | None:
         names = [name for name in ("kept", "source", "written") if name in read_schema(file).names]
         rows = pq.read_table(file, columns=names)
         kept = rows.filter(rows["kept"])
-        found = kept["source"].to_numpy()
-        sources += (found.repeat(kept["written"].to_numpy()) if "written" in names else found).tolist()
+        times = kept["written"].to_pylist() if "written" in names else [1] * kept.num_rows
+        for source, n_written in zip(kept["source"].to_pylist(), times, strict=True):
+            sources += [source] * n_written
     n_rows = sum(pq.read_metadata(file).num_rows for file in found.files)
     if len(sources) != n_rows:
         raise InputError(
