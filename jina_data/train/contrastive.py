@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jina_data.errors import InputError, UsageError
+from jina_data.errors import UsageError
 from jina_data.train.batches import Batch
 from jina_data.train.losses import own_negatives_loss, pairs_loss, triplets_v1_loss, triplets_v2_loss
 from jina_data.train.models import Trainee
@@ -45,11 +45,6 @@ class Contrastive:
     def prepare(self, batch: Batch, state: Any) -> Work:
         """Return the work of this process: every process takes each so many-th row."""
         shares = self.processes.share(len(batch.examples))
-        if not shares[-1]:
-            raise InputError(
-                f"a batch of source {batch.source!r} has {len(batch.examples)} rows, fewer than the "
-                f"{len(shares)} processes. Start fewer, or leave the source out"
-            )
         mine = [batch.examples[row] for row in shares[self.processes.rank]]
         texts = [one.anchor for one in mine] + [one.positive for one in mine]
         texts += [text for one in mine for text in one.negatives]

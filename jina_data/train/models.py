@@ -168,10 +168,8 @@ class StaticTrainee:
     """A table of token vectors: the vector of a text is the mean of its tokens' vectors."""
 
     max_length: int | None = None
-    micro_tokens: Mapping[str, int] = {
-        "cpu": 2**22,
-        "cuda": 2**22,
-    }  # each micro-batch costs a gradient as large as the table
+    # Each micro-batch costs a gradient as large as the table, and there is no padding to save.
+    micro_tokens: Mapping[str, int] = {"cpu": 2**22, "cuda": 2**22}
 
     def __init__(self, model: SentenceTransformer) -> None:
         self.model = model

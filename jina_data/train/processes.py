@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from jina_data.errors import InputError
+
 BUCKET_BYTES = 2**26
 """Gradients that are summed in one message."""
 
@@ -34,7 +36,16 @@ class Processes:
         return self.rank == 0
 
     def share(self, n_rows: int) -> list[list[int]]:
-        """Deal rows out: which rows of a batch each process takes, in turn."""
+        """Deal rows out: which rows of a batch each process takes, in turn.
+
+        Raises:
+            InputError: there are fewer rows than processes.
+        """
+        if n_rows < self.world:
+            raise InputError(
+                f"a batch has {n_rows} rows, fewer than the {self.world} processes. Start fewer, raise --batch-size, "
+                "or leave small sources out"
+            )
         return [list(range(rank, n_rows, self.world)) for rank in range(self.world)]
 
     def gather(self, part_ND: Tensor, sizes: Sequence[int]) -> Tensor:

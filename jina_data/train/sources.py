@@ -14,10 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError
-from jina_data.train.inputs import Found, Roles, bind, find_inputs, read_schema, run_sources
+from jina_data.train.inputs import Found, IntArray, Labels, Roles, bind, find_inputs, read_schema, run_sources
 from jina_data.train.settings import TrainConfig
 
-IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 TEXT, LIST = pa.large_string(), pa.large_list(pa.large_string())
@@ -132,23 +131,23 @@ def _units(found: Found, column: str | None, left: int | None) -> Iterator[tuple
                 left = None if left is None else left - n_read
                 if not n_read:
                     continue
-                names = by_ledger[first : first + n_read] if by_ledger else None
+                labels = by_ledger[first : first + n_read] if by_ledger else None
                 if column is not None:
-                    names = pc.cast(file.read_row_group(group, [column])[column], pa.string()).to_pylist()[:n_read]
+                    labels = Labels.of(file.read_row_group(group, [column])[column])[:n_read]
                 first += n_rows
-                yield from _split(names, Unit(path, group, n_read))
+                yield from _split(labels, Unit(path, group, n_read))
 
 
-def _split(names: Sequence[str | None] | None, unit: Unit) -> Iterator[tuple[str, Unit]]:
-    if names is None:
+def _split(labels: Labels | None, unit: Unit) -> Iterator[tuple[str, Unit]]:
+    """Yield the rows of a unit by source; with an empty name where there are no labels."""
+    if labels is None:
         yield "", unit
         return
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        rows.setdefault(name or "(none)", []).append(row)
-    for name, listed in rows.items():
-        whole = len(listed) == unit.n_rows
-        yield name, unit if whole else Unit(unit.path, unit.group, len(listed), np.array(listed, np.int64))
+    codes, firsts = np.unique(labels.codes, return_index=True)
+    for code in codes[np.argsort(firsts)]:
+        rows = np.flatnonzero(labels.codes == code)
+        is_whole = len(rows) == unit.n_rows
+        yield labels.names[code], unit if is_whole else Unit(unit.path, unit.group, len(rows), rows)
 
 
 def _matching(name: str, sources: Mapping[str, Source]) -> list[Source]:
