@@ -153,7 +153,11 @@ class TransformerTrainee:
 
     def checkpoint_activations(self) -> None:
         """Compute what is inside the layers again in the backward pass."""
-        self._transformer.gradient_checkpointing_enable({"use_reentrant": False})
+        model = self._transformer
+        # Newer versions of transformers have another name for it, and warn under the old one.
+        new_name, old_name = "activation_checkpointing_enable", "gradient_checkpointing_enable"
+        enable = getattr(model, new_name if hasattr(model, new_name) else old_name)
+        enable({"use_reentrant": False})
 
     def compile(self) -> None:
         """Compile the transformer."""
