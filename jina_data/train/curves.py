@@ -44,8 +44,8 @@ def curve(title: str, points: Points) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="{html.escape(title)} by step">'
         f"{_text(LEFT, 16, title, 'start')}{''.join(ticks)}"
-        f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="currentColor" stroke-opacity=".35"/>'
-        f'<path d="{path}" fill="none" stroke="currentColor" stroke-width="1.4"/></svg>'
+        f'<path class="axis" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>'
+        f'<path class="curve" d="{path}"/></svg>'
     )
 
 
@@ -58,7 +58,4 @@ def _thinned(points: Points) -> Points:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="11" fill="currentColor">'
-        f"{html.escape(text)}</text>"
-    )
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'

@@ -103,8 +103,9 @@ def _page(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> str:
     facts = "".join(f"<p>{html.escape(line)}</p>" for line in report.lines())
     title = f"{report.path.resolve().name}: {report.phase}"
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
-        f"<style>{style}</style></head>\n<body><main><h1>{html.escape(title)}</h1>\n{facts}\n"
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>\n'
+        f"<style>{style}</style></head>\n<body><header><h1>{html.escape(title)}</h1>\n{facts}</header><main>\n"
         f'<h2>Curves</h2>\n<div class="charts">{"".join(charts)}</div>\n'
         f"<h2>Sources</h2>\n{_table(report.sources)}\n"
         f"<h2>Settings</h2>\n{_table([{'setting': k, 'value': v} for k, v in report.settings.items()])}\n"
@@ -130,7 +131,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(_shown(row[name]))}</td>" for name in names) + "</tr>" for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _shown(value: Any) -> str:
