@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 
 from conftest import write_jsonl, write_parquet
-from train_inputs import DEMO, commands, questions, write_pairs, write_triplets
+from train_inputs import DEMO, commands, questions, write_model, write_pairs, write_triplets
 
 from jina_data.errors import InputError, UsageError
 from jina_data.pipeline import Pipeline
@@ -385,14 +385,24 @@ def test_several_text_columns_are_several_documents(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------- the machine
 
 
-def test_training_imports_without_the_cleaning_half() -> None:
+def test_training_needs_neither_the_cleaning_half_nor_an_installed_package(tmp_path: Path) -> None:
     absent = ["duckdb", "pydantic", "ftfy", "wordllama", "fasttext", "numba", "zstandard", "yaml"]
+    write_model(tmp_path / "model")
+    path = write_pairs(tmp_path / "pairs.parquet", questions(20))
+    call = ["train", "pairs", path, "-o", tmp_path / "out", "--model", tmp_path / "model", "--steps", 1, "-q"]
     code = (
         f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
-        "import jina_data.train.trainer, jina_data.cli.train, jina_data.train.inputs\n"
+        "from importlib import metadata\n"
+        "def version(name):\n"
+        "    raise metadata.PackageNotFoundError(name)\n"
+        "metadata.version = version\n"
+        f"sys.argv = ['jina-data', *{[str(one) for one in call]!r}]\n"
+        "from jina_data.cli import main\n"
+        "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_lists_of_strings_of_any_width_are_read(tmp_path: Path) -> None:

@@ -160,8 +160,10 @@ class TransformerTrainee:
         enable({"use_reentrant": False})
 
     def compile(self) -> None:
-        """Compile the transformer."""
-        self._transformer.compile(dynamic=True)
+        """Compile its layers; sentence-transformers calls `forward`, which passes over a compiled whole."""
+        stacks = [module for module in self._transformer.modules() if isinstance(module, nn.ModuleList)]
+        for layer in (layer for stack in stacks for layer in stack):
+            layer.compile(dynamic=True)
 
     @property
     def _transformer(self) -> Any:
