@@ -301,6 +301,14 @@ def test_a_table_of_no_kind_is_told(tmp_path: Path) -> None:
         read_eval(str(path))
 
 
+def test_an_evaluation_may_be_any_table(tmp_path: Path) -> None:
+    (tmp_path / "judged.csv").write_text("sentence1,sentence2,score\na,b,2.5\nc,d,0\n")
+    table = read_eval(str(tmp_path / "judged.csv"))
+    assert (table.name, table.kind, table.texts) == ("judged", "sts", (["a", "c"], ["b", "d"]))
+    assert table.scores is not None
+    assert table.scores.tolist() == [2.5, 0]
+
+
 # ------------------------------------------------------------------------------------------------- command line
 
 

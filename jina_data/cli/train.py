@@ -82,7 +82,7 @@ _SHARED = [
         "eval_files",
         multiple=True,
         metavar="FILE",
-        help="Evaluate on a Parquet table: sentence1, sentence2, score; or anchor, positive and maybe negative.",
+        help="Evaluate on a table: sentence1, sentence2, score; or anchor, positive and maybe negative.",
     ),
     click.option("--eval-every", type=click.IntRange(1), metavar="N", help="Steps between evaluations."),
     click.option(

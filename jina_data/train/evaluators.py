@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 
 from jina_data.encoder.batches import token_batches
-from jina_data.errors import InputError, UsageError
+from jina_data.errors import UsageError
+from jina_data.train.converting import read_table
 from jina_data.train.models import Trainee
 from jina_data.train.steps import Context
 
@@ -49,10 +49,7 @@ def read_eval(path: str) -> EvalTable:
         InputError: it cannot be read.
         UsageError: its columns are of no kind.
     """
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"--eval {path} cannot be read as Parquet: {error}") from None
+    table = read_table(path)
     names = {name: name for name in table.column_names}
     for wanted, others in OTHER_NAMES.items():
         for other in others:

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError
-from jina_data.folder import whole_path
 from jina_data.roles import bind_roles, parse_roles
+from jina_data.train.converting import convert, is_parquet
 from jina_data.train.settings import Phase
 
 Roles = Mapping[str, tuple[str, ...]]
@@ -27,7 +27,6 @@ IntArray = npt.NDArray[np.int64]
 NO_NAME = "(none)"
 """The source of rows whose column of sources is null."""
 
-_PARQUET = (".parquet", ".pq")
 _URLS = ("datasets:", "hf://", "s3://", "gs://", "http://", "https://", "file://")
 _HELD_OUT = "test-"
 
@@ -93,23 +92,23 @@ def _matching(pattern: Path) -> list[Path]:
 def _find(given: str, spooled: Path) -> Found:
     path = Path(given).expanduser()
     if given.startswith(_URLS):
-        return Found(_stem(given), (_spool(given, spooled),))
+        return Found(_stem(given), (convert(given, spooled),))
     if (path / "data").is_dir() and any((path / name).is_file() for name in ("manifest.json", "report.json")):
         # negate writes its triplets twice: with all that is known of them, and bare.
         data = path / "data" / "full" if (path / "data" / "full").is_dir() else path / "data"
         files = [file for file in _parquet_in(data) if not file.name.startswith(_HELD_OUT)]
         if not files and any((path / "data").glob("*.jsonl")):
-            return Found(path.name, (_spool(str(path / "data"), spooled),), run=path)
+            return Found(path.name, (convert(str(path / "data"), spooled),), run=path)
         return Found(path.resolve().name, _some(files, given), run=path)
     if path.is_dir():
         files = _parquet_in(path)
-        return Found(path.resolve().name, tuple(files) or (_spool(given, spooled),))
+        return Found(path.resolve().name, tuple(files) or (convert(given, spooled),))
     files = [path] if path.exists() else _matching(path)
-    if files and all(file.suffix in _PARQUET for file in files):
+    if files and all(map(is_parquet, files)):
         return Found(_stem(given), tuple(files))
     if not files:
         raise InputError(f"{given}: there is no such file or folder. Name a run folder, Parquet files, or a pattern")
-    return Found(_stem(given), (_spool(given, spooled),))
+    return Found(_stem(given), (convert(given, spooled),))
 
 
 def _stem(given: str) -> str:
@@ -123,7 +122,7 @@ def _some(files: Sequence[Path], given: str) -> tuple[Path, ...]:
 
 
 def _parquet_in(folder: Path) -> list[Path]:
-    inside = (path for path in folder.rglob("*") if path.suffix in _PARQUET and path.is_file())
+    inside = (path for path in folder.rglob("*") if is_parquet(path) and path.is_file())
     return sorted(path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
@@ -137,29 +136,6 @@ def read_schema(path: Path) -> pa.Schema:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error}. Copy it anew, or leave it out") from None
-
-
-def _spool(given: str, target: Path) -> Path:
-    """Write an input of another format as Parquet, whole or not at all; one that is there already is taken."""
-    if target.exists():
-        return target
-    from jina_data.read import conform, parse_range, resolve_inputs, sample_schema, split, stream_ranges, unite_schemas
-
-    files = resolve_inputs([given])
-    schema = unite_schemas([(file.name, sample_schema(file)) for file in files])
-    with whole_path(target) as temporary, pq.ParquetWriter(temporary, schema) as sink:
-        for file in files:
-            specs = split(file, schema)
-            ranges = (
-                stream_ranges(file, schema, None, 0)
-                if specs is None
-                else (parse_range(file, spec, schema) for spec in specs)
-            )
-            for one in ranges:
-                sink.write_table(
-                    conform(one.rows.select([n for n in one.rows.column_names if n in schema.names]), schema)
-                )
-    return target
 
 
 def bind(found: Found, columns: Sequence[str], phase: Phase) -> tuple[Roles, str | None, str]:
