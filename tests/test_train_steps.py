@@ -107,6 +107,7 @@ def test_micro_batches_hold_like_lengths_and_the_budget() -> None:
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("default")  # the compiler warns of its own parts
 @pytest.mark.parametrize("start", ["nano", "minilm"])
 def test_a_compiled_model_has_the_same_gradients(start: str, folder: Path) -> None:
     """It takes a C++ compiler, and most of a minute."""
