@@ -24,20 +24,18 @@ from jina_data.folder import check_folder, remove, whole_path, write_json
 from jina_data.progress import Progress, Quiet
 from jina_data.train.batches import Batches
 from jina_data.train.checkpoint import Progressed, last_checkpoint, load_checkpoint, save_checkpoint
-from jina_data.train.contrastive import Contrastive
 from jina_data.train.evaluators import evaluate, read_eval
 from jina_data.train.folder import TrainFolder, hash_of
 from jina_data.train.inputs import identities
 from jina_data.train.machine import device_name, peak_bytes, resource_errors, stopping, versions
 from jina_data.train.meter import Meter, Metrics, metered
-from jina_data.train.mlm import MaskedWords, load_mlm_trainee
-from jina_data.train.models import TRAIN_TOKENIZER, Trainee, load_trainee, read_tokenizer, started_folder
+from jina_data.train.models import started_folder
 from jina_data.train.optimizing import adamw, learning_rate
 from jina_data.train.processes import Processes, join
 from jina_data.train.report import TrainReport, read_metrics, write_report
 from jina_data.train.settings import TrainConfig
-from jina_data.train.sources import Source, find_sources, source_rates
-from jina_data.train.vocabulary import learn_tokenizer
+from jina_data.train.sources import source_rates
+from jina_data.train.starting import count_steps, find_sources_together, load_start, phase_of
 from jina_data.train.work import Feed, Work
 
 VERSION = 1
@@ -101,16 +99,15 @@ class _Session:
     ) -> None:
         self.config, self.folder, self.progress, self.processes = config, folder, progress, processes
         self.device = torch.device(device)
-        self.sources = self._find_sources()
+        self.sources = find_sources_together(config, folder, processes, progress)
         self.evals = [read_eval(path) for path in config.eval_files]
-        self.trainee = self._load()
+        self.trainee = load_start(config, folder, self.sources, processes, device=device, progress=progress)
         self.budget = config.micro_tokens or self.trainee.micro_tokens[self.device.type]
-        self.phase = self._phase()
+        self.phase = phase_of(self.trainee, config, processes, token_budget=self.budget, cast=self._cast)
         self.phase.check(self.sources)
-        _prepare_model(self.trainee, config)
         self.optimizer = adamw(self.trainee.module, phase=config.phase, weight_decay=config.weight_decay)
         self.batches = Batches(self.sources, source_rates(self.sources, config), config)
-        self.steps = self._count_steps()
+        self.steps = count_steps(config, self.sources)
         self.is_stopped = False
 
     def go(self, fingerprint: dict[str, Any]) -> TrainReport:
@@ -194,46 +191,8 @@ class _Session:
 
     # ----------------------------------------------------------------------------------------- before and after
 
-    def _find_sources(self) -> list[Source]:
-        # The first process writes what has to be converted; then the others find it there.
-        if not self.processes.is_first:
-            self.processes.agree(None)
-        sources, said = find_sources(self.config, self.folder.work)
-        if self.processes.is_first:
-            self.processes.agree(None)
-        for line in said:
-            self.progress.say(line)
-        return sources
-
-    def _load(self) -> Trainee:
-        config, tokenizer = self.config, None
-        if config.tokenizer and config.tokenizer.startswith(TRAIN_TOKENIZER):
-            if self.processes.is_first and not self.folder.tokenizer.exists():
-                self.progress.say("learning a tokenizer from the input")
-                with whole_path(self.folder.tokenizer) as path:
-                    learn_tokenizer(self.sources, config.tokenizer).save(str(path))
-            self.processes.agree(None)
-            tokenizer = read_tokenizer(str(self.folder.tokenizer))
-        elif config.tokenizer:
-            tokenizer = read_tokenizer(config.tokenizer)
-        load = load_mlm_trainee if config.phase == "mlm" else load_trainee
-        return load(config.model, tokenizer=tokenizer, device=str(self.device), seed=config.seed)
-
-    def _phase(self) -> Contrastive | MaskedWords:
-        kind: Any = MaskedWords if self.config.phase == "mlm" else Contrastive
-        phase: Contrastive | MaskedWords = kind(
-            self.trainee, self.config, self.processes, token_budget=self.budget, cast=self._cast
-        )
-        return phase
-
     def _cast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
-
-    def _count_steps(self) -> int:
-        if self.config.steps is not None:
-            return self.config.steps
-        rows = sum(source.n_rows for source in self.sources)
-        return max(1, math.ceil((self.config.epochs or 1) * rows / self.config.batch_size))
 
     def _resume(self) -> Progressed:
         found = last_checkpoint(self.folder.checkpoints) if self.processes.is_first else None
@@ -343,15 +302,6 @@ class _Session:
             "fingerprint": fingerprint,
             "fingerprint_sha256": hash_of(fingerprint),
         }
-
-
-def _prepare_model(trainee: Trainee, config: TrainConfig) -> None:
-    """Set a model to training, with checkpoints and compiled where that was asked for."""
-    trainee.module.train()
-    if config.gradient_checkpointing:
-        trainee.checkpoint_activations()
-    if config.compile:
-        trainee.compile()
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
