@@ -6,10 +6,11 @@ loss; gradients of the weights are summed. So the weights are those that one pro
 
 from __future__ import annotations
 
-import atexit
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -102,14 +103,6 @@ class Processes:
         dist.broadcast_object_list(said, src=0)
         return said[0]
 
-    def any(self, value: bool) -> bool:
-        """Tell whether any process says so."""
-        if self.world == 1:
-            return value
-        said: list[bool] = [False] * self.world
-        dist.all_gather_object(said, value)
-        return any(said)
-
 
 def _sum_bucket(bucket: Sequence[Tensor]) -> None:
     flat = torch.cat([gradient.flatten() for gradient in bucket])
@@ -119,14 +112,28 @@ def _sum_bucket(bucket: Sequence[Tensor]) -> None:
         gradient.copy_(summed.view_as(gradient))
 
 
-def join(device: str) -> Processes:
-    """Join the processes that `torchrun` started, once in the life of this one; without it there is one."""
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Join the processes that `torchrun` started, and leave them together; without it there is one.
+
+    Each group has names of its own in the store: those of an earlier group would be taken for it, and it would hang.
+    The group must be gone before Python exits, or its threads may abort the process.
+    """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Processes()
+        yield Processes()
+        return
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if device == "cuda":
         torch.cuda.set_device(local_rank)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
-    return Processes(dist.get_rank(), dist.get_world_size(), local_rank)
+    store, rank, world = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(f"train-{next(_GROUPS)}", store)
+    backend = "nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+    try:
+        yield Processes(rank, world, local_rank)
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+_GROUPS = count()

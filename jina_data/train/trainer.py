@@ -31,7 +31,7 @@ from jina_data.train.machine import device_name, peak_bytes, resource_errors, st
 from jina_data.train.meter import Meter, Metrics, metered
 from jina_data.train.models import started_folder
 from jina_data.train.optimizing import adamw, learning_rate
-from jina_data.train.processes import Processes, join
+from jina_data.train.processes import Processes, joined
 from jina_data.train.report import TrainReport, read_metrics, write_report
 from jina_data.train.settings import TrainConfig
 from jina_data.train.sources import source_rates
@@ -64,7 +64,7 @@ class Trainer:
         """
         device = settle_device(self.config.device)
         with ExitStack() as stack:
-            processes = join(device)
+            processes = stack.enter_context(joined(device))
             if not processes.is_first:
                 self.progress = Quiet()
             fingerprint = self._fingerprint()
