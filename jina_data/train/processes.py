@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from jina_data.errors import InputError
 
@@ -125,8 +127,8 @@ def joined(device: str) -> Iterator[Processes]:
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if device == "cuda":
         torch.cuda.set_device(local_rank)
-    store, rank, world = next(dist.rendezvous("env://"))
-    store = dist.PrefixStore(f"train-{next(_GROUPS)}", store)
+    store, rank, world = next(rendezvous("env://"))
+    store = PrefixStore(f"train-{next(_GROUPS)}", store)
     backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     try:
