@@ -295,7 +295,7 @@ def test_wrong_configs(change: dict[str, object], message: str) -> None:
 
 
 def test_unknown_presets() -> None:
-    with pytest.raises(ValueError, match="no preset 'huge' of JinaBERT; expected one of small, base, large"):
+    with pytest.raises(ValueError, match="no preset 'huge' of JinaBERT; expected one of tiny, small, base, large"):
         JinaBertConfig.preset("huge")
 
 

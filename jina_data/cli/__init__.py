@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 
 import click
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "negate": "Write negations of the entailments of pairs: triplets of anchor, entailment and negative.",
     "mine": "Mine hard negatives for pairs: texts that are close to the anchor and no answers to it.",
     "encode": "Turn the texts of a table into vectors, with any model.",
+    "train": "Train an embedding model on clean data: masked words, pairs, triplets.",
     "evaluate": "Measure embedders: what a model gets right, with intervals that say how sure that is.",
     "publish": "Publish a finished run to the Hugging Face Hub.",
     "schema": "Print the JSON Schema of recipes, for editors.",
@@ -40,7 +41,7 @@ class _Commands(click.Group):
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(metadata.version("jina-data"), prog_name="jina-data")
+@click.version_option(package_name="jina-data", prog_name="jina-data")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:

@@ -81,12 +81,20 @@ def _config(model: Model) -> dict[str, Any]:
 
 def _sentence_transformers(prompts: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "__version__": {name: metadata.version(name) for name in ("jina-data",)},
+        "__version__": {"jina-data": _version()},
         "model_type": "SentenceTransformer",
         "prompts": dict(prompts),
         "default_prompt_name": None,
         "similarity_fn_name": "cosine",
     }
+
+
+def _version() -> str:
+    """Return the version of jina-data, where it is installed: on a borrowed machine a checkout is enough."""
+    try:
+        return metadata.version("jina-data")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 @contextmanager
