@@ -2,9 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from jina_data.embed.base import Embedder
+
+
+def _measured(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that all measures share: which models, where they run, what is said."""
+    options = (
+        click.option(
+            "-m",
+            "--model",
+            "models",
+            multiple=True,
+            required=True,
+            metavar="M",
+            help="An embedder: static, or a model by its name or folder, ours or of sentence-transformers; LABEL=M "
+            "names it in the report. May be given several times.",
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where models run; auto: a GPU where there is one.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+        click.option("--debug", is_flag=True, help="Show tracebacks of errors."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_OUTPUT = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep results here: each in mteb's format under results/, and report.json. What is there is not run again.",
+)
+
+
+def _load(models: Sequence[str], device: str) -> tuple[list[Embedder], list[str]]:
+    """Return the embedders that were named, and what they are called."""
+    from jina_data.embed.base import STATIC, load_embedder, settle_device
+    from jina_data.evaluate.labels import model_labels
+
+    names = [name.partition("=")[2] or name for name in models]
+    labels = model_labels([name.partition("=")[0] for name in models])
+    where = settle_device(device) if set(names) != {STATIC} else "cpu"
+    return [load_embedder(name, where) for name in names], labels
 
 
 @click.group(name="evaluate")
@@ -14,16 +67,6 @@ def command() -> None:
 
 @command.command(name="negation")
 @click.argument("triplets", metavar="TRIPLETS")
-@click.option(
-    "-m",
-    "--model",
-    "models",
-    multiple=True,
-    required=True,
-    metavar="M",
-    help="An embedder: static, or a sentence-transformers model by its name or folder; LABEL=M names it in the report. "
-    "May be given several times.",
-)
 @click.option("-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role.")
 @click.option(
     "--split",
@@ -42,15 +85,7 @@ def command() -> None:
     help="Resamples of the triplets for the intervals.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the resamples.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where models run; auto: a GPU where there is one.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@_measured
 def negation(
     triplets: str,
     models: tuple[str, ...],
@@ -71,18 +106,14 @@ def negation(
     TRIPLETS is a file, folder or pattern with the columns anchor, entailment (or positive) and negative (or
     negative_1, negative_2, ...), or the run folder of negate.
     """
-    from jina_data.embed.base import load_embedder, settle_device
-    from jina_data.evaluate.negation import evaluate_negation, model_labels
+    from jina_data.evaluate.negation import evaluate_negation
     from jina_data.evaluate.negation_shown import plot_negation, print_negation
     from jina_data.evaluate.triplets import TripletReader
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
     reader = TripletReader.open(triplets, roles=parse_roles(columns), split=split, limit=limit)
-    names = [name.partition("=")[2] or name for name in models]
-    labels = model_labels([name.partition("=")[0] for name in models])
-    where = settle_device(device) if set(names) != {"static"} else "cpu"
-    loaded = [load_embedder(name, where) for name in names]
+    loaded, labels = _load(models, device)
     report = evaluate_negation(
         reader, loaded, labels=labels, seed=seed, resamples=resamples, progress=progress_for(quiet=quiet)
     )
@@ -92,3 +123,84 @@ def negation(
         plot_negation(report, plot_path)
     if not quiet:
         print_negation(report)
+
+
+def _evaluate(tasks: Any, models: Sequence[str], device: str, output: Path | None, *, quiet: bool) -> None:
+    """Run the models on the tasks that `tasks()` gives, write the report, print the table."""
+    from jina_data.evaluate.mteb_tasks import need_mteb
+    from jina_data.evaluate.tasks import evaluate_tasks
+    from jina_data.evaluate.tasks_shown import print_tasks
+    from jina_data.progress import progress_for
+
+    need_mteb("jina-data evaluate")
+    chosen = tasks()
+    loaded, labels = _load(models, device)
+    report = evaluate_tasks(chosen, loaded, labels=labels, folder=output, progress=progress_for(quiet=quiet))
+    if output is not None:
+        report.write(output / "report.json")
+    if not quiet:
+        print_tasks(report)
+
+
+@command.command(name="mteb")
+@click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+@_OUTPUT
+@_measured
+def mteb(
+    tasks: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
+) -> None:
+    """Run tasks and benchmarks of mteb by their names, and local tasks.
+
+    TASK is a task of mteb such as STS12, a benchmark such as "MTEB(eng, v2)", or files: a Parquet file with sentence1,
+    sentence2 and score, or with text and label, or what files NAME.corpus.parquet, NAME.queries.parquet and
+    NAME.qrels.parquet, or NAME.train.parquet and NAME.test.parquet, begin with. KIND:PATH says what files are: sts,
+    retrieval, classification or clustering.
+    """
+
+    def named() -> Any:
+        from jina_data.evaluate.mteb_tasks import tasks_named
+
+        return tasks_named(tasks)
+
+    _evaluate(named, models, device, output, quiet=quiet)
+
+
+@command.command(name="sts")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@_OUTPUT
+@_measured
+def sts(
+    files: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
+) -> None:
+    """Measure whether models find alike what people find alike: Spearman's correlation over pairs of sentences.
+
+    FILE is a Parquet file with the columns sentence1, sentence2 and score.
+    """
+
+    def named() -> Any:
+        from jina_data.evaluate.mteb_tasks import tasks_named
+
+        return tasks_named([f"sts:{name}" for name in files])
+
+    _evaluate(named, models, device, output, quiet=quiet)
+
+
+@command.command(name="retrieval")
+@click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
+@_OUTPUT
+@_measured
+def retrieval(
+    prefixes: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
+) -> None:
+    """Measure what models find: nDCG@10 of a search over a corpus.
+
+    PREFIX is what the files PREFIX.corpus.parquet (doc_id, title, text), PREFIX.queries.parquet (query_id, text) and
+    PREFIX.qrels.parquet (query_id, doc_id, score) begin with, or a folder with such files.
+    """
+
+    def named() -> Any:
+        from jina_data.evaluate.mteb_tasks import tasks_named
+
+        return tasks_named([f"retrieval:{name}" for name in prefixes])
+
+    _evaluate(named, models, device, output, quiet=quiet)

@@ -1,1 +1,41 @@
-"""Measures of embedders: what a model gets right, with intervals that say how sure that is."""
+"""Measures of embedders. What needs mteb imports it when it is called."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jina_data.evaluate.local import RetrievalData, StsData, read_retrieval, read_sts
+    from jina_data.evaluate.negation import evaluate_negation
+    from jina_data.evaluate.tasks import TaskScore, evaluate_retrieval, evaluate_sts, evaluate_tasks
+
+__all__ = [
+    "RetrievalData",
+    "StsData",
+    "TaskScore",
+    "evaluate_negation",
+    "evaluate_retrieval",
+    "evaluate_sts",
+    "evaluate_tasks",
+    "read_retrieval",
+    "read_sts",
+]
+
+_HOMES = {
+    "RetrievalData": "local",
+    "StsData": "local",
+    "TaskScore": "tasks",
+    "evaluate_negation": "negation",
+    "evaluate_retrieval": "tasks",
+    "evaluate_sts": "tasks",
+    "evaluate_tasks": "tasks",
+    "read_retrieval": "local",
+    "read_sts": "local",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jina_data.evaluate' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"jina_data.evaluate.{_HOMES[name]}"), name)

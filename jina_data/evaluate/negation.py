@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.embed.base import Embedder
-from jina_data.errors import InputError, UsageError
+from jina_data.errors import InputError
+from jina_data.evaluate.labels import model_labels
 from jina_data.evaluate.triplets import Triplet
 from jina_data.folder import write_json
 from jina_data.progress import Progress, Quiet
@@ -154,20 +155,6 @@ def evaluate_negation(
     unusable = int(getattr(triplets, "unusable", 0))
     ids = {label: model.model_id for label, model in zip(labels, models, strict=True)}
     return NegationReport(ids, groups, differences, unusable, seed, resamples)
-
-
-def model_labels(names: Sequence[str]) -> list[str]:
-    """Return a short label for each model: the last part of its name, the whole where two would be alike.
-
-    Raises:
-        UsageError: no model, or the same twice.
-    """
-    if not names:
-        raise UsageError("no model is named. Name one or more: --model static")
-    if len(set(names)) < len(names):
-        raise UsageError(f"a model is named twice among {', '.join(names)}. Name each once")
-    short = [name.rstrip("/").rsplit("/", 1)[-1] for name in names]
-    return short if len(set(short)) == len(short) else list(names)
 
 
 def _compare(triplets: Iterable[Triplet], models: Sequence[Embedder], progress: Progress) -> _Outcome:
