@@ -18,6 +18,7 @@ from jina_data.embed.base import settle_device
 from jina_data.engines.local import Budget
 from jina_data.errors import InputError, RunFolderError
 from jina_data.folder import RunFolder, remove, resource_errors
+from jina_data.folder import check_folder as check_folder
 from jina_data.plan import Plan, differences, fingerprint_hash, make_plan
 from jina_data.progress import Progress, Quiet
 from jina_data.read import InputFile, all_ranges, resolve_inputs, sample_schema, unite_schemas
@@ -234,28 +235,6 @@ def _chosen(choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[st
     roles, _, _ = bind_roles(schema, columns)
     progress.say(f"recipe: {default_recipe(roles)} (choose another with -p)")
     return choice.recipe_for(roles)
-
-
-def check_folder(folder: RunFolder, *, overwrite: bool) -> None:
-    """Make sure that a run may write here.
-
-    Raises:
-        RunFolderError: it is a file, or holds what no run wrote.
-    """
-    if folder.path.exists() and not folder.path.is_dir():
-        raise RunFolderError(f"{folder.path} is a file; -o names a folder")
-    if not folder.path.is_dir():
-        return
-    foreign = folder.foreign()
-    if not folder.is_run and any(folder.path.iterdir()):
-        held = foreign[0] if foreign else "parts of a run"
-        raise RunFolderError(
-            f"the output folder {folder.path} is not empty and not the folder of a run (it holds {held}). "
-            "Name a new folder; --overwrite replaces earlier runs only"
-        )
-    is_left_over = not folder.manifest.exists() and not (folder.work / "run.json").exists()
-    if foreign and (overwrite or is_left_over):
-        raise RunFolderError(f"{folder.path} holds {foreign[0]}, which no run wrote; move it away before --overwrite")
 
 
 def _finished(folder: RunFolder, fingerprint: dict[str, Any], progress: Progress) -> CleanReport:

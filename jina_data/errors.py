@@ -43,6 +43,10 @@ class ResourceError(JinaDataError):
     """The machine ran out of disk or memory, or a worker was killed. The run can be resumed."""
 
 
+class DivergedError(JinaDataError):
+    """The loss of a training step is not a finite number; the batch was saved beside the checkpoints."""
+
+
 class StoppedError(JinaDataError):
     """The user stopped the run (Ctrl-C). The run can be resumed."""
 

@@ -212,6 +212,28 @@ class RunFolder:
             self.path.rmdir()
 
 
+def check_folder(folder: RunFolder, *, overwrite: bool) -> None:
+    """Make sure that a run may write here.
+
+    Raises:
+        RunFolderError: it is a file, or holds what no run wrote.
+    """
+    if folder.path.exists() and not folder.path.is_dir():
+        raise RunFolderError(f"{folder.path} is a file; -o names a folder")
+    if not folder.path.is_dir():
+        return
+    foreign = folder.foreign()
+    if not folder.is_run and any(folder.path.iterdir()):
+        held = foreign[0] if foreign else "parts of a run"
+        raise RunFolderError(
+            f"the output folder {folder.path} is not empty and not the folder of a run (it holds {held}). "
+            "Name a new folder; --overwrite replaces earlier runs only"
+        )
+    is_left_over = not folder.manifest.exists() and not (folder.work / "run.json").exists()
+    if foreign and (overwrite or is_left_over):
+        raise RunFolderError(f"{folder.path} holds {foreign[0]}, which no run wrote; move it away before --overwrite")
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there."""
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Which columns are texts, and what role each plays."""
+"""Which columns are texts, and what role each plays. Imports no DuckDB: training asks, too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from difflib import get_close_matches
 import pyarrow as pa
 
 from jina_data.errors import UsageError
-from jina_data.stages.base import is_text, is_text_list
 
 ROLE_ORDER = ("text", "anchor", "positive", "negative", "sentence1", "sentence2")
 """The roles, in the order in which stages look at them."""
@@ -147,3 +146,14 @@ def _negatives(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     numbered = [name for name in texts if re.fullmatch(r"negative_\d+", name.lower())]
     columns = tuple(single[:1]) or tuple(sorted(numbered, key=lambda name: int(name.rsplit("_", 1)[1])))
     return {"negative": columns} if columns else {}
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether a column of this type holds one text a row."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_text_list(kind: pa.DataType) -> bool:
+    """Tell whether a column of this type holds a list of texts a row."""
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(lists and is_text(kind.value_type))

@@ -14,6 +14,7 @@ COMMANDS = {
     "inspect": "Look at what a run dropped and why, or at what became of one row.",
     "negate": "Write negations of the entailments of pairs: triplets of anchor, entailment and negative.",
     "encode": "Turn the texts of a table into vectors, with any model.",
+    "train": "Train an embedding model on clean data: masked words, pairs, triplets.",
     "evaluate": "Measure embedders: what a model gets right, with intervals that say how sure that is.",
     "publish": "Publish a finished run to the Hugging Face Hub.",
     "schema": "Print the JSON Schema of recipes, for editors.",

@@ -30,6 +30,8 @@ from jina_data.cache import ScoreCache
 from jina_data.errors import RecipeError
 from jina_data.outside import Outside, read_outside
 from jina_data.read import ROW, InputFile, sample_schema
+from jina_data.roles import is_text as is_text
+from jina_data.roles import is_text_list as is_text_list
 
 Batches = Iterator[pa.RecordBatch]
 BoolArray = npt.NDArray[np.bool_]
@@ -148,17 +150,6 @@ class Rows:
             return self
         arrays = [changed.get(name, self.batch.column(i)) for i, name in enumerate(self.batch.schema.names)]
         return replace(self, batch=pa.RecordBatch.from_arrays(arrays, names=self.batch.schema.names))
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Tell whether a column of this type holds one text a row."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def is_text_list(kind: pa.DataType) -> bool:
-    """Tell whether a column of this type holds a list of texts a row."""
-    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return bool(lists and is_text(kind.value_type))
 
 
 def flatten(columns: Sequence[pa.Array]) -> Texts:

@@ -1,0 +1,30 @@
+"""Train embedding models on what clean, mine and negate wrote: masked words, pairs, triplets. Imports no DuckDB."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jina_data.train.report import TrainReport
+    from jina_data.train.settings import TrainConfig
+    from jina_data.train.trainer import Trainer
+
+__all__ = ["TrainConfig", "TrainReport", "Trainer"]
+
+_HOMES = {"TrainConfig": "settings", "TrainReport": "report", "Trainer": "trainer"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used.
+
+    Raises:
+        MissingExtraError: it needs torch, which is not installed.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jina_data.train' has no attribute {name!r}")
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        from jina_data.errors import MissingExtraError
+
+        raise MissingExtraError(f"jina_data.train.{name} needs torch; run: pip install 'jina-data[torch]'")
+    return getattr(import_module(f"jina_data.train.{_HOMES[name]}"), name)

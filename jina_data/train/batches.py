@@ -1,0 +1,126 @@
+"""Batches: each of one source, without rows that would be false negatives of each other.
+
+What a row cannot be together with is put off to a later batch, not lost. What is put off, and where the streams stand,
+is the state from which the same batches follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jina_data.train.settings import TrainConfig
+from jina_data.train.sources import FloatArray, Source
+from jina_data.train.stream import Example, Stream
+
+PUT_OFF_BATCHES = 4
+"""So many batches' rows of a source wait at most; then a batch goes without its full number."""
+
+LEAST_WINDOW_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one step, over all processes."""
+
+    step: int
+    source: str
+    in_batch: bool
+    examples: tuple[Example, ...]
+
+
+@dataclass
+class Counts:
+    """What became of the rows of a source."""
+
+    batches: int = 0
+    rows: int = 0
+    put_off: int = 0
+    """How often a row had to wait."""
+    short_batches: int = 0
+
+
+@dataclass
+class _Lane:
+    """A source under way: its stream, the rows that wait, and counts."""
+
+    stream: Stream
+    waiting: list[Example] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+
+
+class Batches:
+    """Makes the batch of each step in turn; which source it is of depends on the seed and the step alone."""
+
+    def __init__(self, sources: Sequence[Source], rates: FloatArray, config: TrainConfig) -> None:
+        self.config = config
+        self.rates = rates
+        window = max(LEAST_WINDOW_ROWS, config.shuffle_rows // len(sources))
+        window = min(window, config.shuffle_rows)
+        self.lanes = [_Lane(Stream(one, seed=config.seed, window_rows=window)) for one in sources]
+
+    def make(self, step: int) -> Batch:
+        """Return the batch of a step; steps must be asked for in order."""
+        chosen = int(np.random.default_rng([self.config.seed, step]).choice(len(self.lanes), p=self.rates))
+        lane = self.lanes[chosen]
+        source = lane.stream.source
+        n_rows = min(self.config.batch_size, source.n_rows)
+        is_free = self.config.phase == "mlm" or not source.in_batch
+        examples = [lane.stream.take() for _ in range(n_rows)] if is_free else _apart(lane, n_rows)
+        lane.counts.batches += 1
+        lane.counts.rows += len(examples)
+        lane.counts.short_batches += len(examples) < self.config.batch_size
+        return Batch(step, source.name, source.in_batch, tuple(examples))
+
+    def state(self) -> dict[str, Any]:
+        """Return what the batches that follow depend on, by source."""
+        return {
+            lane.stream.source.name: {
+                "stream": lane.stream.state(),
+                "waiting": [tuple(one) for one in lane.waiting],
+                "counts": vars(lane.counts).copy(),
+            }
+            for lane in self.lanes
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        for lane in self.lanes:
+            said = state[lane.stream.source.name]
+            lane.stream.restore(said["stream"])
+            lane.waiting = [Example(anchor, positive, tuple(some)) for anchor, positive, some in said["waiting"]]
+            lane.counts = Counts(**said["counts"])
+
+
+def _apart(lane: _Lane, n_rows: int) -> list[Example]:
+    """Return rows that may stand in one batch: those that waited first."""
+    taken: list[Example] = []
+    texts, negatives = set[str](), set[str]()
+    waiting: list[Example] = []
+
+    def place(example: Example) -> None:
+        own = {_folded(example.anchor), _folded(example.positive)}
+        hard = {_folded(text) for text in example.negatives}
+        if len(taken) == n_rows or own & texts or own & negatives or hard & texts:
+            waiting.append(example)
+            return
+        taken.append(example)
+        texts.update(own)
+        negatives.update(hard)
+
+    for example in lane.waiting:
+        place(example)
+    n_waited = len(waiting)
+    while len(taken) < n_rows and len(waiting) < PUT_OFF_BATCHES * n_rows:
+        place(lane.stream.take())
+    lane.counts.put_off += len(waiting) - n_waited
+    lane.waiting = waiting
+    return taken
+
+
+def _folded(text: str) -> str:
+    """Return a text as it counts for equality: without case, with single blanks."""
+    return " ".join(text.casefold().split())

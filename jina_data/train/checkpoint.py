@@ -1,0 +1,90 @@
+"""Checkpoints: all that a run goes on from, whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from jina_data.errors import RunFolderError
+from jina_data.folder import remove
+
+_NAME = re.compile(r"step-\d{8}")
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far a run is: steps and tokens done, seconds worked, and where its data stands."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    data: Any = None
+
+
+def save_checkpoint(
+    folder: Path, done: Progressed, module: nn.Module, optimizer: Optimizer, *, keep: int
+) -> Path:
+    """Write a checkpoint under a temporary name, make sure that it is on disk, rename it; remove old ones."""
+    final = folder / f"step-{done.step:08d}"
+    temporary = folder / f".{final.name}.tmp"
+    remove(temporary)
+    temporary.mkdir(parents=True)
+    torch.save(module.state_dict(), temporary / "model.pt")
+    torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
+    (temporary / "state.json").write_text(json.dumps(vars(done)), encoding="utf-8")
+    for path in (*temporary.iterdir(), temporary):
+        _sync(path)
+    remove(final)
+    temporary.replace(final)
+    _sync(folder)
+    for old in _whole(folder)[:-keep]:
+        remove(old)
+    return final
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint; halves that a kill left are removed."""
+    for half in folder.glob(".step-*.tmp"):
+        remove(half)
+    found = _whole(folder)
+    return found[-1] if found else None
+
+
+def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> Progressed:
+    """Put a checkpoint into model and optimizer.
+
+    Raises:
+        RunFolderError: it is damaged, or of another model.
+    """
+    device = next(module.parameters()).device
+    try:
+        module.load_state_dict(torch.load(path / "model.pt", map_location=device, weights_only=True))
+        optimizer.load_state_dict(torch.load(path / "optimizer.pt", map_location=device, weights_only=True))
+        return Progressed(**json.loads((path / "state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise RunFolderError(
+            f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}. Remove that folder to go on from the "
+            "one before, or begin anew with --overwrite"
+        ) from None
+
+
+def _whole(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""A curve as inline SVG: loss, learning rate or a score over the steps."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+WIDTH, HEIGHT = 420, 190
+LEFT, RIGHT, TOP, BOTTOM = 56, 408, 26, 160
+
+MOST_POINTS = 400
+"""More are drawn as means of neighbours."""
+
+Points = Sequence[tuple[float, float]]
+
+
+def curve(title: str, points: Points) -> str:
+    """Draw values by step; above many points their means, so that noise does not hide the curve."""
+    points = _thinned([point for point in points if math.isfinite(point[1])])
+    if not points:
+        return ""
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    x_span = max(steps) - min(steps) or 1.0
+    low, high = min(values), max(values)
+    y_span = high - low or 1.0
+
+    def place(point: tuple[float, float]) -> str:
+        x = LEFT + (RIGHT - LEFT) * (point[0] - min(steps)) / x_span
+        y = BOTTOM - (BOTTOM - TOP) * (point[1] - low) / y_span
+        return f"{x:.1f} {y:.1f}"
+
+    path = "M" + "L".join(map(place, points))
+    ticks = [
+        *(_text(LEFT - 6, BOTTOM - (BOTTOM - TOP) * share + 4, f"{low + y_span * share:.4g}", "end") for share in (0, 0.5, 1)),
+        *(
+            _text(LEFT + (RIGHT - LEFT) * share, BOTTOM + 16, f"{min(steps) + x_span * share:,.0f}", "middle")
+            for share in (0, 0.5, 1)
+        ),
+    ]
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="{html.escape(title)} by step">'
+        f"{_text(LEFT, 16, title, 'start')}{''.join(ticks)}"
+        f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="currentColor" stroke-opacity=".35"/>'
+        f'<path d="{path}" fill="none" stroke="currentColor" stroke-width="1.4"/></svg>'
+    )
+
+
+def _thinned(points: Points) -> Points:
+    size = math.ceil(len(points) / MOST_POINTS)
+    if size <= 1:
+        return points
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="11" fill="currentColor">'
+        f"{html.escape(text)}</text>"
+    )

@@ -1,0 +1,111 @@
+"""What is seen of a run while it goes: a bar or lines, metrics.jsonl, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jina_data.folder import whole_file
+from jina_data.progress import Live, Plain, Progress
+from jina_data.train.report import read_metrics
+
+PERIOD_SECONDS = 10.0
+"""Between plain lines."""
+
+
+class Metrics:
+    """Appends a line for each step to metrics.jsonl; a run that goes on forgets what came after its checkpoint."""
+
+    def __init__(self, path: Path, *, step: int, tensorboard: Path) -> None:
+        self.path = path
+        kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
+        with whole_file(path, "w") as sink:
+            sink.writelines(f"{json.dumps(line)}\n" for line in kept)
+        self._sink = path.open("a", encoding="utf-8")
+        self._board: Any = None
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(tensorboard), purge_step=step + 1)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Append one line."""
+        self._sink.write(f"{json.dumps(line)}\n")
+        self._sink.flush()
+        if self._board is not None:
+            flat = {**{name: line[name] for name in ("loss", "lr", "grad_norm") if name in line}, **line.get("eval", {})}
+            for name, value in flat.items():
+                self._board.add_scalar(name, value, line["step"])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._sink.close()
+        if self._board is not None:
+            self._board.close()
+
+
+class Meter:
+    """Tells how far a run is, its loss and its rate."""
+
+    def __init__(self, steps: int, done: int, say: Any) -> None:
+        self.steps, self.done, self._say = steps, done, say
+        self.tokens = 0
+        self.started = self.told = time.monotonic()
+        self._first = done
+        self._mean: float | None = None
+
+    def advance(self, loss: float, tokens: int) -> None:
+        """Say that a step is done."""
+        self.done += 1
+        self.tokens += tokens
+        self._mean = loss if self._mean is None else 0.95 * self._mean + 0.05 * loss
+        self._say(self)
+
+    def line(self) -> str:
+        """Return it in words."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        left = (self.steps - self.done) * seconds / max(1, self.done - self._first)
+        return (
+            f"step {self.done:,} of {self.steps:,}, loss {self._mean or 0:.4f}, {self.tokens / seconds:,.0f} tokens/s, "
+            f"{left:,.0f} s left"
+        )
+
+
+@contextmanager
+def metered(progress: Progress, steps: int, done: int) -> Iterator[Meter]:
+    """Show a run: a bar on a terminal, a line now and then in a log, nothing where it is to be quiet."""
+    if isinstance(progress, Live):
+        with _bar(progress, steps, done) as meter:
+            yield meter
+        return
+
+    def say(meter: Meter) -> None:
+        if isinstance(progress, Plain) and time.monotonic() - meter.told >= PERIOD_SECONDS:
+            meter.told = time.monotonic()
+            progress.say(meter.line())
+
+    meter = Meter(steps, done, say)
+    yield meter
+    if isinstance(progress, Plain):
+        progress.say(meter.line())
+
+
+@contextmanager
+def _bar(progress: Live, steps: int, done: int) -> Iterator[Meter]:
+    from rich import progress as bars
+
+    columns = (
+        bars.SpinnerColumn(),
+        bars.TextColumn("train"),
+        bars.BarColumn(bar_width=24),
+        bars.TextColumn("{task.fields[line]}", markup=False),
+        bars.TimeElapsedColumn(),
+    )
+    with bars.Progress(*columns, console=progress.console) as live:
+        number = live.add_task("train", total=steps, completed=done, line="")
+        yield Meter(steps, done, lambda meter: live.update(number, completed=meter.done, line=meter.line()))

@@ -1,0 +1,137 @@
+"""What a finished run tells of itself: numbers, curves, and what each source gave."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from jina_data.errors import RunFolderError
+from jina_data.folder import whole_file, write_json
+from jina_data.train.curves import curve
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """The report of a run; `report.json` holds the same."""
+
+    path: Path
+    phase: str
+    steps: int
+    tokens: int
+    seconds: float
+    first_loss: float
+    """Mean of the first tenth of the steps."""
+    last_loss: float
+    """Mean of the last tenth of the steps."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """The last evaluation."""
+    sources: Sequence[Mapping[str, Any]] = ()
+    parameters: int = 0
+    processes: int = 1
+    device: str = "cpu"
+    peak_memory_bytes: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Path:
+        """The folder of the trained model."""
+        return self.path / "model"
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens trained a second, without padding, evaluations and checkpoints included."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what report.json holds."""
+        return {**asdict(self), "path": str(self.path), "tokens_per_second": round(self.tokens_per_second, 1)}
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read the report of a finished run.
+
+        Raises:
+            RunFolderError: there is none.
+        """
+        path = Path(folder) / "report.json"
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            said.pop("tokens_per_second")
+            return cls(**{**said, "path": Path(folder)})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{path} cannot be read: {error}. Is {folder} the folder of a training run?") from None
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the command prints."""
+        yield (
+            f"{self.phase}: {self.steps:,} steps, {self.tokens:,} tokens in {self.seconds:,.1f} s "
+            f"({self.tokens_per_second:,.0f} tokens/s on {self.device})"
+        )
+        yield f"loss {self.first_loss:.4f} -> {self.last_loss:.4f}"
+        for name, score in self.scores.items():
+            yield f"{name} {score:.4f}"
+        yield f"model: {self.model}"
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read metrics.jsonl; a line that a kill cut off is passed over."""
+    found = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
+
+
+def write_report(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """Write report.json and report.html."""
+    write_json(report.path / "report.json", report.to_json())
+    with whole_file(report.path / "report.html", "w") as sink:
+        sink.write(_page(report, metrics))
+
+
+def _page(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> str:
+    style = resources.files("jina_data").joinpath("templates/report.css").read_text(encoding="utf-8")
+    charts = [curve(name, points) for name, points in _series(metrics).items() if len(points) > 1]
+    facts = "".join(f"<p>{html.escape(line)}</p>" for line in report.lines())
+    title = f"{report.path.resolve().name}: {report.phase}"
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        f"<style>{style}</style></head>\n<body><main><h1>{html.escape(title)}</h1>\n{facts}\n"
+        f'<h2>Curves</h2>\n<div class="charts">{"".join(charts)}</div>\n'
+        f"<h2>Sources</h2>\n{_table(report.sources)}\n"
+        f"<h2>Settings</h2>\n{_table([{'setting': k, 'value': v} for k, v in report.settings.items()])}\n"
+        "</main></body></html>\n"
+    )
+
+
+def _series(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Return the curves: loss, gradient, learning rate, tokens a second, and each score, by step."""
+    out: dict[str, list[tuple[float, float]]] = {}
+    for line in metrics:
+        named = {**{key: line[key] for key in ("loss", "grad_norm", "lr", "tokens_per_second") if key in line}}
+        for name, value in {**named, **line.get("eval", {})}.items():
+            out.setdefault(name, []).append((float(line["step"]), float(value)))
+    return out
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    names = list(rows[0])
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_shown(row[name]))}</td>" for name in names) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

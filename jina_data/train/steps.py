@@ -1,0 +1,96 @@
+"""Vectors of a batch and their gradients: in micro-batches of like lengths, with their graphs kept or computed twice.
+
+Shapes: N texts of a step (anchors, positives and negatives of one process), D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from jina_data.encoder.batches import token_batches
+from jina_data.train.models import Ids, Trainee
+
+Positions = npt.NDArray[np.int64]
+LossOf = Callable[[Tensor], Tensor]
+Context = Callable[[], AbstractContextManager[object]]
+
+
+def micro_batches(ids: Ids, token_budget: int) -> list[Positions]:
+    """Cut N texts into micro-batches of like lengths: as many texts as a budget of tokens holds, padding counted."""
+    lengths = np.array([len(one) for one in ids], np.int64)
+    return list(token_batches(lengths, token_budget=token_budget))
+
+
+def step_with_graphs(trainee: Trainee, ids: Ids, micro: Sequence[Positions], loss_of: LossOf, cast: Context) -> Tensor:
+    """Do one forward and one backward over a batch; all graphs are in memory at once.
+
+    Args:
+        trainee: the model; gradients are added to its weights.
+        ids: the tokens of N texts.
+        micro: which of them go through the model together.
+        loss_of: what the loss is of the vectors of all texts, (N, D).
+        cast: in which precision the model runs.
+
+    Returns:
+        The loss, without a graph.
+    """
+    vectors_ND = _vectors(trainee, ids, micro, cast)
+    loss = loss_of(vectors_ND)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def step_with_cache(trainee: Trainee, ids: Ids, micro: Sequence[Positions], loss_of: LossOf, cast: Context) -> Tensor:
+    """Do the same with the memory of one micro-batch: GradCache (Gao et al., arXiv 2101.06983).
+
+    The vectors are computed without graphs, the loss gives their gradients, and each micro-batch goes through the model
+    again, under the random state that it had, to hand its gradients on to the weights. So dropout hides the same units
+    both times, and the gradients are those of `step_with_graphs`.
+    """
+    device = next(trainee.module.parameters()).device
+    states: list[list[Tensor]] = []
+    with torch.no_grad():
+        vectors_ND = _vectors(trainee, ids, micro, cast, before=lambda: states.append(_random_state(device)))
+    after = _random_state(device)
+    vectors_ND.requires_grad_()
+    loss = loss_of(vectors_ND)
+    (gradient_ND,) = torch.autograd.grad(loss, vectors_ND)
+    for positions, state in zip(micro, states, strict=True):
+        _restore_random_state(state, device)
+        with cast():
+            part = trainee.embed([ids[position] for position in positions])
+        part.backward(gradient_ND[torch.from_numpy(positions).to(device)])  # type: ignore[no-untyped-call]
+    _restore_random_state(after, device)
+    return loss.detach()
+
+
+def _vectors(
+    trainee: Trainee, ids: Ids, micro: Sequence[Positions], cast: Context, before: Callable[[], object] | None = None
+) -> Tensor:
+    """Return the vectors of all texts in their order, (N, D)."""
+    parts = []
+    for positions in micro:
+        if before is not None:
+            before()
+        with cast():
+            parts.append(trainee.embed([ids[position] for position in positions]))
+    order = np.argsort(np.concatenate(micro))
+    joined = torch.cat(parts)
+    return joined.index_select(0, torch.from_numpy(order).to(joined.device))
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return states if device.type != "cuda" else [*states, torch.cuda.get_rng_state(device)]
+
+
+def _restore_random_state(states: Sequence[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)

@@ -1,0 +1,444 @@
+"""The trainer: from settings to a trained model in a run folder. It stops anywhere and goes on to the same weights.
+
+The loop is `_Session.train`. What is random in a step depends on seed, step and process alone; where the data stands is
+part of each checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from jina_data.embed.base import combined_sha256, settle_device
+from jina_data.embed.loading import model_files
+from jina_data.errors import DivergedError, ResourceError, StoppedError
+from jina_data.folder import check_folder, remove, whole_path, write_json
+from jina_data.progress import Progress, Quiet
+from jina_data.train.batches import Batches
+from jina_data.train.checkpoint import Progressed, last_checkpoint, load_checkpoint, save_checkpoint
+from jina_data.train.contrastive import Contrastive
+from jina_data.train.evaluators import EvalTable, evaluate, read_eval
+from jina_data.train.folder import TrainFolder, hash_of
+from jina_data.train.inputs import identities
+from jina_data.train.meter import Meter, Metrics, metered
+from jina_data.train.mlm import MaskedWords, load_mlm_trainee
+from jina_data.train.models import TRAIN_TOKENIZER, Trainee, load_trainee, read_tokenizer, started_folder
+from jina_data.train.optimizing import adamw, learning_rate
+from jina_data.train.processes import Processes, joined
+from jina_data.train.report import TrainReport, read_metrics, write_report
+from jina_data.train.settings import TrainConfig
+from jina_data.train.sources import Source, find_sources, source_rates
+from jina_data.train.vocabulary import learn_tokenizer
+from jina_data.train.work import Feed, Work
+
+VERSION = 1
+"""Raised when the same settings and inputs give other weights."""
+
+CPU_TOKENS, CUDA_TOKENS = 2**12, 2**15
+"""Tokens of a micro-batch where no number is named."""
+
+_TAIL_SHARE = 0.1
+
+
+class Trainer:
+    """Trains a model by settings, into a run folder."""
+
+    def __init__(
+        self, config: TrainConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
+    ) -> None:
+        """Take settings and a folder; `overwrite` replaces an earlier run there."""
+        self.config = config
+        self.folder = TrainFolder(Path(out))
+        self.overwrite = overwrite
+        self.progress = progress or Quiet()
+
+    def run(self) -> TrainReport:
+        """Train, or go on with a run that was stopped; a finished run is left as it is.
+
+        Raises:
+            JinaDataError: settings, inputs, model, folder or machine are not as they must be.
+        """
+        device = settle_device(self.config.device)
+        with ExitStack() as stack:
+            processes = stack.enter_context(joined(device))
+            if not processes.is_first:
+                self.progress = Quiet()
+            fingerprint = self._fingerprint()
+            if processes.agree(self._is_done(fingerprint) if processes.is_first else None):
+                self.progress.say(f"{self.folder.path} is finished: same inputs, same settings; nothing to do")
+                return TrainReport.load(self.folder.path)
+            if processes.is_first:
+                stack.enter_context(self.folder.locked())
+                if self.folder.begin(fingerprint, overwrite=self.overwrite):
+                    self.progress.say(f"going on with the run in {self.folder.path}")
+            processes.agree(None)
+            name = f"cuda:{processes.local_rank}" if device == "cuda" and processes.world > 1 else device
+            session = _Session(self.config, self.folder, self.progress, processes, device=name)
+            return session.go(fingerprint)
+
+    def _is_done(self, fingerprint: dict[str, Any]) -> bool:
+        check_folder(self.folder, overwrite=self.overwrite)
+        return not self.overwrite and self.folder.is_done(fingerprint)
+
+    def _fingerprint(self) -> dict[str, Any]:
+        folder = started_folder(self.config.model)
+        start = combined_sha256(model_files(folder)) if folder else self.config.model
+        inputs = identities(self.config.inputs)
+        return {"version": VERSION, "settings": self.config.deciding(), "inputs": inputs, "start": start}
+
+
+class _Session:
+    """One process of one session of a run."""
+
+    def __init__(
+        self, config: TrainConfig, folder: TrainFolder, progress: Progress, processes: Processes, *, device: str
+    ) -> None:
+        self.config, self.folder, self.progress, self.processes = config, folder, progress, processes
+        self.device = torch.device(device)
+        self.sources = self._find_sources()
+        self.evals = [read_eval(path) for path in config.eval_files]
+        self.trainee = self._load()
+        self.budget = config.micro_tokens or (CPU_TOKENS if self.device.type == "cpu" else CUDA_TOKENS)
+        self.phase = self._phase()
+        self.phase.check(self.sources)
+        _prepare_model(self.trainee, config)
+        self.optimizer = adamw(self.trainee.module, phase=config.phase, weight_decay=config.weight_decay)
+        self.batches = Batches(self.sources, source_rates(self.sources, config), config)
+        self.steps = self._count_steps()
+        self.is_stopped = False
+
+    def go(self, fingerprint: dict[str, Any]) -> TrainReport:
+        """Do what is left of the run."""
+        done = self._resume()
+        if self.processes.is_first:
+            self.metrics = Metrics(self.folder.metrics, step=done.step, tensorboard=self.folder.path / "tensorboard")
+        self._tell(done)
+        try:
+            with _signals(self._stop), self._resource_errors():
+                done = self.train(done)
+        finally:
+            if self.processes.is_first:
+                self.metrics.close()
+        return self._finish(done, fingerprint)
+
+    # ------------------------------------------------------------------------------------------------- the loop
+
+    def train(self, done: Progressed) -> Progressed:
+        """Do the steps that are left."""
+        save_every = self.config.save_every or max(1, math.ceil(self.steps / 10))
+        if not done.step:
+            self._evaluate(done)
+        started = time.perf_counter() - done.seconds
+        with (
+            metered(self.progress, self.steps, done.step) as meter,
+            Feed(self.batches, self.phase.prepare, range(done.step, self.steps)) as feed,
+        ):
+            for work in feed:
+                loss, norm, rate = self.step(work)
+                tokens, is_stopped = self._told(work)
+                seconds = time.perf_counter() - started
+                done = Progressed(done.step + 1, done.tokens + tokens, round(seconds, 3), work.state)
+                meter.advance(loss, tokens)
+                self._log(done, work, meter, loss=loss, norm=norm, rate=rate)
+                is_last = done.step == self.steps
+                if is_last or (self.config.eval_every and done.step % self.config.eval_every == 0):
+                    self._evaluate(done)
+                if is_last or is_stopped or done.step % save_every == 0:
+                    self._save(done)
+                if is_stopped and not is_last:
+                    raise StoppedError(
+                        f"stopped after step {done.step:,} of {self.steps:,}. Give the same command again: the run in "
+                        f"{self.folder.path} goes on from there"
+                    )
+        return done
+
+    def step(self, work: Work) -> tuple[float, float, float]:
+        """Do one step; return loss, length of the gradient, and learning rate.
+
+        Raises:
+            DivergedError: loss or gradient are not finite; the batch was saved.
+        """
+        config, step = self.config, work.batch.step
+        rate = learning_rate(
+            step, steps=self.steps, warmup_steps=config.warmup_steps, peak=config.peak, schedule=config.schedule
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(_step_seed(config.seed, step, self.processes.rank))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.phase.step(work)
+        self.processes.sum_gradients(self.trainee.module)
+        norm = torch.nn.utils.clip_grad_norm_(self.trainee.module.parameters(), config.max_grad_norm)
+        numbers = float(loss), float(norm)
+        if not all(map(math.isfinite, numbers)):
+            raise self._diverged(work, *numbers)
+        self.optimizer.step()
+        return (*numbers, rate)
+
+    def _told(self, work: Work) -> tuple[int, bool]:
+        """Return the tokens of all processes in a step, and whether one of them is to stop."""
+        if self.processes.world == 1:
+            return work.n_tokens, self.is_stopped
+        said = torch.tensor([work.n_tokens, int(self.is_stopped)], device=self.device)
+        tokens, stops = self.processes.sum(said).tolist()
+        return int(tokens), bool(stops)
+
+    # ----------------------------------------------------------------------------------------- before and after
+
+    def _find_sources(self) -> list[Source]:
+        # The first process writes what has to be converted; then the others find it there.
+        if not self.processes.is_first:
+            self.processes.agree(None)
+        sources, said = find_sources(self.config, self.folder.work)
+        if self.processes.is_first:
+            self.processes.agree(None)
+        for line in said:
+            self.progress.say(line)
+        return sources
+
+    def _load(self) -> Trainee:
+        config, tokenizer = self.config, None
+        if config.tokenizer and config.tokenizer.startswith(TRAIN_TOKENIZER):
+            if self.processes.is_first and not self.folder.tokenizer.exists():
+                self.progress.say("learning a tokenizer from the input")
+                with whole_path(self.folder.tokenizer) as path:
+                    learn_tokenizer(self.sources, config.tokenizer).save(str(path))
+            self.processes.agree(None)
+            tokenizer = read_tokenizer(str(self.folder.tokenizer))
+        elif config.tokenizer:
+            tokenizer = read_tokenizer(config.tokenizer)
+        load = load_mlm_trainee if config.phase == "mlm" else load_trainee
+        return load(config.model, tokenizer=tokenizer, device=str(self.device), seed=config.seed)
+
+    def _phase(self) -> Contrastive | MaskedWords:
+        kind: Any = MaskedWords if self.config.phase == "mlm" else Contrastive
+        phase: Contrastive | MaskedWords = kind(
+            self.trainee, self.config, self.processes, token_budget=self.budget, cast=self._cast
+        )
+        return phase
+
+    def _cast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def _count_steps(self) -> int:
+        if self.config.steps is not None:
+            return self.config.steps
+        rows = sum(source.n_rows for source in self.sources)
+        return max(1, math.ceil((self.config.epochs or 1) * rows / self.config.batch_size))
+
+    def _resume(self) -> Progressed:
+        found = last_checkpoint(self.folder.checkpoints) if self.processes.is_first else None
+        path = self.processes.agree(found)
+        if path is None:
+            return Progressed()
+        done = load_checkpoint(path, self.trainee.module, self.optimizer)
+        self.batches.restore(done.data)
+        self.progress.say(f"from step {done.step:,}")
+        return done
+
+    def _tell(self, done: Progressed) -> None:
+        n_weights = sum(weight.numel() for weight in self.trainee.module.parameters())
+        sources = ", ".join(
+            f"{source.name} {source.n_rows:,} ({rate:.0%})"
+            for source, rate in zip(self.sources, self.batches.rates, strict=True)
+        )
+        self.progress.say(f"sources: {sources}")
+        self.progress.say(f"{self.steps - done.step:,} steps, {n_weights:,} weights, on {self.device}")
+
+    def _evaluate(self, done: Progressed) -> None:
+        if not (self.evals and self.processes.is_first):
+            return
+        length = min(self.config.length, self.trainee.max_length or self.config.length)
+        scores: dict[str, float] = {}
+        for table in self.evals:
+            scores |= evaluate(self.trainee, table, max_length=length, token_budget=self.budget, cast=self._cast)
+        rounded = {name: round(score, 6) for name, score in scores.items()}
+        self.metrics.write({"step": done.step, "seconds": done.seconds, "eval": rounded})
+        self.progress.say(f"step {done.step:,}: " + ", ".join(f"{name} {score:.4f}" for name, score in scores.items()))
+
+    def _log(
+        self, done: Progressed, work: Work, meter: Meter, *, loss: float, norm: float, rate: float
+    ) -> None:
+        if not self.processes.is_first or (done.step % self.config.log_every and done.step != self.steps):
+            return
+        seconds = max(time.monotonic() - meter.started, 1e-9)
+        numbers = {"loss": loss, "lr": rate, "grad_norm": norm, "tokens": done.tokens, "seconds": done.seconds}
+        told = {"tokens_per_second": round(meter.tokens / seconds, 1), "source": work.batch.source}
+        self.metrics.write({"step": done.step, **numbers, **told})
+
+    def _save(self, done: Progressed) -> None:
+        if self.processes.is_first:
+            keep = self.config.keep_checkpoints
+            save_checkpoint(self.folder.checkpoints, done, self.trainee.module, self.optimizer, keep=keep)
+        self.processes.agree(None)
+
+    def _stop(self) -> None:
+        self.is_stopped = True
+
+    def _diverged(self, work: Work, loss: float, norm: float) -> DivergedError:
+        path = self.folder.path / "failed" / f"batch-{work.batch.step + 1:08d}.parquet"
+        if self.processes.is_first:
+            rows = [{**one._asdict(), "negatives": list(one.negatives)} for one in work.batch.examples]
+            with whole_path(path) as temporary:
+                pq.write_table(pa.Table.from_pylist(rows), temporary)
+        return DivergedError(
+            f"step {work.batch.step + 1:,}: the loss is {loss} and the gradient's length {norm}; expected finite "
+            f"numbers. The batch of source {work.batch.source!r} is in {path}. Lower --learning-rate, raise "
+            "--warmup-steps, or use --precision fp32; the last checkpoint stays"
+        )
+
+    @contextmanager
+    def _resource_errors(self) -> Iterator[None]:
+        """Say which setting to lower where the memory of a GPU, or the disk, is full."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            config = self.config
+            lower = [f"--micro-tokens {self.budget // 2}" + ("" if config.micro_tokens else " (turns GradCache on)")]
+            lower += [] if config.gradient_checkpointing else ["--gradient-checkpointing"]
+            lower += ["--max-length"] + ([] if config.precision == "bf16" else ["--precision bf16"])
+            raise ResourceError(
+                f"the GPU is out of memory: {str(error).splitlines()[0]} Try, in this order: {', '.join(lower)}; a "
+                "smaller --batch-size gives fewer negatives"
+            ) from None
+        except OSError as error:
+            if "No space left" not in str(error):
+                raise
+            raise ResourceError(
+                f"the disk of {self.folder.path} is full. Make room and give the same command again: the run goes on "
+                "from its last checkpoint"
+            ) from None
+
+    def _finish(self, done: Progressed, fingerprint: dict[str, Any]) -> TrainReport:
+        """Write model, report and manifest; the manifest comes last."""
+        report = self._report(done)
+        if self.processes.is_first:
+            staged = self.folder.work / "model"
+            remove(staged)
+            self.trainee.save(staged)
+            remove(self.folder.model)
+            staged.replace(self.folder.model)
+            write_report(report, read_metrics(self.folder.metrics))
+            write_json(self.folder.manifest, self._manifest(fingerprint))
+            self.folder.discard_work()
+        self.processes.agree(None)
+        return report
+
+    def _report(self, done: Progressed) -> TrainReport:
+        metrics = read_metrics(self.folder.metrics) if self.processes.is_first else []
+        losses = [line["loss"] for line in metrics if "loss" in line]
+        n_tail = max(1, int(_TAIL_SHARE * len(losses)))
+        scores = [line["eval"] for line in metrics if "eval" in line]
+        return TrainReport(
+            path=self.folder.path,
+            phase=self.config.phase,
+            steps=self.steps,
+            tokens=done.tokens,
+            seconds=done.seconds,
+            first_loss=float(np.mean(losses[:n_tail])) if losses else math.nan,
+            last_loss=float(np.mean(losses[-n_tail:])) if losses else math.nan,
+            scores=scores[-1] if scores else {},
+            sources=self._source_rows(done),
+            parameters=sum(weight.numel() for weight in self.trainee.module.parameters()),
+            processes=self.processes.world,
+            device=_device_name(self.device),
+            peak_memory_bytes=_peak_bytes(self.device),
+            settings=self.config.to_json(),
+        )
+
+    def _source_rows(self, done: Progressed) -> list[dict[str, Any]]:
+        rows = []
+        for source, rate in zip(self.sources, self.batches.rates, strict=True):
+            said = done.data[source.name]
+            rows.append(
+                {
+                    **{"source": source.name, "rows": source.n_rows, "rate": round(float(rate), 6)},
+                    **said["counts"],
+                    **{"epochs": said["stream"]["epoch"], "unusable": said["stream"]["n_unusable"]},
+                }
+            )
+        return rows
+
+    def _manifest(self, fingerprint: dict[str, Any]) -> dict[str, Any]:
+        packages = ("jina-data", "torch", "numpy", "pyarrow", "tokenizers", "transformers", "sentence-transformers")
+        return {
+            "kind": "train",
+            "phase": self.config.phase,
+            "settings": self.config.to_json(),
+            "seed": self.config.seed,
+            "steps": self.steps,
+            "processes": self.processes.world,
+            "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in packages}},
+            "fingerprint": fingerprint,
+            "fingerprint_sha256": hash_of(fingerprint),
+        }
+
+
+def _prepare_model(trainee: Trainee, config: TrainConfig) -> None:
+    """Set a model to training, with checkpoints and compiled where that was asked for."""
+    trainee.module.train()
+    if config.gradient_checkpointing:
+        trainee.checkpoint_activations()
+    if config.compile:
+        trainee.compile()
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Finish the step and save on Ctrl-C and SIGTERM; a second Ctrl-C stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def handle(number: int, _frame: object) -> None:
+        stop()
+        signal.signal(number, before[number])
+
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError("stopped; the same command goes on from the last checkpoint") from None
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
