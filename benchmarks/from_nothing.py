@@ -72,8 +72,7 @@ def jina_data(*words: object) -> None:
     """Run a command of jina-data, and print it first."""
     listed = [str(word) for word in words]
     print("$ jina-data", " ".join(listed), flush=True)
-    code = "from jina_data.cli import main; main()"
-    subprocess.run([sys.executable, "-c", code, *listed], check=True)
+    subprocess.run([sys.executable, "-m", "jina_data", *listed], check=True)
 
 
 # --------------------------------------------------------------------------------------------------------------- data
@@ -184,9 +183,9 @@ def step_negate(arguments: argparse.Namespace) -> None:
 # -------------------------------------------------------------------------------------------------------------- model
 
 
-def train(arguments: argparse.Namespace, phase: str, *inputs: Path, model: object, out: str, **options: object) -> None:
+def train(arguments: argparse.Namespace, phase: str, *inputs: Path, out: str, **options: object) -> None:
     steps, rows = PRESETS[arguments.preset][phase]
-    words: list[object] = ["train", phase, *inputs, "-o", arguments.out / out, "--model", model, "--batch-size", rows]
+    words: list[object] = ["train", phase, *inputs, "-o", arguments.out / out, "--batch-size", rows]
     words += ["--steps", max(1, round(steps * arguments.scale)), "--device", arguments.device]
     words += ["--precision", arguments.precision]
     for name, value in options.items():
@@ -198,7 +197,7 @@ def step_mlm(arguments: argparse.Namespace) -> None:
     """Learn a tokenizer and predict masked words."""
     vocabulary = f"train:{PRESETS[arguments.preset]['vocabulary']}"
     documents = arguments.out / "documents.parquet"
-    train(arguments, "mlm", documents, model=arguments.preset, out="mlm", tokenizer=vocabulary, max_length=128)
+    train(arguments, "mlm", documents, preset=arguments.preset, out="mlm", tokenizer=vocabulary, max_length=128)
 
 
 def step_contrast(arguments: argparse.Namespace) -> None:

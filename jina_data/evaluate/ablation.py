@@ -177,7 +177,7 @@ class _Ablation:
             self.progress.say(f"cleaning {number} of {len(variants)}: {name}")
             options = replace(self.options, overwrite=False)
             report = clean(recipe, self.inputs, self.folder.cleaned(name), options=options, device=self.settings.device)
-            rows[name], data[name] = report.rows["kept"], _kept_sha256(self.folder.cleaned(name))
+            rows[name], data[name] = report.rows.kept, _kept_sha256(self.folder.cleaned(name))
         for place, name in enumerate(variants):
             twin = next(other for other in variants if data[other] == data[name])
             for seed in range(self.settings.seeds):
