@@ -13,6 +13,7 @@ COMMANDS = {
     "clean": "Clean raw corpora: filter, deduplicate, and account for every row.",
     "inspect": "Look at what a run dropped and why, or at what became of one row.",
     "negate": "Write negations of the entailments of pairs: triplets of anchor, entailment and negative.",
+    "mine": "Mine hard negatives for pairs: texts that are close to the anchor and no answers to it.",
     "encode": "Turn the texts of a table into vectors, with any model.",
     "train": "Train an embedding model on clean data: masked words, pairs, triplets.",
     "evaluate": "Measure embedders: what a model gets right, with intervals that say how sure that is.",

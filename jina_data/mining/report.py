@@ -1,0 +1,109 @@
+"""The report of a run that mines: counts, how close positives and negatives are, and negatives that may be none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jina_data.errors import RunFolderError
+from jina_data.mining.folder import MiningFolder
+from jina_data.report import percent
+
+
+@dataclass(frozen=True)
+class MineReport:
+    """What a run did. `path` is its folder once it is finished."""
+
+    rows: Mapping[str, int]
+    """read = kept + dropped."""
+    dropped: Mapping[str, int]
+    """By reason."""
+    sources: Sequence[Mapping[str, Any]]
+    """For each source: name, read, kept, dropped, and the rows of data/ it has."""
+    written: int
+    """The rows of data/: one a negative for triplets, one a pair for n-tuples."""
+    anchors: int
+    corpus: Mapping[str, int]
+    """Different texts: all, and those of the pairs' positives."""
+    negatives: Mapping[str, int]
+    """How many pairs got how many negatives."""
+    scores: Mapping[str, Mapping[str, float]]
+    """Quantiles of how close positives, negatives, and the positive minus the negative are."""
+    audit: Mapping[str, Any]
+    cut: Mapping[str, int]
+    """Texts longer than the embedder reads: anchors and corpus."""
+    cross_refused: int | None
+    settings: Mapping[str, Any]
+    seconds: float
+    peak_memory_bytes: int
+    versions: Mapping[str, str]
+    seed: int
+    path: Path | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Load the report of a finished run.
+
+        Raises:
+            RunFolderError: there is no finished run that mined in this folder.
+        """
+        run = MiningFolder(Path(folder))
+        if not run.manifest.exists() or run.read_json(run.manifest).get("kind") != "mine":
+            raise RunFolderError(f"{folder} is not the folder of a finished run of `jina-data mine`")
+        return cls(**run.read_json(run.path / "report.json"), path=Path(folder))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        said = asdict(self)
+        del said["path"]
+        return said
+
+    def lines(self) -> list[str]:
+        """Return what the report says in a few sentences."""
+        rows, audit = self.rows, self.audit
+        said = [
+            f"{self.written:,} rows of {rows['kept']:,} of {rows['read']:,} pairs, "
+            f"from {self.corpus['texts']:,} texts; {self.seconds:.1f} s, "
+            f"{self.peak_memory_bytes / 2**20:,.0f} MiB at the peak"
+        ]
+        if n := audit["negatives"]:
+            closer, above = audit["above_positive"], audit["above_quantile"]
+            said.append(
+                f"may be no negatives: {closer:,} ({percent(closer, n)}) are as close to the anchor as its positive, "
+                f"{above:,} ({percent(above, n)}) as close as {audit['quantile']:.0%} of all positives are to theirs"
+            )
+        if self.cross_refused is not None:
+            said.append(f"the cross-encoder refused {self.cross_refused:,} candidates")
+        if cut := sum(self.cut.values()):
+            said.append(f"{cut:,} texts were longer than the embedder reads, and were cut")
+        return said
+
+
+def print_report(report: MineReport, console: Console | None = None) -> None:
+    """Print what became of the pairs by source, how close negatives are, and where things are."""
+    console = console or Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("source", overflow="fold")
+    for name in ("pairs", "kept", "dropped", "rows"):
+        table.add_column(name, justify="right")
+    for source in report.sources:
+        table.add_row(source["name"], *(f"{source[name]:,}" for name in ("read", "kept", "dropped", "written")))
+    console.print(table)
+    scores = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    scores.add_column("closeness")
+    quantiles = list(next(iter(report.scores.values()), {}))
+    for name in quantiles:
+        scores.add_column(name, justify="right")
+    for what, values in report.scores.items():
+        scores.add_row(what, *(f"{values[name]:.3f}" for name in quantiles))
+    console.print(scores)
+    for line in report.lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for name, what in (("data", "negatives"), ("dropped", "dropped and why"), ("report.html", "the report")):
+        console.print(f"{what + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)
