@@ -61,9 +61,7 @@ def test_the_best_are_those_of_a_sort(device: str | None, seed: int, k: int, n_p
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("_CPU_ROWS", 7), ("_CPU_COLUMNS", 16), ("_TORCH_ROWS", 9), ("_TORCH_COLUMNS", 32)):
             patch.setattr(top, name, value)
-        found = find_top(
-            anchors, partial(read, vectors), n_pool, excluded, k=k, upper=upper, torch_device=device
-        )
+        found = find_top(anchors, partial(read, vectors), n_pool, excluded, k=k, upper=upper, torch_device=device)
     expected = sorted_all(anchors, vectors, excluded, k, upper)
     np.testing.assert_array_equal(found.ordinals, expected.ordinals)
     np.testing.assert_array_equal(found.products, expected.products)

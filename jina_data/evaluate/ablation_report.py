@@ -128,11 +128,11 @@ class AblateReport:
         """Print a row for each variant: rows, score and difference to no filter for each task, in percent."""
         console = console or Console()
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("filters", overflow="fold")
+        table.add_column("filters", no_wrap=True)
         table.add_column("rows", justify="right", no_wrap=True)
         for column in self.columns:
-            table.add_column(column, justify="right", overflow="fold")
-            table.add_column(f"against {BASELINE}", justify="right", overflow="fold")
+            table.add_column(column, justify="right", no_wrap=True)
+            table.add_column(f"against {BASELINE}", justify="right", no_wrap=True)
         for one in self.variants:
             rows = "" if one.rows is None else f"{one.rows:,}"
             table.add_row(one.name, rows, *self._cells(one))
@@ -188,9 +188,5 @@ class AblateReport:
 
 
 def _percent(one: Estimate, sign: str = "") -> str:
-    mean = f"{100 * one.mean:{sign}.2f}"
-    return (
-        mean
-        if one.low is None or one.high is None
-        else f"{mean} ({100 * one.low:{sign}.2f} to {100 * one.high:{sign}.2f})"
-    )
+    half = "" if one.high is None else f" ± {100 * (one.high - one.mean):.2f}"
+    return f"{100 * one.mean:{sign}.2f}{half}"

@@ -29,9 +29,7 @@ class Progressed:
     data: Any = None
 
 
-def save_checkpoint(
-    folder: Path, done: Progressed, module: nn.Module, optimizer: Optimizer, *, keep: int
-) -> Path:
+def save_checkpoint(folder: Path, done: Progressed, module: nn.Module, optimizer: Optimizer, *, keep: int) -> Path:
     """Write a checkpoint under a temporary name, make sure that it is on disk, rename it; remove old ones."""
     final = folder / f"step-{done.step:08d}"
     temporary = folder / f".{final.name}.tmp"

@@ -32,7 +32,10 @@ def curve(title: str, points: Points) -> str:
 
     path = "M" + "L".join(map(place, points))
     ticks = [
-        *(_text(LEFT - 6, BOTTOM - (BOTTOM - TOP) * share + 4, f"{low + y_span * share:.4g}", "end") for share in (0, 0.5, 1)),
+        *(
+            _text(LEFT - 6, BOTTOM - (BOTTOM - TOP) * share + 4, f"{low + y_span * share:.4g}", "end")
+            for share in (0, 0.5, 1)
+        ),
         *(
             _text(LEFT + (RIGHT - LEFT) * share, BOTTOM + 16, f"{min(steps) + x_span * share:,.0f}", "middle")
             for share in (0, 0.5, 1)

@@ -79,7 +79,9 @@ def _first(value: object) -> str:
     return str(value or "")
 
 
-def evaluate(trainee: Trainee, table: EvalTable, *, max_length: int, token_budget: int, cast: Context) -> dict[str, float]:
+def evaluate(
+    trainee: Trainee, table: EvalTable, *, max_length: int, token_budget: int, cast: Context
+) -> dict[str, float]:
     """Return the scores of a model on a table, from 0 to 1, by name.
 
     `sts`: Spearman's correlation of cosine and judgement. `triplets`: how often the positive is nearer than the
@@ -110,9 +112,7 @@ def spearman(some: FloatArray, others: FloatArray) -> float:
     return float(np.corrcoef(rankdata(some), rankdata(others))[0, 1])
 
 
-def _unit(
-    trainee: Trainee, texts: Sequence[str], *, max_length: int, token_budget: int, cast: Context
-) -> FloatArray:
+def _unit(trainee: Trainee, texts: Sequence[str], *, max_length: int, token_budget: int, cast: Context) -> FloatArray:
     """Return the vectors of N texts, (N, D), of length 1."""
     ids = trainee.tokenize(texts, max_length)
     out: FloatArray | None = None

@@ -22,7 +22,9 @@ class TrainFolder(RunFolder):
         *("model", "checkpoints", "failed", "tensorboard", "metrics.jsonl", "report.json", "report.html"),
     )
     kept: ClassVar[tuple[str, ...]] = ()
-    work_name: ClassVar[re.Pattern[str]] = re.compile(r"lock|run\.json|tokenizer\.json|input-\d+\.parquet|model|\..*\.tmp")
+    work_name: ClassVar[re.Pattern[str]] = re.compile(
+        r"lock|run\.json|tokenizer\.json|input-\d+\.parquet|model|\..*\.tmp"
+    )
     shard_name: ClassVar[re.Pattern[str]] = re.compile(r".*")
 
     @property

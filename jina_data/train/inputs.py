@@ -137,11 +137,15 @@ def _spool(given: str, target: Path) -> Path:
     with whole_path(target) as temporary, pq.ParquetWriter(temporary, schema) as sink:
         for file in files:
             specs = split(file, schema)
-            ranges = stream_ranges(file, schema, None, 0) if specs is None else (
-                parse_range(file, spec, schema) for spec in specs
+            ranges = (
+                stream_ranges(file, schema, None, 0)
+                if specs is None
+                else (parse_range(file, spec, schema) for spec in specs)
             )
             for one in ranges:
-                sink.write_table(conform(one.rows.select([n for n in one.rows.column_names if n in schema.names]), schema))
+                sink.write_table(
+                    conform(one.rows.select([n for n in one.rows.column_names if n in schema.names]), schema)
+                )
     return target
 
 

@@ -46,7 +46,9 @@ class Vocabulary:
         """
         words = tokenizer.get_vocab()
         if "[MASK]" not in words:
-            raise ModelError("the tokenizer has no [MASK]; masked words need that of a BERT, or --tokenizer train:VOCAB")
+            raise ModelError(
+                "the tokenizer has no [MASK]; masked words need that of a BERT, or --tokenizer train:VOCAB"
+            )
         size = max(words.values()) + 1
         is_special_V, continues_V = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
         for word, number in words.items():

@@ -38,7 +38,10 @@ class Metrics:
         self._sink.write(f"{json.dumps(line)}\n")
         self._sink.flush()
         if self._board is not None:
-            flat = {**{name: line[name] for name in ("loss", "lr", "grad_norm") if name in line}, **line.get("eval", {})}
+            flat = {
+                **{name: line[name] for name in ("loss", "lr", "grad_norm") if name in line},
+                **line.get("eval", {}),
+            }
             for name, value in flat.items():
                 self._board.add_scalar(name, value, line["step"])
 

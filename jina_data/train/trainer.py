@@ -272,9 +272,7 @@ class _Session:
         self.metrics.write({"step": done.step, "seconds": done.seconds, "eval": rounded})
         self.progress.say(f"step {done.step:,}: " + ", ".join(f"{name} {score:.4f}" for name, score in scores.items()))
 
-    def _log(
-        self, done: Progressed, work: Work, meter: Meter, *, loss: float, norm: float, rate: float
-    ) -> None:
+    def _log(self, done: Progressed, work: Work, meter: Meter, *, loss: float, norm: float, rate: float) -> None:
         if not self.processes.is_first or (done.step % self.config.log_every and done.step != self.steps):
             return
         seconds = max(time.monotonic() - meter.started, 1e-9)
