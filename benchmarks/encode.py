@@ -1,19 +1,26 @@
 """How fast the encoder is, and how much memory it takes, beside a dense bias and beside sentence-transformers' BERT.
 
-    python benchmarks/encode.py [--sizes small base] [--lengths 128 512 2048 8192] [--repeats 3] [--corpora FOLDER]
-                                [--json FILE]
+    python benchmarks/encode.py [--sizes small base] [--cases 128 512 2048 8192 short mixed attention] [--turns 3]
+                                [--json FILE] [--memory | --table] [--corpora FOLDER]
 
-Weights are random: they do not change the time. For each size and length, texts of exactly so many tokens go through
+Weights are random: they do not change the time. For each size and case, the same texts go through
 
 - ours: Encoder.encode, as a user calls it;
 - dense: the same model with SDPA and one dense bias, (1, H, S, S), in the same batches;
 - eager: the same model step by step (only up to --eager-tokens, since it holds several matrices of all pairs);
 - bert: SentenceTransformer.encode with a BERT of the same layers, width and heads, whose FFN has no gate.
 
-Then the same for texts of mixed lengths: sentences, questions and abstracts of the real data (--corpora, or the
-variable JINA_DATA_CORPORA), else the sample that ships with the project. A rate counts real tokens; padding counts for
-nobody. GFLOP/s are the operations that the real tokens need, by the second. The ways take turns, and medians are shown.
-Memory is measured in processes of their own, as the growth of the resident memory over the loaded model.
+A case is a number of tokens (8192 tokens in all, in texts of exactly so many), `mixed` (sentences, answers and
+abstracts of the real data in --corpora, or the variable JINA_DATA_CORPORA, else the sample that ships with the
+project), `short` (those of them with at most 512 tokens) or `attention` (attention alone on one text of 8192 tokens,
+the making of the bias included). A rate counts real tokens; padding counts for nobody. GFLOP/s are the operations that
+the real tokens need, by the second. The ways take turns, after one short text to warm up, and medians are shown.
+
+With --memory it measures memory, and no time: each way in a process of its own, as the growth of the peak of the
+resident memory over what it was when the model was loaded and had encoded one short text.
+
+Runs with the same --json FILE add up: times join those that are there, so the work can be done in pieces. --table
+prints what FILE holds.
 """
 
 from __future__ import annotations
@@ -42,52 +49,115 @@ from jina_data.encoder.encoder import CPU_TOKENS, Encoder
 from jina_data.encoder.jina_bert import JinaBertConfig
 from jina_data.encoder.pooling import mean_pool
 from jina_data.encoder.tokenizer import train_wordpiece
+from jina_data.folder import write_json
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "tests" / "data" / "demo" / "sentences.parquet"
-TOKENS = {128: 8192, 512: 8192, 2048: 8192, 8192: 8192}
-"""Tokens of a run at each length."""
+CASES = ["128", "512", "2048", "8192", "short", "mixed", "attention"]
+WAYS = ["ours", "dense", "eager", "bert"]
+RUN_TOKENS = 8192
+"""Tokens of a run at one length."""
+
+Encode = Callable[[Sequence[str]], object]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["small", "base"])
-    parser.add_argument("--lengths", nargs="*", type=int, default=list(TOKENS))
-    parser.add_argument("--mixed-texts", type=int, default=200)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cases", nargs="+", default=CASES)
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+    parser.add_argument("--mixed-texts", type=int, default=60)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--eager-tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.memory_of:
-        size, way, length = arguments.memory_of
-        print(grown_bytes(arguments, size, way, int(length)))
+        print(grown_bytes(arguments, *arguments.memory_of))
         return
-    results: dict[str, Any] = {"machine": machine(arguments), "rows": []}
-    for size in arguments.sizes:
-        for length in [*arguments.lengths, 0]:
-            results["rows"] += measure(arguments, size, length)
-            if arguments.json:
-                arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        if 8192 in arguments.lengths:
-            results["rows"].append(attention_at(size, 8192, arguments.repeats))
-            print(results["rows"][-1])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results = Results(arguments)
+    for size in () if arguments.table else arguments.sizes:
+        for case in arguments.cases:
+            if case == "attention":
+                measure_attention(arguments, size, results)
+            elif arguments.memory:
+                measure_memory(arguments, size, case, results)
+            else:
+                measure_time(arguments, size, case, results)
+    print(results.table())
 
 
-def machine(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cores": os.cpu_count(),
-        "threads": arguments.threads,
-        "load_before": os.getloadavg()[0],
-        "repeats": arguments.repeats,
-    }
+class Results:
+    """What was measured, by size, case and way; kept in a file where one is named."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.path: Path | None = arguments.json
+        machine = {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cores": os.cpu_count(),
+            "threads": arguments.threads,
+            "mixed_texts": arguments.mixed_texts,
+            "corpora": bool(arguments.corpora),
+        }
+        self.machine, self.rows = machine, list[dict[str, Any]]()
+        if self.path and self.path.exists():
+            held = json.loads(self.path.read_text(encoding="utf-8"))
+            self.rows = held["rows"]
+            if held["machine"] != machine and not arguments.table:
+                raise SystemExit(f"{self.path} was measured on {held['machine']}, this is {machine}; name another")
+
+    def row(self, size: str, case: str, way: str) -> dict[str, Any]:
+        """Return the row of a case, a new one where there is none."""
+        for row in self.rows:
+            if (row["size"], row["case"], row["way"]) == (size, case, way):
+                return row
+        row = {"size": size, "case": case, "way": way, "seconds": [], "load": []}
+        self.rows.append(row)
+        return row
+
+    def save(self) -> None:
+        if self.path:
+            write_json(self.path, {"machine": self.machine, "rows": self.rows})
+
+    def table(self) -> str:
+        """Return all rows as a table. Spread is the slowest turn by the fastest; extra MB are what encoding adds."""
+        lines = [
+            "| size | case | way | tokens/s | GFLOP/s | rate, bert = 1 | time, ours = 1 | spread | extra MB |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        rows = sorted(self.rows, key=lambda row: (row["size"] != "small", CASES.index(row["case"])))
+        for row in rows:
+            beside = {one["way"]: one for one in rows if (one["size"], one["case"]) == (row["size"], row["case"])}
+            cells = [row["size"], row["case"], row["way"], *self._rates(row, beside), self._memory(row)]
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    def _rates(self, row: dict[str, Any], beside: dict[str, dict[str, Any]]) -> list[str]:
+        if not row["seconds"]:
+            return ["–"] * 5
+        seconds = statistics.median(row["seconds"])
+        rate = row["flops"] / seconds
+        bert, ours = (median_of(beside.get(way)) for way in ("bert", "ours"))
+        return [
+            f"{row['tokens'] / seconds:,.0f}",
+            f"{rate / 1e9:,.1f}",
+            f"{rate / (beside['bert']['flops'] / bert):.2f}" if bert else "–",
+            f"{seconds / ours:.2f}" if ours else "–",
+            f"{max(row['seconds']) / min(row['seconds']):.2f}",
+        ]
+
+    def _memory(self, row: dict[str, Any]) -> str:
+        return f"{row['extra_bytes'] / 1e6:,.0f}" if "extra_bytes" in row else "–"
+
+
+def median_of(row: dict[str, Any] | None) -> float | None:
+    return statistics.median(row["seconds"]) if row and row["seconds"] else None
 
 
 # ------------------------------------------------------------------------------------------------------------- inputs
@@ -112,14 +182,18 @@ def mixed_texts(corpora: Path | None, n_texts: int) -> list[str]:
     return texts
 
 
-def texts_of(arguments: argparse.Namespace, length: int) -> list[str]:
-    """Return texts of exactly so many tokens, all different; 0: of mixed lengths."""
-    if length == 0:
+def texts_of(arguments: argparse.Namespace, case: str) -> list[str]:
+    """Return the texts of a case, all different."""
+    if case == "mixed":
         return mixed_texts(arguments.corpora, arguments.mixed_texts)
+    if case == "short":
+        texts = mixed_texts(arguments.corpora, 2 * arguments.mixed_texts)
+        lengths = [len(one.ids) for one in tokenizer_for(texts).encode_batch(texts)]
+        return [text for text, length in zip(texts, lengths, strict=True) if length <= 512]
     words = ["boil", "an", "egg", "in", "cold", "water", "and", "wait"]
+    length = int(case)
     rng = np.random.default_rng(length)
-    n_texts = max(1, TOKENS.get(length, 8192) // length)
-    return [" ".join(rng.choice(words, length - 2)) for _ in range(n_texts)]
+    return [" ".join(rng.choice(words, length - 2)) for _ in range(max(1, RUN_TOKENS // length))]
 
 
 def tokenizer_for(texts: Sequence[str]) -> Tokenizer:
@@ -175,21 +249,26 @@ def bert(size: str, tokenizer: Tokenizer, max_length: int) -> Any:
     return SentenceTransformer(modules=[transformer, Pooling(like.hidden_size)], device="cpu")
 
 
-def ways(
-    arguments: argparse.Namespace, size: str, texts: Sequence[str]
-) -> dict[str, Callable[[Sequence[str]], object]]:
+def lengths_of(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    return [min(8192, len(one.ids)) for one in tokenizer.encode_batch(list(texts))]
+
+
+def way_of(way: str, size: str, texts: Sequence[str]) -> Encode:
+    """Return what encodes texts in a way; it is warm."""
     tokenizer = tokenizer_for(texts)
-    longest = max(len(one.ids) for one in tokenizer.encode_batch(list(texts)))
-    encoder = ours(size, tokenizer)
-    theirs = bert(size, tokenizer, min(longest, 8192))
-    found: dict[str, Callable[[Sequence[str]], object]] = {
-        "ours": encoder.encode,
-        "dense": with_path(encoder, "dense"),
-        "bert": lambda texts: theirs.encode(list(texts), show_progress_bar=False),
-    }
-    if longest <= arguments.eager_tokens:
-        found["eager"] = with_path(encoder, "eager")
-    return found
+    if way == "bert":
+        theirs = bert(size, tokenizer, max(lengths_of(tokenizer, texts)))
+        encode: Encode = lambda some: theirs.encode(list(some), show_progress_bar=False)  # noqa: E731
+    else:
+        encoder = ours(size, tokenizer)
+        encode = encoder.encode if way == "ours" else with_path(encoder, "dense" if way == "dense" else "eager")
+    encode(["boil an egg"])
+    return encode
+
+
+def ways_of(arguments: argparse.Namespace, texts: Sequence[str]) -> list[str]:
+    longest = max(lengths_of(tokenizer_for(texts), texts))
+    return [way for way in arguments.ways if way != "eager" or longest <= arguments.eager_tokens]
 
 
 # ------------------------------------------------------------------------------------------------------- measurements
@@ -203,74 +282,67 @@ def flops(size: str, lengths: Sequence[int], *, gated: bool) -> float:
     return float(sum(2 * weights * one + 4 * n_layers * d * one**2 for one in lengths))
 
 
-def measure(arguments: argparse.Namespace, size: str, length: int) -> list[dict[str, Any]]:
-    """Time all ways on texts of a length (0: mixed), taking turns, and print a line for each."""
-    texts = texts_of(arguments, length)
-    tokenizer = tokenizer_for(texts)
-    lengths = [min(8192, len(one.ids)) for one in tokenizer.encode_batch(list(texts))]
-    seconds: dict[str, list[float]] = {}
-    chosen = ways(arguments, size, texts)
-    for _ in range(arguments.repeats):
-        for way, encode in chosen.items():
-            started = time.perf_counter()
-            encode(texts)
-            seconds.setdefault(way, []).append(time.perf_counter() - started)
-    rows = []
-    for way, taken in seconds.items():
-        median = statistics.median(taken)
-        row = {
-            "size": size,
-            "length": length or "mixed",
-            "way": way,
-            "texts": len(texts),
-            "tokens": sum(lengths),
-            "seconds": [round(one, 3) for one in taken],
-            "tokens_per_second": round(sum(lengths) / median, 1),
-            "gflops": round(flops(size, lengths, gated=way != "bert") / median / 1e9, 2),
-            "times_ours": round(median / statistics.median(seconds["ours"]), 2),
-            "extra_bytes": memory(arguments, size, way, length),
-        }
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    return rows
+def measure_time(arguments: argparse.Namespace, size: str, case: str, results: Results) -> None:
+    """Time all ways on the texts of a case, taking turns."""
+    texts = texts_of(arguments, case)
+    lengths = lengths_of(tokenizer_for(texts), texts)
+    encoders = {way: way_of(way, size, texts) for way in ways_of(arguments, texts)}
+    for _ in range(arguments.turns):
+        for way, encode in encoders.items():
+            row = results.row(size, case, way)
+            row |= {"texts": len(texts), "tokens": sum(lengths), "flops": flops(size, lengths, gated=way != "bert")}
+            timed(row, lambda encode=encode: encode(texts))  # type: ignore[misc]
+            results.save()
 
 
-def attention_at(size: str, length: int, repeats: int) -> dict[str, Any]:
+def measure_attention(arguments: argparse.Namespace, size: str, results: Results) -> None:
     """Time attention alone on one text, the making of the bias included; the two ways take turns."""
-    config = JinaBertConfig.preset(size)
+    if arguments.memory:
+        return
+    config, length = JinaBertConfig.preset(size), 8192
     n_heads = config.num_attention_heads
     qkv = [torch.randn(1, length, n_heads, config.hidden_size // n_heads) for _ in range(3)]
     mask = torch.ones(1, length, dtype=torch.long)
-    seconds: dict[str, list[float]] = {"toeplitz": [], "dense": []}
-    for _ in range(repeats):
-        for way, taken in seconds.items():
-            started = time.perf_counter()
-            layout = lay_out(mask, n_heads=n_heads, device=torch.device("cpu"), path=way)  # type: ignore[arg-type]
-            ready = [one[0] if way == "toeplitz" else one for one in qkv]
-            with torch.inference_mode():
-                layout.attend(*ready)
-            taken.append(time.perf_counter() - started)
-    medians = {way: statistics.median(taken) for way, taken in seconds.items()}
-    times = round(medians["dense"] / medians["toeplitz"], 2)
-    return {"size": size, "length": length, "way": "attention alone", "seconds": seconds, "times_ours": times}
+
+    def attend(path: AttentionPath) -> None:
+        layout = lay_out(mask, n_heads=n_heads, device=torch.device("cpu"), path=path)
+        with torch.inference_mode():
+            layout.attend(*(one[0] if path == "toeplitz" else one for one in qkv))
+
+    paths: dict[str, AttentionPath] = {"ours": "toeplitz", "dense": "dense"}
+    for _ in range(arguments.turns):
+        for way, path in paths.items():
+            row = results.row(size, "attention", way)
+            row |= {"texts": 1, "tokens": length, "flops": 4.0 * config.hidden_size * length**2}
+            timed(row, lambda path=path: attend(path))  # type: ignore[misc]
+            results.save()
 
 
-def memory(arguments: argparse.Namespace, size: str, way: str, length: int) -> int:
-    """Return the growth of memory of a way, measured in a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", size, way, str(length), "--threads", str(arguments.threads)]
-    command += ["--mixed-texts", str(arguments.mixed_texts), "--eager-tokens", str(arguments.eager_tokens)]
-    command += ["--corpora", str(arguments.corpora)] if arguments.corpora else []
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(done.stdout.split()[-1])
+def timed(row: dict[str, Any], work: Callable[[], object]) -> None:
+    row["load"].append(round(os.getloadavg()[0], 1))
+    started = time.perf_counter()
+    work()
+    row["seconds"].append(round(time.perf_counter() - started, 3))
+    print(row["size"], row["case"], row["way"], f"{row['seconds'][-1]:.2f} s", file=sys.stderr, flush=True)
 
 
-def grown_bytes(arguments: argparse.Namespace, size: str, way: str, length: int) -> int:
-    texts = texts_of(arguments, length)
-    chosen = ways(arguments, size, texts)[way]
-    chosen(["boil an egg"])
+def measure_memory(arguments: argparse.Namespace, size: str, case: str, results: Results) -> None:
+    """Measure the growth of memory of each way, in a process of its own."""
+    for way in ways_of(arguments, texts_of(arguments, case)):
+        command = [sys.executable, __file__, "--memory-of", size, way, case, "--threads", str(arguments.threads)]
+        command += ["--mixed-texts", str(arguments.mixed_texts)]
+        command += ["--corpora", str(arguments.corpora)] if arguments.corpora else []
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        results.row(size, case, way)["extra_bytes"] = int(done.stdout.split()[-1])
+        results.save()
+
+
+def grown_bytes(arguments: argparse.Namespace, size: str, way: str, case: str) -> int:
+    texts = texts_of(arguments, case)
+    encode = way_of(way, size, texts)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
     before = status_bytes("VmRSS")
-    chosen(texts)
+    encode(texts)
     return status_bytes("VmHWM") - before
 
 

@@ -40,7 +40,7 @@ from jina_data.encoder.batches import padded, token_batches, tokenize
 from jina_data.encoder.encoder import CUDA_TOKENS, Encoder
 from jina_data.encoder.pooling import mean_pool
 
-RUN_TOKENS = 2**19
+RUN_TOKENS = 2**18
 """Tokens of a run at one length."""
 
 CHECKED_TEXTS = 8

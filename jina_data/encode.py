@@ -1,15 +1,16 @@
 """Encode: any input of `clean` to one Parquet file with a vector for each row, in the order of the input.
 
-The work goes range by range, and each range leaves one file in a work folder beside the output, whole or not at all. A
-run that was stopped takes those over; when all are there, they become the output.
+The work goes range by range, and each range slice by slice. A slice leaves one file in a work folder beside the output,
+whole or not at all. A run that was stopped takes those over; when all are there, they become the output.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from jina_data.read.schema import is_string
 from jina_data.vectors import VectorModel, VectorOptions, load_vector_model
 
 SLICE_ROWS = 2048
-"""Rows that are encoded at a time: sorted by length among themselves, and a row group of the output."""
+"""Rows that are encoded at a time: sorted by length among themselves, a row group of the output."""
 
 VERSION = 1
 """Raised when the same input and model give other vectors."""
@@ -140,16 +141,14 @@ class _Run:
         for range_number, parse in self._ranges(file):
             if self.rows_left == 0:
                 return
-            part = self.work / f"file-{number:05d}-range-{range_number:06d}.parquet"
-            if not part.exists():
-                self._encode_range(parse(), part, file=file, first_row=first_row, task=task)
-            else:
-                task.advance(pq.read_metadata(part).num_rows)
-            n_rows = pq.read_metadata(part).num_rows
-            first_row += n_rows
-            if self.rows_left is not None:
-                self.rows_left -= n_rows
-            yield part
+            name = f"file-{number:05d}-range-{range_number:06d}"
+            for part in self._encode_range(name, parse, file=file, first_row=first_row):
+                n_rows = pq.read_metadata(part).num_rows
+                task.advance(n_rows)
+                first_row += n_rows
+                if self.rows_left is not None:
+                    self.rows_left -= n_rows
+                yield part
 
     def _ranges(self, file: InputFile) -> Iterator[tuple[int, Any]]:
         """Yield the number of each range of a file, and what parses it."""
@@ -161,28 +160,63 @@ class _Run:
         for number, spec in enumerate(specs):
             yield number, lambda spec=spec: parse_range(file, spec, self.schema)
 
-    def _encode_range(self, parsed: ParsedRange, part: Path, *, file: InputFile, first_row: int, task: Task) -> None:
+    def _encode_range(
+        self, name: str, parse: Callable[[], ParsedRange], *, file: InputFile, first_row: int
+    ) -> Iterator[Path]:
+        """Yield the parts of a range, one for each slice. Those that are there are not made again."""
+        whole = self.work / f"{name}.json"
+        if whole.exists():
+            yield from (self._part(name, number) for number in range(json.loads(whole.read_text(encoding="utf-8"))))
+            return
+        rows = self._read(parse(), file=file, first_row=first_row)
+        texts = _texts(rows, self.column, file=file, first_row=first_row)
+        starts = range(0, len(texts), SLICE_ROWS)
+        for number, start in enumerate(starts):
+            part = self._part(name, number)
+            if not part.exists():
+                stop = start + SLICE_ROWS
+                self._encode_slice(rows[start:stop], texts[start:stop], part, file=file, first_row=first_row + start)
+            yield part
+        write_json(whole, len(starts))
+
+    def _part(self, name: str, number: int) -> Path:
+        return self.work / f"{name}-slice-{number:03d}.parquet"
+
+    def _read(self, parsed: ParsedRange, *, file: InputFile, first_row: int) -> pa.Table:
         for broken in parsed.unreadable[:1]:
             raise InputError(
                 f"{file.name}, row {first_row + broken.row} (counted from 0) cannot be read: {broken.error}. Every row "
                 "needs a vector: mend the file, or run jina-data clean first, which sets such rows aside"
             )
-        rows = parsed.rows.slice(0, self.rows_left)
-        texts = _texts(rows, self.column, file=file, first_row=first_row)
-        kept = rows.select([] if self.table.vectors_only else [name for name in rows.column_names if name != ROW])
-        schema = self._with_vectors(kept.schema)
+        return parsed.rows.slice(0, self.rows_left)
+
+    def _encode_slice(
+        self, rows: pa.Table, texts: Sequence[str], part: Path, *, file: InputFile, first_row: int
+    ) -> None:
         cut_before = self.model.n_cut
+        vectors = self.model.encode(texts)
+        self._refuse_not_finite(vectors, texts, file=file, first_row=first_row)
+        kept = rows.select([] if self.table.vectors_only else [name for name in rows.column_names if name != ROW])
+        ready = conform(kept, writable(kept.schema))
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1), pa.float32()), self.model.dim)
+        schema = self._with_vectors(kept.schema)
         with whole_path(part) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as sink:
-            for start in range(0, len(texts), SLICE_ROWS):
-                some = texts[start : start + SLICE_ROWS]
-                vectors = self.model.encode(some)
-                _refuse_not_finite(vectors, file=file, first_row=first_row + start)
-                flat = pa.array(vectors.reshape(-1), pa.float32())
-                column = pa.FixedSizeListArray.from_arrays(flat, self.model.dim)
-                ready = conform(kept.slice(start, len(some)), writable(kept.schema))
-                sink.write_table(pa.table([*ready.columns, column], schema=schema))
-                task.advance(len(some))
+            sink.write_table(pa.table([*ready.columns, column], schema=schema))
             sink.add_key_value_metadata({"n_cut": str(self.model.n_cut - cut_before)})
+
+    def _refuse_not_finite(
+        self, vectors: np.ndarray[Any, Any], texts: Sequence[str], *, file: InputFile, first_row: int
+    ) -> None:
+        broken = np.flatnonzero(~np.isfinite(vectors).all(1)).tolist()
+        if not broken:
+            return
+        # On a GPU such a text may spoil those that share a block of attention with it; alone it shows which it is.
+        guilty = (row for row in broken if not np.isfinite(self.model.encode([texts[row]])).all())
+        named = first_row + next(guilty, broken[0])
+        raise ModelError(
+            f"{file.name}, row {named} (counted from 0): the model's vector is not finite. "
+            "Its weights may be damaged, or its numbers too large for half precision: try --device cpu"
+        )
 
     def gather(self, parts: Sequence[Path], output: Path, key: str) -> EncodeReport:
         """Write the parts into one file, row group by row group."""
@@ -241,15 +275,6 @@ def _texts(rows: pa.Table, column: str, *, file: InputFile, first_row: int) -> l
     return values
 
 
-def _refuse_not_finite(vectors: np.ndarray[Any, Any], *, file: InputFile, first_row: int) -> None:
-    broken = np.flatnonzero(~np.isfinite(vectors).all(1))
-    if len(broken):
-        raise ModelError(
-            f"{file.name}, row {first_row + int(broken[0])} (counted from 0): the model's vector is not finite. Its "
-            "weights may be damaged, or its numbers too large for half precision: try --device cpu"
-        )
-
-
 def _key(files: Sequence[InputFile], column: str, vectors: VectorOptions, table: TableOptions) -> str:
     """Return what tells runs apart: the inputs, the model and all options that change the output."""
     shown = {name: value for name, value in asdict(table).items() if name not in ("overwrite", "column")}
@@ -291,9 +316,10 @@ def _work_folder(output: Path, key: str, *, overwrite: bool) -> Iterator[Path]:
                     f"{work} holds an unfinished run of other inputs, another model or other options. Give that "
                     "command again, or begin anew with --overwrite"
                 )
-            for part in work.glob("*.parquet"):
+            for part in work.glob("file-*"):
                 remove(part)
-        for half in work.glob(".*.tmp"):
+        # What a process that was killed left half written; nobody else writes here while the lock is held.
+        for half in [*work.glob(".*.tmp"), *output.parent.glob(f".{glob.escape(output.name)}.*.tmp")]:
             remove(half)
         write_json(begun, key)
         try:

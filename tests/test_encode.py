@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -143,7 +148,7 @@ def test_a_stopped_run_goes_on(kind: str, tmp_path: Path, small_slices: None, mo
     assert (tmp_path / "vectors.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert resumed.n_cut == report.n_cut > 0
     assert 0 < len(again.seen) < len(whole.seen) == 57
-    assert len(stopped.seen) + len(again.seen) <= 57 + 10  # at most the range that was in flight is repeated
+    assert len(stopped.seen) + len(again.seen) <= 57 + 4  # at most the slice that was in flight is repeated
     assert not list(tmp_path.glob(".*.work"))
 
 
@@ -261,3 +266,123 @@ def test_what_is_kept_of_a_run_is_json(tmp_path: Path) -> None:
     encode([write_parquet(tmp_path / "rows.parquet", ROWS)], tmp_path / "vectors.parquet")
     said = json.loads(pq.read_schema(tmp_path / "vectors.parquet").metadata[b"jina_data.encode"])
     assert (said["model"], said["n_rows"], said["dim"], said["n_cut"]) == ("static", 57, 256, 0)
+
+
+# ------------------------------------------------------------------------------------------- processes of their own
+
+WATCHED = """
+import os, signal, sys, time
+from jina_data import encode as module
+from jina_data.cli import main
+from jina_data.read import delimited, parquet
+log, killed_while = sys.argv[1:3]
+module.SLICE_ROWS, delimited.RANGE_ROWS, parquet.RANGE_ROWS = 4, 10, 10
+real = module.load_vector_model
+def load(options):
+    model = real(options)
+    encode = model.encode
+    def logged(texts):
+        found = encode(texts)
+        with open(log, "a") as sink:
+            sink.write("".join(text.split("number ")[1].split()[0] + "\\n" for text in texts))
+        time.sleep(0.03)
+        return found
+    model.encode = logged
+    return model
+module.load_vector_model = load
+if killed_while == "gathering":
+    class Killing(module.pq.ParquetFile):
+        def __init__(self, part, **options):
+            if str(part).endswith("range-000003-slice-000.parquet"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            super().__init__(part, **options)
+    module.pq.ParquetFile = Killing
+sys.argv[1:] = sys.argv[3:]
+main()
+"""
+
+
+def encode_and_kill(folder: Path, source: Path, output: Path, *, after: int | None, gathering: bool = False) -> int:
+    """Run the command line; kill it once it has encoded so many texts more than before. Return its status."""
+    log = folder / "encoded.txt"
+    log.touch()
+    begun = len(log.read_text().split())
+    options = [str(log), "gathering" if gathering else ""]
+    command = [sys.executable, "-c", WATCHED, *options, "encode", str(source), "-o", str(output), "-m", "static", "-q"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while process.poll() is None:
+        if after is not None and len(log.read_text().split()) >= begun + after:
+            process.kill()
+        time.sleep(0.005)
+    process.communicate()
+    return process.returncode
+
+
+@pytest.mark.parametrize("kind", ["csv", pytest.param("parquet", marks=pytest.mark.full)])
+def test_a_run_that_is_killed_goes_on(kind: str, tmp_path: Path) -> None:
+    (source,) = inputs_of(tmp_path)[kind]
+    output = tmp_path / "out" / "vectors.parquet"
+    assert encode_and_kill(tmp_path, source, tmp_path / "whole.parquet", after=None) == 0
+    (tmp_path / "encoded.txt").unlink()
+    kills = (1, 15)
+    for after in kills:
+        assert encode_and_kill(tmp_path, source, output, after=after) == -signal.SIGKILL
+        assert not output.exists()
+    assert encode_and_kill(tmp_path, source, output, after=None, gathering=True) == -signal.SIGKILL
+    n_before = len((tmp_path / "encoded.txt").read_text().split())
+    assert encode_and_kill(tmp_path, source, output, after=None) == 0
+    seen = Counter((tmp_path / "encoded.txt").read_text().split())
+    assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert set(seen) == {str(number) for number in range(57)}
+    assert seen.total() == n_before  # what is encoded is not encoded again to be gathered
+    assert seen.total() <= 57 + len(kills) * 4  # at most the slice in flight is repeated
+    assert [path.name for path in output.parent.iterdir()] == ["vectors.parquet"]
+
+
+PEAK = """
+import resource, sys
+from jina_data.cli import main
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    peaks = {}
+    for n_rows in (25_000, 100_000):
+        texts = pa.array([f"text number {number} of many, with some words" for number in range(n_rows)])
+        source = tmp_path / f"{n_rows}.parquet"
+        pq.write_table(pa.table({"text": texts}), source, row_group_size=10_000)
+        command = ["encode", str(source), "-o", str(tmp_path / f"{n_rows}-out.parquet"), "-m", "static", "-q"]
+        done = subprocess.run([sys.executable, "-c", PEAK, *command], check=True, capture_output=True, text=True)
+        peaks[n_rows] = int(done.stdout.split()[-1])
+    # The vectors of 75,000 rows alone take 77 MB.
+    assert peaks[100_000] - peaks[25_000] < 25 * 10**6, peaks
+
+
+def test_any_input_of_clean_from_the_command_line(tmp_path: Path) -> None:
+    inputs_of(tmp_path)
+    (tmp_path / "folder").mkdir()
+    write_jsonl(tmp_path / "folder" / "1.jsonl", ROWS[:9])
+    write_parquet(tmp_path / "folder" / "2.parquet", ROWS[9:20])
+    write_jsonl(tmp_path / "rows.json", [json.dumps(ROWS)])
+    cases = {
+        "rows.jsonl.gz": 57,
+        "plain.jsonl": 57,
+        "rows.json": 57,
+        "rows.csv": 57,
+        "rows.parquet": 57,
+        "folder": 20,
+        "folder/*": 20,
+        "[ab].*": 57,
+    }
+    for number, (given, n_rows) in enumerate(cases.items()):
+        output = tmp_path / f"out-{number}.parquet"
+        said = CliRunner().invoke(
+            cli, ["encode", str(tmp_path / given), "-o", str(output), "-m", "static"], catch_exceptions=False
+        )
+        assert (said.exit_code, f"{n_rows} vectors of 256 dimensions" in said.output) == (0, True), (given, said.output)
+        found = pq.read_table(output)["text"].to_pylist()
+        assert found == [row["text"] for row in ROWS[:n_rows]], given

@@ -97,6 +97,18 @@ def test_order_batches_and_neighbours_change_nothing(encoder: Encoder, batch_siz
     close(encoder.encode(TEXTS[3:9], batch_size), alone[3:9])
 
 
+def test_a_text_without_a_finite_vector_spoils_no_other(tokenizer: Tokenizer) -> None:
+    encoder = jina_bert(tokenizer, max_length=600)
+    texts = ["boil", "an egg", "wait for the kettle", "egg", "water " * 500, "egg " * 550]
+    expected = encoder.encode(texts)
+    with torch.no_grad():
+        encoder.model.get_parameter("embeddings.word_embeddings.weight")[tokenizer.token_to_id("egg")] = torch.inf
+    for batch_size in (None, 3):
+        found = encoder.encode(texts, batch_size)
+        assert np.isfinite(found).all(1).tolist() == ["egg" not in text for text in texts]
+        close(found[[0, 2, 4]], expected[[0, 2, 4]])
+
+
 def test_long_and_short_texts_share_a_batch(tokenizer: Tokenizer) -> None:
     encoder = jina_bert(tokenizer, max_length=2000)
     texts = ["egg " * 900, "boil", "water " * 600, "count " * 600]
@@ -170,7 +182,7 @@ def test_what_is_not_a_string_is_named(encoder: Encoder, bad: object, told: str)
 
 @pytest.mark.parametrize("option", ["batch_size", "max_length", "truncate_dim"])
 def test_options_out_of_range(encoder: Encoder, option: str) -> None:
-    with pytest.raises(UsageError, match=f"{option} is 0; expected a number above 0"):
+    with pytest.raises(UsageError, match=f"{option} is 0; expected a whole number"):
         encoder.encode(["a"], **{option: 0})  # type: ignore[arg-type]
 
 
@@ -261,6 +273,84 @@ def official(folder: Path, *, prefix: str = "", half: bool = True, **changes: An
     named = {(name if name.startswith("cls.") else prefix + name): one for name, one in weights.items()}
     save_file({name: one.half() if half else one for name, one in named.items()}, folder / "model.safetensors")
     return {name: one.half().float() if half else one for name, one in weights.items()}
+
+
+def official_folder(folder: Path, tokenizer: Tokenizer, *, files: str) -> dict[str, Tensor]:
+    """Write a folder with all files that the published ones have, from random weights."""
+    code = "jinaai/jina-bert-implementation--"
+    said: dict[str, Any] = {
+        "auto_map": {
+            "AutoConfig": f"{code}configuration_bert.JinaBertConfig",
+            "AutoModel": f"{code}modeling_bert.JinaBertModel",
+            "AutoModelForMaskedLM": f"{code}modeling_bert.JinaBertForMaskedLM",
+        },
+        **{"torch_dtype": "float16", "transformers_version": "4.26.0", "use_cache": True, "classifier_dropout": None},
+        **{"gradient_checkpointing": False, "model_max_length": 8192, "initializer_range": 0.02, "pad_token_id": 0},
+    }
+    kept = official(folder, **said)
+    if files == "old":
+        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+        words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word, _ in words), encoding="utf-8")
+    else:
+        tokenizer.save(str(folder / "tokenizer.json"))
+    base = "sentence_transformers.models"
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": f"{base}.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{base}.Pooling"},
+    ]
+    modes = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
+    pooling = {"word_embedding_dimension": 32, **{f"pooling_mode_{mode}": mode == "mean_tokens" for mode in modes}}
+    (folder / "1_Pooling").mkdir()
+    for name, values in {
+        "modules.json": modules,
+        "1_Pooling/config.json": pooling,
+        "sentence_bert_config.json": {"max_seq_length": 8192, "do_lower_case": False},
+        "config_sentence_transformers.json": {"__version__": {"sentence_transformers": "2.2.2"}},
+        "special_tokens_map.json": {"pad_token": "[PAD]"},
+        "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "model_max_length": 2147483648},
+    }.items():
+        (folder / name).write_text(json.dumps(values))
+    return kept
+
+
+@pytest.mark.parametrize("files", ["new", "old"])
+def test_a_published_folder_from_python_and_the_command_line(
+    files: str, tmp_path: Path, tokenizer: Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    import pyarrow.parquet as pq
+    from click.testing import CliRunner
+
+    from jina_data.cli import cli
+
+    folder = tmp_path / "jina-embeddings-v2-small-en"
+    weights = official_folder(folder, tokenizer, files=files)
+    encoder = Encoder.from_pretrained(folder, device="cpu")
+    assert (encoder.max_length, encoder.dtype, encoder.prompts) == (8192, torch.float32, {})
+    config = json.loads((folder / "config.json").read_text())
+    body = {name: one for name, one in weights.items() if not name.startswith("cls.")}
+    texts = ["boil an egg", "Wait!"]
+    for text, found in zip(texts, encoder.encode(texts), strict=True):
+        ids = torch.tensor([tokenizer.encode(text).ids])
+        close(found, oracle.pooled(oracle.forward(body, config, ids, torch.ones_like(ids)), torch.ones_like(ids))[0])
+
+    (tmp_path / "texts.jsonl").write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts))
+    call = ["encode", str(tmp_path / "texts.jsonl"), "-o", str(tmp_path / "v.parquet"), "--model", str(folder)]
+    assert CliRunner().invoke(cli, call, catch_exceptions=False).exit_code == 0
+    written = pq.read_table(tmp_path / "v.parquet")["vector"].to_pylist()
+    close(written, encoder.encode(texts, normalize_embeddings=True))
+    encoder.save_pretrained(tmp_path / "saved")
+    close(Encoder.from_pretrained(tmp_path / "saved", device="cpu").encode(texts), encoder.encode(texts), atol=0)
+
+
+@pytest.mark.parametrize("name", ["jina-bert-v2-qk-post-norm", "jina-embeddings-v2-base-code"])
+def test_published_folders_with_norms_are_refused_by_name(name: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    official_folder(tmp_path / "model", tokenizer, files="new")
+    changed(auto_map={"AutoModel": f"jinaai/{name}--modeling_bert.JinaBertModel"})(tmp_path / "model")
+    with pytest.raises(ModelError, match="norms on queries and keys"):
+        Encoder.from_pretrained(tmp_path / "model", device="cpu")
 
 
 @pytest.mark.parametrize("prefix", ["", "bert."])
@@ -607,6 +697,8 @@ def some_batch(n_texts: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 SIZES = [(1, 2), (2, 5), (5, 70), (1, 900)]
+ONNX_SIZES = [(1, 1), (3, 2), (1, 7), (3, 64), (1, 513), (3, 2048)]
+"""Texts and tokens; the graph is traced with (3, 7)."""
 
 
 def test_the_exported_graph_takes_any_length(encoder: Encoder) -> None:
@@ -620,8 +712,6 @@ def test_the_exported_graph_takes_any_length(encoder: Encoder) -> None:
 
 
 def test_the_onnx_graph_takes_any_length(encoder: Encoder, tmp_path: Path) -> None:
-    for package in ("onnx", "onnxscript"):
-        pytest.importorskip(package)
     runtime = pytest.importorskip("onnxruntime")
     import warnings
 
@@ -630,7 +720,7 @@ def test_the_onnx_graph_takes_any_length(encoder: Encoder, tmp_path: Path) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own
         session = runtime.InferenceSession(export_onnx(encoder, tmp_path / "model.onnx"))
-    for number, (n_texts, width) in enumerate([(1, 1), *SIZES]):
+    for number, (n_texts, width) in enumerate(ONNX_SIZES):
         batch = some_batch(n_texts, width, number)
         (found,) = session.run([OUTPUT], {name: one.numpy() for name, one in zip(INPUTS, batch, strict=True)})
         with torch.no_grad():

@@ -215,23 +215,30 @@ def test_flex_on_a_gpu_agrees_forward_and_backward(dtype: Any) -> None:
         pytest.skip("needs a CUDA device")
     torch.manual_seed(8)
     reference = JinaBert(JinaBertConfig.preset("small", hidden_dropout_prob=0.0))
-    model = JinaBert(reference.config).to("cuda", dtype)
+    model = JinaBert(reference.config).to("cuda")
     model.load_state_dict(reference.state_dict())
+    cast = torch.autocast("cuda", dtype, enabled=dtype != torch.float32)
+    direction = torch.randn(reference.config.hidden_size)  # the squares of a layer norm have no slope
     for lengths in ([1, 9, 3, 9, 5], [513, 20, 20], [2048, 1, 700]):
         mask = mask_of(lengths)
         ids = torch.randint(1, 30_000, mask.shape)
-        out, expected = model(ids.cuda(), mask), reference(ids, mask)
+        with cast:
+            out = model(ids.cuda(), mask)
+        expected = reference(ids, mask)
         reference.zero_grad()
         model.zero_grad()
-        expected[mask.bool()].square().sum().backward()
-        out[mask.bool().cuda()].float().square().sum().backward()
+        (expected[mask.bool()] @ direction).sum().backward()
+        (out[mask.bool().cuda()].float() @ direction.cuda()).sum().backward()
         limit = 1e-2 if dtype == torch.bfloat16 else 1e-3
         distance = (out[mask.bool().cuda()].float().cpu() - expected[mask.bool()]).norm() / expected[mask.bool()].norm()
         assert distance < limit, lengths
-        for name, parameter in model.named_parameters():
-            want = reference.get_parameter(name).grad
-            if want is not None and parameter.grad is not None:
-                assert (parameter.grad.float().cpu() - want).norm() / want.norm() < 5 * limit, name
+        wants = {name: one.grad for name, one in reference.named_parameters() if one.grad is not None}
+        largest = max(float(want.norm()) for want in wants.values())
+        for name, want in wants.items():
+            found = model.get_parameter(name).grad
+            assert found is not None
+            # What softmax does not see (the bias of keys) has no slope but rounding.
+            assert (found.float().cpu() - want).norm() < 5 * limit * max(float(want.norm()), 0.01 * largest), name
 
 
 # ------------------------------------------------------------------------------------------------------------- parts
@@ -313,17 +320,27 @@ def test_dropout_is_drawn_in_training_only() -> None:
     assert model.eval()(ids).equal(model(ids))
 
 
-def test_torch_compile_gives_the_same_numbers_at_other_lengths() -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)])
+def test_torch_compile_gives_the_same_numbers_at_all_lengths(backend: str) -> None:
+    from shutil import which
+
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    if backend == "inductor" and not any(map(which, ("g++", "clang++", "c++"))):
+        pytest.skip("torch.compile with inductor needs a C++ compiler: install g++")
+    torch._dynamo.reset()
     torch.manual_seed(11)
     model = JinaBert(tiny(num_hidden_layers=1)).eval()
-    compiled = torch.compile(model, dynamic=True, fullgraph=True, backend="aot_eager")
+    counted = CompileCounterWithBackend(backend)
+    compiled = torch.compile(model, dynamic=True, fullgraph=True, backend=counted)
     with torch.no_grad():
-        for lengths in ([3, 9], [30, 1, 2]):
-            mask = mask_of(lengths)
+        for number in range(20):
+            mask = mask_of([2 + 7 * number, *range(1, 1 + number % 4)])
             ids = torch.randint(0, 50, mask.shape)
             torch.testing.assert_close(
                 compiled(ids, mask)[mask.bool()], model(ids, mask)[mask.bool()], rtol=0, atol=1e-5
             )
+    assert counted.frame_count <= 4  # a few for special shapes, such as a single text; not one for each length
 
 
 def test_the_encoder_imports_without_duckdb_and_fasttext(tmp_path: FilePath) -> None:

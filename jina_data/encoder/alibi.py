@@ -4,8 +4,8 @@ Each head h has its own slope m_h, and the bias of the score between the tokens 
 for position embeddings, so a model may read longer texts than it was trained on (Press et al., arXiv 2108.12409; both
 directions: Günther et al., arXiv 2310.19923).
 
-This file, attention.py, jina_bert.py and jina_bert_hf.py are saved with every JinaBERT, and import nothing but torch,
-transformers and each other.
+This file, attention.py, checks.py, jina_bert.py and jina_bert_hf.py are saved with every JinaBERT. They import nothing
+but torch, transformers and each other.
 
 Shapes: H heads, S tokens of a sequence.
 """

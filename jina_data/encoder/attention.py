@@ -39,8 +39,14 @@ SHORT_TOKENS = 512
 FLEX_BLOCK = 128
 """Tokens of a block of FlexAttention."""
 
-FLEX_OPTIONS = {"IS_DIVISIBLE": True, "ROWS_GUARANTEED_SAFE": True}
-"""What the kernel need not check: packed tokens are whole blocks, and every token sees at least itself."""
+FLEX_LEAST_HEAD = 16
+"""Smallest dimension of a head that FlexAttention takes."""
+
+FLEX_OPTIONS: dict[str, object] = {"IS_DIVISIBLE": True}
+"""What the kernel need not check: packed tokens are whole blocks, which it cannot see where lengths are dynamic."""
+
+FLEX_HALF_OPTIONS = {**FLEX_OPTIONS, "fwd_BLOCK_N": 64}
+"""In half precision keys by 64 are faster: forward 310 against 195 TFLOP/s on an H200 (12 heads, 8192 tokens)."""
 
 
 class Layout(Protocol):
@@ -59,7 +65,7 @@ class Layout(Protocol):
         ...
 
 
-def lay_out(mask_BS: Tensor, *, n_heads: int, device: torch.device, path: Path = "auto") -> Layout:
+def lay_out(mask_BS: Tensor, *, n_heads: int, device: torch.device, path: Path = "auto", head_dim: int = 64) -> Layout:
     """Choose how a batch goes through the layers.
 
     Args:
@@ -67,6 +73,7 @@ def lay_out(mask_BS: Tensor, *, n_heads: int, device: torch.device, path: Path =
         n_heads: heads H.
         device: where the model is.
         path: a path by name, or "auto".
+        head_dim: dimensions E of a head; FlexAttention takes none under 16.
 
     Raises:
         ValueError: there is no such path, or it cannot be taken with gaps between the tokens of a row.
@@ -74,7 +81,7 @@ def lay_out(mask_BS: Tensor, *, n_heads: int, device: torch.device, path: Path =
     if path not in get_args(Path):
         raise ValueError(f"there is no attention path {path!r}; expected one of {', '.join(get_args(Path))}")
     if path == "auto":
-        path = _choose(mask_BS, n_heads, device)
+        path = _choose(mask_BS, n_heads, device, head_dim)
     slopes_H = slopes_on(device, n_heads)
     if path in ("eager", "dense"):
         return (Eager if path == "eager" else Dense)(slopes_H, mask_BS.to(device))
@@ -85,13 +92,14 @@ def lay_out(mask_BS: Tensor, *, n_heads: int, device: torch.device, path: Path =
     return kinds[path](slopes_H, lengths, mask_BS.shape[1])
 
 
-def _choose(mask_BS: Tensor, n_heads: int, device: torch.device) -> Path:
+def _choose(mask_BS: Tensor, n_heads: int, device: torch.device, head_dim: int) -> Path:
     """Return the fastest path for a batch, or the one that can be taken."""
     lengths = None if _is_traced() else _row_lengths(mask_BS)
     if lengths is None:
         return "dense"
     if device.type != "cpu":
-        return "flex" if device.type == "cuda" and has_flex() else "dense"
+        can_flex = device.type == "cuda" and head_dim >= FLEX_LEAST_HEAD and has_flex()
+        return "flex" if can_flex else "dense"
     longest = max(lengths, default=0)
     fits = len(lengths) * n_heads * longest**2 <= BLOCK_BIAS_ELEMENTS
     return "blocks" if fits and longest <= SHORT_TOKENS else "toeplitz"
@@ -267,7 +275,7 @@ class Flex(Packed):
             v_BHTE,
             score_mod=self.score_mod,
             block_mask=self.block_mask,
-            kernel_options=FLEX_OPTIONS,
+            kernel_options=FLEX_OPTIONS if q_THE.dtype == torch.float32 else FLEX_HALF_OPTIONS,
         )
         return out_BHTE[0].transpose(0, 1)
 
@@ -340,5 +348,5 @@ def _scattered(x_T: Tensor, index_T: Tensor, n_rows: int, width: int) -> Tensor:
     """Put packed tokens, (T, ...), into rows of some width, (B, S, ...), with zeros as padding."""
     rows = x_T
     if len(x_T) < n_rows * width:
-        rows = x_T.new_zeros(n_rows * width, *x_T.shape[1:]).index_copy(0, index_T, x_T)
+        rows = x_T.new_zeros(n_rows * width, *x_T.shape[1:]).index_copy_(0, index_T, x_T)
     return rows.view(n_rows, width, *x_T.shape[1:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,30 +37,57 @@ class Tokens:
         return np.array([len(one) for one in self.ids], np.int64)
 
 
-def check_texts(texts: Sequence[object]) -> None:
-    """Refuse what is not a string.
+def check_texts(texts: object) -> list[str]:
+    """Return texts as a list: a single one, or several. Refuse what is not a string.
 
     Raises:
         InputError: a text is something else; the message says which.
     """
-    for row, text in enumerate(texts):
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
+        raise InputError(f"texts is of type {type(texts).__name__}; expected a string or several. Put them into a list")
+    listed = list(texts)
+    for row, text in enumerate(listed):
         if not isinstance(text, str):
             raise InputError(
                 f"text {row} (counted from 0) is of type {type(text).__name__}: {str(text)[:60]!r}; expected a string. "
                 "Leave it out, or turn it into one"
             )
+    return listed
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tokens:
-    """Return the tokens of texts; those with more than `max_length` are cut there."""
+    """Return the tokens of texts; those with more than `max_length` are cut there.
+
+    Raises:
+        InputError: a text holds half of a surrogate pair, which no encoding has; the message says which.
+    """
     tokenizer.enable_truncation(max_length)
     ids: list[npt.NDArray[np.int32]] = []
     was_cut: list[bool] = []
     for start in range(0, len(texts), _CHUNK_TEXTS):
-        for one in tokenizer.encode_batch(list(texts[start : start + _CHUNK_TEXTS])):
+        some = list(texts[start : start + _CHUNK_TEXTS])
+        try:
+            encoded = tokenizer.encode_batch(some)
+        except TypeError:
+            _name_half_pair(some, start)
+            raise
+        for one in encoded:
             ids.append(np.array(one.ids, np.int32))
             was_cut.append(bool(one.overflowing))
     return Tokens(ids, np.array(was_cut, np.bool_))
+
+
+def _name_half_pair(texts: Sequence[str], first_row: int) -> None:
+    for row, text in enumerate(texts, first_row):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {row} (counted from 0) holds {text[error.start]!r} at character {error.start}, half of a "
+                "surrogate pair; expected Unicode. Decode its source anew, or replace it"
+            ) from None
 
 
 def token_batches(

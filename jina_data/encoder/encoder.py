@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -15,28 +14,31 @@ from torch import Tensor
 
 from jina_data.encoder.batches import check_texts, padded, token_batches, tokenize
 from jina_data.encoder.jina_bert import JinaBert, JinaBertConfig
-from jina_data.encoder.load import Model, check_pipeline, find_folder, load_model
+from jina_data.encoder.load import Model, check_pipeline, find_folder, load_model, read_settings
+from jina_data.encoder.options import (
+    Precision,
+    check_option,
+    check_precision,
+    check_prompts,
+    find_device,
+    find_dtype,
+    words_needed,
+)
 from jina_data.encoder.pooling import mean_pool, unit_length
 from jina_data.encoder.save import model_dim, save_model
 from jina_data.encoder.t5 import T5Config, T5Encoder
 from jina_data.encoder.tokenizer import load_tokenizer, own_copy
-from jina_data.errors import MissingExtraError, ModelError, ResourceError, UsageError
+from jina_data.errors import MissingExtraError, ModelError, UsageError
 from jina_data.progress import Task, progress_for
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
 CPU_TOKENS, CUDA_TOKENS = 2**12, 2**16
 """Tokens in a batch."""
 
 T5_MAX_LENGTH = 512
 """What T5 was trained on; its distances have no limit."""
-
-_SETTINGS_FILES = ("sentence_bert_config", "config_sentence_transformers", "tokenizer_config")
-_LONGEST_LIMIT = 10**6
-"""What is above stands for no limit, in tokenizer_config.json."""
 
 log = logging.getLogger("jina_data.encoder")
 
@@ -72,18 +74,19 @@ class Encoder:
         Raises:
             ModelError: the tokenizer has words that the model has no vectors for.
             ResourceError: there is no such device.
+            UsageError: an option is none that there is.
         """
-        if tokenizer.get_vocab_size() > model.config.vocab_size:
+        if words_needed(tokenizer) > model.config.vocab_size:
             raise ModelError(
-                f"the tokenizer has {tokenizer.get_vocab_size():,} words, and the model vectors for "
+                f"the tokenizer has {words_needed(tokenizer):,} words, and the model vectors for "
                 f"{model.config.vocab_size:,}; expected the tokenizer of this model"
             )
         self.tokenizer = own_copy(tokenizer)
-        self.device = _device(device)
-        self.dtype = _dtype(dtype, self.device)
+        self.device = find_device(device)
+        self.dtype = find_dtype(dtype, self.device)
+        self.max_length = _default_max_length(model) if max_length is None else self._checked_length(max_length)
+        self.prompts = check_prompts(prompts or {})
         self.model = model.to(self.device, self.dtype).eval()
-        self.max_length = max_length or _default_max_length(model)
-        self.prompts = dict(prompts or {})
         self.dim = model_dim(model)
         self.n_cut = 0
 
@@ -96,7 +99,7 @@ class Encoder:
         """
         folder = find_folder(name)
         check_pipeline(folder)
-        settings = _settings(folder)
+        settings = read_settings(folder)
         return cls(load_model(folder), load_tokenizer(folder), **{**settings, **options})
 
     @classmethod
@@ -110,7 +113,7 @@ class Encoder:
         Raises:
             UsageError: there is no such preset or kind.
         """
-        vocab_size = -(-tokenizer.get_vocab_size() // 64) * 64
+        vocab_size = -(-words_needed(tokenizer) // 64) * 64
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -167,15 +170,15 @@ class Encoder:
             UsageError: an option is out of range.
         """
         is_single = isinstance(texts, str)
-        listed: Sequence[str] = [texts] if isinstance(texts, str) else list(texts)
-        check_texts(listed)
-        _check_options(batch_size=batch_size, max_length=max_length, truncate_dim=truncate_dim)
+        prompted = self._prompted(check_texts(texts), prompt, prompt_name)
+        max_length = self.max_length if max_length is None else self._checked_length(max_length)
+        check_option("batch_size", batch_size)
+        check_option("truncate_dim", truncate_dim, most=self.dim)
+        check_precision(precision)
         if device is not None:
             self.to(device)
-        with _progress(len(listed), shown=show_progress_bar) as task:
-            vectors = self._encode(
-                self._prompted(listed, prompt, prompt_name), batch_size, max_length or self.max_length, task
-            )
+        with _progress(len(prompted), shown=show_progress_bar) as task:
+            vectors = self._encode(prompted, batch_size, max_length, task)
         vectors = vectors[:, :truncate_dim]
         if normalize_embeddings:
             vectors = unit_length(vectors)
@@ -193,11 +196,13 @@ class Encoder:
 
     def similarity(self, some: Any, others: Any) -> Tensor:
         """Return the cosine of each of N vectors with each of M, (N, M)."""
-        return unit_length(_rows(some)) @ unit_length(_rows(others)).T
+        rows_ND, rows_MD = _same_width(some, others)
+        return unit_length(rows_ND) @ unit_length(rows_MD).T
 
     def similarity_pairwise(self, some: Any, others: Any) -> Tensor:
         """Return the cosine of each of N vectors with its counterpart, (N,)."""
-        return (unit_length(_rows(some)) * unit_length(_rows(others))).sum(-1)
+        rows_ND, others_ND = _same_width(some, others)
+        return (unit_length(rows_ND) * unit_length(others_ND)).sum(-1)
 
     def to(self, device: str) -> Self:
         """Move the model to a device.
@@ -205,7 +210,7 @@ class Encoder:
         Raises:
             ResourceError: there is no such device.
         """
-        self.device = _device(device)
+        self.device = find_device(device)
         self.model.to(self.device)
         return self
 
@@ -231,6 +236,16 @@ class Encoder:
         """The token that fills up rows."""
         return self.model.config.pad_token_id
 
+    def _checked_length(self, max_length: int) -> int:
+        check_option("max_length", max_length)
+        n_framing = self.tokenizer.num_special_tokens_to_add(is_pair=False)
+        if max_length <= n_framing:
+            raise UsageError(
+                f"max_length is {max_length}; expected at least {n_framing + 1}, since the tokenizer frames each text "
+                f"with {n_framing} tokens of its own"
+            )
+        return max_length
+
     def _with_prompt(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
         is_named = name in self.prompts and not {"prompt", "prompt_name"} & set(options)
         return {**options, "prompt_name": name} if is_named else options
@@ -241,6 +256,8 @@ class Encoder:
                 known = ", ".join(self.prompts) or "none"
                 raise UsageError(f"there is no prompt {prompt_name!r}; the model has: {known}")
             prompt = self.prompts[prompt_name]
+        if not isinstance(prompt, str | None):
+            raise UsageError(f"prompt is {prompt!r}; expected a text to put in front of each")
         return [prompt + text for text in texts] if prompt else texts
 
 
@@ -252,57 +269,28 @@ def _random_model(kind: str, preset: str, vocab_size: int) -> Model:
     raise ValueError(f"there is no model of kind {kind!r}; expected jina-bert or t5")
 
 
-def _device(name: str | torch.device | None) -> torch.device:
-    has_cuda = torch.cuda.is_available()
-    device = torch.device(name or ("cuda" if has_cuda else "cpu"))
-    if device.type == "cuda" and not has_cuda:
-        raise ResourceError(f"device {str(name)!r}: no CUDA device, or a torch without CUDA. Use 'cpu'")
-    return device
-
-
-def _dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    if name is None:
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    dtype = getattr(torch, name, None) if isinstance(name, str) else name
-    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        raise UsageError(f"dtype is {name!r}; expected float32, bfloat16 or float16")
-    return dtype
-
-
 def _default_max_length(model: Model) -> int:
     return model.config.max_position_embeddings if isinstance(model, JinaBert) else T5_MAX_LENGTH
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """Return what the files for transformers and sentence-transformers in a folder say of limits and prompts."""
-    said = {name: _said(folder / f"{name}.json") for name in _SETTINGS_FILES}
-    limits = [said["sentence_bert_config"].get("max_seq_length"), said["tokenizer_config"].get("model_max_length")]
-    known = [int(limit) for limit in limits if limit and limit <= _LONGEST_LIMIT]
-    prompts = said["config_sentence_transformers"].get("prompts")
-    return {
-        "max_length": min(known, default=None),
-        "prompts": {name: text for name, text in (prompts or {}).items() if text},
-    }
-
-
-def _said(path: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON: {error}. Copy it anew") from None
-    return values
-
-
-def _check_options(**options: int | None) -> None:
-    for name, value in options.items():
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}; expected a number above 0")
 
 
 @contextmanager
 def _progress(n_texts: int, *, shown: bool) -> Iterator[Task]:
     with progress_for(quiet=not shown).task("encode", n_texts) as task:
         yield task
+
+
+def _same_width(some: Any, others: Any) -> tuple[Tensor, Tensor]:
+    """Return vectors, or lists of vectors, as rows."""
+    try:
+        rows, other_rows = _rows(some), _rows(others)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError("similarity takes vectors as `encode` gives them: arrays, tensors or lists of such") from None
+    if rows.shape[1] != other_rows.shape[1]:
+        raise UsageError(
+            f"similarity: some vectors have {rows.shape[1]} dimensions, the others {other_rows.shape[1]}; expected "
+            "those of one model"
+        )
+    return rows, other_rows
 
 
 def _rows(vectors: Any) -> Tensor:

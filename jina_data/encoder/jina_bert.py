@@ -1,7 +1,15 @@
 """JinaBERT: a BERT that reads 8192 tokens. Bidirectional ALiBi for positions, a gated FFN, layer norm behind each part.
 
-The model of jina-embeddings-v2 (Günther et al., arXiv 2310.19923). Its modules carry the names of the published weight
-files, so that a state dict of one is a state dict of the other.
+The model of jina-embeddings-v2 (Günther et al., arXiv 2310.19923). It is a BERT with two changes: attention knows
+distances in place of positions, and the FFN has a gate. One layer, where a head has the slope m, and two tokens the
+distance |i - j|:
+
+    x = LayerNorm(x + dense(softmax(q k / sqrt(E) - m |i - j|) v))    Attention, with ALiBi in both directions
+    x = LayerNorm(x + wo(gelu(gate) * values))                        GatedMlp: gate, values = halves of gated_layers(x)
+
+The file goes from small to large: the configuration, the parts of a layer, the layer, the model, the head of
+pre-training. Modules carry the names of the published weight files, so that a state dict of one is a state dict of the
+other. How attention is computed, and what becomes of padding, is in attention.py; no module here has to know.
 
 Shapes: B sequences, S tokens of the longest, D hidden size, H heads, E = D / H, F inner size of the FFN, V words of the
 vocabulary. N stands for the tokens in the layout of the batch: B x S padded, or all of them packed (see attention.py).
@@ -21,6 +29,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import Layout, Path, lay_out
+from .checks import check_choice, check_number, check_whole
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024},
@@ -52,18 +61,19 @@ class JinaBertConfig:
     pad_token_id: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no model can be built from."""
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number above 0")
+        """Refuse what no model can be built from."""
+        for name in _COUNTS:
+            check_whole(name, getattr(self, name))
+        check_whole("pad_token_id", self.pad_token_id, least=0, most=self.vocab_size - 1)
+        check_number("hidden_dropout_prob", self.hidden_dropout_prob, most=1.0)
+        check_number("layer_norm_eps", self.layer_norm_eps)
+        check_number("initializer_range", self.initializer_range)
+        check_choice("feed_forward_type", self.feed_forward_type, list(_GATES))
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} cannot be shared out to {self.num_attention_heads} heads; "
                 "expected num_attention_heads to divide hidden_size"
             )
-        if self.feed_forward_type not in _GATES:
-            raise ValueError(f"feed_forward_type is {self.feed_forward_type!r}; expected one of {', '.join(_GATES)}")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -93,6 +103,10 @@ class JinaBertConfig:
         return {**asdict(self), **_FIXED}
 
 
+_COUNTS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("type_vocab_size", "max_position_embeddings"),
+)
 _GATES: dict[str, Callable[[Tensor], Tensor]] = {"geglu": F.gelu, "reglu": F.relu}
 _FIXED = {
     "position_embedding_type": "alibi",
@@ -130,7 +144,7 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x_ND: Tensor, layout: Layout) -> Tensor:
-        """Return (N, D)."""
+        """Return what each token takes from those of its sequence, (N, D): the heads side by side."""
         projections = (self.query(x_ND), self.key(x_ND), self.value(x_ND))
         q_NHE, k_NHE, v_NHE = (one.view(*x_ND.shape[:-1], self.n_heads, -1) for one in projections)
         return layout.attend(q_NHE, k_NHE, v_NHE).flatten(-2)
@@ -166,7 +180,10 @@ class Attention(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """The FFN with a gate: one half of the inner layer goes through the activation and multiplies the other."""
+    """The FFN with a gate: one half of the inner layer goes through the activation and multiplies the other.
+
+    GEGLU or ReGLU of Shazeer, arXiv 2002.05202, after the activation's name.
+    """
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -191,7 +208,7 @@ def gated(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _gated(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
-    gate_NF, values_NF = halves_N2F.chunk(2, dim=-1)
+    gate_NF, values_NF = halves_N2F.chunk(2, dim=-1)  # the gate is the first half
     return gate(gate_NF) * values_NF
 
 
@@ -276,7 +293,13 @@ class JinaBert(nn.Module):
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         n_heads = self.config.num_attention_heads
-        layout = lay_out(attention_mask, n_heads=n_heads, device=input_ids.device, path=path)
+        layout = lay_out(
+            attention_mask,
+            n_heads=n_heads,
+            device=input_ids.device,
+            path=path,
+            head_dim=self.config.hidden_size // n_heads,
+        )
 
         x_ND = self.embeddings(layout.pack(input_ids), layout.pack(token_type_ids))
         x_ND = self.encoder(x_ND, layout)

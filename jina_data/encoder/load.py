@@ -25,6 +25,8 @@ _QK_NORM_NAMES = re.compile(r"jina-embeddings-v2-base-(code|de|es|zh)|qk-post-no
 _QK_NORM_KEYS = re.compile(r"attention\.self\.\w*norm\w*\.")
 _FETCHED = [CONFIG, "*.safetensors", "*.safetensors.index.json", "tokenizer*.json", "vocab.txt", "*sentence*.json"]
 _SHOWN_KEYS = 6
+_LONGEST_LIMIT = 10**6
+"""What is above stands for no limit, in tokenizer_config.json."""
 
 
 def find_folder(name: str | Path) -> Path:
@@ -104,6 +106,35 @@ def check_pipeline(folder: Path) -> None:
     ]
     if others or pooling.get("pooling_mode", "mean") != "mean":
         raise ModelError(f"{folder} has another pooling than the mean of tokens. Load it with sentence-transformers")
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what the files for transformers and sentence-transformers in a folder say: `max_length` and `prompts`.
+
+    Raises:
+        ModelError: such a file is broken.
+    """
+    limits = [_limit(folder / "sentence_bert_config.json", "max_seq_length")]
+    limits.append(_limit(folder / "tokenizer_config.json", "model_max_length"))
+    path = folder / "config_sentence_transformers.json"
+    prompts = _read_json(path).get("prompts") if path.is_file() else None
+    if not isinstance(prompts, dict | None) or not all(
+        isinstance(text, str | None) for text in (prompts or {}).values()
+    ):
+        raise ModelError(f"{path}: prompts is {prompts!r}; expected texts by name. Mend the file, or copy it anew")
+    return {
+        "max_length": min((limit for limit in limits if limit is not None), default=None),
+        "prompts": {name: text for name, text in (prompts or {}).items() if text},
+    }
+
+
+def _limit(path: Path, key: str) -> int | None:
+    limit = _read_json(path).get(key) if path.is_file() else None
+    if limit is None or (isinstance(limit, int | float) and limit > _LONGEST_LIMIT):
+        return None
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise ModelError(f"{path}: {key} is {limit!r}; expected a whole number above 0. Mend the file, or copy it anew")
+    return limit
 
 
 def load_model(folder: Path) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,17 +35,24 @@ class Pooled(nn.Module):
 
 
 def traced(encoder: Encoder) -> torch.export.ExportedProgram:
-    """Return the graph as torch exports it, with the number of texts and their length left open."""
-    model = Pooled(encoder.model).eval()
+    """Return the graph as torch exports it, in full precision, with the number of texts and their length left open."""
+    is_full = encoder.dtype == torch.float32 and encoder.device.type == "cpu"
+    model = Pooled(encoder.model if is_full else deepcopy(encoder.model).float().cpu()).eval()
     free = {0: torch.export.Dim("texts", min=1), 1: torch.export.Dim("tokens", min=2, max=2**20)}
     with torch.no_grad():
         return torch.export.export(model, _example(encoder), dynamic_shapes=(free, free))
 
 
 def export_onnx(encoder: Encoder, path: str | Path) -> Path:
-    """Write the encoder as one ONNX file. Its inputs are `input_ids` and `attention_mask`, (B, S), of type int64.
+    """Write the encoder as one ONNX file, in full precision, and return where it is.
 
-    Attention takes the dense bias there, whose memory grows with the square of the length.
+    Its inputs are `input_ids` and `attention_mask`, (B, S) of int64, for any number of texts and any length; its output
+    is `sentence_embedding`, (B, D): the mean of the tokens, not scaled. Attention takes the dense bias there, whose
+    memory grows with the square of the length.
+
+    Args:
+        encoder: what to write; it stays as it is.
+        path: the file; it appears whole or not at all.
 
     Raises:
         MissingExtraError: the packages onnx and onnxscript are not installed.
@@ -67,4 +75,4 @@ def _example(encoder: Encoder) -> tuple[Tensor, Tensor]:
     shape = (3, 7)
     mask = torch.arange(shape[1]) < torch.tensor([5, 7, 6])[:, None]
     ids = torch.full(shape, encoder.pad_id)
-    return ids.to(encoder.device), mask.long().to(encoder.device)
+    return ids, mask.long()

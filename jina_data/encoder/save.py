@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from jina_data.encoder.jina_bert import JinaBert
 from jina_data.encoder.load import CONFIG, WEIGHTS, Model
 from jina_data.encoder.tokenizer import FILE, own_copy, tokenizer_settings
+from jina_data.errors import RunFolderError
 from jina_data.folder import remove, whole_path, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CODE = ("alibi.py", "attention.py", "jina_bert.py", "jina_bert_hf.py")
+CODE = ("alibi.py", "attention.py", "checks.py", "jina_bert.py", "jina_bert_hf.py")
 """Our sources that go with a JinaBERT, so that it needs no jina-data to be loaded."""
 
 _MODULES = [
@@ -29,10 +30,13 @@ _MODULES = [
 def save_model(
     model: Model, folder: Path, *, tokenizer: Tokenizer, max_length: int, prompts: Mapping[str, str] | None = None
 ) -> None:
-    """Save a model with its tokenizer. Each file appears whole or not at all, a new folder too.
+    """Save a model with its tokenizer. A new folder appears whole or not at all.
 
     Written are config.json, model.safetensors, the tokenizer, what sentence-transformers reads, and for JinaBERT the
     code that transformers runs.
+
+    Raises:
+        RunFolderError: the folder cannot be written.
     """
     with _whole_folder(folder) as target:
         save_weights(model, target / WEIGHTS)
@@ -87,16 +91,31 @@ def _sentence_transformers(prompts: Mapping[str, str]) -> dict[str, Any]:
 
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write to; a new one appears under its name when it is whole."""
-    if folder.exists():
-        yield folder
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a folder to write to. A new one appears under its name when it is whole.
+
+    One that is there keeps what else is in it; its files are replaced, one right after the other, when all are written.
+    """
+    folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.tmp")
-    remove(temporary)
     try:
-        yield temporary
-        temporary.replace(folder)
-    except BaseException:
-        remove(temporary)
-        raise
+        if folder.exists() and not folder.is_dir():
+            raise RunFolderError(f"{folder} is a file; expected the folder to save the model in. Name another")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove(temporary)  # what a process that was killed left
+        try:
+            yield temporary
+            if folder.exists():
+                _move_files(temporary, folder)
+            else:
+                temporary.replace(folder)
+        finally:
+            remove(temporary)
+    except OSError as error:
+        raise RunFolderError(f"{folder} cannot be written: {error.strerror or error}. Name another folder") from None
+
+
+def _move_files(source: Path, target: Path) -> None:
+    for path in [path for path in source.rglob("*") if path.is_file()]:
+        place = target / path.relative_to(source)
+        place.parent.mkdir(exist_ok=True)
+        path.replace(place)

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from jina_data.encoder.checks import check_choice, check_number, check_whole
+
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"num_layers": 6, "d_model": 512, "num_heads": 8, "d_ff": 2048},
     "base": {"num_layers": 12, "d_model": 768, "num_heads": 12, "d_ff": 3072},
@@ -47,14 +49,18 @@ class T5Config:
     eos_token_id: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no model can be built from."""
+        """Refuse what no model can be built from."""
         for name in ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number above 0")
-        if self.feed_forward_proj not in _ACTIVATIONS:
-            expected = ", ".join(_ACTIVATIONS)
-            raise ValueError(f"feed_forward_proj is {self.feed_forward_proj!r}; expected one of {expected}")
+            check_whole(name, getattr(self, name))
+        check_whole("relative_attention_num_buckets", self.relative_attention_num_buckets, least=4)
+        n_exact = self.relative_attention_num_buckets // 4
+        check_whole("relative_attention_max_distance", self.relative_attention_max_distance, least=n_exact + 1)
+        for name in ("pad_token_id", "eos_token_id"):
+            check_whole(name, getattr(self, name), least=0, most=self.vocab_size - 1)
+        check_number("dropout_rate", self.dropout_rate, most=1.0)
+        check_number("layer_norm_epsilon", self.layer_norm_epsilon)
+        check_number("initializer_factor", self.initializer_factor)
+        check_choice("feed_forward_proj", self.feed_forward_proj, list(_ACTIVATIONS))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,10 @@ def own_copy(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _from_vocabulary(path: Path) -> Tokenizer:
-    words = path.read_text(encoding="utf-8").splitlines()
+    words = path.read_text(encoding="utf-8").split("\n")
+    if not any(words):
+        raise ModelError(f"{path} is empty; expected a word a line. Copy it anew")
+    words = words if words[-1] else words[:-1]
     return _bert_like({word: number for number, word in enumerate(words)})
 
 
@@ -80,7 +83,7 @@ def train_wordpiece(
         lowercase: fold case and strip accents.
 
     Raises:
-        InputError: there is no text.
+        InputError: there is no text, or one is not a string.
     """
     from tokenizers.trainers import WordPieceTrainer
 
@@ -92,10 +95,19 @@ def train_wordpiece(
         show_progress=False,
         continuing_subword_prefix="##",
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(_strings(texts), trainer)
     if tokenizer.get_vocab_size() <= len(SPECIALS):
         raise InputError("the corpus has no words to learn a vocabulary from; expected texts")
     return _bert_like(tokenizer.get_vocab(), lowercase=lowercase)
+
+
+def _strings(texts: Iterable[str]) -> Iterator[str]:
+    if isinstance(texts, str):
+        raise InputError("texts is a string; expected several texts, such as a list")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {row} (counted from 0) is of type {type(text).__name__}; expected a string")
+        yield text
 
 
 def _bert_like(vocabulary: dict[str, int], *, lowercase: bool = True) -> Tokenizer:
