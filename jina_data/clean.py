@@ -17,8 +17,7 @@ import pyarrow as pa
 from jina_data.embed.base import settle_device
 from jina_data.engines.local import Budget
 from jina_data.errors import InputError, RunFolderError
-from jina_data.folder import RunFolder, remove, resource_errors
-from jina_data.folder import check_folder as check_folder
+from jina_data.folder import RunFolder, check_folder, remove, resource_errors
 from jina_data.plan import Plan, differences, fingerprint_hash, make_plan
 from jina_data.progress import Progress, Quiet
 from jina_data.read import InputFile, all_ranges, resolve_inputs, sample_schema, unite_schemas

@@ -19,8 +19,8 @@ from jina_data.errors import JinaDataError
 from jina_data.outside import read_outside
 from jina_data.plan import Range
 from jina_data.read import ROW, InputFile, sample_schema
+from jina_data.roles import is_text, is_text_list
 from jina_data.spool import read_rows
-from jina_data.stages.base import is_text, is_text_list
 
 SAMPLES = 5
 """So many dropped rows are shown for each stage and reason: those that `jina-data inspect` shows first."""

@@ -18,8 +18,8 @@ from jina_data.errors import RecipeError
 from jina_data.outside import resolve_outside
 from jina_data.read import InputFile
 from jina_data.recipe import Recipe
-from jina_data.roles import bind_roles
-from jina_data.stages.base import Barrier, Collective, Stage, View, is_text, is_text_list
+from jina_data.roles import bind_roles, is_text, is_text_list
+from jina_data.stages.base import Barrier, Collective, Stage, View
 from jina_data.stages.normalize import Normalize
 from jina_data.stages.select import Select
 

@@ -125,7 +125,7 @@ MAX_LENGTH = click.option(
 
 @click.group(name="train")
 def command() -> None:
-    """Train an embedding model: masked words, then pairs, then triplets.
+    """Train an embedding model on clean data: masked words, pairs, triplets.
 
     INPUT is a run folder of clean, mine or negate, a Parquet file, folder or pattern, or anything else that clean
     reads. A run that was stopped goes on to the same weights when the same command is given again. Several GPUs:

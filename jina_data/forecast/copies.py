@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.plan import Plan
-from jina_data.stages.base import View, is_text
+from jina_data.roles import is_text
+from jina_data.stages.base import View
 from jina_data.stages.exact_dedup import ExactDedup
 from jina_data.stages.normalize import Normalize
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jina_data.clean import check_folder
 from jina_data.errors import RunFolderError, StoppedError, UsageError
-from jina_data.folder import Events, remove, resource_errors, write_json
+from jina_data.folder import Events, check_folder, remove, resource_errors, write_json
 from jina_data.memory import MemoryWatch
 from jina_data.negation.base import Answer, Judge
 from jina_data.negation.batch import BatchClient, BatchSettings

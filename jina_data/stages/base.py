@@ -30,8 +30,7 @@ from jina_data.cache import ScoreCache
 from jina_data.errors import RecipeError
 from jina_data.outside import Outside, read_outside
 from jina_data.read import ROW, InputFile, sample_schema
-from jina_data.roles import is_text as is_text
-from jina_data.roles import is_text_list as is_text_list
+from jina_data.roles import is_text
 
 Batches = Iterator[pa.RecordBatch]
 BoolArray = npt.NDArray[np.bool_]

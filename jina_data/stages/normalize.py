@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from ftfy import TextFixerConfig, fix_text
 from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES, is_bad
 
-from jina_data.stages.base import Outcome, RowLocal, Rows, View, is_text
+from jina_data.roles import is_text
+from jina_data.stages.base import Outcome, RowLocal, Rows, View
 
 Form = Literal["NFC", "NFKC"]
 

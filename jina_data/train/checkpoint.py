@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from jina_data.embed.loading import first_line
 from jina_data.errors import RunFolderError
 from jina_data.folder import remove
 
@@ -67,9 +68,9 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> Prog
         module.load_state_dict(torch.load(path / "model.pt", map_location=device, weights_only=True))
         optimizer.load_state_dict(torch.load(path / "optimizer.pt", map_location=device, weights_only=True))
         return Progressed(**json.loads((path / "state.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except Exception as error:
         raise RunFolderError(
-            f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}. Remove that folder to go on from the "
+            f"the checkpoint {path} cannot be read: {first_line(error)}. Remove that folder to go on from the "
             "one before, or begin anew with --overwrite"
         ) from None
 

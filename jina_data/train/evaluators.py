@@ -20,7 +20,7 @@ from jina_data.train.steps import Context
 
 FloatArray = npt.NDArray[np.float64]
 
-SCORES = ("score", "similarity", "relatedness")
+OTHER_NAMES = {"negative": ("negative_1", "negatives"), "score": ("similarity", "relatedness")}
 KINDS = {
     "sts": (("sentence1", "sentence2", "score"),),
     "triplets": (("anchor", "positive", "negative"), ("anchor", "entailment", "negative")),
@@ -54,8 +54,10 @@ def read_eval(path: str) -> EvalTable:
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"--eval {path} cannot be read as Parquet: {error}") from None
     names = {name: name for name in table.column_names}
-    names |= {"negative": name for name in ("negative_1", "negatives") if name in names and "negative" not in names}
-    names |= {"score": name for name in SCORES if name in names and "score" not in names}
+    for wanted, others in OTHER_NAMES.items():
+        for other in others:
+            if other in names:
+                names.setdefault(wanted, other)
     for kind, choices in KINDS.items():
         for columns in choices:
             if all(column in names for column in columns):
@@ -101,8 +103,13 @@ def evaluate(
         return {f"{table.name}/spearman": spearman(near, table.scores)}
     if table.kind == "triplets":
         return {f"{table.name}/accuracy": float((near > (first * rest[0]).sum(1)).mean())}
-    ranks = 1 + np.array([(second @ one > own).sum() for one, own in zip(first, near, strict=True)])
+    ranks = np.array([_rank(second @ one, row) for row, one in enumerate(first)])
     return {f"{table.name}/accuracy": float((ranks == 1).mean()), f"{table.name}/mrr": float((1 / ranks).mean())}
+
+
+def _rank(cosines: FloatArray, own: int) -> int:
+    """Return 1 + how many are nearer than the own one; all come from one product, so that equal ones are equal."""
+    return 1 + int((cosines > cosines[own]).sum())
 
 
 def spearman(some: FloatArray, others: FloatArray) -> float:

@@ -67,7 +67,7 @@ def identities(inputs: Sequence[str]) -> list[list[Any]]:
     for given in inputs:
         path = Path(given).expanduser()
         files = [path] if path.is_file() else _files_below(path)
-        files = files or sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        files = files or _matching(path)
         out.append([given, *([str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files)])
     return out
 
@@ -75,6 +75,11 @@ def identities(inputs: Sequence[str]) -> list[list[Any]]:
 def _files_below(path: Path) -> list[Path]:
     folder = path / "data" if (path / "data").is_dir() else path
     return sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
+
+
+def _matching(pattern: Path) -> list[Path]:
+    found = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    return sorted(map(Path, found))
 
 
 def _find(given: str, spooled: Path) -> Found:
@@ -91,7 +96,7 @@ def _find(given: str, spooled: Path) -> Found:
     if path.is_dir():
         files = _parquet_in(path)
         return Found(path.resolve().name, tuple(files) or (_spool(given, spooled),))
-    files = sorted(Path(name) for name in glob.glob(str(path), recursive=True)) if not path.exists() else [path]
+    files = [path] if path.exists() else _matching(path)
     if files and all(file.suffix in _PARQUET for file in files):
         return Found(_stem(given), tuple(files))
     if not files:

@@ -31,9 +31,9 @@ class Vocabulary:
     """What masking knows of the tokens: V of them."""
 
     mask_id: int
-    is_special_V: npt.NDArray[np.bool_]
-    continues_V: npt.NDArray[np.bool_]
-    """Whether a token goes on with the word before it."""
+    is_special: npt.NDArray[np.bool_]
+    continues: npt.NDArray[np.bool_]
+    """Whether a token goes on with the word before it, (V,)."""
     ordinary: npt.NDArray[np.int32]
     """The tokens that may stand in for another."""
 
@@ -100,12 +100,12 @@ def _chosen_words(
     chance_T: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.bool_]:
     """Tell which tokens are of a word that is drawn: in each document the words with the lowest chances."""
-    is_special_T = vocabulary.is_special_V[flat_T]
+    is_special_T = vocabulary.is_special[flat_T]
     is_first_T = np.ones(len(flat_T), np.bool_)
     is_first_T[1:] = document_T[1:] != document_T[:-1]
     after_special_T = np.zeros(len(flat_T), np.bool_)
     after_special_T[1:] = is_special_T[:-1]
-    starts_T = ~is_special_T & (~vocabulary.continues_V[flat_T] | is_first_T | after_special_T)
+    starts_T = ~is_special_T & (~vocabulary.continues[flat_T] | is_first_T | after_special_T)
     word_T = np.cumsum(starts_T) - 1
     chance_W, document_W = chance_T[starts_T], document_T[starts_T]
     n_words = np.bincount(document_W, minlength=int(document_T[-1]) + 1 if len(document_T) else 0)

@@ -99,7 +99,7 @@ class EncoderTrainee:
 
     def compile(self) -> None:
         """Compile the parts of the layers whose shapes only differ in the number of tokens."""
-        model = self.encoder.model
+        model: Any = self.encoder.model
         parts = (
             [part for layer in model.encoder.layer.children() for part in (layer.mlp, layer.attention.output)]
             if isinstance(model, JinaBert)
@@ -165,7 +165,7 @@ class StaticTrainee:
     def __init__(self, model: SentenceTransformer) -> None:
         self.model = model
         self.module: nn.Module = model
-        self._tokenizer = own_copy(model[0].tokenizer)
+        self._tokenizer = own_copy(_first(model).tokenizer)
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, without special ones, as StaticEmbedding takes them."""
@@ -261,6 +261,10 @@ def read_tokenizer(name: str) -> Tokenizer:
             f"--tokenizer {name} cannot be read: {error}. Name a tokenizer.json, the folder of a model, or "
             f"{TRAIN_TOKENIZER}VOCAB to learn one from the input"
         ) from None
+
+
+def _first(model: SentenceTransformer) -> Any:
+    return model[0]
 
 
 def _static(device: str) -> SentenceTransformer:

@@ -6,9 +6,9 @@ loss; gradients of the weights are summed. So the weights are those that one pro
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,23 +101,21 @@ class Processes:
 
 
 def _sum_bucket(bucket: Sequence[Tensor]) -> None:
-    flat = torch._utils._flatten_dense_tensors(bucket)
+    flat = torch.cat([gradient.flatten() for gradient in bucket])
     dist.all_reduce(flat)
-    for gradient, summed in zip(bucket, torch._utils._unflatten_dense_tensors(flat, bucket), strict=True):
-        gradient.copy_(summed)
+    sizes = [gradient.numel() for gradient in bucket]
+    for gradient, summed in zip(bucket, flat.split(sizes), strict=True):  # type: ignore[no-untyped-call]
+        gradient.copy_(summed.view_as(gradient))
 
 
-@contextmanager
-def joined(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started; without it there is one."""
+def join(device: str) -> Processes:
+    """Join the processes that `torchrun` started, once in the life of this one; without it there is one."""
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Processes()
-        return
+        return Processes()
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if device == "cuda":
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), local_rank)
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return Processes(dist.get_rank(), dist.get_world_size(), local_rank)

@@ -154,8 +154,8 @@ def _check_choices(**chosen: str) -> None:
         known = get_args(kinds[name])
         if value not in known:
             near = get_close_matches(str(value), known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"{name} is {value!r}{hint} expected one of {', '.join(known)}")
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"{name} is {value!r}.{hint} Expected one of {', '.join(known)}")
 
 
 def _temperature_of(rates: str) -> float:

@@ -1,4 +1,4 @@
-"""What one step has to do, made ready off the critical path: tokens in this process, and where the data stands after."""
+"""What one step has to do, made ready off the critical path: its tokens, and where the data stands after it."""
 
 from __future__ import annotations
 
