@@ -1,7 +1,7 @@
 """From raw files to a model, in one script: clean, negate, tokenizer, MLM, pairs, mine, triplets, evaluate.
 
     python benchmarks/from_nothing.py --corpora FOLDER -o DIR [--preset tiny] [--scale 1.0] [--device auto]
-                                      [--until STEP] [--from STEP]
+                                      [--precision fp32] [--steps PHASE=N] [--from STEP] [--until STEP]
 
 The steps, each a command of jina-data that is printed before it runs, and that does nothing where it is done already:
 
@@ -14,7 +14,8 @@ The steps, each a command of jina-data that is printed before it runs, and that 
     triplets   the mined and the negated
     evaluate   STS-B test, STS12 and SciFact, after each phase
 
-`--scale` multiplies the steps of all phases; `--limit` is the most pairs of a source. The weights start at random, and
+`--scale` multiplies the steps of all phases, `--steps mlm=5000` names them for one; `--limit` is the most pairs of a
+source. The weights start at random, and
 no text of the evaluation is trained on.
 """
 
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--steps", action="append", default=[], metavar="PHASE=N")
     parser.add_argument("--limit", type=int, default=60_000)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
@@ -186,7 +188,8 @@ def step_negate(arguments: argparse.Namespace) -> None:
 def train(arguments: argparse.Namespace, phase: str, *inputs: Path, out: str, **options: object) -> None:
     steps, rows = PRESETS[arguments.preset][phase]
     words: list[object] = ["train", phase, *inputs, "-o", arguments.out / out, "--batch-size", rows]
-    words += ["--steps", max(1, round(steps * arguments.scale)), "--device", arguments.device]
+    named = dict(one.split("=") for one in arguments.steps)
+    words += ["--steps", named.get(phase, max(1, round(steps * arguments.scale))), "--device", arguments.device]
     words += ["--precision", arguments.precision]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", value]

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jina_data.errors import JinaDataError
     from jina_data.forecast.forecast import Forecast
+    from jina_data.mining.report import MineReport
+    from jina_data.mining.run import mine
+    from jina_data.mining.settings import MineSettings
     from jina_data.negation.report import NegateReport
     from jina_data.negation.run import negate
     from jina_data.negation.settings import NegateOptions, NegateSettings
@@ -36,6 +39,8 @@ __all__ = [
     "JinaDataError",
     "Language",
     "Length",
+    "MineReport",
+    "MineSettings",
     "NearDedup",
     "NegateOptions",
     "NegateReport",
@@ -48,6 +53,7 @@ __all__ = [
     "Select",
     "TripletMargin",
     "Where",
+    "mine",
     "negate",
 ]
 
@@ -55,11 +61,14 @@ _HOMES = {
     "CleanReport": "jina_data.report",
     "Forecast": "jina_data.forecast.forecast",
     "JinaDataError": "jina_data.errors",
+    "MineReport": "jina_data.mining.report",
+    "MineSettings": "jina_data.mining.settings",
     "NegateOptions": "jina_data.negation.settings",
     "NegateReport": "jina_data.negation.report",
     "NegateSettings": "jina_data.negation.settings",
     "Pipeline": "jina_data.pipeline",
     "Recipe": "jina_data.recipe",
+    "mine": "jina_data.mining.run",
     "negate": "jina_data.negation.run",
 }
 

@@ -64,7 +64,6 @@ def write_tiny_cross_encoder(folder: Path, words: Sequence[str]) -> Path:
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(words)]
-    (folder / "vocab.txt").write_text("\n".join(pieces))
     torch.manual_seed(7)
     config = BertConfig(
         vocab_size=len(pieces),
@@ -77,5 +76,6 @@ def write_tiny_cross_encoder(folder: Path, words: Sequence[str]) -> Path:
     )
     config.num_labels = 1
     BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizer(vocab_file=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    BertTokenizer(vocab=vocabulary, model_max_length=64).save_pretrained(folder)
     return folder

@@ -204,3 +204,51 @@ def retrieval(
         return tasks_named([f"retrieval:{name}" for name in prefixes])
 
     _evaluate(named, models, device, output, quiet=quiet)
+
+
+@command.command(name="length")
+@click.argument("prefixes", nargs=-1, required=True, metavar="PREFIX...")
+@click.option(
+    "--lengths",
+    default="128,256,512,1024,2048,4096,8192",
+    show_default=True,
+    metavar="N,...",
+    help="How many tokens of a text are read, by the model's own tokenizer.",
+)
+@_OUTPUT
+@_measured
+def length(
+    prefixes: tuple[str, ...],
+    lengths: str,
+    output: Path | None,
+    models: tuple[str, ...],
+    device: str,
+    *,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Measure what models find when they read only the first tokens of a text: nDCG@10 at several lengths.
+
+    PREFIX is that of `evaluate retrieval`. With -o, DIR/length.png shows it.
+    """
+    from jina_data.errors import UsageError
+    from jina_data.evaluate.length import evaluate_length, plot_length, print_length
+    from jina_data.evaluate.local import read_retrieval
+    from jina_data.evaluate.mteb_tasks import need_mteb
+    from jina_data.progress import progress_for
+
+    need_mteb("jina-data evaluate")
+    try:
+        chosen = [int(one) for one in lengths.split(",")]
+    except ValueError:
+        raise UsageError(f"--lengths {lengths}: expected numbers with commas between, such as 128,512") from None
+    tasks = [data for prefix in prefixes for data in read_retrieval(prefix)]
+    loaded, labels = _load(models, device)
+    report = evaluate_length(
+        tasks, loaded, lengths=chosen, labels=labels, folder=output, progress=progress_for(quiet=quiet)
+    )
+    if output is not None:
+        report.write(output / "report.json")
+        plot_length(report, output / "length.png")
+    if not quiet:
+        print_length(report)

@@ -91,6 +91,18 @@ class StaticEmbedder:
             out[start : start + len(chunk)] = self._encode(chunk)
         return out
 
+    def beginnings(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """Return of each text, in lower case, what its first tokens are of."""
+        longest = max(map(len, self._whole.get_vocab()))
+        found = []
+        for text in map(str.lower, texts):
+            # Tokens never cross a blank, so what lies behind the next one need not be looked at.
+            end = text.find(" ", max_tokens * longest)
+            head = text if end < 0 else text[:end]
+            offsets = self._whole.encode(head, add_special_tokens=False).offsets
+            found.append(text if len(offsets) <= max_tokens and head is text else head[: offsets[max_tokens - 1][1]])
+        return found
+
     def _encode(self, texts: Sequence[str]) -> HalfArray:
         if len(self._words) > _CACHE_WORDS:
             self._forget()

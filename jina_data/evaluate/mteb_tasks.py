@@ -119,8 +119,13 @@ def _retrieval(data: RetrievalData) -> dict[str, Any]:
 def _labels(data: LabelData) -> Any:
     from datasets import Dataset, DatasetDict
 
+    # Numbers, since scores of two classes are for numbers only.
+    number = {label: at for at, label in enumerate(sorted({one for _, found in data.splits.values() for one in found}))}
     return DatasetDict(
-        {split: Dataset.from_dict({"text": texts, "label": labels}) for split, (texts, labels) in data.splits.items()}
+        {
+            split: Dataset.from_dict({"text": texts, "label": [number[label] for label in labels]})
+            for split, (texts, labels) in data.splits.items()
+        }
     )
 
 

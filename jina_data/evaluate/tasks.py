@@ -32,6 +32,9 @@ TYPES = {
 }
 """The columns of the table, and mteb's types of tasks that each stands for."""
 
+DIGITS = 6
+"""Digits of a score: so many are in mteb's files, and a score is the same whether it comes from there or not."""
+
 BATCH_TEXTS = 1024
 """What mteb hands over at a time; the embedder makes its own batches."""
 
@@ -201,6 +204,6 @@ def _score(task: AbsTask, result: TaskResult) -> TaskScore:
     """Return the main score, the mean over splits and languages as mteb takes it; others where there is one split."""
     parts = [scores for found in result.scores.values() for scores in found]
     numbers = parts[0] if len(parts) == 1 else {}
-    others = {name: float(value) for name, value in numbers.items() if isinstance(value, int | float)}
+    others = {name: round(float(value), DIGITS) for name, value in numbers.items() if isinstance(value, int | float)}
     said = task.metadata
-    return TaskScore(said.name, said.type, said.main_score, float(result.get_score()), others)
+    return TaskScore(said.name, said.type, said.main_score, round(float(result.get_score()), DIGITS), others)

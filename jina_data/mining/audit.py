@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-QUANTILES = {"min": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "max": 1.0}
+QUANTILES: dict[str, float] = {
+    "min": 0.0,
+    "5 %": 0.05,
+    "25 %": 0.25,
+    "median": 0.5,
+    "75 %": 0.75,
+    "95 %": 0.95,
+    "max": 1.0,
+}
 N_SAMPLES = 20
 
 
@@ -31,7 +39,13 @@ class Audit:
             entry = (score - own, -len(self._negatives))
             if len(self._worst) == N_SAMPLES and entry <= self._worst[0][:2]:
                 continue
-            row = {"anchor": texts[0], "positive": texts[1], "negative": text, "place": place, "partner": partner}
+            row: dict[str, Any] = {
+                "anchor": texts[0],
+                "positive": texts[1],
+                "negative": text,
+                "place": place,
+                "partner": partner,
+            }
             row |= {"positive_score": own, "score": score}
             push = heapq.heappush if len(self._worst) < N_SAMPLES else heapq.heappushpop
             push(self._worst, (*entry, row))

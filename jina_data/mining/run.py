@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from jina_data.clean import check_folder
 from jina_data.embed.base import load_embedder
-from jina_data.errors import RunFolderError, StoppedError
+from jina_data.errors import JinaDataError, RunFolderError, StoppedError
 from jina_data.folder import Events, remove, resource_errors, whole_path, write_json
 from jina_data.memory import MemoryWatch
 from jina_data.mining.choose import Chooser, Stock
@@ -138,16 +138,20 @@ class MineRun:
 
     def _read(self) -> Pairs:
         if not self.folder.pairs.exists():
-            with self.events.unit("read"):
-                write_pairs(
-                    self.folder.pairs,
-                    self.folder.texts,
-                    inputs=self.inputs,
-                    corpus=self.corpus,
-                    roles=self.settings.roles,
-                    limit=self.settings.limit,
-                    say=self.progress.say,
-                )
+            try:
+                with self.events.unit("read"):
+                    write_pairs(
+                        self.folder.pairs,
+                        self.folder.texts,
+                        inputs=self.inputs,
+                        corpus=self.corpus,
+                        roles=self.settings.roles,
+                        limit=self.settings.limit,
+                        say=self.progress.say,
+                    )
+            except JinaDataError:
+                self.folder.clear()  # there is nothing to go on with, so the next call may have other settings
+                raise
         return Pairs(self.folder.pairs)
 
     def _embed(self, texts: dict[str, Texts]) -> tuple[dict[str, Vectors], dict[str, int]]:
