@@ -129,6 +129,9 @@ def test_options(encoder: Encoder, tokenizer: Tokenizer) -> None:
     tensor = encoder.encode(TEXTS, convert_to_tensor=True)
     assert isinstance(tensor, Tensor)
     close(tensor, whole, atol=0)
+    listed = encoder.encode(TEXTS, convert_to_numpy=False)
+    assert isinstance(listed, list)
+    close(torch.stack(listed), whole, atol=0)
     close(encoder.encode("boil an egg wait count", max_length=5), encoder.encode("boil an egg"))
 
 
@@ -701,6 +704,7 @@ ONNX_SIZES = [(1, 1), (3, 2), (1, 7), (3, 64), (1, 513), (3, 2048)]
 """Texts and tokens; the graph is traced with (3, 7)."""
 
 
+@pytest.mark.parametrize("encoder", [pytest.param("jina-bert", marks=pytest.mark.full), "t5"], indirect=True)
 def test_the_exported_graph_takes_any_length(encoder: Encoder) -> None:
     from jina_data.encoder.onnx import Pooled, traced
 
@@ -711,6 +715,7 @@ def test_the_exported_graph_takes_any_length(encoder: Encoder) -> None:
             close(graph(*batch), Pooled(encoder.model)(*batch))
 
 
+@pytest.mark.parametrize("encoder", ["jina-bert", pytest.param("t5", marks=pytest.mark.full)], indirect=True)
 def test_the_onnx_graph_takes_any_length(encoder: Encoder, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     import warnings

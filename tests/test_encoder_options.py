@@ -246,7 +246,7 @@ encoder.save_pretrained(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("n_files", [1, 6])
+@pytest.mark.parametrize("n_files", [pytest.param(1, marks=pytest.mark.full), 6])
 def test_a_save_that_is_killed_leaves_what_was_there(n_files: int, tmp_path: Path, encoder: Encoder) -> None:
     folder, environment = tmp_path / "model", {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", SAVING, str(folder), "50", str(n_files)]

@@ -320,6 +320,7 @@ def test_dropout_is_drawn_in_training_only() -> None:
     assert model.eval()(ids).equal(model(ids))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)])
 def test_torch_compile_gives_the_same_numbers_at_all_lengths(backend: str) -> None:
     from shutil import which

@@ -143,6 +143,7 @@ class Encoder:
         max_length: int | None = None,
         normalize_embeddings: bool = False,
         convert_to_tensor: bool = False,
+        convert_to_numpy: bool = True,
         show_progress_bar: bool = False,
         device: str | None = None,
         precision: Precision = "float32",
@@ -158,6 +159,7 @@ class Encoder:
             max_length: most tokens of a text, if other than the encoder's.
             normalize_embeddings: scale vectors to length 1.
             convert_to_tensor: return a tensor on the device, not an array.
+            convert_to_numpy: return an array; if neither, a list of tensors.
             show_progress_bar: tell how far it is.
             device: move the model there first.
             precision: float32, or the quantised types of sentence-transformers.
@@ -183,7 +185,7 @@ class Encoder:
         if normalize_embeddings:
             vectors = unit_length(vectors)
         found = _quantized(vectors, precision) if precision != "float32" else vectors
-        out = found if convert_to_tensor else found.cpu().numpy()
+        out = found if convert_to_tensor else found.cpu().numpy() if convert_to_numpy else list(found)
         return out[0] if is_single else out
 
     def encode_query(self, texts: str | Sequence[str], **options: Any) -> Any:
