@@ -93,7 +93,7 @@ def test_what_a_run_leaves(folder: Path, tmp_path: Path) -> None:
     assert [line["step"] for line in lines_of(out) if "eval" in line] == [0, 3, 6]
     assert report.scores == [line["eval"] for line in lines_of(out) if "eval" in line][-1]
     (source,) = report.sources
-    assert (source["batches"], source["rows"], source["epochs"]) == (6, 96, 0)
+    assert (source["batches"], source["rows"], source["used"], source["epochs"]) == (6, 200, 96, 0)
     page = (out / "report.html").read_text()
     assert all(said in page for said in ("<svg", "loss", "pairs/mrr", "batch_size"))
     manifest = json.loads((out / "manifest.json").read_text())
@@ -326,3 +326,11 @@ def test_wrong_calls_are_told(arguments: tuple[str, ...], message: str) -> None:
     done = call(*arguments)
     assert isinstance(done.exception, UsageError)
     assert message in str(done.exception)
+
+
+def test_a_run_that_failed_at_once_can_be_tried_with_other_settings(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError):
+        Trainer(config(folder, learning_rate=1e30, max_grad_norm=1e30, warmup_steps=0, save_every=9), tmp_path).run()
+    report = Trainer(config(folder), tmp_path).run()
+    assert math.isfinite(report.last_loss)
+    assert not (tmp_path / "failed").exists()

@@ -291,7 +291,7 @@ def test_equal_texts_wait_for_a_later_batch(tmp_path: Path) -> None:
     assert set(n_same) <= {0, 1}
     assert 24 <= sum(n_same) <= 30  # three epochs, but for what still waits
     counts = made.state()["x"]["counts"]
-    assert (counts["rows"], counts["short_batches"]) == (300, 0)
+    assert (counts["used"], counts["short_batches"]) == (300, 0)
     assert counts["put_off"] > 10
 
 
@@ -415,3 +415,17 @@ def test_windows_hold_about_what_they_should(tmp_path: Path) -> None:
     assert sum(held) == 100
     assert all(30 <= one < 37 for one in held[:-1])
     assert sorted(unit.group for one in windows for unit in one) == list(np.arange(15))
+
+
+@pytest.mark.parametrize("max_length", [4, 9, 64])
+def test_the_start_of_a_text_has_the_tokens_of_the_whole(max_length: int) -> None:
+    from jina_data.encoder import train_wordpiece
+    from jina_data.encoder.batches import tokenize
+    from jina_data.train.cutting import tokenize_start
+
+    answers = [answer for _, answer in questions(200)]
+    tokenizer = train_wordpiece(answers, vocab_size=600)
+    odd = ["", " ", " " * 5000 + "end", "x" * 3000, "\n".join(["a"] * 900), "word" + " " * 4000 + "word", "é " * 700]
+    expected = tokenize(tokenizer, [*answers, *odd], max_length).ids
+    found = tokenize_start(tokenizer, [*answers, *odd], max_length)
+    assert [one.tolist() for one in found] == [one.tolist() for one in expected]

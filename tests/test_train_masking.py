@@ -13,8 +13,8 @@ from train_inputs import questions
 from jina_data.encoder import train_wordpiece
 from jina_data.encoder.batches import tokenize
 from jina_data.errors import ModelError
+from jina_data.train.cutting import Ids
 from jina_data.train.masking import Vocabulary, mask_words
-from jina_data.train.models import Ids
 
 
 @pytest.fixture(scope="module")

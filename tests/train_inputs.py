@@ -77,7 +77,7 @@ def write_triplets(path: Path, pairs: list[tuple[str, str]], *, n_negatives: int
     return path
 
 
-def write_model(folder: Path, *, dropout: float = 0.1, seed: int = 0) -> Path:
+def write_model(folder: Path, *, dropout: float = 0.1, n_heads: int = 4, seed: int = 0) -> Path:
     """Save a JinaBERT of 2 layers and 32 dimensions with random weights, and a vocabulary of the sample."""
     tokenizer = train_wordpiece([text for pair in questions(300) for text in pair], vocab_size=800)
     torch.manual_seed(seed)
@@ -85,7 +85,7 @@ def write_model(folder: Path, *, dropout: float = 0.1, seed: int = 0) -> Path:
         vocab_size=832,
         hidden_size=32,
         num_hidden_layers=2,
-        num_attention_heads=4,
+        num_attention_heads=n_heads,
         intermediate_size=64,
         hidden_dropout_prob=dropout,
     )

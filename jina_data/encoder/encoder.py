@@ -106,7 +106,7 @@ class Encoder:
     def from_preset(
         cls, preset: str, tokenizer: Tokenizer, *, kind: str = "jina-bert", seed: int = 0, **options: Any
     ) -> Self:
-        """Make a model with random weights, to be trained: "small", "base" or "large", of kind "jina-bert" or "t5".
+        """Make a model with random weights, to be trained: a preset such as "small", of kind "jina-bert" or "t5".
 
         Its vocabulary is that of the tokenizer, rounded up to a multiple of 64.
 

@@ -37,7 +37,7 @@ class Counts:
     """What became of the rows of a source."""
 
     batches: int = 0
-    rows: int = 0
+    used: int = 0
     put_off: int = 0
     """How often a row had to wait."""
     short_batches: int = 0
@@ -71,7 +71,7 @@ class Batches:
         is_free = self.config.phase == "mlm" or not source.in_batch
         examples = [lane.stream.take() for _ in range(n_rows)] if is_free else _apart(lane, n_rows)
         lane.counts.batches += 1
-        lane.counts.rows += len(examples)
+        lane.counts.used += len(examples)
         lane.counts.short_batches += len(examples) < self.config.batch_size
         return Batch(step, source.name, source.in_batch, tuple(examples))
 
@@ -80,11 +80,21 @@ class Batches:
         return {
             lane.stream.source.name: {
                 "stream": lane.stream.state(),
-                "waiting": [tuple(one) for one in lane.waiting],
+                "waiting": lane.waiting,  # never changed, only replaced
                 "counts": vars(lane.counts).copy(),
             }
             for lane in self.lanes
         }
+
+    def told(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what became of the rows of each source up to a state, for the report."""
+        rows = []
+        for lane, rate in zip(self.lanes, self.rates, strict=True):
+            source, said = lane.stream.source, state[lane.stream.source.name]
+            ends = {"epochs": said["stream"]["epoch"], "unusable": said["stream"]["n_unusable"]}
+            shown = {"source": source.name, "rows": source.n_rows, "rate": round(float(rate), 6)}
+            rows.append({**shown, **said["counts"], **ends})
+        return rows
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""

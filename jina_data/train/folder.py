@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from jina_data.errors import RunFolderError
 from jina_data.folder import RunFolder, remove, write_json
+from jina_data.train.checkpoint import last_checkpoint
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class TrainFolder(RunFolder):
     def begin(self, fingerprint: Mapping[str, Any], *, overwrite: bool) -> bool:
         """Begin a run, or make sure that the one under way is the same; tell whether it goes on.
 
+        A run that came to no checkpoint gives way: one that failed at once can be tried with other settings.
+
         Raises:
             RunFolderError: another run is under way.
         """
@@ -79,12 +82,14 @@ class TrainFolder(RunFolder):
             self.clear()
         if self.record.exists():
             begun = self.read_json(self.record)
-            if hash_of(begun) != hash_of(fingerprint):
+            is_same = hash_of(begun) == hash_of(fingerprint)
+            if not is_same and last_checkpoint(self.checkpoints) is not None:
                 raise RunFolderError(
                     f"{self.path} holds an unfinished run with {differences(begun, fingerprint)}. Give that command "
                     "again, or begin anew with --overwrite"
                 )
-            return True
+            if is_same:
+                return True
         self.clear()
         write_json(self.record, dict(fingerprint))
         return False

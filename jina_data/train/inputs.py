@@ -168,7 +168,7 @@ def bind(found: Found, columns: Sequence[str], phase: Phase) -> tuple[Roles, str
     if not any(role != "source" for role in wanted) and isinstance(manifest.get("roles"), dict):
         told = {role: tuple(names) for role, names in manifest["roles"].items() if names}
         wanted = {**told, **wanted}
-    roles, source, said = bind_roles(found.schema, wanted)
+    roles, source, said = _bound(found, wanted)
     if "sentence1" in roles and "anchor" not in roles:
         roles |= {"anchor": roles["sentence1"], "positive": roles["sentence2"]}
     if source is None and manifest.get("kind") == "negate" and "source" in found.schema.names:
@@ -183,6 +183,14 @@ def bind(found: Found, columns: Sequence[str], phase: Phase) -> tuple[Roles, str
             f"Name its column: -c {missing[0]}=COLUMN" + (", or train pairs" if missing == ["negative"] else "")
         )
     return {role: roles[role] for role in needed}, source, said
+
+
+def _bound(found: Found, wanted: dict[str, tuple[str, ...]]) -> tuple[dict[str, tuple[str, ...]], str | None, str]:
+    try:
+        return bind_roles(found.schema, wanted)
+    except UsageError as error:
+        hint = ". To choose rows by a label, clean the table first: jina-data clean has --where"
+        raise UsageError(f"{found.name}: {error}{hint if '--where' in str(error) else ''}") from None
 
 
 def run_sources(found: Found) -> list[str] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.errors import ModelError
-from jina_data.train.models import Ids
+from jina_data.train.cutting import Ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from jina_data.embed.base import STATIC
 from jina_data.embed.encoder import is_ours
 from jina_data.embed.loading import first_line, model_folder, need_torch, no_progress_bars
-from jina_data.encoder.batches import padded, tokenize
+from jina_data.encoder.batches import padded
 from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import PRESETS as JINA_BERT_PRESETS
 from jina_data.encoder.jina_bert import JinaBert
@@ -23,12 +22,11 @@ from jina_data.encoder.pooling import mean_pool
 from jina_data.encoder.t5 import PRESETS as T5_PRESETS
 from jina_data.encoder.tokenizer import load_tokenizer, own_copy
 from jina_data.errors import ModelError, UsageError
+from jina_data.train.cutting import Ids, tokenize_start
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
-
-Ids = Sequence[npt.NDArray[np.int32]]
 
 TRAIN_TOKENIZER = "train:"
 
@@ -81,7 +79,7 @@ class EncoderTrainee:
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts."""
-        return tokenize(self.encoder.tokenizer, texts, max_length).ids
+        return tokenize_start(self.encoder.tokenizer, texts, max_length)
 
     def embed(self, ids: Ids) -> Tensor:
         """Return the mean of the token vectors of each text, (B, D)."""
@@ -99,12 +97,11 @@ class EncoderTrainee:
 
     def compile(self) -> None:
         """Compile the parts of the layers whose shapes only differ in the number of tokens."""
-        model: Any = self.encoder.model
-        parts = (
-            [part for layer in model.encoder.layer.children() for part in (layer.mlp, layer.attention.output)]
-            if isinstance(model, JinaBert)
-            else list(model.encoder.block.children())
-        )
+        stack: Any = self.encoder.model.encoder
+        if isinstance(self.encoder.model, JinaBert):
+            parts = [part for layer in stack.layer for part in (layer.mlp, layer.attention.output)]
+        else:
+            parts = list(stack.block)
         for part in parts:
             part.compile(dynamic=True)
 
@@ -129,7 +126,7 @@ class TransformerTrainee:
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, with the special tokens of the model."""
-        return tokenize(self._tokenizer, [text.lower() for text in texts] if self._lowers else texts, max_length).ids
+        return tokenize_start(self._tokenizer, [text.lower() for text in texts] if self._lowers else texts, max_length)
 
     def embed(self, ids: Ids) -> Tensor:
         """Return what the last module gives, (B, D)."""

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from jina_data.encoder.batches import token_batches
-from jina_data.train.models import Ids, Trainee
+from jina_data.train.cutting import Ids
+from jina_data.train.models import Trainee
 
 Positions = npt.NDArray[np.int64]
 LossOf = Callable[[Tensor], Tensor]

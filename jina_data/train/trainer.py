@@ -7,14 +7,8 @@ part of each checkpoint.
 from __future__ import annotations
 
 import math
-import resource
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from importlib import metadata
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +19,7 @@ import torch
 
 from jina_data.embed.base import combined_sha256, settle_device
 from jina_data.embed.loading import model_files
-from jina_data.errors import DivergedError, ResourceError, StoppedError
+from jina_data.errors import DivergedError, StoppedError
 from jina_data.folder import check_folder, remove, whole_path, write_json
 from jina_data.progress import Progress, Quiet
 from jina_data.train.batches import Batches
@@ -34,6 +28,7 @@ from jina_data.train.contrastive import Contrastive
 from jina_data.train.evaluators import evaluate, read_eval
 from jina_data.train.folder import TrainFolder, hash_of
 from jina_data.train.inputs import identities
+from jina_data.train.machine import device_name, peak_bytes, resource_errors, stopping, versions
 from jina_data.train.meter import Meter, Metrics, metered
 from jina_data.train.mlm import MaskedWords, load_mlm_trainee
 from jina_data.train.models import TRAIN_TOKENIZER, Trainee, load_trainee, read_tokenizer, started_folder
@@ -128,12 +123,15 @@ class _Session:
             self.metrics = Metrics(self.folder.metrics, step=done.step, tensorboard=self.folder.path / "tensorboard")
         self._tell(done)
         try:
-            with _signals(self._stop), self._resource_errors():
+            with (
+                stopping(self._stop),
+                resource_errors(self.config, self.folder.path, token_budget=self.budget),
+            ):
                 done = self.train(done)
+                return self._finish(done, fingerprint)
         finally:
             if self.processes.is_first:
                 self.metrics.close()
-        return self._finish(done, fingerprint)
 
     # ------------------------------------------------------------------------------------------------- the loop
 
@@ -299,28 +297,6 @@ class _Session:
             "--warmup-steps, or use --precision fp32; the last checkpoint stays"
         )
 
-    @contextmanager
-    def _resource_errors(self) -> Iterator[None]:
-        """Say which setting to lower where the memory of a GPU, or the disk, is full."""
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            config = self.config
-            lower = [f"--micro-tokens {self.budget // 2}" + ("" if config.micro_tokens else " (turns GradCache on)")]
-            lower += [] if config.gradient_checkpointing else ["--gradient-checkpointing"]
-            lower += ["--max-length"] + ([] if config.precision == "bf16" else ["--precision bf16"])
-            raise ResourceError(
-                f"the GPU is out of memory: {str(error).splitlines()[0]} Try, in this order: {', '.join(lower)}; a "
-                "smaller --batch-size gives fewer negatives"
-            ) from None
-        except OSError as error:
-            if "No space left" not in str(error):
-                raise
-            raise ResourceError(
-                f"the disk of {self.folder.path} is full. Make room and give the same command again: the run goes on "
-                "from its last checkpoint"
-            ) from None
-
     def _finish(self, done: Progressed, fingerprint: dict[str, Any]) -> TrainReport:
         """Write model, report and manifest; the manifest comes last."""
         report = self._report(done)
@@ -350,29 +326,15 @@ class _Session:
             first_loss=float(np.mean(losses[:n_tail])) if losses else math.nan,
             last_loss=float(np.mean(losses[-n_tail:])) if losses else math.nan,
             scores=scores[-1] if scores else {},
-            sources=self._source_rows(done),
+            sources=self.batches.told(done.data),
             parameters=sum(weight.numel() for weight in self.trainee.module.parameters()),
             processes=self.processes.world,
-            device=_device_name(self.device),
-            peak_memory_bytes=_peak_bytes(self.device),
+            device=device_name(self.device),
+            peak_memory_bytes=peak_bytes(self.device),
             settings=self.config.to_json(),
         )
 
-    def _source_rows(self, done: Progressed) -> list[dict[str, Any]]:
-        rows = []
-        for source, rate in zip(self.sources, self.batches.rates, strict=True):
-            said = done.data[source.name]
-            rows.append(
-                {
-                    **{"source": source.name, "rows": source.n_rows, "rate": round(float(rate), 6)},
-                    **said["counts"],
-                    **{"epochs": said["stream"]["epoch"], "unusable": said["stream"]["n_unusable"]},
-                }
-            )
-        return rows
-
     def _manifest(self, fingerprint: dict[str, Any]) -> dict[str, Any]:
-        packages = ("jina-data", "torch", "numpy", "pyarrow", "tokenizers", "transformers", "sentence-transformers")
         return {
             "kind": "train",
             "phase": self.config.phase,
@@ -380,7 +342,7 @@ class _Session:
             "seed": self.config.seed,
             "steps": self.steps,
             "processes": self.processes.world,
-            "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in packages}},
+            "versions": versions(),
             "fingerprint": fingerprint,
             "fingerprint_sha256": hash_of(fingerprint),
         }
@@ -397,44 +359,3 @@ def _prepare_model(trainee: Trainee, config: TrainConfig) -> None:
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Finish the step and save on Ctrl-C and SIGTERM; a second Ctrl-C stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {int(number): signal.getsignal(number) for number in numbers}
-
-    def handle(number: int, _frame: object) -> None:
-        stop()
-        signal.signal(number, before[number])
-
-    for number in numbers:
-        signal.signal(number, handle)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise StoppedError("stopped; the same command goes on from the last checkpoint") from None
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])
-
-
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

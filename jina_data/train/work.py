@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.train.batches import Batch, Batches
-from jina_data.train.models import Ids
+from jina_data.train.cutting import Ids
 
 AHEAD = 4
 """Steps that are made ready ahead."""
