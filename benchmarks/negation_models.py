@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jina_data.embed.base import load_embedder
-from jina_data.evaluate.negation import evaluate_negation, model_labels
+from jina_data.evaluate.labels import model_labels
+from jina_data.evaluate.negation import evaluate_negation
 from jina_data.evaluate.negation_shown import plot_negation, print_negation
 from jina_data.evaluate.triplets import Triplet, TripletReader
 from jina_data.negation.rules import RuleGenerator

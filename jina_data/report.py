@@ -87,6 +87,10 @@ class CleanReport:
         if not run.manifest.exists():
             state = "an unfinished run" if run.work.exists() else "no run"
             raise RunFolderError(f"{folder} holds {state}; expected the folder of a finished one (with manifest.json)")
+        if (kind := run.read_json(run.manifest).get("kind", "clean")) != "clean":
+            raise RunFolderError(
+                f"{folder} holds a run of {kind!r}; expected one of clean. Open {folder}/report.html for what it did"
+            )
         values = run.read_json(run.path / "report.json")
         return cls(
             rows=RowCounts(**values.pop("rows")),

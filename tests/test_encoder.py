@@ -666,6 +666,20 @@ def test_the_embedder_of_a_saved_model_depends_on_the_text_alone(encoder: Encode
     assert "model/model.safetensors" in model_hashes(str(tmp_path / "model"))
 
 
+def test_a_limited_embedder_reads_the_first_tokens(encoder: Encoder, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    from jina_data.embed.limited import limited
+
+    encoder.save_pretrained(tmp_path / "model")
+    embedder = load_embedder(str(tmp_path / "model"))
+    texts = ["egg water " * 30, "egg"]
+    short = limited(embedder, 6)
+    expected = encoder.encode(texts, max_length=6, normalize_embeddings=True)
+    close(short.encode(texts).astype(np.float32), expected, atol=1e-3)
+    assert (short.max_tokens, short.model_id) == (6, f"{embedder.model_id}-6")
+    close(embedder.encode(texts).astype(np.float32), encoder.encode(texts, normalize_embeddings=True), atol=1e-3)
+
+
 def test_the_embedder_of_long_texts(tokenizer: Tokenizer, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     jina_bert(tokenizer, max_length=1500).save_pretrained(tmp_path / "model")

@@ -46,7 +46,8 @@ STS = [
 class Counting:
     """The static embedder, counting the texts that it embeds."""
 
-    name, max_tokens = "static", None
+    name = "static"
+    max_tokens: int | None = None
 
     def __init__(self) -> None:
         self._static = load_embedder("static")
@@ -366,7 +367,8 @@ def test_transformers_read_the_first_tokens() -> None:
 class Short(Counting):
     """Reads eight tokens."""
 
-    name, max_tokens, max_length = "short", 8, 8  # type: ignore[assignment]
+    name, max_length = "short", 8
+    max_tokens: int | None = 8
 
 
 def test_length_measures_each_length_that_a_model_reads(tmp_path: Path) -> None:

@@ -294,6 +294,33 @@ def test_the_audit_counts_negatives_that_may_be_none(tmp_path: Path) -> None:
     assert "something else entirely" in page.replace("<mark>", "").replace("</mark>", "")
 
 
+@pytest.mark.parametrize("form", ["triplet", "n-tuple"])
+def test_a_run_can_be_published(tmp_path: Path, form: str) -> None:
+    pytest.importorskip("datasets")
+    from jina_data.publish.flow import PublishOptions, write_repository
+
+    report = run(tmp_path, pair_rows(60), num_negatives=2, min_score=0.65, output_format=form)
+    assert report.rows["dropped"]
+    repository = write_repository(
+        tmp_path / "out", "me/mined", tmp_path / "repository", options=PublishOptions(license="cc0-1.0")
+    )
+    names = ["negative"] if form == "triplet" else ["negative_1", "negative_2"]
+    first, full = (pq.read_table(repository.folder / config.name).to_pylist() for config in repository.configs)
+    assert [list(row.values()) for row in first] == [list(row.values()) for row in rows_of(report)]
+    assert list(first[0]) == ["anchor", "positive", *names]
+    rows = pair_rows(60)
+    assert all(rows[row["_row"]]["anchor"] == row["anchor"] for row in full)
+    anchors, *others = (
+        load_embedder("static").encode([row[name] for row in full]).astype(np.float64)
+        for name in ("anchor", "positive", *names)
+    )
+    expected = np.stack([np.einsum("nd,nd->n", anchors, one) for one in others], axis=1)
+    found = [[row["_positive_score"], *row["_scores"]] for row in full]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert {row["_source"] for row in full} == {"pairs.parquet"}
+    assert "close to the anchor" in (repository.folder / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_second_call_says_so_and_other_settings_are_refused(tmp_path: Path) -> None:
     rows = pair_rows(12)
     path = write_parquet(tmp_path / "pairs.parquet", rows)
@@ -312,6 +339,12 @@ def test_a_second_call_says_so_and_other_settings_are_refused(tmp_path: Path) ->
     assert MineReport.load(tmp_path / "out").settings["range_min"] == 1
     with pytest.raises(RunFolderError, match="is not the folder of a finished run of `jina-data mine`"):
         MineReport.load(tmp_path)
+
+
+def test_inspect_says_what_kind_of_run_it_is(tmp_path: Path) -> None:
+    run(tmp_path, pair_rows(8), num_negatives=1)
+    with pytest.raises(RunFolderError, match="holds a run of 'mine'; expected one of clean"):
+        CliRunner().invoke(cli, ["inspect", str(tmp_path / "out")], catch_exceptions=False)
 
 
 def test_a_clean_run_is_an_input(tmp_path: Path) -> None:

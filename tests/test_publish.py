@@ -464,7 +464,7 @@ BROKEN: list[tuple[Any, str]] = [
         r"part-00001\.parquet is not in .*manifest\.json",
     ),
     (lambda run: (run / "manifest.json").unlink(), r"holds no run; expected the folder of a finished run"),
-    (other_kind, r"kind 'bake' cannot be published; expected clean, negate, or the folder of a model"),
+    (other_kind, r"kind 'bake' cannot be published; expected clean, mine, negate, or the folder of a model"),
 ]
 
 

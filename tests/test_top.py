@@ -19,7 +19,8 @@ Halves = npt.NDArray[np.float16]
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> Halves:
     vectors = rng.standard_normal((n, dim))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    halves: Halves = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    return halves
 
 
 def read(vectors: Halves, first: int, stop: int) -> Halves:

@@ -74,7 +74,7 @@ def to_task(data: LocalData) -> AbsTask:
 
 
 def _task(
-    base: Any, data: LocalData, kind: str, main_score: str, *, load: Any, options: dict[str, Any] | None = None
+    base: Any, data: LocalData, kind: Any, main_score: str, *, load: Any, options: dict[str, Any] | None = None
 ) -> AbsTask:
     import mteb
 

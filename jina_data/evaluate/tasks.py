@@ -183,9 +183,9 @@ def _run(task: AbsTask, model: MtebEmbedder, folder: Path | None) -> TaskScore:
             show_progress_bar=False,
         )
     except (OSError, ConnectionError) as error:
+        kept = "" if folder is None else f". Finished tasks are kept in {folder}; the same command goes on"
         raise InputError(
-            f"the data of task {task.metadata.name!r} cannot be had: {str(error).splitlines()[0]}. Finished tasks are "
-            "kept under -o; the same command goes on"
+            f"the data of task {task.metadata.name!r} cannot be had: {str(error).splitlines()[0]}{kept}"
         ) from error
     return _score(task, results.task_results[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,9 +26,7 @@ class Audit:
 
     def __init__(self, quantile: float) -> None:
         self.quantile = quantile
-        self._positives: list[float] = []
-        self._negatives: list[float] = []
-        self._own: list[float] = []
+        self._positives, self._negatives, self._own = array("d"), array("d"), array("d")
         self._worst: list[tuple[float, int, dict[str, Any]]] = []
 
     def add(self, texts: tuple[str, str], place: str, own: float, negatives: Sequence[tuple[str, str, float]]) -> None:

@@ -122,6 +122,7 @@ def open_folder(folder: str | Path) -> Publishable | TrainedModel:
         RunFolderError: there is nothing finished, it was altered since, or is of a kind that cannot be published.
     """
     from jina_data.publish.clean_run import CleanRun
+    from jina_data.publish.mine_run import MineRun
     from jina_data.publish.model_folder import TrainedModel
     from jina_data.publish.negate_run import NegateRun
 
@@ -139,7 +140,7 @@ def open_folder(folder: str | Path) -> Publishable | TrainedModel:
             f"{path}: a new run has begun over the finished one; give its command again and let it end"
         )
     manifest = run.read_json(run.manifest)
-    kinds: dict[str, type[CleanRun | NegateRun]] = {"clean": CleanRun, "negate": NegateRun}
+    kinds: dict[str, type[CleanRun | MineRun | NegateRun]] = {"clean": CleanRun, "mine": MineRun, "negate": NegateRun}
     kind = manifest.get("kind") if isinstance(manifest, dict) else None
     if kind not in kinds:
         raise RunFolderError(
