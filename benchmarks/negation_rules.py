@@ -5,8 +5,8 @@
 Pairs are made of the five sources, and cut in two by a hash of their group: on the one half (`--half tuning`) the rules
 were written and mended, of the other (`--half judged`, the default) the sample is drawn. Written are `rules.json`
 (coverage, reasons and kinds by source, what cues give away) and `sample.jsonl`, with texts only where their licence
-allows it; `WORK/to-read.txt` has the texts of all. Verdicts that an earlier sample holds are carried over, for
-negatives that are still the same.
+allows it; `WORK/to-read.txt` has the texts of all, uncut. Verdicts that an earlier sample holds are carried over, for
+negatives that are still the same. `--apart-from` names an older sample: no group of it is drawn again.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from jina_data.negation.base import Answer, Pair, Verdict
 from jina_data.negation.cues import CueClassifier
-from jina_data.negation.kinds import hash_64
+from jina_data.negation.kinds import RULES_MIX, hash_64
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.sources import read_pairs, write_pairs
 from jina_data.negation.verify import Verifier
@@ -46,26 +46,29 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("judged", "tuning"), default="judged")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--apart-from", type=Path)
     arguments = parser.parse_args()
     if arguments.corpora is None:
         parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     train = Path(arguments.corpora) / "train"
     pairs = arguments.work / "pairs.parquet"
-    counts = write_pairs([f"{name}={train / file}" for name, file in FILES.items()], pairs, seed=0)
+    counts = write_pairs([f"{name}={train / file}" for name, file in FILES.items()], pairs, seed=0, mix=RULES_MIX)
     judged = list(judge(pairs, arguments.half))
     said = {"model": RuleGenerator.name, "half": arguments.half, "rows": dict(counts.rows), "sources": {}}
     lines: list[dict[str, Any]] = []
     verdicts = read_verdicts(arguments.out / "sample.jsonl")
+    apart = groups_of(pairs, [arguments.apart_from] if arguments.apart_from else [])
     with (arguments.work / "to-read.txt").open("w", encoding="utf-8") as sink:
         for source in FILES:
             of_source = [one for one in judged if one[0].source == source]
             said["sources"][source] = measure(of_source)
-            for number, (pair, answer, verdict) in enumerate(draw(of_source, arguments.seed)):
+            for number, (pair, answer, verdict) in enumerate(draw(of_source, arguments.seed, apart)):
                 lines.append(line_of(pair, answer, verdict, verdicts))
                 sink.write(f"{source} {number} [{verdict.kind}] A: {pair.anchor}\n  E: {pair.entailment}\n")
                 sink.write(f"  N: {answer.negative}\n")
     said["sources"]["all"] = measure(judged)
+    said["verdicts"] = count_verdicts(lines)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "rules.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -73,11 +76,22 @@ def main() -> None:
     print_counts(said, lines)
 
 
+def half_of(pair: Pair) -> str:
+    """Return the half of a pair: the rules were written on `tuning`, and never on `judged`."""
+    return "judged" if hash_64(0, "judged", pair.group) % 2 else "tuning"
+
+
+def groups_of(pairs: Path, samples: Iterable[Path]) -> set[str]:
+    """Return the groups of the pairs that samples hold."""
+    known = {pair_id for path in samples for pair_id, _ in read_verdicts(path)}
+    return {pair.group for pair in read_pairs(pairs) if pair.id in known}
+
+
 def judge(path: Path, half: str) -> Iterator[tuple[Pair, Answer, Verdict]]:
     """Yield the pairs of one half with what the rules wrote and what verification said."""
     generator, verifier = RuleGenerator(), Verifier()
     for pair in read_pairs(path):
-        if (hash_64(0, "judged", pair.group) % 2 == 1) == (half == "judged"):
+        if half_of(pair) == half:
             answer = generator.generate(pair)
             yield pair, answer, verifier.check(answer)
 
@@ -99,9 +113,9 @@ def measure(judged: list[tuple[Pair, Answer, Verdict]]) -> dict[str, Any]:
     }
 
 
-def draw(judged: list[tuple[Pair, Answer, Verdict]], seed: int) -> list[tuple[Pair, Answer, Verdict]]:
-    """Draw accepted triplets by a seeded hash of their pairs."""
-    accepted = [one for one in judged if one[2].reason is None]
+def draw(judged: list[tuple[Pair, Answer, Verdict]], seed: int, apart: set[str]) -> list[tuple[Pair, Answer, Verdict]]:
+    """Draw accepted triplets by a seeded hash of their pairs, none of the groups that are to be left out."""
+    accepted = [one for one in judged if one[2].reason is None and one[0].group not in apart]
     return sorted(accepted, key=lambda one: hash_64(seed, "read", one[0].id))[:SAMPLE_ROWS]
 
 
@@ -124,6 +138,18 @@ def read_verdicts(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
         return {}
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {(one["id"], one["negative_sha256"]): (one["verdict"], one["note"]) for one in lines}
+
+
+def count_verdicts(lines: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
+    """Count the verdicts by source and by kind; of bad ones the first words of their notes, too."""
+    found: dict[str, dict[str, Counter[str]]] = {"source": {}, "kind": {}}
+    for line in lines:
+        for by, counts in found.items():
+            counter = counts.setdefault(line[by], Counter())
+            counter[line["verdict"]] += 1
+            if line["note"]:
+                counter[line["note"].partition(":")[0]] += 1
+    return {by: {name: dict(counter) for name, counter in counts.items()} for by, counts in found.items()}
 
 
 def print_counts(said: dict[str, Any], lines: list[dict[str, Any]]) -> None:

@@ -54,6 +54,7 @@ class ServerSettings:
 
 
 Answerer = Callable[[Mapping[str, Any]], str]
+Opinionated = Callable[[Mapping[str, Any]], bool]
 
 
 def contradict(item: Mapping[str, Any]) -> str:
@@ -69,10 +70,18 @@ class LlmServer:
     """The server in a thread of its own: `with LlmServer(...) as server`."""
 
     def __init__(
-        self, settings: ServerSettings | None = None, *, answer: Answerer = contradict, log: Path | None = None
+        self,
+        settings: ServerSettings | None = None,
+        *,
+        answer: Answerer = contradict,
+        judge: Opinionated = lambda _: True,
+        log: Path | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
         self.answer = answer
+        self.judge = judge
+        self.judged: list[Mapping[str, Any]] = []
+        """What the judge was asked, in order."""
         self.log_path = log
         self.log: list[dict[str, Any]] = []
         self.seen: Counter[str] = Counter()
@@ -238,7 +247,11 @@ class LlmServer:
         if fault == "refusal":
             return None
         items = [json.loads(line) for line in body["messages"][-1]["content"].splitlines()]
-        return say(items, self.answer, is_text="response_format" not in body, fault=fault)
+        is_text = "response_format" not in body
+        if "negative" in items[0] and fault is None:
+            self.judged.append(items[0])
+            return opine(self.judge(items[0]), is_text=is_text)
+        return say(items, self.answer, is_text=is_text, fault=fault)
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": self.settings.model, "object": "model"}]})
@@ -369,6 +382,14 @@ ERRORS: dict[str, tuple[int, dict[str, str], dict[str, Any]]] = {
     "quota": (429, {}, {"message": "You exceeded your current quota", "type": "insufficient_quota",
                         "code": "insufficient_quota"}),
 }  # fmt: skip
+
+
+def opine(contradicts: bool, *, is_text: bool) -> str:
+    """Return what a judge says, as a model writes it."""
+    why = "both cannot be" if contradicts else "both may be"
+    if is_text:
+        return f"{'Yes' if contradicts else 'No'}: {why}"
+    return json.dumps({"reason": why, "contradicts": contradicts})
 
 
 def say(items: Sequence[Mapping[str, Any]], answer: Answerer, *, is_text: bool, fault: str | None) -> str:

@@ -86,7 +86,12 @@ def negate_run(folder: Path, sources: Sequence[Mapping[str, Any]], n_rows: int =
             pq.write_table(table, path)
     pairs = {"total": len(rows) + 5, "accepted": len(rows), "rejected": 3, "unanswered": 2}
     report = {"pairs": pairs, "reasons": {"low_overlap": 3}, "kinds": {"verbal": {"found": len(rows)}}}
-    report |= {"cues": {"accuracy": 0.8}, "requests": {"usd": 1.5}, "warnings": ["beware of dogs"]}
+    report |= {
+        "cues": {"accuracy": 0.8},
+        "requests": {"usd": 1.5},
+        "judge": {"usd": 0.25, "model": "a-judge"},
+        "warnings": ["beware of dogs"],
+    }
     write_json(run / "report.json", report)
     return with_manifest(
         run,

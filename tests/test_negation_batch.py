@@ -14,9 +14,10 @@ from test_negation_client import EXPECTED, SECRET, Bench, questions
 from jina_data.errors import ServerError
 from jina_data.negation.batch import BatchClient, BatchSettings
 from jina_data.negation.batch_rows import RowError, read_row
-from jina_data.negation.client import Outcome
+from jina_data.negation.batch_server import BatchServer
 from jina_data.negation.failures import MalformedError
 from jina_data.negation.money import Price, Purse, bill, purse_for
+from jina_data.negation.patience import Outcome
 
 
 class BatchBench(Bench):
@@ -145,15 +146,19 @@ class Killed(BaseException):
     """Stands for the end of a process at a certain point: nothing catches it."""
 
 
-STEPS = ["_upload", "_create", "_look", "_read", "_take", "_put_back"]
+STEPS = [
+    (BatchServer, "_upload"),
+    (BatchServer, "create"),
+    *((BatchClient, name) for name in ("_look", "_read", "_take", "_put_back")),
+]
 
 
 @pytest.mark.parametrize("is_after", [False, True])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("owner", "step"), STEPS)
 def test_a_process_that_dies_at_any_step_loses_and_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, is_after: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, is_after: bool
 ) -> None:
-    done: Callable[..., Any] = getattr(BatchClient, step)
+    done: Callable[..., Any] = getattr(owner, step)
 
     def dying(*arguments: Any, **named: Any) -> Any:
         if is_after:
@@ -163,7 +168,7 @@ def test_a_process_that_dies_at_any_step_loses_and_repeats_nothing(
     with LlmServer(ServerSettings(batch_script=["expired"])) as server:
         bench = BatchBench(tmp_path, server)
         with monkeypatch.context() as patch:
-            patch.setattr(BatchClient, step, dying)
+            patch.setattr(owner, step, dying)
             with pytest.raises(Killed):
                 bench.batch(20)
         bench.ledger.con.close()

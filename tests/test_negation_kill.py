@@ -178,11 +178,13 @@ def test_an_interrupt_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)  # many requests at a set rate: minutes on a quiet machine
 def test_ten_thousand_pairs_survive_ten_kills(tmp_path: Path) -> None:
     print(run_with_kills(tmp_path, n_pairs=10_000, kills=10, share=0.2))
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)  # many requests at a set rate: minutes on a quiet machine
 def test_ten_thousand_pairs_under_faults_within_limits(tmp_path: Path) -> None:
     """Each pair is answered once, none is lost, and no minute sees more requests than the limit."""
     rpm = 3000

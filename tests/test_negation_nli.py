@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_csv
 
-from jina_data.errors import ModelError
+from jina_data.embed.cross_encoder import pair_scorer_sha256
+from jina_data.errors import ModelError, RunFolderError
 from jina_data.negation.base import Answer, Pair
 from jina_data.negation.nli import load_nli_judge
+from jina_data.negation.run import negate
+from jina_data.negation.settings import NegateSettings
 from jina_data.negation.verify import Verifier, VerifySettings
 
 WORDS = "a man is not sitting standing on bench the two dogs bark loudly in park".split()  # noqa: SIM905
@@ -83,3 +87,19 @@ def test_models_without_the_label_are_refused(tmp_path: Path) -> None:
         load_nli_judge(saved(tmp_path / "other", ["good", "bad"]))
     with pytest.raises(ModelError, match="neither a folder nor a model that the Hugging Face Hub gives"):
         load_nli_judge(str(tmp_path / "none"))
+
+
+def test_other_files_under_the_same_name_are_another_run(tmp_path: Path) -> None:
+    """A run goes on with the model that it began with, whatever its folder holds by then."""
+    labels = ["entailment", "neutral", "contradiction"]
+    name = saved(tmp_path / "nli", labels)
+    write_csv(tmp_path / "pairs.csv", [{"anchor": "A man is sitting here.", "entailment": "A man is sitting."}])
+    source = f"pairs={tmp_path / 'pairs.csv'}"
+    settings = NegateSettings(sources=[source], generator="rules", nli=name)
+    before = settings.fingerprint()["nli"]
+    assert before == {"model": name, "sha256": pair_scorer_sha256(name)}
+    negate(settings, tmp_path / "run")
+    saved(tmp_path / "nli", labels[::-1])
+    assert settings.fingerprint()["nli"]["sha256"] != before["sha256"]
+    with pytest.raises(RunFolderError, match="another --nli, or other files of it"):
+        negate(settings, tmp_path / "run")

@@ -22,6 +22,7 @@ from jina_data.errors import LawError, RunFolderError, ServerError, UsageError
 from jina_data.negation import outputs as outputs_module
 from jina_data.negation.dataset import FULL_SCHEMA, REJECTED_SCHEMA, SCORES, UNANSWERED_SCHEMA, DatasetWriter
 from jina_data.negation.report import NegateReport
+from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.run import negate
 from jina_data.negation.settings import NegateOptions, NegateSettings
 from jina_data.negation.verify import REASONS
@@ -380,7 +381,7 @@ def test_rules_ask_nobody(source: str, tmp_path: Path) -> None:
     assert "written by rules, not by an LLM" in call.stdout
     rows = read(tmp_path / "run", "data/full")
     assert len(rows) > 30
-    assert {row["generator"] for row in rows} == {row["model"] for row in rows} == {"rules-1"}
+    assert {row["generator"] for row in rows} == {row["model"] for row in rows} == {RuleGenerator.name}
     assert not (tmp_path / "run" / "requests.sqlite").exists()
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jina_data.negation.base import Answer, Kind, Pair
-from jina_data.negation.verify import FLAGS, REASONS, Seen, Verifier, VerifySettings, token_overlap
+from jina_data.negation.base import Answer, Kind, Opinion, Pair
+from jina_data.negation.likeness import token_overlap
+from jina_data.negation.seen import Seen
+from jina_data.negation.verify import FLAGS, NOT_JUDGED, REASONS, Verifier, VerifySettings
 
 PAIR = Pair(
     id="pairs-1",
@@ -97,7 +99,7 @@ def test_accepted(entailment: str, negative: str, kind: Kind, flags: tuple[str, 
 
 def test_every_reason_and_flag_is_tested() -> None:
     tested = {reason for reason, _ in REJECTED}
-    assert set(REASONS) - tested == {"duplicate_negative", "not_contradiction", "judged_compatible"}
+    assert set(REASONS) - tested == {"duplicate_negative", "not_contradiction", "judged_compatible", "unjudged"}
     assert set(FLAGS) - {flag for *_, flags in ACCEPTED for flag in flags} == {"judged"}
 
 
@@ -126,9 +128,10 @@ class Sure:
         self.table = table
         self.asked: list[tuple[str, str]] = []
 
-    def contradictions(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[float]:
-        self.asked += list(zip(premises, hypotheses, strict=True))
-        return [self.table.get(pair, 0.0) for pair in zip(premises, hypotheses, strict=True)]
+    def opinions(self, answers: Sequence[Answer]) -> list[Opinion]:
+        asked = [[(text, one.negative or "") for text in (one.pair.entailment, one.pair.anchor)] for one in answers]
+        self.asked += [pair for both in asked for pair in both]
+        return [Opinion(min(self.table.get(pair, 0.0) for pair in both)) for both in asked]
 
 
 NEGATIVE = "Two men are sleeping on a bench."
@@ -165,6 +168,12 @@ def test_models_are_asked_only_of_what_words_let_through() -> None:
     nli = Sure({})
     Verifier(nli=nli).check_all([answer(None), answer("The two men are sitting on the bench."), answer(NEGATIVE)])
     assert nli.asked == [(PAIR.entailment, NEGATIVE), (PAIR.anchor, NEGATIVE)]
+
+
+def test_every_reason_is_documented() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "negation-data.md").read_text(encoding="utf-8")
+    table = page.split("\n## Checks")[1].split("\n### ")[0]
+    assert not [reason for reason in (*REASONS, *FLAGS, NOT_JUDGED) if f"`{reason}`" not in table]
 
 
 def test_settings_are_checked() -> None:

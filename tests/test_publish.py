@@ -346,9 +346,15 @@ def test_negations_are_triplets_with_the_splits_of_their_run(tmp_path: Path) -> 
     assert "Write a negative: one sentence that cannot be true when the anchor is true" in page
     assert "| write and check | 29 | 5 | 24 | 82.8 % | low\\_overlap 3, unanswered 2 |" in page
     assert "negatives were written by some-model and checked" in page
-    for line in ("kinds: verbal 24", "cost: 1.50 USD", "told by words of negation alone: 80.0% of the negatives"):
+    for line in (
+        "kinds: verbal 24",
+        "cost: 1.75 USD",
+        "judge: a-judge",
+        "told by words of negation alone: 80.0% of the negatives",
+    ):
         assert f"- {line}" in page
     assert "- Beware of dogs." in page
+    assert "tested it against scripted servers and models of random weights" in page
     assert "as in the source" not in page
 
 
@@ -366,6 +372,7 @@ def test_a_run_of_the_rules_is_published_as_it_is(tmp_path: Path) -> None:
     assert counts == dict(report.splits)
     page = (repository.folder / "README.md").read_text()
     assert "written by rules, not by an LLM" in page
+    assert "No LLM took part" in page
     assert "as in the source" not in page
 
 

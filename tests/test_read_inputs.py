@@ -139,11 +139,11 @@ def test_unreadable_files_are_told(tmp_path: Path) -> None:
 
 MAGIC: list[tuple[str, bytes, str | None]] = [
     ("a.jsonl", LINE, None),
-    ("a.jsonl.gz", gzip.compress(LINE), "gzip"),
+    ("a.jsonl.gz", gzip.compress(LINE, mtime=0), "gzip"),
     ("a.jsonl.zst", zstandard.compress(LINE), "zstd"),
     ("a.jsonl.zstd", zstandard.compress(LINE), "zstd"),
     ("a.jsonl.gz", LINE, None),
-    ("a.jsonl", gzip.compress(LINE), "gzip"),
+    ("a.jsonl", gzip.compress(LINE, mtime=0), "gzip"),
     ("a.jsonl.gz", zstandard.compress(LINE), "zstd"),
 ]
 

@@ -7,16 +7,12 @@ from typing import Any
 
 import click
 
+from jina_data.cli.options import check_output, run_folder, run_switches
+
 
 @click.command(name="clean")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The run folder. Required, but for --plan.",
-)
+@run_folder
 @click.option(
     "-p",
     "--pipeline",
@@ -73,10 +69,10 @@ import click
     metavar="OLD_DIR",
     help="Take the scores of models over from an earlier run; only new texts are scored.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR.")
-@click.option("--plan", is_flag=True, help="Forecast rows, time, memory and disk from a sample; write nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@run_switches(
+    overwrite="Replace an earlier run in DIR.",
+    plan="Forecast rows, time, memory and disk from a sample; write nothing.",
+)
 def command(
     inputs: tuple[str, ...],
     output: Path | None,
@@ -111,8 +107,7 @@ def command(
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
-    if output is None and not plan:
-        raise click.MissingParameter(param_hint="'-o' / '--output'", param_type="option")
+    check_output(output, plan=plan)
     choice, roles = RecipeChoice(recipe, settings, where, seed), parse_roles(columns)
     options = RunOptions(
         workers=workers or default_workers(inputs),

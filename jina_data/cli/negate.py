@@ -9,16 +9,12 @@ from typing import Any
 
 import click
 
+from jina_data.cli.options import check_output, run_folder, run_switches
+
 
 @click.command(name="negate")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE=PATH...")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The run folder. Required, but for --plan.",
-)
+@run_folder
 @click.option(
     "--generator",
     type=click.Choice(["llm", "rules"]),
@@ -53,7 +49,8 @@ import click
 @click.option(
     "--mix",
     metavar="KIND=SHARE,...",
-    help="The shares of the kinds verbal, quantifier, antonym, affix and removal. Default: nearly half antonyms.",
+    help="The shares of the kinds verbal, quantifier, antonym, affix and removal. Default: nearly half antonyms, of "
+    "rules four fifths.",
 )
 @click.option("--recipe", metavar="RECIPE", help="A recipe of clean that runs on the pairs first, such as pairs.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all choices.")
@@ -77,6 +74,17 @@ import click
     "--nli",
     metavar="M",
     help="A cross-encoder for natural language inference that must see the contradiction, too (jina-data[torch]).",
+)
+@click.option(
+    "--judge-model",
+    metavar="M",
+    help="An LLM that is asked where the other checks disagree, one request for each negative.",
+)
+@click.option("--judge-base-url", metavar="URL", help="The server of the judge. Default: that of --base-url.")
+@click.option(
+    "--judge-api-key-env",
+    metavar="NAME",
+    help="The variable with the key of the judge. Default: --api-key-env, where both ask the same server.",
 )
 @click.option(
     "--structured",
@@ -146,10 +154,10 @@ import click
     metavar="FILE",
     help="A tokenizer.json with which --plan counts tokens.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR; answers in its ledger are kept.")
-@click.option("--plan", is_flag=True, help="Tell requests, tokens and cost from a sample; send and write nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@run_switches(
+    overwrite="Replace an earlier run in DIR; answers in its ledger are kept.",
+    plan="Tell requests, tokens and cost from a sample; send and write nothing.",
+)
 def command(
     sources: tuple[str, ...],
     output: Path | None,
@@ -166,6 +174,9 @@ def command(
     pairs_per_request: int,
     retries: int,
     nli: str | None,
+    judge_model: str | None,
+    judge_base_url: str | None,
+    judge_api_key_env: str | None,
     structured: str,
     max_tokens: int | None,
     params: tuple[str, ...],
@@ -194,13 +205,12 @@ def command(
     reject it. The triplets are in DIR/data, what was rejected with its reasons in DIR/rejected, and a report in
     DIR/report.html. A run that was stopped goes on when the same command is given again; no answer is asked for twice.
     """
-    from jina_data.negation.kinds import DEFAULT_MIX, parse_mix
+    from jina_data.negation.kinds import parse_mix
     from jina_data.negation.run import negate
     from jina_data.negation.settings import NegateOptions, NegateSettings
     from jina_data.progress import progress_for
 
-    if output is None and not plan:
-        raise click.MissingParameter(param_hint="'-o' / '--output'", param_type="option")
+    check_output(output, plan=plan)
     choices: dict[str, Any] = {"generator": generator, "form": None if structured == "auto" else structured}
     settings = NegateSettings(
         sources=sources,
@@ -214,14 +224,17 @@ def command(
         seed=seed,
         limit=limit,
         test_fraction=test_fraction,
-        mix=parse_mix(mix) if mix is not None else dict(DEFAULT_MIX),
+        mix=parse_mix(mix) if mix is not None else None,
         recipe=recipe,
         nli=nli,
+        judge_model=judge_model,
+        judge_base_url=judge_base_url,
     )
     ways: dict[str, Any] = {"mode": mode}
     options = NegateOptions(
         **ways,
         api_key=os.environ.get(api_key_env) or None,
+        judge_api_key=(os.environ.get(judge_api_key_env) or None) if judge_api_key_env else None,
         concurrency=concurrency,
         rpm=rpm,
         tpm=tpm,

@@ -143,7 +143,9 @@ def ablate(
     with folder.locked():
         _begin(folder, fingerprint, overwrite=options.overwrite)
         found = _Ablation(folder, inputs, settings, options, progress, keep_models=keep_models).go(variants)
-        report = AblateReport(folder.path, found, asdict(settings))
+        if not keep_models:
+            remove(folder.path / "runs")
+        report = AblateReport(folder.path, found, json.loads(json.dumps(asdict(settings))))
         report.write()
         write_json(
             folder.manifest, {"kind": "ablate", "fingerprint": fingerprint, "fingerprint_sha256": _hash(fingerprint)}

@@ -81,11 +81,22 @@ class Generator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a model says of a negative: how sure it is, from 0 to 1, that both sides of the pair are contradicted."""
+
+    sure: float | None
+    """None where it has no opinion."""
+    why: str = ""
+    is_answered: bool = True
+    """False where it gave no answer, so that it must be asked again."""
+
+
 class Judge(Protocol):
-    """A model that says whether texts contradict each other: an NLI cross-encoder, or an LLM."""
+    """A model that says whether negatives contradict: an NLI cross-encoder, or an LLM."""
 
     name: str
 
-    def contradictions(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Sequence[float]:
-        """Return for each of N pairs how sure it is of a contradiction, from 0 to 1."""
+    def opinions(self, answers: Sequence[Answer]) -> Sequence[Opinion]:
+        """Return for each of N answers, all with a negative, whether it contradicts anchor and entailment."""
         ...

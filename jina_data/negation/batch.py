@@ -1,36 +1,32 @@
 """Ask through OpenAI's Batch API: half the price, an answer within a day, and another process may fetch it.
 
 Every step is in the ledger before the next begins, so a kill at any point loses nothing: requests and file first, then
-the id of the file, then the id of the batch, then the results. The calls here come one after the other, so tenacity
-can repeat them.
+the id of the file, then the id of the batch, then the results.
 """
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from jina_data.errors import ServerError
 from jina_data.folder import whole_path
 from jina_data.negation.batch_rows import RowError, batch_line, read_row
-from jina_data.negation.client import Outcome
-from jina_data.negation.completions import make_plain_client
+from jina_data.negation.batch_server import BatchServer
 from jina_data.negation.dialect import Dialect, Request, Target
-from jina_data.negation.failures import FATAL_CODES, MalformedError, failure_of
+from jina_data.negation.failures import FATAL_CODES, MalformedError
 from jina_data.negation.money import Purse
+from jina_data.negation.patience import Outcome
 from jina_data.negation.prompt import Form, Question
 from jina_data.negation.requests import Batch, RequestLedger
 
 if TYPE_CHECKING:
     from openai.types import Batch as RemoteBatch
-
-T = TypeVar("T")
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 
@@ -90,8 +86,8 @@ class BatchClient:
         Raises:
             ServerError: no request can succeed.
         """
-        self.client = make_plain_client(self.target, self.api_key, self.settings.timeout_seconds)
-        with self.client:
+        timeout, attempts = self.settings.timeout_seconds, self.settings.attempts
+        with BatchServer(self.target, self.api_key, timeout_seconds=timeout, attempts=attempts) as self.server:
             if self.purse is not None:
                 for key, most_in, most_out in self.ledger.batched():
                     self.purse.hold(key, most_in, most_out)
@@ -169,42 +165,12 @@ class BatchClient:
             return
         file_id = batch.file_id
         if file_id is None:
-            file_id = self._call(lambda: self._upload(self._file(batch.number)))
+            file_id = self.server.upload(self._file(batch.number))
             self.ledger.update_batch(batch.number, state="uploaded", file_id=file_id)
-        batch_id = self._create(batch.name, file_id, may_exist=batch.file_id is not None)
+        batch_id = self.server.create(batch.name, file_id, may_exist=batch.file_id is not None)
         self.ledger.update_batch(batch.number, state="created", batch_id=batch_id, status="created")
         self._file(batch.number).unlink(missing_ok=True)
         self.say(f"batch {batch_id}: handed in with {batch.n_requests:,} requests")
-
-    def _upload(self, path: Path) -> str:
-        with path.open("rb") as source:
-            return self.client.files.create(file=(path.name, source), purpose="batch").id
-
-    def _create(self, name: str, file_id: str, *, may_exist: bool) -> str:
-        """Start a batch, unless an earlier try did so and its answer was lost: it is known by the name it was given."""
-        tries = 0
-
-        def create() -> str:
-            nonlocal tries
-            tries += 1
-            found = self._find(name) if may_exist or tries > 1 else None
-            if found is not None:
-                return found
-            made = self.client.batches.create(
-                input_file_id=file_id,
-                endpoint="/v1/chat/completions",
-                completion_window="24h",
-                metadata={"jina_data": name},
-            )
-            return made.id
-
-        return self._call(create)
-
-    def _find(self, name: str) -> str | None:
-        for batch in self.client.batches.list(limit=100):
-            if (batch.metadata or {}).get("jina_data") == name:
-                return batch.id
-        return None
 
     # ------------------------------------------------------------------------------------------------------- results
 
@@ -215,8 +181,7 @@ class BatchClient:
         for batch in batches:
             if batch.batch_id is None:
                 continue
-            batch_id = batch.batch_id
-            remote = self._call(lambda batch_id=batch_id: self.client.batches.retrieve(batch_id))  # type: ignore[misc]
+            remote = self.server.retrieve(batch.batch_id)
             self.ledger.update_batch(batch.number, status=remote.status)
             if remote.status not in ENDED:
                 continue
@@ -242,7 +207,7 @@ class BatchClient:
         before = self.outcome.answered
         for file_id in (remote.output_file_id, remote.error_file_id):
             if file_id is not None:
-                for line in self._lines(file_id):
+                for line in self.server.results(file_id, self.scratch / "results.jsonl"):
                     self._take(batch, line)
         if remote.status == "failed" and remote.output_file_id is None and remote.error_file_id is None:
             data = remote.errors.data if remote.errors and remote.errors.data else []
@@ -261,21 +226,6 @@ class BatchClient:
         if self.outcome.stopped != "max_cost" or self.purse is None:
             return False
         return self.purse.limit - self.purse.spent - self.purse.under_way > 0.05 * self.purse.limit
-
-    def _lines(self, file_id: str) -> Iterator[dict[str, Any]]:
-        """Download a file of results, and yield its rows."""
-        path = self.scratch / "results.jsonl"
-
-        def download() -> None:
-            with self.client.files.with_streaming_response.content(file_id) as response:
-                response.stream_to_file(path)
-
-        self._call(download)
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.strip():
-                    yield json.loads(line)
-        path.unlink()
 
     def _take(self, batch: Batch, row: dict[str, Any]) -> None:
         """Write down what a row says; rows of others, and rows that were read before, are passed over."""
@@ -347,38 +297,8 @@ class BatchClient:
         self.ledger.set_dialect(self.target.model, self.url, other)
         self._n_back += 1
 
-    def _call(self, function: Callable[[], T]) -> T:
-        """Call the server, again with longer and longer pauses where that may help.
-
-        Raises:
-            ServerError: it does not help.
-        """
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-        retrying = Retrying(
-            stop=stop_after_attempt(self.settings.attempts),
-            wait=wait_random_exponential(multiplier=0.5, max=60),
-            retry=retry_if_exception(self._is_transient),
-            reraise=True,
-        )
-        try:
-            return retrying(function)
-        except Exception as error:
-            if not _is_of_openai(error):
-                raise
-            raise ServerError(f"{self.url}: {failure_of(error, self.api_key).message}. Nothing is lost") from None
-
-    def _is_transient(self, error: BaseException) -> bool:
-        return isinstance(error, Exception) and _is_of_openai(error) and failure_of(error, self.api_key).is_transient
-
 
 def _is_over_limit(remote: RemoteBatch) -> bool:
     """Tell whether a batch failed because too many tokens are under way at once."""
     data = remote.errors.data if remote.errors and remote.errors.data else []
     return remote.status == "failed" and any(one.code == "token_limit_exceeded" for one in data)
-
-
-def _is_of_openai(error: Exception) -> bool:
-    import openai
-
-    return isinstance(error, openai.APIError)

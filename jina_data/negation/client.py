@@ -17,15 +17,13 @@ from typing import Any
 
 from jina_data.errors import ServerError
 from jina_data.negation.completions import make_client, read_completion
-from jina_data.negation.dialect import Dialect, Request, Target
+from jina_data.negation.dialect import Asked, Dialect, Request, Target
 from jina_data.negation.failures import Failure, MalformedError, failure_of
 from jina_data.negation.money import Purse
-from jina_data.negation.prompt import Form, Question
+from jina_data.negation.patience import Outcome, back_off, reason_to_stop
+from jina_data.negation.prompt import Form
 from jina_data.negation.requests import Received, RequestLedger
 from jina_data.negation.throttle import Throttle
-
-FIRST, MOST_IN_A_ROW = 10, 25
-"""A run stops when half of the first so many requests failed, or later so many one after the other."""
 
 GRACE_SECONDS = 5.0
 
@@ -46,18 +44,6 @@ class ClientSettings:
     timeout_seconds: float = 120.0
     attempts: int = 6
     form: Form | None = None
-
-
-@dataclass
-class Outcome:
-    """How asking ended."""
-
-    answered: int = 0
-    failed: int = 0
-    known: int = 0
-    """Requests that had an answer already."""
-    stopped: str | None = None
-    """None: everything was asked. max_cost: the rest would have cost too much."""
 
 
 @dataclass(order=True)
@@ -108,7 +94,7 @@ class OnlineClient:
         self._changed = asyncio.Event()
         self._halted = asyncio.Event()
 
-    async def ask(self, questions: Iterable[Question]) -> Outcome:
+    async def ask(self, questions: Iterable[Asked]) -> Outcome:
         """Ask all questions that have no answer yet, and store what comes back.
 
         Raises:
@@ -128,9 +114,9 @@ class OnlineClient:
 
     # ---------------------------------------------------------------------------------------------- the first request
 
-    async def _probe(self, questions: Iterator[Question]) -> tuple[Dialect | None, Iterator[Question]]:
+    async def _probe(self, questions: Iterator[Asked]) -> tuple[Dialect | None, Iterator[Asked]]:
         """Find out with single requests how the server wants to be spoken to; return it, and what is left to ask."""
-        held: list[Question] = []
+        held: list[Asked] = []
         refusal: Failure | None = None
         for question in questions:
             held.append(question)
@@ -143,7 +129,7 @@ class OnlineClient:
             self._error = ServerError(f"{self.url} refuses every request: {refusal.message}")
         return None, iter(())
 
-    async def _try_dialects(self, question: Question) -> tuple[Dialect | None, Failure | None]:
+    async def _try_dialects(self, question: Asked) -> tuple[Dialect | None, Failure | None]:
         """Return the dialect in which a question was answered, or why it was not; (None, None): the run must stop."""
         dialect: Dialect | None = Dialect.first_for(self.target.base_url, self.settings.form)
         tried = set()
@@ -240,7 +226,7 @@ class OnlineClient:
             if self.ledger.is_answered(request.key):
                 if request.key not in self._probed:
                     self.outcome.known += 1
-                    self.advance(len(request.question.pairs))
+                    self.advance(request.question.n_pairs)
                 continue
             self._open.add(request.key)
             self._sending += 1
@@ -318,7 +304,7 @@ class OnlineClient:
         self._open.discard(request.key)
         self.outcome.answered += 1
         self._failed_in_a_row = 0
-        self.advance(len(request.question.pairs))
+        self.advance(request.question.n_pairs)
 
     def _settle_failure(self, job: _Job, failure: Failure, headers: Mapping[str, str] | None) -> None:
         """Write a failure down, and queue the request for another try, give it up, or stop the run."""
@@ -339,43 +325,19 @@ class OnlineClient:
             state="waiting" if goes_on else "failed",
         )
         if goes_on:
-            job.due = time.monotonic() + self._back_off(job, failure)
+            times = job.rate_limited if failure.kind == "rate_limit" else job.tries
+            job.due = time.monotonic() + back_off(failure, times, self._random)
             heapq.heappush(self._waiting, job)
             self._wake()
         else:
             self._give_up(job, failure)
 
-    def _back_off(self, job: _Job, failure: Failure) -> float:
-        """Return how long to wait: as the server says, else longer each time, and never all at the same moment."""
-        jitter = 0.5 + self._random.random() / 2
-        if failure.retry_after_seconds is not None:
-            return min(failure.retry_after_seconds, 600.0) + 0.1 * jitter
-        times = job.rate_limited if failure.kind == "rate_limit" else job.tries
-        first = {"rate_limit": 1.0, "busy": 0.5, "connection": 0.5, "timeout": 1.0, "malformed": 0.1}[failure.kind]
-        return float(min(30.0, first * 2 ** (times - 1))) * jitter
-
     def _give_up(self, job: _Job, failure: Failure) -> None:
         self._open.discard(job.request.key)
         self.outcome.failed += 1
         self._failed_in_a_row += 1
-        self.advance(len(job.request.question.pairs))
+        self.advance(job.request.question.n_pairs)
         if self._error is None:
-            self._error = self._reason_to_stop(failure)
+            self._error = reason_to_stop(self.url, failure, self.outcome, self._failed_in_a_row)
             if self._error is not None:
                 self._halted.set()
-
-    def _reason_to_stop(self, failure: Failure) -> ServerError | None:
-        done = self.outcome.answered + self.outcome.failed
-        if failure.kind == "fatal":
-            return ServerError(f"{self.url}: {failure.message}. What was answered before is kept")
-        if FIRST <= done <= 4 * FIRST and 2 * self.outcome.failed >= done:
-            return ServerError(
-                f"{self.outcome.failed} of the first {done} requests to {self.url} failed, the last with: "
-                f"{failure.message}. What was answered is kept; give the same command again when that is mended"
-            )
-        if self._failed_in_a_row >= MOST_IN_A_ROW:
-            return ServerError(
-                f"{self._failed_in_a_row} requests in a row to {self.url} failed, the last with: {failure.message}. "
-                "What was answered is kept; give the same command again when that is mended"
-            )
-        return None

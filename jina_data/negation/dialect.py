@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from jina_data.negation.prompt import FORMS, Form, Question, messages_for, response_format
+from jina_data.negation.prompt import FORMS, Form
 
 ANSWER_TOKENS, OVERHEAD_TOKENS = 96, 64
 """Tokens that an answer may have: so many for each pair, and so many on top for the frame around them."""
@@ -43,12 +43,34 @@ class Dialect:
         return None if is_fixed or place == len(FORMS) else replace(self, form=FORMS[place])
 
 
+class Asked(Protocol):
+    """What a request asks: negatives of the model that writes, or an opinion of the judge."""
+
+    @property
+    def role(self) -> str:
+        """Return whose request it is, in the ledger: judge, or "" for the model that writes."""
+        ...
+
+    @property
+    def n_pairs(self) -> int:
+        """Return how many pairs it asks for."""
+        ...
+
+    def messages(self, form: Form) -> list[dict[str, str]]:
+        """Return the messages that ask it in a form."""
+        ...
+
+    def response_format(self, form: Form) -> dict[str, Any] | None:
+        """Return what a server is told of the form; None where it is told in words alone."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request that is ready to be sent. `key` stands for all that can change its answer."""
 
     key: str
-    question: Question
+    question: Asked
     body: Mapping[str, Any]
     max_tokens: int
 
@@ -79,18 +101,18 @@ class Target:
         """The address as it may be shown and stored: without a user, a password or a query."""
         return shown_url(self.base_url)
 
-    def request(self, question: Question, dialect: Dialect) -> Request:
+    def request(self, question: Asked, dialect: Dialect) -> Request:
         """Return the request that asks a question."""
-        n_pairs = len(question.pairs)
-        bound = self.max_tokens or ANSWER_TOKENS * n_pairs + OVERHEAD_TOKENS
-        body: dict[str, Any] = {"model": self.model, "messages": messages_for(question, dialect.form)}
-        told = response_format(n_pairs, dialect.form)
+        bound = self.max_tokens or ANSWER_TOKENS * question.n_pairs + OVERHEAD_TOKENS
+        body: dict[str, Any] = {"model": self.model, "messages": question.messages(dialect.form)}
+        told = question.response_format(dialect.form)
         if told is not None:
             body["response_format"] = told
         body[dialect.bound] = bound
         body |= self.params
         named = json.dumps([self.shown_url, body], sort_keys=True, ensure_ascii=False)
-        return Request(hashlib.sha256(named.encode()).hexdigest()[:32], question, body, bound)
+        role = f"{question.role}-" if question.role else ""
+        return Request(role + hashlib.sha256(named.encode()).hexdigest()[:32], question, body, bound)
 
 
 def shown_url(base_url: str | None) -> str:

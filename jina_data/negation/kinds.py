@@ -21,6 +21,9 @@ DEFAULT_MIX: Mapping[Kind, float] = {
 }
 """Nearly half of the negatives get no new negation word, so that such a word does not give the answer away."""
 
+RULES_MIX: Mapping[Kind, float] = {"verbal": 0.0, "quantifier": 0.05, "antonym": 0.8, "affix": 0.1, "removal": 0.05}
+"""What rules are asked for: they find an opposite in a fourth to a half of all texts, and negate the verb elsewhere."""
+
 BOUND: tuple[Kind, ...] = ("removal", "affix", "quantifier")
 """Kinds that only some texts can take: drawn first, so often that their share of all pairs comes out right."""
 

@@ -88,6 +88,7 @@ SAFE_OPPOSITES = _pairs(
     loses/wins deny/admit denied/admitted denies/admits agree/disagree agreed/disagreed agrees/disagrees
     ignore/notice ignored/noticed trust/distrust praised/criticized praises/criticizes criticized/praised
     rejects/accepts launched/cancelled cancelled/launched suspended/reinstated banned/allowed bans/allows ban/allow
+    agreed/refused agrees/refuses agree/refuse
     raised/lowered raises/lowers raise/lower lowered/raised cuts/raises reduced/increased reduces/increases
     reduce/increase expand/shrink expanded/shrunk expands/shrinks expanding/shrinking
     survived/died survives/dies killed/spared injured/unharmed wounded/unharmed

@@ -127,16 +127,16 @@ class Bill:
         return {**counts, **rounded, "price": self.origin}
 
 
-def bill(ledger: RequestLedger, target: Target, price: Price | None) -> Bill:
-    """Add up what was spent on a model, by the ledger."""
-    usage = ledger.usage(target.model, target.shown_url)
+def bill(ledger: RequestLedger, target: Target, price: Price | None, *, role: str = "") -> Bill:
+    """Add up what was spent on a model in a role, by the ledger."""
+    usage = ledger.usage(target.model, target.shown_url, role=role)
     if price is None:
         return Bill(usage, None, None, None)
     cost = 0.0
     for via in ("online", "batch"):
-        part = ledger.usage(target.model, target.shown_url, via)
+        part = ledger.usage(target.model, target.shown_url, via, role=role)
         cost += price.cost(part.tokens_in, part.tokens_out, part.tokens_cached, is_batch=via == "batch")
-    doubt = price.cost(*ledger.doubts(target.model, target.shown_url))
+    doubt = price.cost(*ledger.doubts(target.model, target.shown_url, role=role))
     return Bill(usage, cost, doubt, price.origin)
 
 
@@ -193,10 +193,22 @@ def refuse_unknown_price(target: Target, price: Price | None, limit: float | Non
         raise UsageError(f"--max-cost {limit:g} cannot be kept: {said}")
 
 
+def spent_on(bill: Bill) -> float:
+    """Return the most that was spent, what is in doubt included."""
+    return (bill.cost or 0.0) + (bill.most_in_doubt or 0.0)
+
+
 def purse_for(
-    ledger: RequestLedger, target: Target, price: Price | None, limit: float | None, *, is_batch: bool = False
+    ledger: RequestLedger,
+    target: Target,
+    price: Price | None,
+    limit: float | None,
+    *,
+    is_batch: bool = False,
+    role: str = "",
+    others: float = 0.0,
 ) -> Purse | None:
-    """Return the purse of a run; None where nothing limits what it may cost.
+    """Return the purse of a run; None where nothing limits what it may cost. `others` was spent in other roles.
 
     Raises:
         UsageError: there is a limit, and no price.
@@ -204,8 +216,7 @@ def purse_for(
     refuse_unknown_price(target, price, limit)
     if limit is None or price is None:
         return None
-    so_far = bill(ledger, target, price)
-    spent = (so_far.cost or 0.0) + (so_far.most_in_doubt or 0.0)
+    spent = others + spent_on(bill(ledger, target, price, role=role))
     return Purse(price, limit, spent, is_batch=is_batch)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jina_data.embed.cross_encoder import PairScorer, load_cross_encoder
 from jina_data.errors import ModelError
+from jina_data.negation.base import Answer, Opinion
 
 
 class NliJudge:
@@ -27,6 +28,12 @@ class NliJudge:
         logits = self._scorer.logits(premises, hypotheses).astype(np.float64)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return [float(one) for one in shares[:, self._column] / shares.sum(axis=1)]
+
+    def opinions(self, answers: Sequence[Answer]) -> list[Opinion]:
+        """Return for each of N answers the lesser of the probabilities for entailment and anchor."""
+        premises = [one.pair.entailment for one in answers] + [one.pair.anchor for one in answers]
+        sure = self.contradictions(premises, [one.negative or "" for one in answers] * 2)
+        return [Opinion(min(both)) for both in zip(sure[: len(answers)], sure[len(answers) :], strict=True)]
 
 
 @cache

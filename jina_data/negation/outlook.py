@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.errors import UsageError
+from jina_data.negation.asking import judge_price
 from jina_data.negation.base import Pair
 from jina_data.negation.client import BYTES_PER_TOKEN
 from jina_data.negation.dialect import Dialect, Request
 from jina_data.negation.folder import NegationFolder
+from jina_data.negation.judge_prompt import Case
 from jina_data.negation.money import NO_PRICE, Price, dollars, price_of
 from jina_data.negation.prompt import Question
 from jina_data.negation.requests import RequestLedger
@@ -26,6 +28,25 @@ SAMPLE_PAIRS = 500
 """Pairs come in the order of a seeded hash, so the first ones are a sample."""
 
 MESSAGE_FRAME_TOKENS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOutlook:
+    """What a judge would take at most: how often the other checks disagree is not known before."""
+
+    model: str
+    requests: int
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+
+    def line(self) -> str:
+        """Return it in words."""
+        cost = "cost not known" if self.cost is None else dollars(self.cost)
+        return (
+            f"judge:     {self.model}, up to {self.requests:,} requests more, {self.tokens_in:,} tokens in, "
+            f"{self.tokens_out:,} out, {cost}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +65,7 @@ class Outlook:
     sampled: int
     cost: float | None
     most_cost: float | None
+    judge: JudgeOutlook | None
     price: Price | None
     no_price: str
     max_cost: float | None
@@ -62,6 +84,8 @@ class Outlook:
         ]
         if self.recipe is not None:
             found.append(f"           before the recipe {self.recipe}, which may drop pairs")
+        if self.judge is not None:
+            found.append(self.judge.line())
         if self.cost is None or self.most_cost is None or self.price is None:
             found.append(f"cost:      not known: {self.no_price}")
             return found
@@ -100,7 +124,7 @@ def foresee(
             seed=settings.seed,
             limit=settings.limit,
             test_fraction=settings.test_fraction,
-            mix=settings.mix,
+            mix=settings.shares,
             progress=progress or Quiet(),
         )
         sample = [pair for _, pair in zip(range(SAMPLE_PAIRS), read_pairs(path), strict=False)]
@@ -178,9 +202,32 @@ def _outlook(
         most_cost=None if price is None else price.cost(most_in, most_out, is_batch=is_batch),
         price=price,
         no_price=NO_PRICE.format(model=target.model, url=target.shown_url),
+        judge=_judge_outlook(settings, options, n_pairs, sample, meter),
         max_cost=options.max_cost,
         mode=options.mode,
         recipe=settings.recipe,
+    )
+
+
+def _judge_outlook(
+    settings: NegateSettings, options: NegateOptions, n_pairs: int, sample: Sequence[Pair], meter: Meter
+) -> JudgeOutlook | None:
+    """Foresee a judge that is asked of every negative; a negative is about as long as its entailment."""
+    target = settings.judge_target
+    if target is None:
+        return None
+    dialect = Dialect.first_for(target.base_url, settings.form)
+    cases = [Case(pair.anchor, pair.entailment, f"{pair.entailment} not") for pair in sample]
+    tokens = sum(_prompt_tokens(target.request(case, dialect), meter) for case in cases)
+    n_requests = n_pairs * (1 + settings.retries)
+    tokens_in, tokens_out = round(n_requests * tokens / len(sample)), n_requests * (target.max_tokens or 0)
+    price = judge_price(settings, options)
+    return JudgeOutlook(
+        model=target.model,
+        requests=n_requests,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        cost=None if price is None else price.cost(tokens_in, tokens_out),
     )
 
 

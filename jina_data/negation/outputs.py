@@ -48,7 +48,12 @@ class Outputs:
         advance(self.tally.pairs.total % 1000)
 
     def write_report(
-        self, requests: Mapping[str, Any] | None, *, seconds: float, peak_memory_bytes: int
+        self,
+        requests: Mapping[str, Any] | None,
+        judge: Mapping[str, Any] | None,
+        *,
+        seconds: float,
+        peak_memory_bytes: int,
     ) -> NegateReport:
         """Write the report, once every pair is accounted for.
 
@@ -61,9 +66,10 @@ class Outputs:
             **counts,
             **{name: self.fingerprint[name] for name in ("generator", "model", "base_url", "prompt")},
             requests=requests,
+            judge=judge,
             rows=read_counts(self.folder.pairs).to_json(),
             cleaning=self.folder.read_json(cleaned) if cleaned.exists() else None,
-            warnings=warnings_for(counts, requests, self.settings.generator),
+            warnings=warnings_for(counts, [one for one in (requests, judge) if one], self.settings.generator),
             seconds=round(seconds, 3),
             peak_memory_bytes=peak_memory_bytes,
             versions=versions(self.settings.generator),

@@ -72,6 +72,7 @@ REASON_WORDS: Mapping[str, str] = {
     "reworded_negation": "it negated and changed another word besides, which may say the same; change one thing",
     "not_contradiction": "it can be true together with the anchor or the entailment",
     "judged_compatible": "it can be true together with the anchor or the entailment",
+    "unjudged": "it is not clear whether it contradicts the anchor and the entailment",
 }
 """What a model is told of a rejection; a reason that is not here is told by its name."""
 
@@ -125,6 +126,24 @@ class Question:
     pairs: tuple[Pair, ...]
     rejected: tuple[tuple[Rejection, ...], ...]
 
+    @property
+    def role(self) -> str:
+        """Whose request it is, in the ledger: that of the model that writes."""
+        return ""
+
+    @property
+    def n_pairs(self) -> int:
+        """How many pairs it asks for."""
+        return len(self.pairs)
+
+    def messages(self, form: Form) -> list[dict[str, str]]:
+        """Return the messages that ask it in a form."""
+        return messages_for(self, form)
+
+    def response_format(self, form: Form) -> dict[str, Any] | None:
+        """Return what a server is told of the form; None where it is told in words alone."""
+        return response_format(self.n_pairs, form)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -171,7 +190,7 @@ def read_answer(content: str | None, n_pairs: int, form: Form) -> list[Reading]:
     """Read what a model said, one reading for each pair. JSON is taken in every form, lines in `text` alone."""
     if not content or not content.strip():
         return [Reading(None, "the answer is empty")] * n_pairs
-    value = _json_of(content)
+    value = json_of(content)
     if value is None:
         if form == "text":
             return _read_lines(content, n_pairs)
@@ -179,9 +198,14 @@ def read_answer(content: str | None, n_pairs: int, form: Form) -> list[Reading]:
     return [_read_one(value)] if n_pairs == 1 else _read_many(value, n_pairs)
 
 
-def _json_of(content: str) -> dict[str, Any] | None:
+def without_thoughts(content: str) -> str:
+    """Return an answer without the thoughts that some models put in front of it."""
+    return re.sub(r"^\s*<think>.*?</think>", "", content, flags=re.DOTALL)
+
+
+def json_of(content: str) -> dict[str, Any] | None:
     """Return the JSON object that a text is, or is wrapped around in a fence or a few words."""
-    text = re.sub(r"^\s*<think>.*?</think>", "", content, flags=re.DOTALL)
+    text = without_thoughts(content)
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         return None
@@ -223,7 +247,7 @@ def _numbered(found: Mapping[int, Reading], twice: set[int], number: int, n_pair
 
 
 def _read_lines(content: str, n_pairs: int) -> list[Reading]:
-    text = re.sub(r"^\s*<think>.*?</think>", "", content, flags=re.DOTALL)
+    text = without_thoughts(content)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if n_pairs == 1:
         # Lines that are no answer must not be dropped here: verification tells of more than one sentence.

@@ -63,6 +63,8 @@ class NegateReport:
     prompt: str | None
     models: Mapping[str, int]
     requests: Mapping[str, Any] | None
+    judge: Mapping[str, Any] | None
+    """Who judged, what it was asked, and what that cost."""
     rows: Mapping[str, Any]
     """What became of the rows of the sources before they were pairs."""
     cleaning: Mapping[str, Any] | None
@@ -184,7 +186,7 @@ def _most_first(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def warnings_for(counts: Mapping[str, Any], requests: Mapping[str, Any] | None, generator: str) -> list[str]:
+def warnings_for(counts: Mapping[str, Any], accounts: Sequence[Mapping[str, Any]], generator: str) -> list[str]:
     """Say what a user should know before the data is used."""
     found = []
     pairs: PairCounts = counts["pairs"]
@@ -201,12 +203,12 @@ def warnings_for(counts: Mapping[str, Any], requests: Mapping[str, Any] | None, 
             f"{pairs.unanswered:,} pairs have no answer; the same command goes on with them, as far as --max-cost "
             "allows"
         )
-    if requests and requests["unknown"]:
+    if unknown := sum(one["unknown"] for one in accounts):
         found.append(
-            f"{requests['unknown']:,} requests were under way when a process or a connection ended; they may have been "
+            f"{unknown:,} requests were under way when a process or a connection ended; they may have been "
             "billed, and their cost is not in the sum"
         )
-    if requests and requests["usd"] is None:
+    if any(one["usd"] is None for one in accounts):
         found.append("what this cost is not known, since the price of the model is not; see --price-in and --prices")
     return found
 

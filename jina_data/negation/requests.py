@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
+IN_ROLE = "CASE WHEN key LIKE 'judge-%' THEN 'judge' ELSE '' END = ?"
+"""The condition that a request is one of a role: its key says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """What a server said to a request. Tokens are None where it did not count them."""
@@ -196,19 +200,19 @@ class RequestLedger:
         row = self.con.execute("SELECT error_kind, error FROM requests WHERE key = ?", [key]).fetchone()
         return None if row is None or row[0] is None else (row[0], row[1])
 
-    def usage(self, model: str, base_url: str, via: str | None = None) -> Usage:
-        """Add up what the requests to a model took; `via` takes the answers of one way alone."""
+    def usage(self, model: str, base_url: str, via: str | None = None, *, role: str = "") -> Usage:
+        """Add up what the requests to a model took in a role; `via` takes the answers of one way alone."""
         row = self.con.execute(
             "SELECT count(*) FILTER (WHERE state != 'declined'), count(*) FILTER (WHERE state = 'answered'), "
             "count(*) FILTER (WHERE state = 'failed'), "
             "total(sends), total(unknown), total(tokens_in), total(tokens_cached), total(tokens_out), "
             "count(*) FILTER (WHERE state = 'answered' AND (tokens_in IS NULL OR tokens_out IS NULL)) "
-            "FROM requests WHERE model = ? AND base_url = ? AND (? IS NULL OR via = ?)",
-            [model, base_url, via, via],
+            f"FROM requests WHERE model = ? AND base_url = ? AND (? IS NULL OR via = ?) AND {IN_ROLE}",
+            [model, base_url, via, via, role],
         ).fetchone()
         return Usage(*map(int, row))
 
-    def doubts(self, model: str, base_url: str) -> tuple[int, int]:
+    def doubts(self, model: str, base_url: str, *, role: str = "") -> tuple[int, int]:
         """Return the most tokens, in and out, that may have been billed without a count.
 
         These are of requests that are unknown, and of answers whose tokens the server did not count.
@@ -216,8 +220,8 @@ class RequestLedger:
         row = self.con.execute(
             "SELECT total(most_in * (unknown + uncounted)), total(most_out * (unknown + uncounted)) FROM "
             "(SELECT *, state = 'answered' AND (tokens_in IS NULL OR tokens_out IS NULL) AS uncounted FROM requests) "
-            "WHERE model = ? AND base_url = ?",
-            [model, base_url],
+            f"WHERE model = ? AND base_url = ? AND {IN_ROLE}",
+            [model, base_url, role],
         ).fetchone()
         return int(row[0]), int(row[1])
 
@@ -225,8 +229,9 @@ class RequestLedger:
         """Return from how many answers, the bytes of a prompt for each token, and the tokens of an answer."""
         row = self.con.execute(
             "SELECT count(*), total(prompt_bytes) / total(tokens_in), total(tokens_out) / count(*) FROM requests "
-            "WHERE model = ? AND base_url = ? AND state = 'answered' AND tokens_in > 0 AND tokens_out > 0",
-            [model, base_url],
+            "WHERE model = ? AND base_url = ? AND state = 'answered' AND tokens_in > 0 AND tokens_out > 0 "
+            f"AND {IN_ROLE}",
+            [model, base_url, ""],
         ).fetchone()
         return None if not row[0] else (int(row[0]), float(row[1]), float(row[2]))
 

@@ -17,7 +17,7 @@ from jina_data.negation.base import Answer, Pair
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.prompt import Question, Rejection
 from jina_data.negation.sources import read_pairs
-from jina_data.negation.verify import Verifier
+from jina_data.negation.verify import NOT_JUDGED, Verifier
 
 State = Literal["accepted", "rejected", "unanswered"]
 
@@ -139,6 +139,9 @@ def _checked(group: Sequence[tuple[int, Answer | Unanswered]], verifier: Verifie
             yield Tried(place=place, state="unanswered", reason=answer.reason, detail=answer.detail)
             continue
         verdict = next(verdicts)
+        if verdict.reason == NOT_JUDGED:
+            yield Tried(place=place, state="unanswered", reason=NOT_JUDGED, detail=verdict.detail)
+            continue
         yield Tried(
             place=place,
             state="accepted" if verdict.reason is None else "rejected",

@@ -5,7 +5,6 @@ A run stops anywhere and goes on from there: pairs, answers and rounds each lie 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -15,21 +14,19 @@ from typing import Any
 from jina_data.errors import RunFolderError, StoppedError, UsageError
 from jina_data.folder import Events, check_folder, remove, resource_errors, write_json
 from jina_data.memory import MemoryWatch
+from jina_data.negation.asking import Asking, check_money
 from jina_data.negation.base import Answer, Judge
-from jina_data.negation.batch import BatchClient, BatchSettings
 from jina_data.negation.cleaning import clean_pairs
-from jina_data.negation.client import ClientSettings, OnlineClient, Outcome
 from jina_data.negation.folder import NegationFolder
-from jina_data.negation.money import bill, price_of, purse_for, refuse_unknown_price
 from jina_data.negation.outputs import Outputs
-from jina_data.negation.prompt import PROMPT_HASH, read_answer
 from jina_data.negation.report import NegateReport
-from jina_data.negation.requests import Received, RequestLedger
-from jina_data.negation.rounds import Rounds, Unanswered
+from jina_data.negation.requests import RequestLedger
+from jina_data.negation.rounds import Rounds
 from jina_data.negation.rules import RuleGenerator
+from jina_data.negation.seen import Seen
 from jina_data.negation.settings import NegateOptions, NegateSettings, differences
 from jina_data.negation.sources import write_pairs
-from jina_data.negation.verify import Seen, Verifier
+from jina_data.negation.verify import Verifier
 from jina_data.plan import fingerprint_hash
 from jina_data.progress import Progress, Quiet
 
@@ -62,18 +59,6 @@ def negate(
         progress.say(f"going on with the {report.pairs.unanswered:,} pairs that have no answer")
     with folder.locked(), resource_errors(folder.path):
         return NegateRun(folder, settings, options, progress).go(fingerprint)
-
-
-def check_money(settings: NegateSettings, options: NegateOptions) -> None:
-    """Make sure before anything else that a limit of the cost can be kept.
-
-    Raises:
-        UsageError: it cannot, or the prices make no sense.
-    """
-    if settings.generator == "rules":
-        return
-    price = price_of(settings.target, table=options.prices, price_in=options.price_in, price_out=options.price_out)
-    refuse_unknown_price(settings.target, price, options.max_cost)
 
 
 def _finished(folder: NegationFolder, fingerprint: dict[str, Any]) -> NegateReport:
@@ -165,10 +150,14 @@ class NegateRun:
                 raise UsageError(
                     f"{len(batches)} batches of this run are under way; go on with --mode batch until they have ended"
                 )
+            asking = Asking(ledger, self.folder, self.settings, self.options, self.progress)
             while self._is_another():
-                self._ask(ledger)
-                self._round(lambda: self._llm_answers(ledger))
-            self._write(fingerprint, watch, started, ledger)
+                self._ask(asking)
+                judge = asking.judge()
+                self._round(lambda: asking.answers(self.rounds, self.stopped), judge)
+                ledger.recover()
+                self._stop(judge.stopped if judge is not None else None)
+            self._write(fingerprint, watch, started, asking)
 
     def _make_pairs(self) -> None:
         settings = self.settings
@@ -180,7 +169,7 @@ class NegateRun:
                     seed=settings.seed,
                     limit=settings.limit,
                     test_fraction=settings.test_fraction,
-                    mix=settings.mix,
+                    mix=settings.shares,
                     progress=self.progress,
                 )
                 said["rows"] = sum(counts.pairs.values())
@@ -195,54 +184,29 @@ class NegateRun:
             return False
         return number == 0 or next(self.rounds.questions(1), None) is not None
 
-    def _ask(self, ledger: RequestLedger) -> None:
+    def _ask(self, asking: Asking) -> None:
         """Ask the questions of the next round that have no answer yet."""
         number = self.rounds.number
         with self.events.unit(f"ask {number}") as said, self.progress.task(_round_name("asking", number), None) as task:
-            outcome = self._outcome(ledger, task.advance)
+            outcome = asking.ask(self.rounds, task.advance)
             said.update(rows=outcome.answered, failed=outcome.failed, known=outcome.known, stopped=outcome.stopped)
-        ledger.recover()
-        self.stopped = outcome.stopped
+        asking.ledger.recover()
         if outcome.stopped == "batches":
             raise StoppedError(
                 "batches are under way. Give the same command again to fetch their results, from here or another "
                 "process; without --no-wait it waits for them"
             )
-        if outcome.stopped == "max_cost":
-            self.progress.say("stopped before --max-cost would be exceeded; the rest stays unanswered")
+        self._stop(outcome.stopped)
 
-    def _outcome(self, ledger: RequestLedger, advance: Any) -> Outcome:
-        settings, options, target = self.settings, self.options, self.settings.target
-        price = price_of(target, table=options.prices, price_in=options.price_in, price_out=options.price_out)
-        is_batch = options.mode == "batch"
-        purse = purse_for(ledger, target, price, options.max_cost, is_batch=is_batch)
-        each = settings.pairs_per_request
-        if is_batch:
-            chosen = BatchSettings(
-                poll_seconds=options.poll_seconds, wait=options.wait, attempts=options.attempts, form=settings.form
-            )
-            batches = BatchClient(
-                target, ledger, chosen, scratch=self.folder.batches, api_key=options.api_key, purse=purse,
-                advance=lambda n: advance(n * each), say=self.progress.say,
-            )  # fmt: skip
-            return batches.ask(lambda: self.rounds.questions(each))
-        online = OnlineClient(
-            target,
-            ledger,
-            ClientSettings(
-                concurrency=options.concurrency, rpm=options.rpm, tpm=options.tpm, attempts=options.attempts,
-                timeout_seconds=options.timeout_seconds, form=settings.form,
-            ),
-            api_key=options.api_key,
-            purse=purse,
-            advance=advance,
-            seed=settings.seed,
-        )  # fmt: skip
-        return asyncio.run(online.ask(self.rounds.questions(each)))
+    def _stop(self, why: str | None) -> None:
+        """Take down that nothing more is asked, and say so."""
+        if why == "max_cost" and self.stopped is None:
+            self.progress.say("stopped before --max-cost would be exceeded; the rest stays unanswered")
+        self.stopped = self.stopped or why
 
     # -------------------------------------------------------------------------------------------------------- answers
 
-    def _round(self, answers: Any) -> None:
+    def _round(self, answers: Any, judge: Judge | None = None) -> None:
         """Check the answers of the next round, unless that was done."""
         number = self.rounds.number
         if self.settings.generator == "rules" and number:
@@ -250,7 +214,7 @@ class NegateRun:
         seen = Seen(self.folder.accepted_texts)
         try:
             with self.events.unit(f"check {number}"), self.progress.task(_round_name("checking", number), None) as task:
-                verifier = Verifier(self.settings.verify, seen=seen, nli=self._nli())
+                verifier = Verifier(self.settings.verify, seen=seen, nli=self._nli(), judge=judge)
                 self.rounds.write(_counted(answers(), task.advance), verifier)
         finally:
             seen.close()
@@ -266,58 +230,20 @@ class NegateRun:
         for question in self.rounds.questions(1):
             yield question.places[0], self.rules.generate(question.pairs[0])
 
-    def _llm_answers(self, ledger: RequestLedger) -> Iterator[tuple[int, Answer | Unanswered]]:
-        target = self.settings.target
-        dialect = ledger.dialect(target.model, target.shown_url)
-        attempt = self.rounds.number
-        for question in self.rounds.questions(self.settings.pairs_per_request):
-            key = target.request(question, dialect).key if dialect is not None else ""
-            received = ledger.answer(key)
-            if received is None or dialect is None:
-                reason, detail = ledger.error(key) or ("not_asked", self.stopped or "")
-                for place in question.places:
-                    yield place, Unanswered(reason, detail)
-                continue
-            readings = read_answer(received.content, len(question.pairs), dialect.form)
-            for place, pair, reading in zip(question.places, question.pairs, readings, strict=True):
-                yield (
-                    place,
-                    Answer(
-                        pair=pair,
-                        negative=reading.negative,
-                        raw=received.content or "",
-                        finish_reason=received.finish_reason,
-                        refusal=received.refusal,
-                        model=_model_name(received, target.model),
-                        prompt_hash=PROMPT_HASH,
-                        attempt=attempt,
-                        schema_error=reading.schema_error,
-                    ),
-                )
-
-    def _write(
-        self, fingerprint: dict[str, Any], watch: MemoryWatch, started: float, ledger: RequestLedger | None
-    ) -> None:
+    def _write(self, fingerprint: dict[str, Any], watch: MemoryWatch, started: float, asking: Asking | None) -> None:
         """Write all outputs, and mark them as complete."""
-        requests = None if ledger is None else self._requests(ledger)
+        requests, judged = (None, None) if asking is None else (asking.requests(), asking.judged())
         sessions = [event for event in self.events.read() if event["event"] == "session"]
         with self.events.unit("write"), self.progress.task("writing", None) as task:
             outputs = Outputs(self.folder, fingerprint, self.settings)
             outputs.write_pairs(self.rounds, task.advance)
             report = outputs.write_report(
                 requests,
+                judged,
                 seconds=sum(event["seconds"] for event in sessions) + time.perf_counter() - started,
                 peak_memory_bytes=max([watch.peak_bytes, *(event["peak_memory_bytes"] for event in sessions)]),
             )
         write_json(self._complete, outputs.manifest(report))
-
-    def _requests(self, ledger: RequestLedger) -> dict[str, Any]:
-        options, target = self.options, self.settings.target
-        price = price_of(target, table=options.prices, price_in=options.price_in, price_out=options.price_out)
-        dialect = ledger.dialect(target.model, target.shown_url)
-        batches = ", ".join(f"{status} {n}" for status, n in ledger.batch_counts().items())
-        said = {"form": dialect.form if dialect else None, "batches": batches or "none"}
-        return {**bill(ledger, target, price).to_json(), **said}
 
     def _finish(self) -> NegateReport:
         """Move the outputs into place; the manifest comes last and says that the run is whole."""
@@ -343,7 +269,3 @@ def _counted(answers: Iterator[Any], advance: Any) -> Iterator[Any]:
 
 def _round_name(word: str, number: int) -> str:
     return word if number == 0 else f"{word} again ({number})"
-
-
-def _model_name(received: Received, asked: str) -> str:
-    return received.served_model or asked

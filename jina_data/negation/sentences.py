@@ -7,88 +7,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from jina_data.negation.texts import listed
 from jina_data.negation.verbs import Forms, base_of, gerunds, participles, pasts, thirds, verbs
+from jina_data.negation.word_classes import (
+    ADVERBS,
+    BE,
+    BEFORE_AS,
+    BREAKS,
+    DETERMINERS,
+    DO,
+    HAVE,
+    MODALS,
+    NOUNS_IN_ING,
+    NOUNS_IN_S,
+    OPENERS,
+    PARTICIPLE_PHRASES,
+    PLURALS,
+    PREPOSITIONS,
+    PRONOUNS,
+    RELATIVES,
+    SAY,
+    SUBORDINATORS,
+    VAGUE_MODALS,
+)
 
 VerbKind = Literal["auxiliary", "third", "past", "base"]
 
-BE = listed("is are was were am")
-MODALS = listed("will would can could should must shall")
-VAGUE_MODALS = frozenset({"may", "might"})
-HAVE = listed("has have had")
-DO = listed("do does did")
-SUBORDINATORS = listed(
-    """
-    because if although though unless until since while when whenever whereas after before as once where
-    wherever that whether how what why who whom whose which
-    """
-)
-RELATIVES = listed("who which that whose whom where when")
-BREAKS = listed("as while because if although though unless until")
-"""Words that begin a clause of their own: a verb behind one is not the main verb."""
-
-BEFORE_AS = listed("such known well as described same regarded seen used served")
-OPENERS = listed(
-    """
-    when while if because although though since as after before unless until once whereas
-    """
-)
 HAVE_KINDS: dict[str, VerbKind] = {"has": "third", "had": "past", "have": "base"}
-PRONOUNS = listed("i you he she we they it")
-DETERMINERS = listed(
-    """
-    a an the this these those my your his her its our their some any every each all both no another several many
-    few more most much other such two three four five six seven eight nine ten one first second third last next
-    new old own same different various
-    """
-)
-PREPOSITIONS = listed(
-    """
-    of in on at by for with from into onto over under about between through during without within against among
-    near behind beside besides beyond toward towards around across along inside outside above below than per via
-    upon like off down up out to and or but nor
-    """
-)
-ADVERBS = listed(
-    """
-    also still now then already often always never sometimes usually just only even soon later currently
-    recently once again first finally eventually originally previously formerly actually really probably likely
-    generally mostly mainly largely nearly almost both all either not so far
-    """
-)
-PLURALS = listed(
-    """
-    people men women children they we you i kids police persons folks ladies guys feet teeth
-    """
-)
-SAY = listed(
-    """
-    say think believe claim know announce report suggest argue state hope admit warn insist
-    """
-)
-NOUNS_IN_ING = listed(
-    """
-    building ceiling morning evening wedding clothing painting string spring king ring wing thing something
-    nothing anything everything railing awning crossing parking living dining swimming during lightning frosting
-    topping stuffing icing filling dressing flooring lighting seating bedding being according including
-    regarding following meeting feeling sibling pudding landing opening beginning ending training meaning
-    clearing sling bring fling cling sterling outing housing engineering marketing advertising gathering booking
-    concerning leading skating boxing shopping cutting mooring surrounding surroundings drawing sewing washing
-    wrestling racing offering serving helping setting boarding
-    """
-)
-"""Words in -ing that are mostly nouns, prepositions or parts of compounds."""
-
-PARTICIPLE_PHRASES = {
-    "compared": ("to", "with"),
-    "based": ("on", "in", "upon"),
-    "used": ("to", "for", "by"),
-    "given": ("the", "that"),
-    "followed": ("by",),
-    "related": ("to",),
-    "associated": ("with",),
-}
-"""Participles that open a phrase of their own rather than being a verb of the clause."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’\-.&][^\W_]+)*['’]?")
 
@@ -221,8 +165,11 @@ class Sentence:
     def _is_auxiliary(self, i: int) -> bool:
         word = self.lower[i]
         if word in BE or word in MODALS or word in VAGUE_MODALS:
-            return not (word in ("will", "can", "must", "might") and self.at(i - 1) in DETERMINERS) and not (
-                word in ("will", "may") and self.is_name(i)
+            # In front it asks, or is a name: "Will Smith sings".
+            return (
+                (i > 0 or word in BE)
+                and not (word in ("will", "can", "must", "might") and self.at(i - 1) in DETERMINERS)
+                and not (word in ("will", "may") and self.is_name(i))
             )
         if word in HAVE or word in DO:
             following = self._after_adverbs(i + 1)
@@ -234,7 +181,11 @@ class Sentence:
             return False
         if ending in ("re", "m", "ll", "ve"):
             return True
-        return ending == "s" and base in ("he", "she", "it", "that", "there", "who", "what", "everyone", "someone")
+        return (
+            ending == "s"
+            and self.at(i - 1) not in PREPOSITIONS
+            and base in ("he", "she", "it", "that", "there", "who", "what", "everyone", "someone")
+        )
 
     def _after_adverbs(self, i: int) -> str:
         while self.at(i) in ADVERBS or self.at(i).endswith("ly"):
@@ -292,7 +243,8 @@ class Sentence:
             return None
         if word in HAVE_KINDS:
             return Verb(i, HAVE_KINDS[word], verbs()["have"])
-        if word in thirds() and (not plural or self.at(before) in PRONOUNS or self.is_name(before)):
+        is_noun = word in NOUNS_IN_S and self.at(i + 1) not in DETERMINERS
+        if word in thirds() and not is_noun and (not plural or self.at(before) in PRONOUNS or self.is_name(before)):
             return Verb(i, "third", thirds()[word])
         if word in pasts() and self.at(i + 1) not in PARTICIPLE_PHRASES.get(word, ()):
             forms = pasts()[word]

@@ -31,6 +31,9 @@ GENDER = _directed(
 )
 """Persons put for others: only where nobody else in the text would get mixed up with them."""
 
+KIN = listed("father mother son daughter brother sister brothers sisters husband wife")
+"""Persons who are somebody's: a pronoun beside one may be of that one."""
+
 OPPOSITES = _directed(
     """
     indoors/outdoors indoor/outdoor inside/outside upstairs/downstairs uphill/downhill standing/sitting stands/sits
@@ -70,7 +73,8 @@ OPPOSITES = _directed(
     expanding>shrinking
     expand>shrink survived>died survives>dies joined>left joins>leaves joining>leaving attacked>defended
     confirmed>denied confirms>denies denied>confirmed denies>confirms admitted>denied admits>denies
-    unlikely>likely likely>unlikely
+    unlikely>likely likely>unlikely suspended>reinstated injured>unharmed wounded>unharmed
+    unharmed>injured gained>lost
     """
 )
 """One opposite to put for a word."""
@@ -136,9 +140,10 @@ NEXT_FORBIDS: dict[str, frozenset[str]] = {
     for word, following in {
         "white": "wine house rice water bread tiger collar board paper",
         "black": "belt market pepper hole friday bear panther and",
-        "high": "school five speed schools court rise end street tech profile level chair chairs school's fives jump",
-        "low": "income cost level rise",
-        "hot": "dog dogs air tub chocolate sauce",
+        "high": "command pressure school five speed schools court rise end street tech profile level chair chairs "
+        "school's fives jump",
+        "low": "income cost level rise pressure command",
+        "hot": "seat spring springs dog dogs air tub chocolate sauce",
         "cold": "war case",
         "fast": "food asleep",
         "new": "york year zealand orleans jersey mexico england delhi hampshire year's testament",
@@ -153,18 +158,33 @@ NEXT_FORBIDS: dict[str, frozenset[str]] = {
         "talking": "to about on with into over and at",
         "dead": "end line sea",
         "major": "league general",
-        "common": "wealth law sense",
-        "hard": "drive hat hats rock disk copy at by work working hit",
+        "common": "wealth law sense man people",
+        "hard": "currency cash drive hat hats rock disk copy at by work working hit",
         "deep": "fried sea dish freeze south",
         "smart": "phone phones tv watch",
         "light": "bulb bulbs house",
         "public": "opinion school schools relations radio prosecutor sector health service",
         "private": "sector school schools equity parts",
         "domestic": "violence product gross abuse",
-        "foreign": "minister affairs ministry secretary exchange policy",
+        "foreign": "direct language languages trade minister affairs ministry secretary exchange policy",
         "natural": "gas resources history disaster selection disasters",
         "late": "father husband wife president singer actor",
-        "best-selling": "",
+        **dict.fromkeys(("failed", "fails", "succeeds", "succeeded"), "to in"),
+        **dict.fromkeys(("boy", "girl"), "band bands scout scouts"),
+        "minor": "league leagues",
+        "minimum": "wage wages",
+        "maximum": "security",
+        "pulled": "pork out up over off from",
+        "pulling": "out up over off from",
+        "pulls": "out up over off from",
+        "push": "for up back",
+        "pushing": "for up back",
+        "pushed": "for up back",
+        "entered": "into",
+        "enters": "into",
+        "friendly": "match matches against is with",
+        "gained": "entry access fame",
+        "suspended": "in from by over above on for",
         "together": "with",
         "before": "long the court parliament a judge him her",
         "after": "all a school",
@@ -189,7 +209,7 @@ NEXT_FORBIDS: dict[str, frozenset[str]] = {
         "increase": "the",
         "true": "love blood detective",
         "thin": "air",
-        "clean": "up and shaven energy",
+        "clean": "up out and shaven energy",
         "heavy": "metal weight duty",
         "dry": "cleaning",
         "cool": "down",
@@ -228,7 +248,9 @@ BEFORE_FORBIDS: dict[str, frozenset[str]] = {
     for word, before in {
         "old": "years year months month days weeks year-old",
         "late": "the too",
-        "public": "the",
+        "public": "the go goes going went",
+        "friendly": "user",
+        "silent": "very",
         "private": "a",
         "after": "look looks looking named soon day year shortly run goes go took take taken ever",
         "before": "day night ever year week",
@@ -254,6 +276,13 @@ BEFORE_FORBIDS: dict[str, frozenset[str]] = {
         "usual": "as",
         "together": "get come put work came gets comes",
         "hot": "red",
+        "suspended": "a the",
+        "injured": "been",
+        "wounded": "been",
+        "remembered": "be been is are was were",
+        "better": "to",
+        "slow": "to help helped helps will can could would",
+        "lower": "to will can could would",
         "likely": "most more",
         "opened": "being",
     }.items()
@@ -261,7 +290,11 @@ BEFORE_FORBIDS: dict[str, frozenset[str]] = {
 """What may not stand before a word that is to be swapped."""
 
 NEVER_BEFORE_FORBIDS = listed("more most less least so too as how")
-SAID_OF_SUBJECTS = listed("wrong right")
+SAID_OF_SUBJECTS = listed("wrong right injured wounded unharmed")
+NOUNS_TOO = listed("safe cold light major minor public good dark")
+VALUES = listed("good bad great terrible excellent better worse beautiful ugly")
+"""Words of which one being there does not keep its opposite from being there, too."""
+
 
 WITH_FORBIDS = listed(
     """

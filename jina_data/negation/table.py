@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -34,16 +37,17 @@ def print_report(report: NegateReport, console: Console | None = None) -> None:
     )
     _say(console, f"words of negation alone tell {report.cues['accuracy']:.1%} of the negatives (50 % is chance)")
     if report.requests is not None:
-        _say(console, requests_line(report))
+        _say(console, requests_line(report.requests))
+    if report.judge is not None:
+        _say(console, f"judge {report.judge['model']}: {requests_line(report.judge)}")
     for warning in report.warnings:
         _say(console, f"note: {warning}")
     for name, what in (("data", "triplets"), ("rejected", "rejected and why"), ("report.html", "the report")):
         _say(console, f"{what + ':':<22}{report.path}/{name}")
 
 
-def requests_line(report: NegateReport) -> str:
-    """Return what the requests took, on one line."""
-    said = report.requests or {}
+def requests_line(said: Mapping[str, Any]) -> str:
+    """Return what the requests to a model took, on one line."""
     cost = "cost not known" if said["usd"] is None else f"{dollars(said['usd'])} by {said['price']}"
     doubt = f", at most {dollars(said['usd_in_doubt'])} more in doubt" if said.get("usd_in_doubt") else ""
     return (

@@ -75,7 +75,7 @@ transform translate transmit transplant transport trap travel treat trek trick t
 try tug tumble tune turn type undermine unite unload unveil update upgrade upload urge use usher utilize vacate
 vacation value vanish vary veto vie view violate visit volunteer vote vow wade wage wait waive walk wander want warm
 warn warrant wash watch water wave weaken weigh welcome whack whip whisper whistle widen wield wink wipe wish witness
-wonder work worry worsen wrap wreck wrestle yawn yearn yell yield zoom
+wonder work worry worsen wrap wreck wrestle yawn yearn yell yield zoom decode strangle
 """
 
 _IRREGULAR = """

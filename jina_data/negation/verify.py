@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jina_data.negation.base import Answer, Judge, Kind, Verdict
-from jina_data.negation.cues import Turn, negators, same_stem, turn_between
-from jina_data.negation.lexicon import QUANTIFIERS
-from jina_data.negation.texts import folded, sentence_count, words_of
+from jina_data.negation.base import Answer, Judge, Kind, Opinion, Verdict
+from jina_data.negation.cues import negators, turn_between
+from jina_data.negation.likeness import parts_of, reworded_too, token_overlap, trivial_prefix, turned_twice
+from jina_data.negation.seen import Seen
+from jina_data.negation.texts import folded, sentence_count
 from jina_data.stages.language import identify
 
 REASONS = (
@@ -40,8 +38,12 @@ REASONS = (
     "reworded_negation",
     "not_contradiction",
     "judged_compatible",
+    "unjudged",
 )
 """Why a negative is rejected, in the order of the checks."""
+
+NOT_JUDGED = "not_judged"
+"""Why an answer has no verdict yet: the judge did not answer. It is no rejection."""
 
 FLAGS = ("second_negation", "unlisted_opposite", "judged")
 """What is noted of an accepted negative."""
@@ -57,14 +59,6 @@ _ECHO = re.compile(
     r"|\b(?:rewritten|contradicts both|negated) (?:sentence|text|version)\b",
     re.IGNORECASE,
 )
-_PREFIX = re.compile(
-    r"^(?:it(?:'s| is| was) (?:not (?:true|the case|correct|a fact)|false|untrue|incorrect|wrong|a lie)\b"
-    r"|it isn't (?:true|the case)|that(?:'s| is) (?:not|false)|no[,:;]|false[,:;]|contrary to\b|there is no truth"
-    r"|the opposite\b|nobody (?:says|believes|claims) that)",
-    re.IGNORECASE,
-)
-_PARTS = {"n't": "not", "'re": "are", "'s": "'s", "'m": "am", "'ve": "have", "'ll": "will", "'d": "'d"}
-_SPECIAL = {"cannot": ["can", "not"], "can't": ["can", "not"], "won't": ["will", "not"], "shan't": ["shall", "not"]}
 
 
 class VerifySettings(BaseModel):
@@ -97,37 +91,6 @@ class VerifySettings(BaseModel):
                 f"{self.max_length_ratio}"
             )
         return self
-
-
-class Seen:
-    """The negatives accepted so far, by a hash of 8 bytes, and the pairs that had them first.
-
-    They lie in SQLite: in the file named, else in a temporary one that SQLite keeps on disk as it grows.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self._con = sqlite3.connect(str(path) if path else "", isolation_level=None)
-        self._con.execute("pragma journal_mode = off" if path is None else "pragma journal_mode = wal")
-        self._con.execute("pragma synchronous = off")
-        self._con.execute("create table if not exists seen (hash integer primary key, pair text) without rowid")
-
-    def first(self, text: str) -> str | None:
-        """Return the id of the pair that had a text first, None for a new one."""
-        found = self._con.execute("select pair from seen where hash = ?", (_hash(text),)).fetchone()
-        return None if found is None else str(found[0])
-
-    def add(self, text: str, pair_id: str) -> None:
-        """Note a text as that of a pair, unless another has it."""
-        self._con.execute("insert or ignore into seen values (?, ?)", (_hash(text), pair_id))
-
-    def close(self) -> None:
-        """Close the file; a temporary one is gone then."""
-        self._con.close()
-
-
-def _hash(text: str) -> int:
-    digest = hashlib.blake2b(folded(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 class Verifier:
@@ -226,9 +189,9 @@ class Verifier:
             )
         if overlap < limits.min_overlap:
             yield Verdict(reason="low_overlap", detail=f"{overlap:.2f}, expected {limits.min_overlap} or more")
-        if Counter(_parts(text)) == Counter(_parts(pair.entailment)):
+        if Counter(parts_of(text)) == Counter(parts_of(pair.entailment)):
             yield Verdict(reason="reordered", detail="the same words in another order")
-        if prefix := _trivial_prefix(text, pair.entailment):
+        if prefix := trivial_prefix(text, pair.entailment):
             yield Verdict(reason="trivial_prefix", detail=repr(prefix))
 
     def _duplicate(self, answer: Answer, text: str) -> Verdict | None:
@@ -264,7 +227,9 @@ class Verifier:
         """Let the models decide on what the words let through; changes `verdicts`."""
         open_ = [place for place, verdict in enumerate(verdicts) if verdict.reason is None]
         if self.nli is not None and open_:
-            for place, sure in zip(open_, self._contradictions(self.nli, answers, open_), strict=True):
+            for place, opinion in zip(open_, self.nli.opinions([answers[place] for place in open_]), strict=True):
+                assert opinion.sure is not None
+                sure = opinion.sure
                 scores = {**verdicts[place].scores, "nli_contradiction": round(sure, 4)}
                 is_none = sure < self.settings.contradiction_threshold
                 detail = f"{sure:.2f}, expected {self.settings.contradiction_threshold} or more" if is_none else ""
@@ -278,73 +243,15 @@ class Verifier:
             asked = [place for place in open_ if "unlisted_opposite" in verdicts[place].flags]
         if not asked:
             return
-        for place, sure in zip(asked, self._contradictions(self.judge, answers, asked), strict=True):
-            scores = {**verdicts[place].scores, "judge_contradiction": round(sure, 4)}
-            if sure < self.settings.contradiction_threshold:
-                detail = f"{sure:.2f}, expected {self.settings.contradiction_threshold} or more"
-                verdicts[place] = replace(verdicts[place], reason="judged_compatible", detail=detail, scores=scores)
-            else:
-                flags = (*verdicts[place].flags, "judged")
-                verdicts[place] = replace(verdicts[place], reason=None, detail="", flags=flags, scores=scores)
+        for place, opinion in zip(asked, self.judge.opinions([answers[place] for place in asked]), strict=True):
+            verdicts[place] = self._overruled(verdicts[place], opinion)
 
-    def _contradictions(self, model: Judge, answers: Sequence[Answer], places: Sequence[int]) -> list[float]:
-        """Return how sure a model is that negatives contradict both sides of their pairs: the lesser of the two."""
-        chosen = [answers[place] for place in places]
-        premises = [answer.pair.entailment for answer in chosen] + [answer.pair.anchor for answer in chosen]
-        negatives = [answer.negative or "" for answer in chosen]
-        sure = [float(one) for one in model.contradictions(premises, negatives * 2)]
-        return [min(pair) for pair in zip(sure[: len(chosen)], sure[len(chosen) :], strict=True)]
-
-
-def turned_twice(turn: Turn) -> str | None:
-    """Tell how a meaning was turned and turned back, None where it was not."""
-    swapped = [f"{left} to {right}" for left, right in (*turn.opposites, *turn.affixes)]
-    cues = [f"+{cue.word}" for cue in turn.added] + [f"-{cue.word}" for cue in turn.removed]
-    if cues and swapped:
-        return f"{', '.join(cues)} and {', '.join(swapped)}"
-    if turn.added and len(turn.added) == len(turn.removed):
-        return ", ".join(cues)
-    return None
-
-
-def reworded_too(turn: Turn) -> str | None:
-    """Tell which word was put for another beside a negation that came or went, None where none was."""
-    pairs = [f"{left} to {right}" for left, right in turn.replaced if left and right]
-    return ", ".join(pairs) if pairs and (turn.added or turn.removed) else None
-
-
-def token_overlap(entailment: str, text: str) -> float:
-    """Return the share of the entailment's words that the text has too, in any form."""
-    ours, theirs = _parts(entailment), _parts(text)
-    left = list(theirs)
-    shared = 0
-    for word in ours:
-        found = next((other for other in left if other == word), None) or next(
-            (other for other in left if same_stem(word, other)), None
-        )
-        if found is not None:
-            left.remove(found)
-            shared += 1
-    return shared / len(ours) if ours else 0.0
-
-
-def _parts(text: str) -> list[str]:
-    """Return the words of a text with contractions taken apart."""
-    found: list[str] = []
-    for word in words_of(text):
-        if word in _SPECIAL:
-            found += _SPECIAL[word]
-            continue
-        ending = next((one for one in _PARTS if word.endswith(one) and word != one), None)
-        found += [word] if ending is None else [word.removesuffix(ending), _PARTS[ending]]
-    return found
-
-
-def _trivial_prefix(text: str, entailment: str) -> str | None:
-    """Return what was put in front of a text to negate it whole; "Not all" and the like are no such prefix."""
-    if (found := _PREFIX.search(text)) and not _PREFIX.search(entailment):
-        return found[0]
-    words = words_of(text)
-    if words[:1] == ["not"] and words_of(entailment)[:1] != ["not"] and (words[1:2] or [""])[0] not in QUANTIFIERS:
-        return words[0]
-    return None
+    def _overruled(self, verdict: Verdict, opinion: Opinion) -> Verdict:
+        """Return the verdict that the judge makes of one."""
+        if opinion.sure is None:
+            return replace(verdict, reason="unjudged" if opinion.is_answered else NOT_JUDGED, detail=opinion.why)
+        scores = {**verdict.scores, "judge_contradiction": round(opinion.sure, 4)}
+        if opinion.sure >= self.settings.contradiction_threshold:
+            return replace(verdict, reason=None, detail="", flags=(*verdict.flags, "judged"), scores=scores)
+        limit = f"{opinion.sure:.2f}, expected {self.settings.contradiction_threshold} or more"
+        return replace(verdict, reason="judged_compatible", detail=opinion.why or limit, scores=scores)

@@ -37,6 +37,13 @@ MEANINGS = {
 }
 
 
+RULES_LIMIT = "No LLM took part: rules wrote the negatives."
+LLM_LIMIT = (
+    "The makers of jina-data tested it against scripted servers and models of random weights. How good the negatives "
+    "of the model named here are, and how many of its bad ones the checks let through, they did not measure."
+)
+
+
 class NegateRun:
     """A finished run of `negate`: train and test as the run made them, triplets with everything known of them."""
 
@@ -112,6 +119,7 @@ class NegateRun:
             limits=(
                 "The negatives were written by a machine. The checks are rules and models, and err: some negatives do "
                 "not contradict, or are clumsy.",
+                RULES_LIMIT if generator.startswith("rules") else LLM_LIMIT,
                 *(f"{text[0].upper()}{text[1:]}." for text in report.get("warnings", ())),
             ),
             synthetic=True,
@@ -144,8 +152,11 @@ def _details(report: Mapping[str, Any]) -> dict[str, str]:
     out = {"kinds": ", ".join(f"{kind} {n:,}" for kind, n in found.items())} if found else {}
     if (accuracy := (report.get("cues") or {}).get("accuracy")) is not None:
         out["told by words of negation alone"] = f"{accuracy:.1%} of the negatives (50 % is chance)"
-    if (usd := (report.get("requests") or {}).get("usd")) is not None:
-        out["cost"] = f"{usd:,.2f} USD"
+    accounts = [one for one in (report.get("requests"), report.get("judge")) if one]
+    if accounts and all(one["usd"] is not None for one in accounts):
+        out["cost"] = f"{sum(one['usd'] for one in accounts):,.2f} USD"
+    if judge := report.get("judge"):
+        out["judge"] = public_value(judge["model"])
     return out
 
 

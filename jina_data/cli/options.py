@@ -1,0 +1,49 @@
+"""Options that commands share, each a decorator, and the check that goes with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def run_folder(function: Function) -> Function:
+    """Add -o, the folder of a run."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The run folder. Required, but for --plan.",
+    )(function)
+
+
+def run_switches(*, overwrite: str, plan: str) -> Callable[[Function], Function]:
+    """Add --overwrite, --plan, --quiet and --debug, with what the first two do."""
+
+    def add(function: Function) -> Function:
+        # The last one that is added comes first in the help.
+        for option in (
+            click.option("--debug", is_flag=True, help="Show tracebacks of errors."),
+            click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+            click.option("--plan", is_flag=True, help=plan),
+            click.option("--overwrite", is_flag=True, help=overwrite),
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+def check_output(output: Path | None, *, plan: bool) -> None:
+    """Make sure that a run has a folder.
+
+    Raises:
+        click.MissingParameter: it has none, and more than a plan is wanted.
+    """
+    if output is None and not plan:
+        raise click.MissingParameter(param_hint="'-o' / '--output'", param_type="option")
