@@ -22,24 +22,8 @@ from jina_data.evaluate.ablation import AblateSettings, ablate, variants_of  # n
 from jina_data.evaluate.ablation_report import AblateReport, Estimate, VariantScores  # noqa: E402
 from jina_data.recipe import Recipe  # noqa: E402
 
-WORDS = [
-    "kettle",
-    "egg",
-    "water",
-    "pan",
-    "lid",
-    "salt",
-    "oven",
-    "bread",
-    "knife",
-    "plate",
-    "bowl",
-    "spoon",
-    "rice",
-    "onion",
-    "pepper",
-    "butter",
-]
+WORDS = ["kettle", "egg", "water", "pan", "lid", "salt", "oven", "bread", "knife", "plate", "bowl", "spoon"]
+WORDS += ["rice", "onion", "pepper", "butter"]
 RECIPE = """\
 columns: {anchor: anchor, positive: positive}
 stages:

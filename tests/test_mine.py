@@ -278,6 +278,12 @@ def test_every_pair_is_accounted_for(tmp_path: Path, form: str) -> None:
     assert MineReport.load(tmp_path / "out") == report
 
 
+def test_a_pair_without_a_source_is_of_its_file(tmp_path: Path) -> None:
+    rows = [{**row, "source": None if number else "a"} for number, row in enumerate(pair_rows(8))]
+    report = run(tmp_path, rows, num_negatives=1, roles={"source": ("source",)})
+    assert {source["name"]: source["read"] for source in report.sources} == {"a": 1, str(tmp_path / "pairs.parquet"): 7}
+
+
 def test_the_audit_counts_negatives_that_may_be_none(tmp_path: Path) -> None:
     rows = [*pair_rows(30), {"anchor": "acute heart pain", "positive": "something else entirely"}]
     report = run(tmp_path, rows, ["Acute heart pain in adults"], num_negatives=2, audit_quantile=0.9)
@@ -356,7 +362,8 @@ def test_a_clean_run_is_an_input(tmp_path: Path) -> None:
     assert report.rows["read"] == 20
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_units", [4, 17], ids=["while it embeds", "while it mines"])
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: int) -> None:
     path = write_parquet(tmp_path / "pairs.parquet", pair_rows(400))
     code = (
         "import sys, time, jina_data.mining.run as run\n"
@@ -368,6 +375,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
         "    time.sleep(float(sys.argv[3]))\n"
         "    return encode(self, texts, cut=cut)\n"
         "StaticEmbedder.encode = slowly\n"
+        "import jina_data.mining.choose as choose\n"
+        "find_top = choose.find_top\n"
+        "def searching(*arguments, **options):\n"
+        "    time.sleep(float(sys.argv[3]))\n"
+        "    return find_top(*arguments, **options)\n"
+        "choose.find_top = searching\n"
         "run.mine(run.MineSettings(inputs=[sys.argv[1]]), sys.argv[2])\n"
     )
 
@@ -378,12 +391,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
     process = start("killed", 0.3)
     events = tmp_path / "killed" / "events.jsonl"
     waited = time.monotonic() + 90
-    while time.monotonic() < waited and not (events.exists() and events.read_text().count('"finish"') >= 4):
+    while time.monotonic() < waited and not (events.exists() and events.read_text().count('"finish"') >= n_units):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = [json.loads(line) for line in events.read_text().splitlines() if '"finish"' in line]
-    assert len(done) >= 4
+    assert len(done) >= n_units
     assert not (tmp_path / "killed" / "manifest.json").exists()
     assert start("killed", 0).wait(timeout=120) == 0
     all_done = [json.loads(line)["unit"] for line in events.read_text().splitlines() if '"finish"' in line]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError
@@ -242,7 +243,8 @@ def _read_pairs(
         columns = {"anchor": bound["anchor"][0], "positive": bound["positive"][0]}
         columns |= {"source": source} if source else {}
         for table, places in _rows(file, schema, columns, index=index):
-            named = table.column("source") if source else pa.array([file.name] * table.num_rows, pa.string())
+            unsaid = pa.array([file.name] * table.num_rows, pa.large_string())
+            named = pc.coalesce(table.column("source"), unsaid) if source else unsaid
             yield pa.table(
                 [table.column("anchor"), table.column("positive"), pa.array(places), named.cast(pa.string())],
                 schema=PAIRS,
