@@ -17,6 +17,7 @@ COMMANDS = {
     "encode": "Turn the texts of a table into vectors, with any model.",
     "train": "Train an embedding model on clean data: masked words, pairs, triplets.",
     "evaluate": "Measure embedders: what a model gets right, with intervals that say how sure that is.",
+    "ablate": "Show what each filter is worth: clean with none, each and all, train the same model, measure.",
     "publish": "Publish a finished run to the Hugging Face Hub.",
     "schema": "Print the JSON Schema of recipes, for editors.",
 }

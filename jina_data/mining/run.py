@@ -13,10 +13,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from jina_data.clean import check_folder
 from jina_data.embed.base import load_embedder
 from jina_data.errors import JinaDataError, RunFolderError, StoppedError
-from jina_data.folder import Events, remove, resource_errors, whole_path, write_json
+from jina_data.folder import Events, check_folder, remove, resource_errors, whole_path, write_json
 from jina_data.memory import MemoryWatch
 from jina_data.mining.choose import Chooser, Stock
 from jina_data.mining.folder import MiningFolder

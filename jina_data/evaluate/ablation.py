@@ -1,0 +1,279 @@
+"""What each filter is worth: clean with none, with each alone and with all, train the same model, measure.
+
+Every variant gets the same start, the same number of steps of the same size, and the same seeds; only the rows differ.
+Variants that keep the same rows are trained once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from jina_data.clean import RunOptions, clean
+from jina_data.embed.base import load_embedder
+from jina_data.errors import RunFolderError, UsageError
+from jina_data.evaluate.ablation_report import AblateReport, VariantScores
+from jina_data.evaluate.mteb_tasks import tasks_named
+from jina_data.evaluate.tasks import evaluate_tasks
+from jina_data.folder import RunFolder, check_folder, remove, write_json
+from jina_data.plan import differences
+from jina_data.progress import Progress, Quiet
+from jina_data.read import resolve_inputs
+from jina_data.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mteb.abstasks.abstask import AbsTask
+
+NO_FILTER, ALL = "none", "all"
+START = "start"
+"""The model before training."""
+
+PREPARING = ("select", "normalize", "where", "sample")
+"""Stages that say which data an ablation is about; they are part of every variant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateSettings:
+    """What all variants have in common."""
+
+    tasks: tuple[str, ...]
+    """Files, prefixes of files, or tasks of mteb, as `evaluate mteb` takes them."""
+    model: str = "static"
+    """Where training starts, as `train` takes it."""
+    tokenizer: str | None = None
+    """The tokenizer of a preset, as `train` takes it."""
+    phase: Literal["pairs", "triplets"] = "pairs"
+    steps: int = 300
+    batch_size: int = 256
+    learning_rate: float | None = None
+    max_length: int = 128
+    seeds: int = 3
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no comparison.
+
+        Raises:
+            UsageError: no task is named, or a number is out of range.
+        """
+        if not self.tasks:
+            raise UsageError("no task is named. Name what to measure with --task, such as eval/stsb.test.parquet")
+        if self.seeds < 2:
+            raise UsageError(f"seeds is {self.seeds}; expected 2 or more: one run says nothing of how sure it is")
+
+
+class AblateFolder(RunFolder):
+    """The paths of an ablation."""
+
+    outputs: ClassVar[tuple[str, ...]] = ("clean", "runs", "scores", "report.json", "plot.png")
+
+    def cleaned(self, variant: str) -> Path:
+        """The run folder of a variant's filters."""
+        return self.path / "clean" / variant
+
+    def run(self, variant: str, seed: int) -> Path:
+        """The run folder of a training."""
+        return self.path / "runs" / f"{variant}-seed-{seed}"
+
+    def score(self, variant: str, seed: int) -> Path:
+        """What a trained model makes of the tasks."""
+        return self.path / "scores" / f"{variant}-seed-{seed}.json"
+
+    @property
+    def record(self) -> Path:
+        """The fingerprint of the ablation under way."""
+        return self.work / "run.json"
+
+    def foreign(self) -> list[str]:
+        """Return the names in the folder that no ablation wrote; what is inside its runs is theirs."""
+        known = {"manifest.json", *self.outputs, ".work", ".trash"}
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
+
+
+def variants_of(recipe: Recipe) -> dict[str, Recipe]:
+    """Return the recipes to compare: without filters, each filter alone, and all of them.
+
+    Raises:
+        UsageError: there is no filter to leave out.
+    """
+    names: list[str] = []
+    for stage in recipe.stages:
+        n_before = sum(name.partition("#")[0] == stage.name for name in names)
+        names.append(f"{stage.name}#{n_before + 1}" if n_before else stage.name)
+    is_filter = [stage.name not in PREPARING for stage in recipe.stages]
+    if not any(is_filter):
+        raise UsageError(f"the recipe has no filter to leave out; its stages are {', '.join(names) or 'none'}")
+
+    def only(chosen: Sequence[str]) -> Recipe:
+        named = zip(recipe.stages, names, is_filter, strict=True)
+        return replace(recipe, stages=tuple(stage for stage, name, one in named if not one or name in chosen))
+
+    filters = [name for name, one in zip(names, is_filter, strict=True) if one]
+    alone = {name: only([name]) for name in filters}
+    return {NO_FILTER: only([]), **alone} | ({ALL: recipe} if len(filters) > 1 else {})
+
+
+def ablate(
+    recipe: Recipe,
+    inputs: Sequence[str],
+    out: str | Path,
+    settings: AblateSettings,
+    *,
+    columns: Mapping[str, tuple[str, ...]] | None = None,
+    options: RunOptions,
+    keep_models: bool = False,
+    progress: Progress | None = None,
+) -> AblateReport:
+    """Run an ablation into a folder, or go on with one that was stopped there.
+
+    Raises:
+        JinaDataError: recipe, inputs, tasks, model or folder are not as they must be.
+    """
+    progress = progress or Quiet()
+    folder = AblateFolder(Path(out))
+    variants = variants_of(replace(recipe, columns={**recipe.columns, **(columns or {})}))
+    fingerprint = _fingerprint(variants, inputs, settings)
+    if _is_done(folder, fingerprint, overwrite=options.overwrite):
+        progress.say(f"{folder.path} is finished: same inputs, same settings; nothing to do")
+        return AblateReport.load(folder.path)
+    with folder.locked():
+        _begin(folder, fingerprint, overwrite=options.overwrite)
+        found = _Ablation(folder, inputs, settings, options, progress, keep_models=keep_models).go(variants)
+        if not keep_models:
+            remove(folder.path / "runs")
+        report = AblateReport(folder.path, found, json.loads(json.dumps(asdict(settings))))
+        report.write()
+        write_json(
+            folder.manifest, {"kind": "ablate", "fingerprint": fingerprint, "fingerprint_sha256": _hash(fingerprint)}
+        )
+        folder.discard_work()
+    return report
+
+
+@dataclass
+class _Ablation:
+    """A session of an ablation."""
+
+    folder: AblateFolder
+    inputs: Sequence[str]
+    settings: AblateSettings
+    options: RunOptions
+    progress: Progress
+    keep_models: bool
+
+    def __post_init__(self) -> None:
+        self.tasks: list[AbsTask] = tasks_named(self.settings.tasks)
+
+    def go(self, variants: Mapping[str, Recipe]) -> list[VariantScores]:
+        """Clean, train and measure; what is there already is not done again."""
+        start = self._measured(START, self.settings.model)
+        found = [VariantScores(START, None, None, [start])]
+        n_trained = len(variants) * self.settings.seeds
+        rows: dict[str, int] = {}
+        data: dict[str, str] = {}
+        for number, (name, recipe) in enumerate(variants.items(), 1):
+            self.progress.say(f"cleaning {number} of {len(variants)}: {name}")
+            options = replace(self.options, overwrite=False)
+            report = clean(recipe, self.inputs, self.folder.cleaned(name), options=options, device=self.settings.device)
+            rows[name], data[name] = report.rows.kept, _kept_sha256(self.folder.cleaned(name))
+        for place, name in enumerate(variants):
+            twin = next(other for other in variants if data[other] == data[name])
+            for seed in range(self.settings.seeds):
+                if twin == name:
+                    number = place * self.settings.seeds + seed + 1
+                    self.progress.say(f"training {number} of {n_trained}: {name}, seed {seed}, {rows[name]:,} rows")
+                    self._train(name, seed)
+            scores = [self.folder.read_json(self.folder.score(twin, seed)) for seed in range(self.settings.seeds)]
+            found.append(VariantScores(name, rows[name], twin if twin != name else None, scores))
+        return found
+
+    def _train(self, name: str, seed: int) -> None:
+        from jina_data.train import TrainConfig, Trainer
+
+        if self.folder.score(name, seed).exists():
+            return
+        settings, run = self.settings, self.folder.run(name, seed)
+        config = TrainConfig(
+            phase=settings.phase,
+            inputs=(str(self.folder.cleaned(name)),),
+            model=settings.model,
+            tokenizer=settings.tokenizer,
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            max_length=settings.max_length,
+            seed=seed,
+            device=settings.device,
+        )
+        report = Trainer(config, run).run()
+        scores = self._measured(f"{name}-{seed}", str(report.model))
+        write_json(self.folder.score(name, seed), scores | {"loss": report.last_loss})
+        if not self.keep_models:
+            remove(run)
+
+    def _measured(self, label: str, model: str) -> dict[str, float]:
+        """Return what a model makes of the tasks; of a start that cannot be measured (a preset), nothing."""
+        if label == START and self.settings.tokenizer is not None:
+            return {}
+        embedder = load_embedder(model, _settled(self.settings.device))
+        scores = evaluate_tasks(self.tasks, [embedder], labels=[label]).models[0]
+        return {name: one.value for name, one in scores.tasks.items()}
+
+
+def _settled(device: str) -> str:
+    from jina_data.embed.base import settle_device
+
+    return settle_device(device)
+
+
+def _kept_sha256(run: Path) -> str:
+    """Return the hash of the rows that a cleaning kept."""
+    digest = hashlib.sha256()
+    for path in sorted((run / "data").iterdir()):
+        with path.open("rb") as source:
+            digest.update(hashlib.file_digest(source, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _fingerprint(variants: Mapping[str, Recipe], inputs: Sequence[str], settings: AblateSettings) -> dict[str, Any]:
+    files = [{"name": file.name, "size": file.size} for file in resolve_inputs(inputs)]
+    recipes = {name: recipe.to_dict() for name, recipe in variants.items()}
+    told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
+    return {"inputs": files, "recipe": recipes, "settings": told}
+
+
+def _hash(fingerprint: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
+
+
+def _is_done(folder: AblateFolder, fingerprint: dict[str, Any], *, overwrite: bool) -> bool:
+    check_folder(folder, overwrite=overwrite)
+    if overwrite or not folder.is_finished:
+        return False
+    manifest = folder.read_json(folder.manifest)
+    if manifest.get("fingerprint_sha256") != _hash(fingerprint):
+        what = differences(manifest.get("fingerprint", {}), fingerprint)
+        raise RunFolderError(
+            f"{folder.path} holds a finished ablation with {what}. Name another folder, or replace it with --overwrite"
+        )
+    return True
+
+
+def _begin(folder: AblateFolder, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
+    """Begin, or make sure that the ablation under way is the same."""
+    if overwrite:
+        folder.clear()
+    if folder.record.exists():
+        begun = folder.read_json(folder.record)
+        if _hash(begun) != _hash(fingerprint):
+            raise RunFolderError(
+                f"{folder.path} holds an unfinished ablation with {differences(begun, fingerprint)}. Give that command "
+                "again, or begin anew with --overwrite"
+            )
+        return
+    folder.clear()
+    write_json(folder.record, fingerprint)
