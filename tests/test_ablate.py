@@ -99,8 +99,8 @@ class Recorder:
 
     @contextmanager
     def task(self, name: str, total_rows: int | None) -> Iterator[Any]:
-        raise AssertionError("not used")
-        yield
+        self.lines.append(name)
+        yield None
 
 
 @pytest.fixture(scope="module")
