@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from jina_data.cli.options import COLUMNS, DEBUG, QUIET, RECIPE_SETTINGS, REQUIRED_FOLDER, device
+
 
 @click.command(name="ablate")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The run folder.")
+@REQUIRED_FOLDER
 @click.option(
     "-t",
     "--task",
@@ -29,10 +31,8 @@ import click
     metavar="RECIPE",
     help="The filters: a shipped recipe or a YAML file.",
 )
-@click.option("-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role.")
-@click.option(
-    "-s", "--set", "settings", multiple=True, metavar="STAGE.OPTION=VALUE", help="Change an option of the recipe."
-)
+@COLUMNS
+@RECIPE_SETTINGS
 @click.option(
     "-m",
     "--model",
@@ -58,17 +58,11 @@ import click
 )
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes of clean.")
 @click.option("--memory-limit", metavar="SIZE", help="What clean may hold, such as 4GB.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where models run; auto: a GPU where there is one.",
-)
+@device()
 @click.option("--keep-models", is_flag=True, help="Keep what was trained; else only the scores stay.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier ablation in DIR.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@QUIET
+@DEBUG
 def command(
     inputs: tuple[str, ...],
     output: Path,

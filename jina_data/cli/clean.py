@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jina_data.cli.options import check_output, run_folder, run_switches
+from jina_data.cli.options import COLUMNS, RECIPE_SETTINGS, check_output, device, run_folder, run_switches
 
 
 @click.command(name="clean")
@@ -21,10 +21,8 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     help="A shipped recipe (documents, sentences, pairs, triplets, jina-v1-pairs, jina-v1-triplets) or a YAML file. "
     "Default: by the roles of the columns.",
 )
-@click.option("-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role.")
-@click.option(
-    "-s", "--set", "settings", multiple=True, metavar="STAGE.OPTION=VALUE", help="Change an option of the recipe."
-)
+@COLUMNS
+@RECIPE_SETTINGS
 @click.option("--where", metavar="EXPR", help="Keep only rows for which this DuckDB expression is true; comes first.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
 @click.option(
@@ -55,13 +53,7 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     show_default=True,
     help="Format of data/.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where models run; auto: a GPU where there is one.",
-)
+@device()
 @click.option(
     "--reuse",
     multiple=True,

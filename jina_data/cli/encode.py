@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from jina_data.cli.options import DEBUG, QUIET, device
+
 
 @click.command(name="encode")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
@@ -37,16 +39,10 @@ import click
 @click.option("--prompt", metavar="TEXT", help="Put this in front of each text.")
 @click.option("--no-normalize", is_flag=True, help="Leave vectors as long as they are; else they get length 1.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the model runs; auto: a GPU where there is one.",
-)
+@device("the model runs")
 @click.option("--overwrite", is_flag=True, help="Replace FILE, and an unfinished run.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@QUIET
+@DEBUG
 def command(
     inputs: tuple[str, ...],
     output: Path,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jina_data.cli.options import COLUMNS, DEBUG, QUIET, device
+
 if TYPE_CHECKING:
     from jina_data.embed.base import Embedder
 
@@ -25,15 +27,9 @@ def _measured(command: Callable[..., None]) -> Callable[..., None]:
             help="An embedder: static, or a model by its name or folder, ours or of sentence-transformers; LABEL=M "
             "names it in the report. May be given several times.",
         ),
-        click.option(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            show_default=True,
-            help="Where models run; auto: a GPU where there is one.",
-        ),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-        click.option("--debug", is_flag=True, help="Show tracebacks of errors."),
+        device(),
+        QUIET,
+        DEBUG,
     )
     for option in reversed(options):
         command = option(command)
@@ -67,7 +63,7 @@ def command() -> None:
 
 @command.command(name="negation")
 @click.argument("triplets", metavar="TRIPLETS")
-@click.option("-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role.")
+@COLUMNS
 @click.option(
     "--split",
     type=click.Choice(["test", "train", "all"]),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from jina_data.cli.options import DEBUG
+
 
 @click.command(name="inspect")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
@@ -23,7 +25,7 @@ import click
 @click.option("--row", metavar="FILE:ROW", help="What became of one row of the input.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
 @click.option("--width", type=click.IntRange(20), default=300, show_default=True, help="Characters to show of a text.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@DEBUG
 def command(
     folder: Path,
     stage: str | None,

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from jina_data.cli.options import COLUMNS, DEBUG, QUIET, REQUIRED_FOLDER, device
+
 
 @click.command(name="mine")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The run folder.")
+@REQUIRED_FOLDER
 @click.option(
     "-m",
     "--embedder",
@@ -25,7 +27,7 @@ import click
     metavar="INPUT",
     help="More texts that may become negatives, beside the positives. May be given several times.",
 )
-@click.option("-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role.")
+@COLUMNS
 @click.option(
     "--num-negatives", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Negatives of a pair."
 )
@@ -91,16 +93,10 @@ import click
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N pairs.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random sample.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where models and the search run; auto: a GPU where there is one.",
-)
+@device("models and the search run")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@QUIET
+@DEBUG
 def command(
     inputs: tuple[str, ...],
     output: Path,

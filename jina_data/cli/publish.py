@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jina_data.cli.options import DEBUG
+
 if TYPE_CHECKING:
     from jina_data.publish.summary import Plan
 
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("--no-verify", is_flag=True, help="Do not load the published data back to compare it.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; for scripts.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings, errors and the address.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@DEBUG
 def command(
     folder: Path,
     repo_id: str,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jina_data.cli.options import COLUMNS, DEBUG, QUIET, REQUIRED_FOLDER, device
 from jina_data.errors import UsageError
 
 
@@ -20,12 +21,8 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
 
 _SHARED = [
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
-    click.option(
-        "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The run folder."
-    ),
-    click.option(
-        "-c", "--column", "columns", multiple=True, metavar="ROLE=COLUMN", help="Which column plays which role."
-    ),
+    REQUIRED_FOLDER,
+    COLUMNS,
     click.option(
         "--tokenizer",
         metavar="T",
@@ -89,17 +86,11 @@ _SHARED = [
         "--save-every", type=click.IntRange(1), metavar="N", help="Steps between checkpoints. Default: a tenth of all."
     ),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of all choices."),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Where the model is trained; auto: a GPU where there is one.",
-    ),
+    device("the model is trained"),
     click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows."),
     click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-    click.option("--debug", is_flag=True, help="Show tracebacks of errors."),
+    QUIET,
+    DEBUG,
 ]
 
 MODEL = click.option(
