@@ -1,11 +1,10 @@
 """Mining against sentence-transformers: the same pairs, vectors and options, each in a process of its own.
 
 Run: python benchmarks/mine.py FILE.parquet ... [--limit N] [--json OUT]
-Prints two tables with a row for each file. The first: seconds and peak memory of both, how many triplets they found,
-and how many of them are the same after folding case and white space. The second says what the others are, and how both
-compare with a reference: all products in float64, every text sorted, once by our rules and once by those of
-sentence-transformers. A place of a ranking where two texts differ counts as equal only if their products do, to the
-rounding of float32.
+Prints tables. The first has a row for each file: seconds and peak memory of both, how many triplets they found, and how
+many of them are the same after folding case and white space. The next say of each other triplet why only one has it. The
+last compare both with a reference: all products in float64, all texts sorted, once by our rules and once by those of
+sentence-transformers. Two texts in the same place count as equal only if their products are, to the rounding of float32.
 """
 
 from __future__ import annotations
@@ -144,8 +143,16 @@ def their_rules(rows: Sequence[Mapping[str, str]]) -> Rules:
 OUR_RULES = Rules(key=fold_text, itself=False, window=None)
 
 
-def reference(rows: Sequence[Mapping[str, str]], products: Products, rules: Rules) -> tuple[Ranking, dict[str, float]]:
-    """Rank all texts for each anchor; return the first that rules and margin allow, and the limit of each anchor."""
+@dataclass(frozen=True)
+class Reference:
+    """What should be found for each anchor, and how close a negative may be."""
+
+    negatives: Ranking
+    limits: Mapping[str, float]
+
+
+def reference(rows: Sequence[Mapping[str, str]], products: Products, rules: Rules) -> Reference:
+    """Rank all texts for each anchor; return the first that rules and margin allow."""
     anchors, corpus = ({rules.key(row[role]): row[role] for row in reversed(rows)} for role in ("anchor", "positive"))
     # The first spelling stands for all; in the order in which the texts first occur.
     names, texts = (list(dict.fromkeys(rules.key(row[role]) for row in rows)) for role in ("anchor", "positive"))
@@ -171,7 +178,7 @@ def reference(rows: Sequence[Mapping[str, str]], products: Products, rules: Rule
             near = np.flatnonzero((scores >= least) & (scores > -np.inf))
             order = np.lexsort((near, -scores[near]))[:N]
             found[name] = [corpus[texts[at]] for at in near[order]]
-    return found, limits
+    return Reference(found, limits)
 
 
 def rankings(triplets: Sequence[Triplet]) -> Ranking:
@@ -182,28 +189,43 @@ def rankings(triplets: Sequence[Triplet]) -> Ranking:
     return {anchor: list(dict.fromkeys(next(iter(lists.values())))) for anchor, lists in found.items()}
 
 
-def against_reference(
-    found: Ranking, rows: Sequence[Mapping[str, str]], products: Products, rules: Rules
-) -> dict[str, float]:
-    """Count the places of rankings that are not as the reference has them, and what they are."""
-    expected, limits = reference(rows, products, rules)
-    spelled = {rules.key(row["anchor"]): row["anchor"] for row in reversed(rows)}
-    counts, farthest = Counter({"places": 0, "equal_products": 0, "at_limit": 0, "other": 0}), 0.0
-    for name, wanted in expected.items():
-        anchor = spelled[name]
-        for one, other in zip_longest(found.get(anchor, []), wanted):
-            if one is not None and other is not None and rules.key(one) == rules.key(other):
-                continue
-            counts["places"] += 1
-            there = [products.of(anchor, text) for text in (one, other) if text is not None]
-            gap = abs(there[0] - there[1]) if len(there) == 2 else abs(there[0] - limits[name])
-            kind = "equal_products" if len(there) == 2 else "at_limit"
-            counts[kind if gap <= ROUNDING else "other"] += 1
-            farthest = max(farthest, gap)
+def against(expected: Reference, found: Ranking, *, key: Callable[[str], str], products: Products) -> dict[str, Any]:
+    """Count what is not as the reference has it: other texts with equal products, texts at the limit, and the rest."""
+    counts, farthest = Counter({"equal_products": 0, "at_limit": 0, "other": 0}), 0.0
+    found = {key(anchor): negatives for anchor, negatives in found.items()}
+    spelled = {key(anchor): anchor for anchor in reversed(list(found))}
+    for anchor, wanted in expected.negatives.items():
+        one, two = ({key(text): text for text in texts} for texts in (found.get(anchor, []), wanted))
+        if list(one) == list(two):
+            continue
+        score = partial(products.of, spelled.get(anchor, anchor))
+        near = [name for name in one.keys() ^ two.keys() if _at(expected.limits[anchor], score((one | two)[name]))]
+        counts["at_limit"] += len(near)
+        places = [[texts[name] for name in texts if name not in near][: N - len(near)] for texts in (one, two)]
+        for left, right in zip_longest(*places):
+            if left is None or right is None:
+                counts["other"] += 1
+            elif key(left) != key(right):
+                gap = abs(score(left) - score(right))
+                counts["equal_products" if gap <= ROUNDING else "other"] += 1
+                farthest = max(farthest, gap)
     return {**counts, "greatest_gap": farthest}
 
 
+def _at(limit: float, score: float) -> bool:
+    return abs(limit - score) <= ROUNDING
+
+
 # -------------------------------------------------------------------------------------------------- what is different
+
+WRONG = "it is a positive, or the anchor, written otherwise"
+ANCHORS = "its anchor is written in several ways"
+TEXTS = "it is written in several ways, with different vectors"
+LIMIT = "it is at the margin, to the rounding of float32"
+EQUAL = "in its place is another with an equal product"
+PLACE = "in its place is one of the former"
+WINDOW = "the other looked no further"
+OTHER = "something else"
 
 
 def folded(triplets: Sequence[Triplet]) -> set[Triplet]:
@@ -211,73 +233,80 @@ def folded(triplets: Sequence[Triplet]) -> set[Triplet]:
     return {(fold_text(anchor), fold_text(positive), fold_text(negative)) for anchor, positive, negative in triplets}
 
 
-def causes(found: Mapping[str, Sequence[Triplet]], rows: Sequence[Mapping[str, str]], products: Products) -> Any:
-    """Say why a triplet is found by one of both only: a cause for each, counted."""
-    spellings: dict[str, set[str]] = {}
-    for row in rows:
-        spellings.setdefault(fold_text(row["anchor"]), set()).add(row["anchor"])
-    known: dict[str, set[str]] = {}
-    for row in rows:
-        known.setdefault(fold_text(row["anchor"]), {fold_text(row["anchor"])}).add(fold_text(row["positive"]))
-    lists = {which: by_anchor(rankings(triplets)) for which, triplets in found.items()}
-    first = {which: folded(triplets) for which, triplets in found.items()}
-    said: dict[str, Counter[str]] = {}
-    for which, other in (("ours", "theirs"), ("theirs", "ours")):
-        counts: Counter[str] = Counter()
-        for anchor, _, negative in first[which] - first[other]:
-            if negative in known[anchor]:
-                counts["a positive, or the anchor"] += 1
-            elif len(spellings[anchor]) > 1:
-                counts["its anchor is written in several ways"] += 1
-            else:
-                counts[_cause(negative, lists[which].get(anchor, []), lists[other].get(anchor, []),
-                              wrong=known[anchor], score=partial(products.of, next(iter(spellings[anchor]))))] += 1  # fmt: skip
-        said[f"only_{which}"] = counts
-    return said
+class Causes:
+    """Says why a triplet is found by one of both only."""
 
+    def __init__(self, rows: Sequence[Mapping[str, str]], expected: Reference, products: Products) -> None:
+        self.limits, self.products = expected.limits, products
+        self.anchors, self.texts, self.known = (dict[str, set[str]]() for _ in range(3))
+        for row in rows:
+            anchor, positive = (fold_text(row[role]) for role in ("anchor", "positive"))
+            self.anchors.setdefault(anchor, set()).add(row["anchor"])
+            self.texts.setdefault(positive, set()).add(row["positive"])
+            self.known.setdefault(anchor, {anchor}).add(positive)
 
-def by_anchor(found: Ranking) -> dict[str, list[str]]:
-    """Return the rankings by the folded anchor; of several spellings the last, since those are not looked at."""
-    return {fold_text(anchor): negatives for anchor, negatives in found.items()}
+    def count(self, found: Mapping[str, Sequence[Triplet]]) -> dict[str, Counter[str]]:
+        """Count the causes of what only one has, by which one it is."""
+        lists = {
+            # Of several spellings of an anchor the last: those are not looked at.
+            which: {fold_text(anchor): negatives for anchor, negatives in rankings(triplets).items()}
+            for which, triplets in found.items()
+        }
+        sets = {which: folded(triplets) for which, triplets in found.items()}
+        return {
+            f"only_{which}": Counter(
+                self.of(anchor, negative, lists[which].get(anchor, []), lists[other].get(anchor, []))
+                for anchor, _, negative in sets[which] - sets[other]
+            )
+            for which, other in (("ours", "theirs"), ("theirs", "ours"))
+        }
 
+    def of(self, anchor: str, negative: str, own: Sequence[str], other: Sequence[str]) -> str:
+        """Return why one ranking of an anchor has a negative that the other lacks."""
+        if negative in self.known[anchor]:
+            return WRONG
+        if len(self.anchors[anchor]) > 1:
+            return ANCHORS
+        score = partial(self.products.of, next(iter(self.anchors[anchor])))
+        special = partial(self._special, anchor, score=score)
+        text = next(text for text in own if fold_text(text) == negative)
+        if (cause := special(text)) is not None:
+            return cause
+        plain, there = ([one for one in texts if special(one) is None] for texts in (own, other))
+        place = plain.index(text)
+        if place < len(there):
+            return EQUAL if abs(score(text) - score(there[place])) <= ROUNDING else OTHER
+        return WINDOW if len(there) == len(other) else PLACE
 
-def _cause(
-    negative: str, own: Sequence[str], other: Sequence[str], *, wrong: set[str], score: Callable[[str], float]
-) -> str:
-    """Return why one ranking of an anchor has a negative that the other lacks."""
-    lists = [distinct(own, wrong), distinct(other, wrong)]
-    place = [fold_text(text) for text in lists[0]].index(negative)
-    if place < len(lists[1]):
-        close = abs(score(lists[0][place]) - score(lists[1][place])) <= ROUNDING
-        return "an equal product is in its place" if close else "other"
-    if len(other) == len(lists[1]):
-        return "the other looked no further"
-    return "the other has a positive, the anchor, or one text twice in its place"
-
-
-def distinct(negatives: Sequence[str], wrong: set[str]) -> list[str]:
-    """Return a ranking without what is no negative, and without second spellings."""
-    kept: dict[str, str] = {}
-    for text in negatives:
-        if fold_text(text) not in wrong:
-            kept.setdefault(fold_text(text), text)
-    return list(kept.values())
+    def _special(self, anchor: str, text: str, *, score: Callable[[str], float]) -> str | None:
+        name = fold_text(text)
+        if name in self.known[anchor]:
+            return WRONG
+        if len(self.texts[name]) > 1:
+            return TEXTS
+        return LIMIT if _at(self.limits[anchor], score(text)) else None
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
-def measure(path: str, limit: int | None) -> dict[str, Any]:
+def mine_both(path: str, limit: int | None, folder: Path) -> dict[str, dict[str, Any]]:
     """Mine a file both ways."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for which in ("ours", "theirs"):
-            command = [sys.executable, __file__, "--child", which, path, "--folder", name]
-            subprocess.run(command + (["--limit", str(limit)] if limit else []), check=True, stderr=subprocess.DEVNULL)
-        said = {which: json.loads((folder / f"{which}.json").read_text()) for which in ("ours", "theirs")}
-    found: dict[str, list[Triplet]] = {which: list(map(tuple, one.pop("found"))) for which, one in said.items()}
+    for which in ("ours", "theirs"):
+        command = [sys.executable, __file__, "--child", which, path, "--folder", str(folder)]
+        subprocess.run(command + (["--limit", str(limit)] if limit else []), check=True, stderr=subprocess.DEVNULL)
+    return {which: json.loads((folder / f"{which}.json").read_text()) for which in ("ours", "theirs")}
+
+
+def compare(path: str, limit: int | None, said: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Say what both found, and why it differs."""
+    found: dict[str, list[Triplet]] = {
+        which: [(row[0], row[1], row[2]) for row in one.pop("found")] for which, one in said.items()
+    }
     rows = pairs_of(path, limit)
     products = Products([text for row in rows for text in row.values()])
+    rules = {"ours": OUR_RULES, "theirs": their_rules(rows)}
+    expected = {which: reference(rows, products, one) for which, one in rules.items()}
     sets = {which: folded(triplets) for which, triplets in found.items()}
     return {
         "file": Path(path).stem,
@@ -286,9 +315,13 @@ def measure(path: str, limit: int | None) -> dict[str, Any]:
         "found_ours": len(sets["ours"]),
         "found_theirs": len(sets["theirs"]),
         "both": len(sets["ours"] & sets["theirs"]),
-        **causes(found, rows, products),
-        "ours_against_reference": against_reference(rankings(found["ours"]), rows, products, OUR_RULES),
-        "theirs_against_reference": against_reference(rankings(found["theirs"]), rows, products, their_rules(rows)),
+        **Causes(rows, expected["ours"], products).count(found),
+        **{
+            f"{which}_against_reference": against(
+                expected[which], rankings(found[which]), key=rules[which].key, products=products
+            )
+            for which in ("ours", "theirs")
+        },
     }
 
 
@@ -313,11 +346,19 @@ def print_tables(rows: Sequence[Mapping[str, Any]]) -> None:
     ]
     print("\n".join(table(head, cells)))
     for which in ("only_ours", "only_theirs"):
-        names = sorted({cause for row in rows for cause in row[which]})
-        print("\n".join(["", *table([which, *names], [[row["file"], *(row[which][n] for n in names)] for row in rows])]))
+        causes = [
+            [cause, *(row[which][cause] for row in rows)]
+            for cause in (WRONG, ANCHORS, TEXTS, LIMIT, EQUAL, PLACE, WINDOW, OTHER)
+        ]
+        print("\n".join(["", *table([which, *(row["file"] for row in rows)], causes)]))
     for which in ("ours_against_reference", "theirs_against_reference"):
-        names = list(rows[0][which])
-        print("\n".join(["", *table([which, *names], [[row["file"], *row[which].values()] for row in rows])]))
+        kinds = [[kind, *(row[which][kind] for row in rows)] for kind in rows[0][which]]
+        print("\n".join(["", *table([which, *(row["file"] for row in rows)], kinds)]))
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def main() -> None:
@@ -332,7 +373,10 @@ def main() -> None:
     if arguments.child:
         child(arguments.child, arguments.files[0], arguments.limit, arguments.folder)
         return
-    rows = [measure(path, arguments.limit) for path in arguments.files]
+    with tempfile.TemporaryDirectory() as name:
+        # All are mined before any is compared: a child's peak of memory counts what its parent holds when it starts.
+        said = [mine_both(path, arguments.limit, _new(Path(name) / str(at))) for at, path in enumerate(arguments.files)]
+    rows = [compare(path, arguments.limit, one) for path, one in zip(arguments.files, said, strict=True)]
     print_tables(rows)
     if arguments.json:
         versions = {name: metadata.version(name) for name in ("jina-data", "sentence-transformers", "torch", "numpy")}

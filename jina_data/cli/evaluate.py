@@ -147,10 +147,10 @@ def mteb(
 ) -> None:
     """Run tasks and benchmarks of mteb by their names, and local tasks.
 
-    TASK is a task of mteb such as STS12, a benchmark such as "MTEB(eng, v2)", or files: a Parquet file with sentence1,
-    sentence2 and score, or with text and label, or what files NAME.corpus.parquet, NAME.queries.parquet and
-    NAME.qrels.parquet, or NAME.train.parquet and NAME.test.parquet, begin with. KIND:PATH says what files are: sts,
-    retrieval, classification or clustering.
+    TASK is a task of mteb such as STS12, a benchmark such as "MTEB(eng, v2)", or files of yours: a Parquet file with
+    sentence1, sentence2 and score, for example, a folder with such files, or what the names of several files begin
+    with, such as NAME of NAME.corpus.parquet, NAME.queries.parquet and NAME.qrels.parquet. KIND:PATH says what files
+    are: sts, pair_classification, reranking, summarization, clustering, classification or retrieval.
     """
 
     def named() -> Any:

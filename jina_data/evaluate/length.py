@@ -15,8 +15,8 @@ from rich.table import Table
 from jina_data.embed.base import Embedder
 from jina_data.embed.limited import limited
 from jina_data.errors import UsageError
+from jina_data.evaluate.data import RetrievalData
 from jina_data.evaluate.labels import model_labels
-from jina_data.evaluate.local import RetrievalData
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task
 from jina_data.evaluate.negation_shown import COLOURS
 from jina_data.evaluate.tasks import evaluate_tasks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -9,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_data.embed.base import Embedder
-from jina_data.errors import InputError, UsageError
+from jina_data.errors import InputError, ModelError, UsageError
+from jina_data.evaluate.data import RetrievalData, StsData
 from jina_data.evaluate.labels import model_labels
-from jina_data.evaluate.local import RetrievalData, StsData, read_retrieval, read_sts
+from jina_data.evaluate.local import read_retrieval, read_sts
 from jina_data.evaluate.mteb_model import MtebEmbedder
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task, without_bars
 from jina_data.folder import write_json
@@ -150,6 +153,7 @@ def evaluate_tasks(
 
     Raises:
         InputError: the data of a task cannot be had.
+        ModelError: a score is no number.
         UsageError: no task or model is named, or one twice.
         MissingExtraError: mteb is not installed.
     """
@@ -173,21 +177,30 @@ def _run(task: AbsTask, model: MtebEmbedder, folder: Path | None) -> TaskScore:
 
     cache = mteb.ResultCache(folder) if folder is not None else None
     try:
-        results = mteb.evaluate(
-            model,
-            task,
-            co2_tracker=False,
-            cache=cache,
-            overwrite_strategy=_strategy(task, model, cache),
-            encode_kwargs={"batch_size": BATCH_TEXTS, "show_progress_bar": False},
-            show_progress_bar=False,
-        )
+        with warnings.catch_warnings():
+            # What these warn of makes a score that is no number, which is an error below.
+            warnings.filterwarnings("ignore", "Mean of empty slice|An input array is constant|invalid value")
+            results = mteb.evaluate(
+                model,
+                task,
+                co2_tracker=False,
+                cache=cache,
+                overwrite_strategy=_strategy(task, model, cache),
+                encode_kwargs={"batch_size": BATCH_TEXTS, "show_progress_bar": False},
+                show_progress_bar=False,
+            )
     except (OSError, ConnectionError) as error:
         kept = "" if folder is None else f". Finished tasks are kept in {folder}; the same command goes on"
         raise InputError(
             f"the data of task {task.metadata.name!r} cannot be had: {str(error).splitlines()[0]}{kept}"
         ) from error
-    return _score(task, results.task_results[0])
+    score = _score(task, results.task_results[0])
+    if not math.isfinite(score.value):
+        raise ModelError(
+            f"{model.label!r} on task {score.task!r}: {score.measure} is no number. It is undefined where a model "
+            "finds all texts equally alike: its weights may be damaged, or the task too small"
+        )
+    return score
 
 
 def _strategy(task: AbsTask, model: MtebEmbedder, cache: Any) -> str:
@@ -204,6 +217,10 @@ def _score(task: AbsTask, result: TaskResult) -> TaskScore:
     """Return the main score, the mean over splits and languages as mteb takes it; others where there is one split."""
     parts = [scores for found in result.scores.values() for scores in found]
     numbers = parts[0] if len(parts) == 1 else {}
-    others = {name: round(float(value), DIGITS) for name, value in numbers.items() if isinstance(value, int | float)}
+    others = {
+        name: round(float(value), DIGITS)
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
     said = task.metadata
     return TaskScore(said.name, said.type, said.main_score, round(float(result.get_score()), DIGITS), others)
