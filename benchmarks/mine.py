@@ -1,10 +1,11 @@
 """Mining against sentence-transformers: the same pairs, vectors and options, each in a process of its own.
 
 Run: python benchmarks/mine.py FILE.parquet ... [--limit N] [--json OUT]
-Prints tables. The first has a row for each file: seconds and peak memory of both, how many triplets they found, and how
-many of them are the same after folding case and white space. The next say of each other triplet why only one has it. The
-last compare both with a reference: all products in float64, all texts sorted, once by our rules and once by those of
-sentence-transformers. Two texts in the same place count as equal only if their products are, to the rounding of float32.
+Prints tables. The first has a row for each file: seconds and peak memory of both, how many triplets they found, and
+how many of them are the same after folding case and white space. The next say of each other triplet why only one has
+it. The last compare both with a reference: all products in float64, all texts sorted, once by our rules and once by
+those of sentence-transformers. Two texts in the same place count as equal only if their products are, to the rounding
+of float32; greatest_gap is the largest difference among those.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -145,10 +146,11 @@ OUR_RULES = Rules(key=fold_text, itself=False, window=None)
 
 @dataclass(frozen=True)
 class Reference:
-    """What should be found for each anchor, and how close a negative may be."""
+    """What should be found for each anchor, how close a negative may be, and how the anchor is written."""
 
     negatives: Ranking
     limits: Mapping[str, float]
+    anchors: Mapping[str, str]
 
 
 def reference(rows: Sequence[Mapping[str, str]], products: Products, rules: Rules) -> Reference:
@@ -178,7 +180,7 @@ def reference(rows: Sequence[Mapping[str, str]], products: Products, rules: Rule
             near = np.flatnonzero((scores >= least) & (scores > -np.inf))
             order = np.lexsort((near, -scores[near]))[:N]
             found[name] = [corpus[texts[at]] for at in near[order]]
-    return Reference(found, limits)
+    return Reference(found, limits, anchors)
 
 
 def rankings(triplets: Sequence[Triplet]) -> Ranking:
@@ -189,31 +191,34 @@ def rankings(triplets: Sequence[Triplet]) -> Ranking:
     return {anchor: list(dict.fromkeys(next(iter(lists.values())))) for anchor, lists in found.items()}
 
 
-def against(expected: Reference, found: Ranking, *, key: Callable[[str], str], products: Products) -> dict[str, Any]:
-    """Count what is not as the reference has it: other texts with equal products, texts at the limit, and the rest."""
+def against(
+    expected: Reference, found: Ranking, *, key: Callable[[str], str], products: Products
+) -> tuple[dict[str, Any], set[tuple[str, str]]]:
+    """Count what is not as the reference has it: other texts with equal products, texts at the limit, and the rest.
+
+    Returns the counts, and those at the limit: anchor and text, folded.
+    """
     counts, farthest = Counter({"equal_products": 0, "at_limit": 0, "other": 0}), 0.0
+    at_limit: set[tuple[str, str]] = set()
     found = {key(anchor): negatives for anchor, negatives in found.items()}
-    spelled = {key(anchor): anchor for anchor in reversed(list(found))}
     for anchor, wanted in expected.negatives.items():
         one, two = ({key(text): text for text in texts} for texts in (found.get(anchor, []), wanted))
         if list(one) == list(two):
             continue
-        score = partial(products.of, spelled.get(anchor, anchor))
-        near = [name for name in one.keys() ^ two.keys() if _at(expected.limits[anchor], score((one | two)[name]))]
-        counts["at_limit"] += len(near)
+        score = partial(products.of, expected.anchors[anchor])
+        limit = expected.limits[anchor]
+        near = [name for name in one.keys() ^ two.keys() if abs(score((one | two)[name]) - limit) <= ROUNDING]
+        at_limit |= {(fold_text(anchor), fold_text(name)) for name in near}
         places = [[texts[name] for name in texts if name not in near][: N - len(near)] for texts in (one, two)]
         for left, right in zip_longest(*places):
             if left is None or right is None:
                 counts["other"] += 1
             elif key(left) != key(right):
                 gap = abs(score(left) - score(right))
-                counts["equal_products" if gap <= ROUNDING else "other"] += 1
-                farthest = max(farthest, gap)
-    return {**counts, "greatest_gap": farthest}
-
-
-def _at(limit: float, score: float) -> bool:
-    return abs(limit - score) <= ROUNDING
+                equal = gap <= ROUNDING
+                counts["equal_products" if equal else "other"] += 1
+                farthest = max(farthest, gap if equal else 0)
+    return {**counts, "at_limit": len(at_limit), "greatest_gap": farthest}, at_limit
 
 
 # -------------------------------------------------------------------------------------------------- what is different
@@ -236,8 +241,10 @@ def folded(triplets: Sequence[Triplet]) -> set[Triplet]:
 class Causes:
     """Says why a triplet is found by one of both only."""
 
-    def __init__(self, rows: Sequence[Mapping[str, str]], expected: Reference, products: Products) -> None:
-        self.limits, self.products = expected.limits, products
+    def __init__(
+        self, rows: Sequence[Mapping[str, str]], products: Products, at_limit: Container[tuple[str, str]]
+    ) -> None:
+        self.at_limit, self.products = at_limit, products
         self.anchors, self.texts, self.known = (dict[str, set[str]]() for _ in range(3))
         for row in rows:
             anchor, positive = (fold_text(row[role]) for role in ("anchor", "positive"))
@@ -268,7 +275,7 @@ class Causes:
         if len(self.anchors[anchor]) > 1:
             return ANCHORS
         score = partial(self.products.of, next(iter(self.anchors[anchor])))
-        special = partial(self._special, anchor, score=score)
+        special = partial(self._special, anchor)
         text = next(text for text in own if fold_text(text) == negative)
         if (cause := special(text)) is not None:
             return cause
@@ -278,13 +285,13 @@ class Causes:
             return EQUAL if abs(score(text) - score(there[place])) <= ROUNDING else OTHER
         return WINDOW if len(there) == len(other) else PLACE
 
-    def _special(self, anchor: str, text: str, *, score: Callable[[str], float]) -> str | None:
+    def _special(self, anchor: str, text: str) -> str | None:
         name = fold_text(text)
         if name in self.known[anchor]:
             return WRONG
         if len(self.texts[name]) > 1:
             return TEXTS
-        return LIMIT if _at(self.limits[anchor], score(text)) else None
+        return LIMIT if (anchor, name) in self.at_limit else None
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -306,8 +313,12 @@ def compare(path: str, limit: int | None, said: Mapping[str, dict[str, Any]]) ->
     rows = pairs_of(path, limit)
     products = Products([text for row in rows for text in row.values()])
     rules = {"ours": OUR_RULES, "theirs": their_rules(rows)}
-    expected = {which: reference(rows, products, one) for which, one in rules.items()}
     sets = {which: folded(triplets) for which, triplets in found.items()}
+    checked = {
+        which: against(reference(rows, products, one), rankings(found[which]), key=one.key, products=products)
+        for which, one in rules.items()
+    }
+    at_limit = {where for _, places in checked.values() for where in places}
     return {
         "file": Path(path).stem,
         "pairs": len(rows),
@@ -315,13 +326,8 @@ def compare(path: str, limit: int | None, said: Mapping[str, dict[str, Any]]) ->
         "found_ours": len(sets["ours"]),
         "found_theirs": len(sets["theirs"]),
         "both": len(sets["ours"] & sets["theirs"]),
-        **Causes(rows, expected["ours"], products).count(found),
-        **{
-            f"{which}_against_reference": against(
-                expected[which], rankings(found[which]), key=rules[which].key, products=products
-            )
-            for which in ("ours", "theirs")
-        },
+        **Causes(rows, products, at_limit).count(found),
+        **{f"{which}_against_reference": counts for which, (counts, _) in checked.items()},
     }
 
 
