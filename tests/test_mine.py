@@ -333,7 +333,7 @@ def test_a_second_call_says_so_and_other_settings_are_refused(tmp_path: Path) ->
     arguments = ["mine", str(path), "-o", str(tmp_path / "out"), "--num-negatives", "1"]
     first = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert first.exit_code == 0
-    assert "12 rows of 12 of 12 pairs" in first.stdout
+    assert "12 rows for 12 of 12 pairs" in first.stdout
     before = (tmp_path / "out" / "events.jsonl").read_bytes()
     again = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert "is finished: same inputs, same settings; nothing to do" in again.stderr
