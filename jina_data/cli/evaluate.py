@@ -50,10 +50,22 @@ def _load(models: Sequence[str], device: str) -> tuple[list[Embedder], list[str]
     from jina_data.embed.base import STATIC, load_embedder, settle_device
     from jina_data.evaluate.labels import model_labels
 
-    names = [name.partition("=")[2] or name for name in models]
-    labels = model_labels([name.partition("=")[0] for name in models])
+    labels, names = zip(*map(_named, models), strict=True)
+    labels = model_labels(labels)
     where = settle_device(device) if set(names) != {STATIC} else "cpu"
     return [load_embedder(name, where) for name in names], labels
+
+
+def _named(given: str) -> tuple[str, str]:
+    """Return what a model is called, and its name: LABEL=M, or M for both."""
+    from jina_data.errors import UsageError
+
+    label, equals, name = given.partition("=")
+    if not equals or Path(given).exists():
+        return given, given
+    if not label or not name:
+        raise UsageError(f"--model {given}: expected M, or LABEL=M")
+    return label, name
 
 
 @click.group(name="evaluate")
@@ -70,8 +82,20 @@ def command() -> None:
     help="Which triplets of a run folder of negate. Default: test where there are any.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N triplets.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON.")
-@click.option("--plot", "plot_path", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scores as PNG.")
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the report as JSON.",
+)
+@click.option(
+    "--plot",
+    "plot_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the scores as PNG.",
+)
 @click.option(
     "--resamples",
     type=click.IntRange(100),
@@ -104,10 +128,14 @@ def negation(
     """
     from jina_data.evaluate.negation import evaluate_negation
     from jina_data.evaluate.negation_shown import plot_negation, print_negation
+    from jina_data.evaluate.output import ready_file
     from jina_data.evaluate.triplets import TripletReader
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
+    for path in (json_path, plot_path):
+        if path is not None:
+            ready_file(path)
     reader = TripletReader.open(triplets, roles=parse_roles(columns), split=split, limit=limit)
     loaded, labels = _load(models, device)
     report = evaluate_negation(

@@ -103,4 +103,5 @@ def _shown(value: Any) -> str:
 
 
 def _broken(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}")
+    said = str(error).splitlines()[0].rstrip(".")
+    return InputError(f"{path} cannot be read as Parquet: {said}. Fetch or write it again")

@@ -156,6 +156,10 @@ def read_retrieval(given: str | Path) -> list[RetrievalData]:
     """
     path = Path(given).expanduser()
     found = _prefixes(path, TRIO)
+    if path.is_file():
+        raise InputError(
+            f"{given} is one file of a task. Name what its files begin with, or their folder: {_begin(path)}"
+        )
     if not found:
         raise InputError(
             f"{given} holds no retrieval task. Expected a folder with corpus.parquet, queries.parquet and "
@@ -226,6 +230,12 @@ def _prefixes(path: Path, parts: Sequence[str]) -> dict[str, list[Path]]:
         prefixes = [path]
     groups = {prefix.name: [prefix.with_name(f"{prefix.name}.{part}.parquet") for part in parts] for prefix in prefixes}
     return {name: files for name, files in groups.items() if all(file.is_file() for file in files)}
+
+
+def _begin(path: Path) -> Path:
+    """Return what the files of a task begin with: of eval/cats.corpus.parquet that is eval/cats."""
+    name = path.name.partition(".")[0]
+    return path.parent if name in TRIO else path.with_name(name)
 
 
 def _read_trio(name: str, files: Sequence[Path]) -> RetrievalData:

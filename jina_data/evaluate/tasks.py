@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_data.embed.base import Embedder
-from jina_data.errors import InputError, ModelError, UsageError
+from jina_data.errors import InputError, ModelError, ResourceError, UsageError
 from jina_data.evaluate.data import RetrievalData, StsData
 from jina_data.evaluate.labels import model_labels
 from jina_data.evaluate.local import read_retrieval, read_sts
 from jina_data.evaluate.mteb_model import MtebEmbedder
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task, without_bars
+from jina_data.evaluate.output import ready_folder
 from jina_data.folder import write_json
 from jina_data.progress import Progress, Quiet
 
@@ -154,6 +156,8 @@ def evaluate_tasks(
     Raises:
         InputError: the data of a task cannot be had.
         ModelError: a score is no number.
+        ResourceError: the disk is full.
+        RunFolderError: the folder cannot be written, or is another command's.
         UsageError: no task or model is named, or one twice.
         MissingExtraError: mteb is not installed.
     """
@@ -161,6 +165,8 @@ def evaluate_tasks(
     if not tasks:
         raise UsageError("no task is named. Name files, or tasks of mteb such as STS12")
     labels = model_labels([model.name for model in models]) if labels is None else list(labels)
+    if folder is not None:
+        ready_folder(folder)
     found = []
     with (progress or Quiet()).task("evaluate", len(tasks) * len(models)) as steps, without_bars():
         for model, label in zip(models, labels, strict=True):
@@ -189,10 +195,16 @@ def _run(task: AbsTask, model: MtebEmbedder, folder: Path | None) -> TaskScore:
                 encode_kwargs={"batch_size": BATCH_TEXTS, "show_progress_bar": False},
                 show_progress_bar=False,
             )
-    except (OSError, ConnectionError) as error:
+    except OSError as error:
+        if folder is not None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise ResourceError(
+                f"{folder} cannot be written: {error.strerror}. Make room, or name another folder; finished tasks are "
+                "kept, and the same command goes on"
+            ) from None
         kept = "" if folder is None else f". Finished tasks are kept in {folder}; the same command goes on"
         raise InputError(
-            f"the data of task {task.metadata.name!r} cannot be had: {str(error).splitlines()[0]}{kept}"
+            f"the data of task {task.metadata.name!r}, which mteb takes from the Hugging Face Hub, cannot be had: "
+            f"{str(error).splitlines()[0]}{kept}"
         ) from error
     score = _score(task, results.task_results[0])
     if not math.isfinite(score.value):
