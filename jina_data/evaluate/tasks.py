@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_data.embed.base import Embedder
-from jina_data.errors import InputError, ModelError, ResourceError, UsageError
+from jina_data.errors import InputError, ModelError, ResourceError, StoppedError, UsageError
 from jina_data.evaluate.data import RetrievalData, StsData
 from jina_data.evaluate.labels import model_labels
 from jina_data.evaluate.local import read_retrieval, read_sts
@@ -195,6 +195,10 @@ def _run(task: AbsTask, model: MtebEmbedder, folder: Path | None) -> TaskScore:
                 encode_kwargs={"batch_size": BATCH_TEXTS, "show_progress_bar": False},
                 show_progress_bar=False,
             )
+    except KeyboardInterrupt:
+        if folder is None:
+            raise
+        raise StoppedError(f"stopped. Finished tasks are kept in {folder}; the same command goes on") from None
     except OSError as error:
         if folder is not None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise ResourceError(
