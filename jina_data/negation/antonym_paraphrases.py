@@ -10,13 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jina_data.negation.antonyms import FORBIDDEN_NEXT, PREDICATES, VERBS
+from jina_data.negation.antonyms import CONTESTS, FORBIDDEN_NEXT, PREDICATES, PRIZES, VERBS
 from jina_data.negation.cues import negators
+from jina_data.negation.kinds import hash_64
 from jina_data.negation.negated_verbs import negate_verb
 from jina_data.negation.sentences import Sentence
 from jina_data.negation.texts import listed, sentence_count
 from jina_data.negation.verbs import forms_of
 from jina_data.negation.word_classes import BE
+
+VERSION = 1
+"""Raised whenever another paraphrase is written."""
+
+RESTATED = "#restated"
+"""What the source id of such a pair ends with."""
+
+LONGEST = 20
+"""Words of a text; in a longer one the predicate is a small part of what is said."""
 
 LOOKS = listed("seem appear look feel sound taste smell")
 """Verbs that say how something is, as a form of be does."""
@@ -25,6 +35,9 @@ BEHIND = listed(
     "in on at to for with about that during when if because while before after but today now here there this"
 )
 """Words that may follow an adjective that is all the predicate says."""
+
+PARTICLES = listed("to of on up out off in that")
+"""Words behind a verb that make another of it."""
 
 
 class Paraphrase(NamedTuple):
@@ -40,28 +53,40 @@ class Paraphrase(NamedTuple):
     """X is not A."""
 
 
-def antonym_paraphrase(text: str, *, seed: int = 0) -> Paraphrase | None:
+def antonym_paraphrase(text: str) -> Paraphrase | None:
     """Say a text by the negated opposite of its predicate; None where no rule fits.
+
+    Where a word has several opposites, a hash of the text chooses, so that the same text always gives the same.
 
     Args:
         text: one English sentence without a negation.
-        seed: chooses where a word has several opposites.
     """
     text = " ".join(text.split())
     if text.endswith("?") or negators(text) or sentence_count(text) > 1:
         return None
-    sentence = Sentence(text, seed)
-    negated = negate_verb(sentence)
-    if negated is None:
+    sentence = Sentence(text)
+    negated = negate_verb(sentence) if len(sentence) <= LONGEST else None
+    opposites = list(_opposites(sentence)) if negated else []
+    if negated is None or not opposites:
         return None
-    opposites = [Sentence(one, seed) for one in _opposites(sentence)]
-    if not opposites:
+    opposite = opposites[hash_64(0, text) % len(opposites)]
+    turned = negate_verb(Sentence(opposite))
+    if turned is None or len({text, turned, opposite, negated}) < 4:
         return None
-    opposite = opposites[seed % len(opposites)]
-    turned = negate_verb(opposite)
-    if turned is None or len({text, turned, opposite.text, negated}) < 4:
+    return Paraphrase(text, turned, opposite, negated)
+
+
+def restated_negative(anchor: str, entailment: str) -> str | None:
+    """Return a text that contradicts both of a pair of plain and turned text, in either order.
+
+    A hash chooses the opposite or the negated one, and the other for the pair in the other order. None: the two are no
+    such pair.
+    """
+    is_turned = bool(negators(entailment))
+    found = antonym_paraphrase(anchor if is_turned else entailment)
+    if found is None or {found.plain, found.turned} != {anchor, entailment}:
         return None
-    return Paraphrase(text, turned, opposite.text, negated)
+    return found.negated if (hash_64(1, found.plain) + is_turned) % 2 else found.opposite
 
 
 def _opposites(sentence: Sentence) -> Iterator[str]:
@@ -78,7 +103,10 @@ def _opposites(sentence: Sentence) -> Iterator[str]:
         for word in PREDICATES.get(sentence.at(at), ()):
             yield sentence.changed((at, at + 1, word))
         return
-    if verb.forms is None or sentence.at(at) in ("", "to", "of", "on", "up", "out", "off", "in", "that"):
+    if verb.forms is None or sentence.gap(at) != " " or sentence.at(at) in PARTICLES:
+        return
+    rest = set(sentence.lower[at:])
+    if verb.forms.base == "win" and (not CONTESTS & rest or PRIZES & rest):
         return
     for base in VERBS.get(verb.forms.base, ()):
         forms = forms_of(base)

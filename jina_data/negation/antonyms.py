@@ -1,8 +1,8 @@
 """Words whose negated opposite says nearly the same: "not closed" and "open". Written by hand, for English.
 
-Most are complementary: there is nothing between alive and dead. The graded ones (happy, sad) leave a middle that neither
-names; "not sad" is then a paraphrase as people use it, not as logic has it. Comparatives ("not higher" may be equal) and
-postures ("not standing" may be lying) are left out.
+Most are complementary: there is nothing between alive and dead. The graded ones (happy, sad) leave a middle that
+neither names; "not sad" is then a paraphrase as people use it, not as logic has it. Comparatives ("not higher" may be
+equal) and postures ("not standing" may be lying) are left out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PREDICATES = _both_ways(
     safe/dangerous safe/unsafe secure/insecure risky>safe harmless/harmful poisonous>harmless toxic>harmless
     happy/sad happy/unhappy sad>cheerful cheerful>sad miserable>happy glad>sad pleased/displeased
     satisfied/dissatisfied content>dissatisfied hopeful/hopeless optimistic/pessimistic excited/bored bored>interested
-    interested/uninterested interested>bored calm/nervous calm>angry angry>calm nervous>relaxed relaxed/tense
+    interested/uninterested calm/nervous calm>angry angry>calm nervous>relaxed relaxed/tense
     anxious>calm afraid/unafraid scared>fearless fearless>afraid brave/cowardly patient/impatient
     polite/rude polite/impolite kind/unkind kind>cruel cruel>kind friendly/unfriendly friendly/hostile
     honest/dishonest loyal/disloyal faithful/unfaithful generous/stingy greedy>generous selfish>generous
@@ -47,18 +47,18 @@ PREDICATES = _both_ways(
     armed/unarmed married/unmarried married/single employed/unemployed retired>working famous>unknown
     guilty/innocent rich/poor wealthy>poor poor>wealthy lucky/unlucky fortunate/unfortunate
     popular/unpopular beloved>hated attractive/unattractive beautiful/ugly pretty>ugly ugly>beautiful handsome>ugly
-    fat/thin slim>fat thin>fat tall/short long/short big/small large/small huge>tiny tiny>huge
+    fat/thin slim>fat thin>fat tall>short long>short big/small large/small huge>tiny tiny>huge
     high/low deep/shallow wide/narrow broad>narrow thick/thin heavy/light fast/slow quick>slow slow>quick
     hot/cold warm/cool cold>warm warm>cold wet/dry sunny>cloudy cloudy>sunny rainy>dry humid>dry
     bright/dark dim>bright loud/quiet noisy/quiet silent>noisy quiet>noisy clean/dirty dirty>clean filthy>clean
     tidy/untidy tidy/messy neat>messy messy>neat fresh/stale ripe/unripe raw/cooked edible/inedible tasty>tasteless
-    delicious>disgusting disgusting>delicious soft/hard smooth/rough sharp/blunt sharp>dull straight/crooked
+    delicious>disgusting disgusting>delicious soft>hard smooth/rough sharp/blunt sharp>dull straight/crooked
     tight/loose flexible/inflexible flexible>rigid rigid>flexible solid>hollow hollow>solid transparent/opaque
     fixed>movable mobile/immobile portable>stationary stable/unstable steady/unsteady locked/unlocked
     connected/disconnected occupied/vacant occupied>unoccupied vacant>occupied inhabited/uninhabited
     crowded/deserted crowded>empty deserted>crowded busy>idle idle>busy isolated>connected
     lit>unlit broken>intact intact>broken damaged/undamaged damaged>intact complete/incomplete finished/unfinished
-    perfect/imperfect flawed>flawless flawless>flawed ready/unready prepared/unprepared
+    perfect/imperfect flawed>flawless flawless>flawed ready>unprepared prepared/unprepared
     new/old modern>outdated modern>ancient ancient>modern outdated>modern young/old current>outdated recent>old
     easy/difficult easy/hard difficult>easy simple/complicated complex>simple straightforward>complicated
     good/bad great>terrible excellent>terrible terrible>great awful>wonderful wonderful>awful perfect>flawed
@@ -69,13 +69,13 @@ PREDICATES = _both_ways(
     compulsory>voluntary voluntary/involuntary meaningful/meaningless worthless>valuable valuable>worthless
     effective/ineffective efficient/inefficient successful/unsuccessful productive/unproductive profitable/unprofitable
     suitable/unsuitable appropriate/inappropriate acceptable/unacceptable adequate/inadequate sufficient/insufficient
-    fair/unfair just>unjust unjust>just ethical/unethical moral/immoral valid/invalid legitimate/illegitimate
+    fair/unfair ethical/unethical moral/immoral valid/invalid legitimate/illegitimate
     official/unofficial formal/informal public/private secret>public domestic/foreign local>foreign
     natural/artificial natural/unnatural fake>genuine genuine>fake real>fake fake>real real>imaginary authentic>fake
     normal/abnormal typical/atypical usual/unusual common/uncommon common/rare rare>common ordinary>extraordinary
     strange>normal weird>normal odd>normal regular/irregular frequent/infrequent frequent>rare
-    permanent/temporary constant>variable predictable/unpredictable likely/unlikely probable/improbable
-    same/different identical>different equal/unequal consistent/inconsistent similar>different different>similar
+    permanent/temporary constant>variable predictable/unpredictable probable/improbable
+    identical>different equal/unequal consistent/inconsistent similar>different different>identical
     willing/unwilling willing>reluctant reluctant>willing eager>reluctant
     independent/dependent direct/indirect active/inactive active>passive positive/negative major/minor
     cheap/expensive inexpensive>costly expensive/inexpensive costly>cheap affordable/unaffordable free>occupied
@@ -92,15 +92,36 @@ PREDICATES = _both_ways(
 VERBS = _both_ways(
     """
     like/dislike love>hate hate>love accept/reject accept>refuse refuse>accept agree/disagree allow/forbid
-    permit>prohibit remember/forget include/exclude trust/distrust obey/disobey approve/disapprove support/oppose
-    succeed/fail win/lose pass>fail survive>die deny>admit admit>deny ignore>notice notice>ignore
+    permit>forbid remember/forget include/exclude support/oppose succeed/fail win>lose deny>admit admit>deny
+    ignore>notice notice>ignore
     """
 )
 """Verbs and opposites of them, by the base."""
 
+CONTESTS = listed(
+    """
+    game games match matches race races war wars election elections battle battles case fight fights final finals
+    series set round bet contest contests vote debate lawsuit appeal toss duel game's
+    """
+)
+"""What may be won or lost."""
+
+PRIZES = listed("medal medals prize prizes award awards title titles place honor honors honour gold silver bronze spot")
+"""What is not lost if it is not won."""
+
 FORBIDDEN_NEXT = {
-    "full": listed("of"),
-    "short": listed("of on"),
+    "full": listed("of with"),
+    "dressed": listed("in for as with like"),
+    "clothed": listed("in with"),
+    "prepared": listed("in on at with during"),
+    "ready": listed("in on at with"),
+    "connected": listed("with"),
+    "finished": listed("in with on at"),
+    "included": listed("on in"),
+    "employed": listed("in by as at with"),
+    "good": listed("for about"),
+    "happy": listed("about in"),
+    "lit": listed("on"),
     "known": listed("to for as in by"),
     "similar": listed("to in"),
     "different": listed("in"),
@@ -108,21 +129,19 @@ FORBIDDEN_NEXT = {
     "clear": listed("of"),
     "hard": listed("at on"),
     "right": listed("in on at to now here there before after for with"),
-    "well": listed("in on"),
-    "fine": listed("with"),
-    "same": listed("in for as with"),
     "high": listed("on in"),
     "low": listed("on in"),
     "light": listed("in on"),
+    "excited": listed("to for"),
+    "locked": listed("to in"),
+    "married": listed("to in with for"),
+    "angry": listed("at with about"),
     "sick": listed("of"),
     "open": listed("to about"),
-    "short,": listed("in"),
     "present": listed("to with"),
     "current": listed("with on"),
     "responsible": listed("for"),
-    "likely": listed("because"),
     "hurt": listed("that"),
     "content": listed("to"),
-    "present,": listed("in"),
 }
 """Words behind which a predicate means another thing."""
