@@ -361,6 +361,7 @@ def test_a_clean_run_is_an_input(tmp_path: Path) -> None:
     report = mine(MineSettings(inputs=[str(tmp_path / "clean")], num_negatives=1), tmp_path / "mined")
     assert report.rows["read"] == 20
 
+
 def test_the_sources_of_a_clean_run_stay(tmp_path: Path) -> None:
     from jina_data import Length, Pipeline
     from jina_data.train import TrainConfig
@@ -376,7 +377,6 @@ def test_the_sources_of_a_clean_run_stay(tmp_path: Path) -> None:
     config = TrainConfig(phase="triplets", inputs=(str(tmp_path / "mined"),), model="static")
     sources, _ = find_sources(config, tmp_path / "spool")
     assert [(one.name, one.n_rows) for one in sources] == [("first", 30), ("second", 20)]
-
 
 
 @pytest.mark.parametrize("n_units", [4, 17], ids=["while it embeds", "while it mines"])
