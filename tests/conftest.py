@@ -16,7 +16,7 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the commands under test: what a shell starts in the background ignores it, and its children do."""
+    """Let Ctrl-C reach the commands under test: what a shell starts in the background ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
