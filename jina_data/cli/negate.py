@@ -52,6 +52,11 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     help="The shares of the kinds verbal, quantifier, antonym, affix and removal. Default: nearly half antonyms, of "
     "rules four fifths.",
 )
+@click.option(
+    "--restate",
+    is_flag=True,
+    help="Add pairs of a text and its paraphrase by a negated opposite: The door is open, The door is not closed.",
+)
 @click.option("--recipe", metavar="RECIPE", help="A recipe of clean that runs on the pairs first, such as pairs.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all choices.")
 @click.option(
@@ -192,6 +197,7 @@ def command(
     price_out: float | None,
     tokenizer: Path | None,
     *,
+    restate: bool,
     no_wait: bool,
     overwrite: bool,
     plan: bool,
@@ -225,6 +231,7 @@ def command(
         limit=limit,
         test_fraction=test_fraction,
         mix=parse_mix(mix) if mix is not None else None,
+        restate=restate,
         recipe=recipe,
         nli=nli,
         judge_model=judge_model,

@@ -18,7 +18,7 @@ tokens are padded, and for T where they are packed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -323,6 +323,7 @@ def _alibi_score(slopes_H: Tensor) -> Callable[..., Tensor]:
     return score
 
 
+@cache
 def has_flex() -> bool:
     """Tell whether this torch can compile FlexAttention."""
     from importlib.util import find_spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _CHUNK_TEXTS = 1024
+
+_CUT_BEHIND = {"direction": "right", "strategy": "longest_first", "stride": 0}
+_TRUNCATING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,13 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tok
     Raises:
         InputError: a text holds half of a surrogate pair, which no encoding has; the message says which.
     """
-    tokenizer.enable_truncation(max_length)
+    _truncate_at(tokenizer, max_length)
     ids: list[npt.NDArray[np.int32]] = []
     was_cut: list[bool] = []
     for start in range(0, len(texts), _CHUNK_TEXTS):
         some = list(texts[start : start + _CHUNK_TEXTS])
         try:
-            encoded = tokenizer.encode_batch(some)
+            encoded = tokenizer.encode_batch_fast(some)
         except TypeError:
             _name_half_pair(some, start)
             raise
@@ -77,6 +81,13 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tok
             ids.append(np.array(one.ids, np.int32))
             was_cut.append(bool(one.overflowing))
     return Tokens(ids, np.array(was_cut, np.bool_))
+
+
+def _truncate_at(tokenizer: Tokenizer, max_length: int) -> None:
+    """Let a tokenizer cut texts at a length; it is touched only if it does not yet, since threads may be using it."""
+    with _TRUNCATING:
+        if tokenizer.truncation != {**_CUT_BEHIND, "max_length": max_length}:
+            tokenizer.enable_truncation(max_length)
 
 
 def _name_half_pair(texts: Sequence[str], first_row: int) -> None:

@@ -202,7 +202,7 @@ class GatedMlp(nn.Module):
 
 def gated(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the first half through the gate, times the second, (N, F); on a GPU in one kernel."""
-    if halves_N2F.is_cuda and not torch.compiler.is_compiling() and find_spec("triton") is not None:
+    if halves_N2F.is_cuda and not torch.compiler.is_compiling() and _has_triton():
         return _gated_in_one()(halves_N2F, gate)
     return _gated(halves_N2F, gate)
 
@@ -210,6 +210,11 @@ def gated(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
 def _gated(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
     gate_NF, values_NF = halves_N2F.chunk(2, dim=-1)  # the gate is the first half
     return gate(gate_NF) * values_NF
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 @cache

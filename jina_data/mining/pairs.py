@@ -25,6 +25,7 @@ from jina_data.kernels.rank import Excluded
 from jina_data.mining.texts import LongArray, writing
 from jina_data.read import InputFile, all_ranges, sample_schema
 from jina_data.roles import bind_roles
+from jina_data.run_sources import run_sources
 
 UNIT_ROWS = 4096
 """Pairs, anchors and texts go in units of so many."""
@@ -230,6 +231,7 @@ def _read_pairs(
     inputs: Sequence[InputFile], roles: Mapping[str, Sequence[str]], say: Callable[[str], None]
 ) -> Iterator[pa.Table]:
     wanted = {role: tuple(columns) for role, columns in roles.items() if role != "text"}
+    by_run = _sources_in_runs(inputs)
     for index, file in enumerate(inputs):
         schema = sample_schema(file)
         if not schema.names:
@@ -248,12 +250,29 @@ def _read_pairs(
         columns = {"anchor": bound["anchor"][0], "positive": bound["positive"][0]}
         columns |= {"source": source} if source else {}
         for table, places in _rows(file, schema, columns, index=index):
-            unsaid = pa.array([file.name] * table.num_rows, pa.large_string())
+            first = int(places[0]) & ((1 << FILE_BITS) - 1) if len(places) else 0
+            of_run = by_run.get(Path(file.name), [])[first : first + table.num_rows]
+            unsaid = pa.array(of_run or [file.name] * table.num_rows, pa.large_string())
             named = pc.coalesce(table.column("source"), unsaid) if source else unsaid
             yield pa.table(
                 [table.column("anchor"), table.column("positive"), pa.array(places), named.cast(pa.string())],
                 schema=PAIRS,
             )
+
+
+def _sources_in_runs(inputs: Sequence[InputFile]) -> dict[Path, list[str]]:
+    """Return the source of each row of the files that are the data of a run with several sources."""
+    found: dict[Path, list[str]] = {}
+    runs = {Path(file.name).parent.parent for file in inputs if file.is_local and Path(file.name).parent.name == "data"}
+    for run in sorted(runs):
+        files = sorted((run / "data").glob("*.parquet"))
+        labels = run_sources(run, files)
+        start = 0
+        for path in files if labels is not None else ():
+            stop = start + pq.read_metadata(path).num_rows
+            found[path] = [labels.names[code] for code in labels.codes[start:stop]]
+            start = stop
+    return found
 
 
 def _read_corpus(corpus: Sequence[InputFile], n_inputs: int, roles: Mapping[str, Sequence[str]]) -> Iterator[Table]:

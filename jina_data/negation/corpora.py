@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.errors import InputError
+from jina_data.negation.antonym_paraphrases import RESTATED, antonym_paraphrase
 from jina_data.negation.raw import Row, Table, open_tables
 from jina_data.negation.texts import detokenised, folded
 
@@ -104,8 +105,10 @@ class NamedSource:
     corpus: Corpus
     path: str
 
-    def candidates(self, scratch: Path) -> Iterator[Candidate | Unusable]:
+    def candidates(self, scratch: Path, *, restate: bool = False) -> Iterator[Candidate | Unusable]:
         """Yield what every row gives: a candidate, or why it gives none. Archives are unpacked into `scratch`.
+
+        With `restate`, each text that has a paraphrase by a negated opposite gives two candidates more.
 
         Raises:
             InputError: the path holds nothing to read, or a table without the columns of pairs.
@@ -114,6 +117,8 @@ class NamedSource:
             layout = Layout.of(table)
             for row in table.rows(layout.columns):
                 yield self._judge(row, layout, table.name)
+                if restate:
+                    yield from self._restated(row, layout)
 
     def _judge(self, row: Row, layout: Layout, file: str) -> Candidate | Unusable:
         name = self.corpus.name
@@ -130,17 +135,40 @@ class NamedSource:
         if reason is not None:
             return Unusable(name, reason, row.place)
         group = _group(values, layout, anchor)
-        license_ = (_said(values, "source_license") or _said(values, "license")) if layout.says_source else None
         return Candidate(
             place=row.place,
             source=name,
-            source_id=next((said for column in ID_COLUMNS if (said := _said(values, column))), row.place),
-            source_license=license_ or self.corpus.license,
+            source_id=_id_of(row, values),
+            source_license=self._license(values, layout),
             group=group,
             once=group if layout.is_captions else f"text:{folded(anchor)}",
             anchor=anchor,
             entailment=None if layout.is_captions else entailment,
         )
+
+    def _restated(self, row: Row, layout: Layout) -> Iterator[Candidate]:
+        """Yield each text of a row with its paraphrase, whatever the row says of the two: plain first, and last."""
+        values = row.values or {}
+        anchor = self._text(values, layout.texts[0])
+        for number, column in enumerate(layout.texts):
+            found = antonym_paraphrase(self._text(values, column))
+            if found is None:
+                continue
+            for turn, (first, second) in enumerate(((found.turned, found.plain), (found.plain, found.turned))):
+                yield Candidate(
+                    place=f"{row.place}{RESTATED}-{number}{turn}",
+                    source=_said(values, "source") or self.corpus.name,
+                    source_id=_id_of(row, values) + RESTATED,
+                    source_license=self._license(values, layout),
+                    group=_group(values, layout, anchor),
+                    once=f"text:{RESTATED}{turn}{folded(found.plain)}",
+                    anchor=first,
+                    entailment=second,
+                )
+
+    def _license(self, values: Mapping[str, Any], layout: Layout) -> str | None:
+        said = (_said(values, "source_license") or _said(values, "license")) if layout.says_source else None
+        return said or self.corpus.license
 
     def _text(self, values: Mapping[str, Any], column: str | None) -> str:
         value = values.get(column) if column else None
@@ -209,6 +237,10 @@ def _group(values: Mapping[str, Any], layout: Layout, anchor: str) -> str:
     if layout.group == "captionID":
         said = said.split("#")[0]
     return said if layout.group == "group" else f"{layout.group}:{said}"
+
+
+def _id_of(row: Row, values: Mapping[str, Any]) -> str:
+    return next((said for column in ID_COLUMNS if (said := _said(values, column))), row.place)
 
 
 def _said(values: Mapping[str, Any], column: str) -> str | None:

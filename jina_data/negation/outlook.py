@@ -125,6 +125,7 @@ def foresee(
             limit=settings.limit,
             test_fraction=settings.test_fraction,
             mix=settings.shares,
+            restate=settings.restate,
             progress=progress or Quiet(),
         )
         sample = [pair for _, pair in zip(range(SAMPLE_PAIRS), read_pairs(path), strict=False)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from jina_data.negation.antonym_paraphrases import RESTATED, restated_negative
 from jina_data.negation.base import Answer, Kind, Pair
 from jina_data.negation.cues import negators
 from jina_data.negation.kinds import hash_64
@@ -44,10 +45,14 @@ class RuleGenerator:
 
     def generate(self, pair: Pair) -> Answer:
         """Return the negative of a pair; None, with `finish_reason` none, where no rule fits."""
-        found = negate(pair.entailment, pair.kind, seed=hash_64(0, pair.id))
-        if found is None:
+        negative = None
+        if pair.source_id.endswith(RESTATED):
+            negative = restated_negative(pair.anchor, pair.entailment)
+        if negative is None and (found := negate(pair.entailment, pair.kind, seed=hash_64(0, pair.id))):
+            negative = found[0]
+        if negative is None:
             return Answer(pair=pair, negative=None, raw="", finish_reason="none", model=self.name)
-        return Answer(pair=pair, negative=found[0], raw=found[0], model=self.name)
+        return Answer(pair=pair, negative=negative, raw=negative, model=self.name)
 
 
 def negate(text: str, kind: Kind = "verbal", *, seed: int = 0) -> tuple[str, Kind] | None:

@@ -170,6 +170,7 @@ class NegateRun:
                     limit=settings.limit,
                     test_fraction=settings.test_fraction,
                     mix=settings.shares,
+                    restate=settings.restate,
                     progress=self.progress,
                 )
                 said["rows"] = sum(counts.pairs.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jina_data.errors import UsageError
+from jina_data.negation.antonym_paraphrases import VERSION as RESTATE_VERSION
 from jina_data.negation.base import Kind
 from jina_data.negation.corpora import NamedSource, parse_source
 from jina_data.negation.dialect import Target
@@ -44,6 +45,8 @@ class NegateSettings:
     test_fraction: float = 0.05
     mix: Mapping[Kind, float] | None = None
     """The shares of the kinds; None: DEFAULT_MIX for an LLM, RULES_MIX for rules."""
+    restate: bool = False
+    """Add pairs of a text and its paraphrase by a negated opposite."""
     recipe: str | None = None
     verify: VerifySettings = field(default_factory=VerifySettings)
     nli: str | None = None
@@ -118,6 +121,7 @@ class NegateSettings:
             "limit": self.limit,
             "test_fraction": self.test_fraction,
             "mix": dict(self.shares),
+            **({"restate": RESTATE_VERSION} if self.restate else {}),
             "recipe": _recipe_of(self.recipe),
             "checks": self.verify.model_dump(mode="json"),
             "nli": _nli_of(self.nli),
@@ -163,6 +167,7 @@ WORDS = {
     "limit": "another --limit",
     "test_fraction": "another --test-fraction",
     "mix": "another --mix",
+    "restate": "--restate given or left out, or another version of its rules",
     "recipe": "another --recipe",
     "checks": "other limits of the checks",
     "nli": "another --nli, or other files of it",

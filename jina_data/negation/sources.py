@@ -103,6 +103,7 @@ def write_pairs(
     test_fraction: float = 0.05,
     test_groups: int | None = None,
     mix: Mapping[Kind, float] = DEFAULT_MIX,
+    restate: bool = False,
     memory_bytes: int = 2**30,
     progress: Progress | None = None,
 ) -> PairCounts:
@@ -114,6 +115,7 @@ def write_pairs(
         test_fraction: the share of groups that go to the split `test`.
         test_groups: so many groups go there instead.
         mix: the shares of the kinds.
+        restate: add pairs of a text and its paraphrase by a negated opposite; each counts as a row of its source.
         memory_bytes: what the choice among all rows may hold; it goes on on disk, beside `path`.
 
     Raises:
@@ -128,7 +130,7 @@ def write_pairs(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pairs-") as folder, resource_errors(path.parent):
         scratch = Path(folder)
         with (progress or Quiet()).task("pairs", None) as task:
-            unusable, rows = _write_candidates(named, scratch, seed=seed, advance=task.advance)
+            unusable, rows = _write_candidates(named, scratch, seed=seed, restate=restate, advance=task.advance)
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_bytes // 2**20}MiB",
             "temp_directory": str(scratch),
@@ -145,7 +147,7 @@ def write_pairs(
 
 
 def _write_candidates(
-    sources: Sequence[NamedSource], scratch: Path, *, seed: int, advance: Any
+    sources: Sequence[NamedSource], scratch: Path, *, seed: int, restate: bool, advance: Any
 ) -> tuple[Counter[tuple[str, str]], Counter[str]]:
     """Write every row that may be a pair; count the others by source and reason, and all rows by source."""
     unusable: Counter[tuple[str, str]] = Counter()
@@ -159,7 +161,7 @@ def _write_candidates(
 
         seen = 0
         for source in sources:
-            for found in source.candidates(scratch):
+            for found in source.candidates(scratch, restate=restate):
                 rows[found.source] += 1
                 seen += 1
                 if isinstance(found, Unusable):

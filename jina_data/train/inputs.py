@@ -7,12 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError
@@ -21,11 +18,6 @@ from jina_data.train.converting import convert, is_parquet
 from jina_data.train.settings import Phase
 
 Roles = Mapping[str, tuple[str, ...]]
-
-IntArray = npt.NDArray[np.int64]
-
-NO_NAME = "(none)"
-"""The source of rows whose column of sources is null."""
 
 _URLS = ("datasets:", "hf://", "s3://", "gs://", "http://", "https://", "file://")
 _HELD_OUT = "test-"
@@ -175,60 +167,6 @@ def _bound(found: Found, wanted: dict[str, tuple[str, ...]]) -> tuple[dict[str, 
     except UsageError as error:
         hint = ". To choose rows by a label, clean the table first: jina-data clean has --where"
         raise UsageError(f"{found.name}: {error}{hint if '--where' in str(error) else ''}") from None
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The source of each of N rows: a number, (N,), and the name of each number."""
-
-    codes: IntArray
-    names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, values: pa.Array | pa.ChunkedArray) -> Self:
-        """Number the names of some rows; rows without one share one."""
-        texts = pc.fill_null(pc.cast(values, pa.string()), NO_NAME)
-        encoded = pa.chunked_array([texts] if isinstance(texts, pa.Array) else texts.chunks, pa.string())
-        encoded = encoded.combine_chunks().dictionary_encode()
-        return cls(encoded.indices.to_numpy().astype(np.int64), tuple(encoded.dictionary.to_pylist()))
-
-    def __getitem__(self, rows: slice) -> Labels:
-        """Return the labels of some rows."""
-        return Labels(self.codes[rows], self.names)
-
-
-def run_sources(found: Found) -> Labels | None:
-    """Return the source of each row of a run folder's data, from its ledger; None where the run has but one.
-
-    A pair for which mining wrote several rows has as many here.
-
-    Raises:
-        InputError: ledger and data disagree.
-    """
-    ledger = found.run / "ledger" if found.run else None
-    if ledger is None or not ledger.is_dir() or len(_read_json(ledger.parent / "report.json").get("sources", ())) < 2:
-        return None
-    parts = [_kept_sources(file) for file in _parquet_in(ledger)]
-    labels = Labels.of(pa.chunked_array(parts, pa.string()))
-    n_rows = sum(pq.read_metadata(file).num_rows for file in found.files)
-    if len(labels.codes) != n_rows:
-        raise InputError(
-            f"{found.run}: the ledger keeps {len(labels.codes):,} rows and data/ holds {n_rows:,}. Clean anew, or name "
-            "the files in data/ instead of the folder"
-        )
-    stems = tuple(map(_stem, labels.names))
-    return Labels(labels.codes, stems) if len(set(stems)) == len(stems) else labels
-
-
-def _kept_sources(file: Path) -> pa.Array:
-    """Return the source of each row that a part of a ledger says was kept, as often as it was written."""
-    names = [name for name in ("kept", "source", "written") if name in read_schema(file).names]
-    rows = pq.read_table(file, columns=names)
-    kept = rows.filter(rows["kept"])
-    places = np.arange(kept.num_rows)
-    if "written" in names:
-        places = places.repeat(kept["written"].to_numpy())
-    return kept["source"].combine_chunks().take(pa.array(places))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

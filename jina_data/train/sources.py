@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError
-from jina_data.train.inputs import Found, IntArray, Labels, Roles, bind, find_inputs, read_schema, run_sources
+from jina_data.run_sources import IntArray, Labels, run_sources
+from jina_data.train.inputs import Found, Roles, bind, find_inputs, read_schema
 from jina_data.train.settings import TrainConfig
 
 FloatArray = npt.NDArray[np.float64]
@@ -118,7 +119,7 @@ def find_sources(config: TrainConfig, spool: Path) -> tuple[list[Source], list[s
 
 def _units(found: Found, column: str | None, left: int | None) -> Iterator[tuple[str, Unit]]:
     """Yield the rows of an input by row group and source; the name is empty where the input is one source."""
-    by_ledger = run_sources(found) if column is None else None
+    by_ledger = run_sources(found.run, found.files) if column is None and found.run else None
     first = 0
     for path in found.files:
         schema = read_schema(path)

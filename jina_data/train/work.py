@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,11 @@ import numpy.typing as npt
 from jina_data.train.batches import Batch, Batches
 from jina_data.train.cutting import Ids
 
-AHEAD = 4
+AHEAD = 8
 """Steps that are made ready ahead."""
+
+TOKENIZING_THREADS = 4
+"""Batches that are tokenized at a time; that leaves the interpreter free, which the loop needs."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,12 @@ class Work:
 
 
 class Feed:
-    """Makes the work of each step ready in a thread, some steps ahead."""
+    """Makes the work of each step ready, some steps ahead: batches in one thread, in order, their tokens in several."""
 
     def __init__(self, batches: Batches, prepare: Callable[[Batch, Any], Work], steps: range) -> None:
-        self._queue: queue.Queue[Work | BaseException | None] = queue.Queue(AHEAD)
+        self._queue: queue.Queue[Future[Work] | BaseException | None] = queue.Queue(AHEAD)
         self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(TOKENIZING_THREADS)
         self._thread = threading.Thread(target=self._fill, args=(batches, prepare, steps), daemon=True)
 
     def __enter__(self) -> Feed:
@@ -61,13 +66,14 @@ class Feed:
                 self._queue.get_nowait()
             except queue.Empty:
                 self._thread.join(0.05)
+        self._pool.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Iterator[Work]:
-        """Yield the work of each step, in order; what failed in the thread fails here."""
+        """Yield the work of each step, in order; what failed in a thread fails here."""
         while (found := self._queue.get()) is not None:
             if isinstance(found, BaseException):
                 raise found
-            yield found
+            yield found.result()
 
     def _fill(self, batches: Batches, prepare: Callable[[Batch, Any], Work], steps: range) -> None:
         try:
@@ -75,7 +81,7 @@ class Feed:
                 if self._stop.is_set():
                     return
                 batch = batches.make(step)
-                self._queue.put(prepare(batch, batches.state()))
+                self._queue.put(self._pool.submit(prepare, batch, batches.state()))
             self._queue.put(None)
         except BaseException as error:
             self._queue.put(error)
