@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import write_parquet
+from conftest import write_jsonl, write_parquet
 
 from jina_data.cli import cli
 from jina_data.embed.base import BoolArray, HalfArray, load_embedder
-from jina_data.errors import InputError, ModelError, UsageError
+from jina_data.errors import (
+    InputError,
+    JinaDataError,
+    ModelError,
+    ResourceError,
+    RunFolderError,
+    StoppedError,
+    UsageError,
+)
 from jina_data.evaluate.local import read_local
 from jina_data.evaluate.mteb_tasks import tasks_named
 from jina_data.evaluate.tasks import TYPES, TaskScore, evaluate_tasks
@@ -276,3 +284,104 @@ def test_what_is_no_task_in_a_folder_is_named(tmp_path: Path) -> None:
         UsageError, match=r"other.parquet is none of the tasks known: its columns are a\. Expected sent"
     ):
         read_local(str(tmp_path))
+
+
+# ------------------------------------------------------------------------------------------- what a newcomer does
+
+NEGATIONS = [{"anchor": "a man sits", "entailment": "he sits", "negative": "no man sits"}]
+
+
+def write_inputs(folder: Path) -> None:
+    """Write a task, triplets, what is no folder, a run of another command, and an empty file."""
+    write_parquet(folder / "sts.parquet", STS)
+    write_jsonl(folder / "neg.jsonl", NEGATIONS)
+    write_parquet(folder / "other.parquet", [{"foo": "x", "bar": 1}])
+    for name in ("corpus", "queries", "qrels"):
+        write_parquet(folder / f"cats.{name}.parquet", [{"x": 1}])
+    (folder / "file").write_text("x")
+    (folder / "empty.jsonl").write_text("")
+    (folder / "run").mkdir()
+    (folder / "run" / "manifest.json").write_text("{}")
+
+
+MISTAKES: list[tuple[list[str], type[JinaDataError], str]] = [
+    (
+        ["mteb", "sts.parquet", "-o", "file/x"],
+        RunFolderError,
+        "output folder file/x cannot be written: Not a directory",
+    ),
+    (["mteb", "sts.parquet", "-o", "run"], RunFolderError, "run is the folder of a run of another command"),
+    (["length", "cats", "-o", "file/x"], InputError, "cats.corpus.parquet lacks doc_id and text; its columns are x"),
+    (["mteb", "sts.parquet", "-m", "=static"], UsageError, "--model =static: expected M, or LABEL=M"),
+    (["mteb", "sts.parquet", "-m", "a="], UsageError, "--model a=: expected M, or LABEL=M"),
+    (["mteb", "sts.parquet", "-m", "static"], UsageError, "a model is named twice"),
+    (["retrieval", "cats.queries.parquet"], InputError, "is one file of a task. Name what its files begin .*: cats$"),
+    (
+        ["negation", "neg.jsonl", "--json", "file/x.json"],
+        RunFolderError,
+        "file/x.json cannot be written: file is a file",
+    ),
+    (["negation", "neg.jsonl", "--plot", "file/x.png"], RunFolderError, "file/x.png cannot be written: file is a file"),
+    (["negation", "empty.jsonl"], InputError, "^empty.jsonl is empty; expected rows with anchor"),
+    (["negation", "other.parquet"], UsageError, "^other.parquet: no column for anchor and positive and negative among"),
+    (["negation", "neg.jsonl", "-c", "anchor=zz"], UsageError, "^neg.jsonl: the input has no column 'zz'"),
+    (["negation", "file"], JinaDataError, "file"),
+]
+
+
+@pytest.mark.parametrize(("command", "error", "told"), MISTAKES, ids=lambda value: str(value)[:60])
+def test_mistakes_are_told_before_a_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], error: type[JinaDataError], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path)
+    monkeypatch.setattr("jina_data.embed.static.StaticEmbedder.encode", lambda *_, **__: pytest.fail("it ran"))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(error, match=told):
+        CliRunner().invoke(cli, ["evaluate", *command, "-m", "static"], catch_exceptions=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_is_no_report(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    for option in ("--json", "--plot"):
+        call = ["evaluate", "negation", str(tmp_path / "neg.jsonl"), "-m", "static", option, str(tmp_path)]
+        done = CliRunner().invoke(cli, call)
+        assert (done.exit_code, "is a directory" in done.stderr) == (2, True)
+
+
+def test_a_model_in_a_folder_with_an_equals_sign_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rate=3").mkdir()
+    write_inputs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"'rate=3' is a folder without modules.json"):
+        CliRunner().invoke(cli, ["evaluate", "mteb", "sts.parquet", "-m", "rate=3"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("half", ["", '{"dataset_revision": "ab'])
+def test_a_result_that_was_cut_off_is_measured_again(tmp_path: Path, half: str) -> None:
+    tasks = [str(write_parquet(tmp_path / "sts.parquet", STS))]
+    first = evaluate_tasks(tasks_named(tasks), [load_embedder("static")], folder=tmp_path / "out")
+    (kept,) = (tmp_path / "out").glob("results/*/*/sts.json")
+    kept.write_text(half)
+    assert evaluate_tasks(tasks_named(tasks), [load_embedder("static")], folder=tmp_path / "out") == first
+    assert json.loads(kept.read_text())["task_name"] == "sts"
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "told"),
+    [
+        (KeyboardInterrupt(), StoppedError, "stopped. Finished tasks are kept in .*out; the same command goes on"),
+        (OSError(28, "No space left on device"), ResourceError, "out cannot be written: No space left on device. Make"),
+    ],
+)
+def test_what_stops_a_run_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, error: type[JinaDataError], told: str
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise raised
+
+    task = tasks_named([str(write_parquet(tmp_path / "sts.parquet", STS))])
+    monkeypatch.setattr("mteb.evaluate", stop)
+    with pytest.raises(error, match=told):
+        evaluate_tasks(task, [load_embedder("static")], folder=tmp_path / "out")

@@ -196,7 +196,7 @@ def test_data_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         raise ConnectionError("no network here")
 
     monkeypatch.setattr("mteb.abstasks.abstask.load_dataset", offline)
-    with pytest.raises(InputError, match="the data of task 'STS12', which .* cannot be had: no network here"):
+    with pytest.raises(InputError, match=r"the data of task 'STS12', which .* cannot be had: no network here"):
         evaluate_tasks(tasks_named(["STS12"]), [load_embedder("static")])
 
 

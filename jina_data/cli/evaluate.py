@@ -128,7 +128,7 @@ def negation(
     """
     from jina_data.evaluate.negation import evaluate_negation
     from jina_data.evaluate.negation_shown import plot_negation, print_negation
-    from jina_data.evaluate.output import ready_file
+    from jina_data.evaluate.output import ready_file, writing
     from jina_data.evaluate.triplets import TripletReader
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
@@ -142,9 +142,11 @@ def negation(
         reader, loaded, labels=labels, seed=seed, resamples=resamples, progress=progress_for(quiet=quiet)
     )
     if json_path is not None:
-        report.write(json_path)
+        with writing(json_path):
+            report.write(json_path)
     if plot_path is not None:
-        plot_negation(report, plot_path)
+        with writing(plot_path):
+            plot_negation(report, plot_path)
     if not quiet:
         print_negation(report)
 
@@ -152,6 +154,7 @@ def negation(
 def _evaluate(tasks: Any, models: Sequence[str], device: str, output: Path | None, *, quiet: bool) -> None:
     """Run the models on the tasks that `tasks()` gives, write the report, print the table."""
     from jina_data.evaluate.mteb_tasks import need_mteb
+    from jina_data.evaluate.output import writing
     from jina_data.evaluate.tasks import evaluate_tasks
     from jina_data.evaluate.tasks_shown import print_tasks
     from jina_data.progress import progress_for
@@ -161,7 +164,8 @@ def _evaluate(tasks: Any, models: Sequence[str], device: str, output: Path | Non
     loaded, labels = _load(models, device)
     report = evaluate_tasks(chosen, loaded, labels=labels, folder=output, progress=progress_for(quiet=quiet))
     if output is not None:
-        report.write(output / "report.json")
+        with writing(output):
+            report.write(output / "report.json")
     if not quiet:
         print_tasks(report)
 
@@ -259,6 +263,7 @@ def length(
     from jina_data.evaluate.length import evaluate_length, plot_length, print_length
     from jina_data.evaluate.local import read_retrieval
     from jina_data.evaluate.mteb_tasks import need_mteb
+    from jina_data.evaluate.output import writing
     from jina_data.progress import progress_for
 
     need_mteb("jina-data evaluate")
@@ -272,7 +277,8 @@ def length(
         tasks, loaded, lengths=chosen, labels=labels, folder=output, progress=progress_for(quiet=quiet)
     )
     if output is not None:
-        report.write(output / "report.json")
-        plot_length(report, output / "length.png")
+        with writing(output):
+            report.write(output / "report.json")
+            plot_length(report, output / "length.png")
     if not quiet:
         print_length(report)

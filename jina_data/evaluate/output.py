@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from jina_data.errors import RunFolderError
+from jina_data.errors import ResourceError, RunFolderError
 
 
 def ready_folder(folder: Path) -> None:
@@ -30,7 +32,22 @@ def ready_file(path: Path) -> None:
     _ready(path.parent, str(path))
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a file is written into one clear error.
+
+    Raises:
+        ResourceError: the disk is full, or the file cannot be written any more.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be written: {error.strerror}. Make room, or name another place") from None
+
+
 def _ready(folder: Path, what: str) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{what} cannot be written: {folder} is a file. Name another place")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -224,7 +224,13 @@ def _strategy(task: AbsTask, model: MtebEmbedder, cache: Any) -> str:
     if cache is None:
         return "always"
     path = cache.get_task_result_path(task.metadata.name, model.mteb_model_meta)
-    known = cache.load_task_result(task.metadata.name, model.mteb_model_meta) if path.is_file() else None
+    if not path.is_file():
+        return "always"
+    try:
+        known = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+    except ValueError:
+        path.unlink()  # a kill or a full disk cut it off
+        return "always"
     same = known is not None and known.dataset_revision == task.metadata.revision
     return "only-missing" if same else "always"
 
