@@ -76,7 +76,7 @@ class MineReport:
             closer, above = audit["above_positive"], audit["above_quantile"]
             said.append(
                 f"may be no negatives: {closer:,} ({percent(closer, n)}) are as close to the anchor as its positive, "
-                f"{above:,} ({percent(above, n)}) as close as {audit['quantile']:.0%} of all positives are to theirs"
+                f"{above:,} ({percent(above, n)}) as close as {100 * audit['quantile']:.0f} % of all positives are to theirs"
             )
         else:
             said.append(
