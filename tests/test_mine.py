@@ -25,7 +25,7 @@ from jina_data.embed.base import load_embedder
 from jina_data.errors import InputError, JinaDataError, RunFolderError, UsageError
 from jina_data.kernels.keys import fold_text
 from jina_data.mining import pairs as mining_pairs
-from jina_data.mining.report import MineReport
+from jina_data.mining.report import MineReport, print_report
 from jina_data.mining.run import mine
 from jina_data.mining.settings import MineSettings
 
@@ -333,7 +333,7 @@ def test_a_second_call_says_so_and_other_settings_are_refused(tmp_path: Path) ->
     arguments = ["mine", str(path), "-o", str(tmp_path / "out"), "--num-negatives", "1"]
     first = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert first.exit_code == 0
-    assert "12 rows of 12 of 12 pairs" in first.stdout
+    assert "12 rows for 12 of 12 pairs" in first.stdout
     before = (tmp_path / "out" / "events.jsonl").read_bytes()
     again = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert "is finished: same inputs, same settings; nothing to do" in again.stderr
@@ -439,6 +439,8 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: 
         ([], {"num_negatives": 0}, UsageError, "--num-negatives is 0"),
         ([], {"range_min": 5, "range_max": 6}, UsageError, "leaves 1 candidates for 3 negatives"),
         ([], {"min_score": 0.5, "max_score": 0.4}, UsageError, "nothing is between"),
+        ([], {"relative_margin": float("nan")}, UsageError, "--relative-margin is nan; expected a finite number"),
+        ([], {"max_score": float("inf")}, UsageError, "--max-score is inf; expected a finite number"),
         ([], {"roles": {"anchor": ("nope",)}}, UsageError, "has no column 'nope'"),
         ([], {"roles": {"anchor": ("anchor",)}}, UsageError, "no columns for anchor and positive"),
     ],
@@ -449,6 +451,44 @@ def test_bad_input_is_named(
     with pytest.raises(error, match=told):
         run(tmp_path, [{"anchor": "x y", "positive": "z"}, *rows], **options)
     assert not (tmp_path / "out" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error", "told"),
+    [
+        ("empty.jsonl", "", InputError, r"empty\.jsonl is empty; expected rows with an anchor and a positive"),
+        (
+            "other.jsonl",
+            '{"foo": "x", "bar": 1}\n',
+            UsageError,
+            r"other\.jsonl: cannot tell which columns hold the texts",
+        ),
+    ],
+)
+def test_files_without_pairs_are_named(
+    tmp_path: Path, name: str, text: str, error: type[JinaDataError], told: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(error, match=told):
+        mine(MineSettings(inputs=[str(tmp_path / name)]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_limits_that_no_text_keeps_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = run(tmp_path, pair_rows(6), max_score=-3)
+    print_report(report)
+    assert "no pair got enough negatives" in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "No pair got enough negatives" in page
+    assert "No pair has a negative." in page
+
+
+def test_marks_are_for_texts_that_are_nearly_alike(tmp_path: Path) -> None:
+    rows = [{"anchor": "acute heart pain", "positive": "The heart hurts in adults at night."}, *pair_rows(8)]
+    run(tmp_path, rows, ["The heart hurts in adults at noon.", "Something else about a rash."], num_negatives=3)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "The heart hurts in adults at <mark>noon" in page
+    assert "omething else about a <mark>" not in page
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:

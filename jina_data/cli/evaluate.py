@@ -50,10 +50,22 @@ def _load(models: Sequence[str], device: str) -> tuple[list[Embedder], list[str]
     from jina_data.embed.base import STATIC, load_embedder, settle_device
     from jina_data.evaluate.labels import model_labels
 
-    names = [name.partition("=")[2] or name for name in models]
-    labels = model_labels([name.partition("=")[0] for name in models])
+    labels, names = zip(*map(_named, models), strict=True)
+    labels = model_labels(labels)
     where = settle_device(device) if set(names) != {STATIC} else "cpu"
     return [load_embedder(name, where) for name in names], labels
+
+
+def _named(given: str) -> tuple[str, str]:
+    """Return what a model is called, and its name: LABEL=M, or M for both."""
+    from jina_data.errors import UsageError
+
+    label, equals, name = given.partition("=")
+    if not equals or Path(given).exists():
+        return given, given
+    if not label or not name:
+        raise UsageError(f"--model {given}: expected M, or LABEL=M")
+    return label, name
 
 
 @click.group(name="evaluate")
@@ -70,8 +82,20 @@ def command() -> None:
     help="Which triplets of a run folder of negate. Default: test where there are any.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N triplets.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON.")
-@click.option("--plot", "plot_path", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scores as PNG.")
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the report as JSON.",
+)
+@click.option(
+    "--plot",
+    "plot_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the scores as PNG.",
+)
 @click.option(
     "--resamples",
     type=click.IntRange(100),
@@ -104,19 +128,25 @@ def negation(
     """
     from jina_data.evaluate.negation import evaluate_negation
     from jina_data.evaluate.negation_shown import plot_negation, print_negation
+    from jina_data.evaluate.output import ready_file, writing
     from jina_data.evaluate.triplets import TripletReader
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
+    for path in (json_path, plot_path):
+        if path is not None:
+            ready_file(path)
     reader = TripletReader.open(triplets, roles=parse_roles(columns), split=split, limit=limit)
     loaded, labels = _load(models, device)
     report = evaluate_negation(
         reader, loaded, labels=labels, seed=seed, resamples=resamples, progress=progress_for(quiet=quiet)
     )
     if json_path is not None:
-        report.write(json_path)
+        with writing(json_path):
+            report.write(json_path)
     if plot_path is not None:
-        plot_negation(report, plot_path)
+        with writing(plot_path):
+            plot_negation(report, plot_path)
     if not quiet:
         print_negation(report)
 
@@ -124,6 +154,7 @@ def negation(
 def _evaluate(tasks: Any, models: Sequence[str], device: str, output: Path | None, *, quiet: bool) -> None:
     """Run the models on the tasks that `tasks()` gives, write the report, print the table."""
     from jina_data.evaluate.mteb_tasks import need_mteb
+    from jina_data.evaluate.output import writing
     from jina_data.evaluate.tasks import evaluate_tasks
     from jina_data.evaluate.tasks_shown import print_tasks
     from jina_data.progress import progress_for
@@ -133,7 +164,8 @@ def _evaluate(tasks: Any, models: Sequence[str], device: str, output: Path | Non
     loaded, labels = _load(models, device)
     report = evaluate_tasks(chosen, loaded, labels=labels, folder=output, progress=progress_for(quiet=quiet))
     if output is not None:
-        report.write(output / "report.json")
+        with writing(output):
+            report.write(output / "report.json")
     if not quiet:
         print_tasks(report)
 
@@ -147,10 +179,10 @@ def mteb(
 ) -> None:
     """Run tasks and benchmarks of mteb by their names, and local tasks.
 
-    TASK is a task of mteb such as STS12, a benchmark such as "MTEB(eng, v2)", or files: a Parquet file with sentence1,
-    sentence2 and score, or with text and label, or what files NAME.corpus.parquet, NAME.queries.parquet and
-    NAME.qrels.parquet, or NAME.train.parquet and NAME.test.parquet, begin with. KIND:PATH says what files are: sts,
-    retrieval, classification or clustering.
+    TASK is a task of mteb such as STS12, a benchmark such as "MTEB(eng, v2)", or files of yours: a Parquet file with
+    sentence1, sentence2 and score, for example, a folder with such files, or what the names of several files begin
+    with, such as NAME of NAME.corpus.parquet, NAME.queries.parquet and NAME.qrels.parquet. KIND:PATH says what files
+    are: sts, pair_classification, reranking, summarization, clustering, classification or retrieval.
     """
 
     def named() -> Any:
@@ -231,6 +263,7 @@ def length(
     from jina_data.evaluate.length import evaluate_length, plot_length, print_length
     from jina_data.evaluate.local import read_retrieval
     from jina_data.evaluate.mteb_tasks import need_mteb
+    from jina_data.evaluate.output import writing
     from jina_data.progress import progress_for
 
     need_mteb("jina-data evaluate")
@@ -244,7 +277,8 @@ def length(
         tasks, loaded, lengths=chosen, labels=labels, folder=output, progress=progress_for(quiet=quiet)
     )
     if output is not None:
-        report.write(output / "report.json")
-        plot_length(report, output / "length.png")
+        with writing(output):
+            report.write(output / "report.json")
+            plot_length(report, output / "length.png")
     if not quiet:
         print_length(report)

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jina_data.evaluate.local import RetrievalData, StsData, read_retrieval, read_sts
+    from jina_data.evaluate.data import RetrievalData, StsData
+    from jina_data.evaluate.local import read_retrieval, read_sts
     from jina_data.evaluate.negation import evaluate_negation
     from jina_data.evaluate.tasks import TaskScore, evaluate_retrieval, evaluate_sts, evaluate_tasks
 
@@ -20,8 +21,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "RetrievalData": "local",
-    "StsData": "local",
+    "RetrievalData": "data",
+    "StsData": "data",
     "TaskScore": "tasks",
     "evaluate_negation": "negation",
     "evaluate_retrieval": "tasks",

@@ -15,10 +15,11 @@ from rich.table import Table
 from jina_data.embed.base import Embedder
 from jina_data.embed.limited import limited
 from jina_data.errors import UsageError
+from jina_data.evaluate.data import RetrievalData
 from jina_data.evaluate.labels import model_labels
-from jina_data.evaluate.local import RetrievalData
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task
 from jina_data.evaluate.negation_shown import COLOURS
+from jina_data.evaluate.output import ready_folder
 from jina_data.evaluate.tasks import evaluate_tasks
 from jina_data.folder import whole_path, write_json
 from jina_data.progress import Progress, Quiet
@@ -82,6 +83,8 @@ def evaluate_length(
     if not chosen or chosen[0] < 1:
         raise UsageError(f"lengths are {', '.join(map(str, lengths)) or 'none'}; expected numbers above 0")
     labels = model_labels([model.name for model in models]) if labels is None else list(labels)
+    if folder is not None:
+        ready_folder(folder)
     rows = []
     with (progress or Quiet()).task("evaluate length", len(tasks) * len(models) * len(chosen)) as steps:
         for model, label in zip(models, labels, strict=True):

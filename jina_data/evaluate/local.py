@@ -1,73 +1,51 @@
-"""Tasks from Parquet files: sentence pairs with scores, retrieval trios, labelled texts. Needs neither mteb nor DuckDB.
+"""Tasks from Parquet files, of each kind of the poster. Needs neither mteb nor DuckDB.
 
 - sts: NAME.parquet with sentence1, sentence2, score
+- pair_classification: NAME.parquet with sentence1, sentence2, label (0 or 1)
+- reranking: NAME.parquet with query, positive, negative; the last two are lists of texts
+- summarization: NAME.parquet with text, human_summaries, machine_summaries, relevance; all but text are lists
+- clustering: NAME.parquet with text, label
+- classification: NAME.train.parquet and NAME.test.parquet with text, label; or in a folder of their own
 - retrieval: NAME.corpus.parquet (doc_id, title, text), NAME.queries.parquet (query_id, text) and NAME.qrels.parquet
   (query_id, doc_id, score); or the same without NAME, in a folder of their own
-- classification: NAME.train.parquet and NAME.test.parquet with text, label; or in a folder of their own
-- clustering: NAME.parquet with text, label
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from jina_data.embed.base import file_sha256
 from jina_data.errors import InputError, UsageError
+from jina_data.evaluate.columns import (
+    GRADE,
+    NAME,
+    NUMBER,
+    NUMBERS,
+    OPTIONAL,
+    TEXT,
+    TEXTS,
+    TRUTH,
+    column_names,
+    read_columns,
+)
+from jina_data.evaluate.data import (
+    LabelData,
+    LocalData,
+    PairData,
+    RerankingData,
+    RetrievalData,
+    StsData,
+    SummaryData,
+)
 
 TRIO = ("corpus", "queries", "qrels")
 """The files of a retrieval task."""
 
 SPLITS = ("train", "test")
 """The files of a classification task."""
-
-
-@dataclass(frozen=True)
-class StsData:
-    """N pairs of sentences, and how alike people find them."""
-
-    name: str
-    sentences1: Sequence[str]
-    sentences2: Sequence[str]
-    scores: Sequence[float]
-    sha256: str
-
-
-@dataclass(frozen=True)
-class RetrievalData:
-    """A corpus, queries, and for each query the documents that answer it, each with how well."""
-
-    name: str
-    doc_ids: Sequence[str]
-    titles: Sequence[str]
-    docs: Sequence[str]
-    query_ids: Sequence[str]
-    queries: Sequence[str]
-    qrels: Mapping[str, Mapping[str, int]]
-    sha256: str
-
-
-@dataclass(frozen=True)
-class LabelData:
-    """Texts with labels, by split: `train` and `test` for classification, `test` for clustering."""
-
-    name: str
-    splits: Mapping[str, tuple[Sequence[str], Sequence[str]]]
-    sha256: str
-
-    @property
-    def is_classification(self) -> bool:
-        """Whether there is something to learn from."""
-        return "train" in self.splits
-
-
-LocalData = StsData | RetrievalData | LabelData
 
 
 def read_local(given: str) -> list[LocalData]:
@@ -81,18 +59,28 @@ def read_local(given: str) -> list[LocalData]:
     if rest and kind in _READERS:
         return _READERS[kind](rest)
     path = Path(given).expanduser()
-    if _prefixes(path, TRIO):
-        return list(read_retrieval(given))
-    if _prefixes(path, SPLITS):
-        return list(read_classification(given))
-    columns = set(_schema(_file(path)).names)
-    if {"sentence1", "sentence2", "score"} <= columns:
-        return [read_sts(given)]
-    if {"text", "label"} <= columns:
-        return [read_clustering(given)]
+    trios, splits = _prefixes(path, TRIO), _prefixes(path, SPLITS)
+    found: list[LocalData] = [_read_trio(name, files) for name, files in trios.items()]
+    found += [_read_splits(name, files) for name, files in splits.items()]
+    if not path.is_dir():
+        return found or [_read_single(path)]
+    known = {file for groups in (trios, splits) for files in groups.values() for file in files}
+    found += [_read_single(file) for file in sorted(path.glob("*.parquet")) if file not in known]
+    if not found:
+        raise InputError(f"{path} is a folder without tasks; expected Parquet files of evaluation tasks")
+    return found
+
+
+def _read_single(path: Path) -> LocalData:
+    """Read the task of one file, of the kind that its columns tell."""
+    columns = column_names(path)
+    for wanted, read in _SINGLE.items():
+        if set(wanted) <= set(columns):
+            return read(path)
+    kinds = "; or ".join(", ".join(wanted) for wanted in _SINGLE)
     raise UsageError(
-        f"{given} is none of the tasks known: its columns are {', '.join(sorted(columns))}. Expected sentence1, "
-        "sentence2 and score, or text and label, or files NAME.corpus, NAME.queries and NAME.qrels (.parquet)"
+        f"{path} is none of the tasks known: its columns are {', '.join(sorted(columns))}. Expected {kinds}; or files "
+        "NAME.corpus, NAME.queries and NAME.qrels, or NAME.train and NAME.test (.parquet)"
     )
 
 
@@ -109,11 +97,55 @@ def read_sts(given: str | Path) -> StsData:
     Raises:
         InputError: the file is missing or broken, a text is missing, or all scores are equal.
     """
-    path = _file(Path(given).expanduser())
-    rows = _read(path, {"sentence1": _TEXT, "sentence2": _TEXT, "score": _NUMBER})
+    path = Path(given).expanduser()
+    rows = read_columns(path, {"sentence1": TEXT, "sentence2": TEXT, "score": NUMBER})
     if len(set(rows["score"])) < 2:
         raise InputError(f"{path}: {len(rows['score'])} scores, all equal; a correlation needs different ones")
     return StsData(path.stem, rows["sentence1"], rows["sentence2"], rows["score"], file_sha256(path))
+
+
+def read_pairs(given: str | Path) -> PairData:
+    """Read pairs of sentences, each with a label of 1 or 0, from a Parquet file.
+
+    Raises:
+        InputError: the file is missing or broken, a text is missing, or all labels are equal.
+    """
+    path = Path(given).expanduser()
+    rows = read_columns(path, {"sentence1": TEXT, "sentence2": TEXT, "label": TRUTH})
+    if len(set(rows["label"])) < 2:
+        raise InputError(f"{path}: all of {len(rows['label'])} labels are {rows['label'][0]}; expected both 0 and 1")
+    return PairData(path.stem, rows["sentence1"], rows["sentence2"], rows["label"], file_sha256(path))
+
+
+def read_reranking(given: str | Path) -> RerankingData:
+    """Read queries, each with texts that answer it and texts that do not, from a Parquet file.
+
+    Raises:
+        InputError: the file is missing or broken, or a query lacks texts of either sort.
+    """
+    path = Path(given).expanduser()
+    rows = read_columns(path, {"query": TEXT, "positive": TEXTS, "negative": TEXTS})
+    return RerankingData(path.stem, rows["query"], rows["positive"], rows["negative"], file_sha256(path))
+
+
+def read_summaries(given: str | Path) -> SummaryData:
+    """Read texts with summaries by people, and by machines with how good people find them, from a Parquet file.
+
+    Raises:
+        InputError: the file is missing or broken, summaries lack their relevance, or nowhere does it differ.
+    """
+    path = Path(given).expanduser()
+    columns = {"text": TEXT, "human_summaries": TEXTS, "machine_summaries": TEXTS, "relevance": NUMBERS}
+    rows = read_columns(path, columns)
+    for row, (summaries, scores) in enumerate(zip(rows["machine_summaries"], rows["relevance"], strict=True)):
+        if len(summaries) != len(scores):
+            raise InputError(
+                f"{path}, row {row} (counted from 0): relevance has {len(scores)} numbers for {len(summaries)} "
+                "machine_summaries; expected one each"
+            )
+    if all(len(set(scores)) < 2 for scores in rows["relevance"]):
+        raise InputError(f"{path}: in each row, all of relevance is equal; a correlation needs different numbers")
+    return SummaryData(path.stem, *(rows[name] for name in columns), file_sha256(path))
 
 
 def read_retrieval(given: str | Path) -> list[RetrievalData]:
@@ -124,6 +156,10 @@ def read_retrieval(given: str | Path) -> list[RetrievalData]:
     """
     path = Path(given).expanduser()
     found = _prefixes(path, TRIO)
+    if path.is_file():
+        raise InputError(
+            f"{given} is one file of a task. Name what its files begin with, or their folder: {_begin(path)}"
+        )
     if not found:
         raise InputError(
             f"{given} holds no retrieval task. Expected a folder with corpus.parquet, queries.parquet and "
@@ -155,18 +191,30 @@ def read_clustering(given: str | Path) -> LabelData:
     Raises:
         InputError: the file is missing or broken, or has one label only.
     """
-    path = _file(Path(given).expanduser())
-    rows = _read(path, {"text": _TEXT, "label": _LABEL})
+    path = Path(given).expanduser()
+    rows = read_columns(path, {"text": TEXT, "label": NAME})
     if len(set(rows["label"])) < 2:
         raise InputError(f"{path}: fewer than two labels; clusters need at least two")
     return LabelData(path.stem, {"test": (rows["text"], rows["label"])}, file_sha256(path))
 
 
+_SINGLE: Mapping[tuple[str, ...], Callable[[Path], LocalData]] = {
+    ("sentence1", "sentence2", "score"): read_sts,
+    ("sentence1", "sentence2", "label"): read_pairs,
+    ("query", "positive", "negative"): read_reranking,
+    ("text", "human_summaries", "machine_summaries", "relevance"): read_summaries,
+    ("text", "label"): read_clustering,
+}
+"""The kinds that are one file, by their columns; the first that fits."""
+
 _READERS: Mapping[str, Callable[[str], list[Any]]] = {
     "sts": lambda given: [read_sts(given)],
-    "retrieval": read_retrieval,
-    "classification": read_classification,
+    "pair_classification": lambda given: [read_pairs(given)],
+    "reranking": lambda given: [read_reranking(given)],
+    "summarization": lambda given: [read_summaries(given)],
     "clustering": lambda given: [read_clustering(given)],
+    "classification": read_classification,
+    "retrieval": read_retrieval,
 }
 
 
@@ -184,11 +232,17 @@ def _prefixes(path: Path, parts: Sequence[str]) -> dict[str, list[Path]]:
     return {name: files for name, files in groups.items() if all(file.is_file() for file in files)}
 
 
+def _begin(path: Path) -> Path:
+    """Return what the files of a task begin with: of eval/cats.corpus.parquet that is eval/cats."""
+    name = path.name.partition(".")[0]
+    return path.parent if name in TRIO else path.with_name(name)
+
+
 def _read_trio(name: str, files: Sequence[Path]) -> RetrievalData:
     corpus_file, queries_file, qrels_file = files
-    corpus = _read(corpus_file, {"doc_id": _ID, "text": _TEXT, "title": _OPTIONAL})
-    queries = _read(queries_file, {"query_id": _ID, "text": _TEXT})
-    judged = _read(qrels_file, {"query_id": _ID, "doc_id": _ID, "score": _NUMBER})
+    corpus = read_columns(corpus_file, {"doc_id": NAME, "text": TEXT, "title": OPTIONAL})
+    queries = read_columns(queries_file, {"query_id": NAME, "text": TEXT})
+    judged = read_columns(qrels_file, {"query_id": NAME, "doc_id": NAME, "score": GRADE})
     for file, ids in ((corpus_file, corpus["doc_id"]), (queries_file, queries["query_id"])):
         _refuse_twice(file, ids)
     qrels: dict[str, dict[str, int]] = {}
@@ -198,7 +252,7 @@ def _read_trio(name: str, files: Sequence[Path]) -> RetrievalData:
             if value not in known[column]:
                 where = queries_file if column == "query_id" else corpus_file
                 raise InputError(f"{qrels_file}, row {row} (counted from 0): {column} {value!r} is not in {where.name}")
-        qrels.setdefault(query, {})[doc] = int(score)
+        qrels.setdefault(query, {})[doc] = score
     if not any(score > 0 for found in qrels.values() for score in found.values()):
         raise InputError(f"{qrels_file} says of no document that it answers a query; expected scores above 0")
     titles = corpus["title"] if "title" in corpus else [""] * len(corpus["doc_id"])
@@ -216,7 +270,7 @@ def _refuse_twice(file: Path, ids: Sequence[str]) -> None:
 
 
 def _read_splits(name: str, files: Sequence[Path]) -> LabelData:
-    read = {split: _read(file, {"text": _TEXT, "label": _LABEL}) for split, file in zip(SPLITS, files, strict=True)}
+    read = {split: read_columns(file, {"text": TEXT, "label": NAME}) for split, file in zip(SPLITS, files, strict=True)}
     unlearnt = sorted(set(read["test"]["label"]) - set(read["train"]["label"]))
     if unlearnt or len(set(read["train"]["label"])) < 2:
         raise InputError(
@@ -228,54 +282,3 @@ def _read_splits(name: str, files: Sequence[Path]) -> LabelData:
 
 def _sha256(files: Sequence[Path]) -> str:
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
-
-
-# ------------------------------------------------------------------------------------------------------- reading
-
-_TEXT, _OPTIONAL, _ID, _LABEL, _NUMBER = "text", "optional text", "id", "label", "number"
-
-
-def _file(path: Path) -> Path:
-    if not path.is_file():
-        raise InputError(f"{path} is no file; expected a Parquet file of an evaluation task")
-    return path
-
-
-def _schema(path: Path) -> pa.Schema:
-    try:
-        return pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}") from None
-
-
-def _read(path: Path, columns: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Read columns as lists, each checked to be what its kind says.
-
-    Raises:
-        InputError: a column is missing, a value is missing or of another kind, or there is no row.
-    """
-    schema = _schema(path)
-    wanted = [name for name, kind in columns.items() if kind != _OPTIONAL or name in schema.names]
-    missing = [name for name in wanted if name not in schema.names]
-    if missing:
-        raise InputError(f"{path} lacks {' and '.join(missing)}; its columns are {', '.join(schema.names) or 'none'}")
-    try:
-        table = pq.read_table(path, columns=wanted)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}") from None
-    if not table.num_rows:
-        raise InputError(f"{path} has no rows")
-    return {name: _values(path, name, table.column(name).to_pylist(), columns[name]) for name in wanted}
-
-
-def _values(path: Path, name: str, values: list[Any], kind: str) -> list[Any]:
-    if kind == _OPTIONAL:
-        return [value or "" for value in values]
-    expected: tuple[type, ...] = {_TEXT: (str,), _NUMBER: (int, float)}.get(kind, (str, int))
-    for row, value in enumerate(values):
-        if not isinstance(value, expected) or value != value:  # noqa: PLR0124 (NaN)
-            raise InputError(
-                f"{path}, row {row} (counted from 0): {name} is {value!r}; expected a "
-                f"{'string' if kind == _TEXT else 'number' if kind == _NUMBER else 'string or a whole number'}"
-            )
-    return values if kind in (_TEXT, _NUMBER) else [str(value) for value in values]

@@ -26,7 +26,7 @@ class MtebEmbedder:
     def __init__(self, embedder: Embedder, label: str) -> None:
         from mteb.models import ModelMeta
 
-        self.embedder = embedder
+        self.embedder, self.label = embedder, label
         said = {
             "name": label if label.count("/") == 1 and not label.startswith(("/", ".")) else f"local/{_plain(label)}",
             "revision": embedder.model_id,
@@ -51,8 +51,8 @@ class MtebEmbedder:
         return self.embedder.encode(texts).astype(np.float32)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Return the cosine of each with each, (N, M)."""
-        return _unit(embeddings1) @ _unit(embeddings2).T
+        """Return the cosine of each with each, (N, M); a single vector, (D,), counts as one row."""
+        return _unit(embeddings1) @ _unit(embeddings2).mT
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Return the cosine of each with its counterpart, (N,)."""
@@ -66,7 +66,7 @@ def _plain(label: str) -> str:
 def _unit(vectors: Any) -> Tensor:
     import torch
 
-    rows = torch.as_tensor(vectors, dtype=torch.float32)
+    rows = torch.atleast_2d(torch.as_tensor(vectors, dtype=torch.float32))
     return torch.nn.functional.normalize(rows, dim=-1)
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partialmethod
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from jina_data.errors import MissingExtraError, UsageError
-from jina_data.evaluate.local import LabelData, LocalData, RetrievalData, StsData, is_local, read_local
+from jina_data.evaluate.data import (
+    LabelData,
+    LocalData,
+    PairData,
+    RerankingData,
+    RetrievalData,
+    StsData,
+    SummaryData,
+)
+from jina_data.evaluate.local import is_local, read_local
 
 if TYPE_CHECKING:
     from mteb.abstasks.abstask import AbsTask
@@ -60,42 +71,55 @@ def _named(name: str) -> list[AbsTask]:
 
 def to_task(data: LocalData) -> AbsTask:
     """Make a task of mteb's own class from local data."""
+    import mteb
     from mteb import abstasks
 
-    if isinstance(data, StsData):
-        return _task(abstasks.AbsTaskSTS, data, "STS", "cosine_spearman", load=_sts)
-    if isinstance(data, RetrievalData):
-        return _task(abstasks.AbsTaskRetrieval, data, "Retrieval", "ndcg_at_10", load=_retrieval)
-    if data.is_classification:
-        return _task(abstasks.AbsTaskClassification, data, "Classification", "accuracy", load=_labels)
-    # By default mteb samples one text in 25, which is for files of hundreds of thousands.
-    options = {"max_fraction_of_documents_to_embed": None, "input_column_name": "text", "label_column_name": "label"}
-    return _task(abstasks.AbsTaskClustering, data, "Clustering", "v_measure", load=_labels, options=options)
-
-
-def _task(
-    base: Any, data: LocalData, kind: Any, main_score: str, *, load: Any, options: dict[str, Any] | None = None
-) -> AbsTask:
-    import mteb
-
+    kind = _kind(data)
     metadata = mteb.TaskMetadata(
         name=data.name,
-        description=f"The local {kind} task {data.name}.",
+        description=f"The local {kind.type} task {data.name}.",
         dataset={"path": f"local/{data.name}", "revision": data.sha256[:40]},
-        type=kind,
-        category="t2c" if kind in ("Classification", "Clustering") else "t2t",
+        type=kind.type,
+        category=kind.category,
         eval_splits=["test"],
         eval_langs=["mul-Latn"],
-        main_score=main_score,
+        main_score=kind.main_score,
     )
 
     def load_data(self: Any, **_: Any) -> None:
-        self.dataset = load(data)
+        self.dataset = kind.load(data)
         self.data_loaded = True
 
-    members = {"metadata": metadata, "load_data": load_data, **(options or {})}
-    task: AbsTask = type("Local", (base,), members)()
+    members = {"metadata": metadata, "load_data": load_data, **kind.options}
+    task: AbsTask = type("Local", (getattr(abstasks, kind.base),), members)()
     return task
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Which class of mteb measures a kind of data, what it is called there, and how the data come in."""
+
+    base: str
+    type: Any
+    main_score: str
+    load: Callable[[Any], Any]
+    category: Any = "t2t"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _kind(data: LocalData) -> _Kind:
+    if isinstance(data, LabelData) and data.is_classification:
+        return _Kind("AbsTaskClassification", "Classification", "accuracy", _labels, "t2c")
+    if isinstance(data, LabelData):
+        # By default mteb samples one text in 25, which is for files of hundreds of thousands.
+        names = {"input_column_name": "text", "label_column_name": "label", "max_fraction_of_documents_to_embed": None}
+        return _Kind("AbsTaskClustering", "Clustering", "v_measure", _labels, "t2c", names)
+    if isinstance(data, SummaryData):
+        # Correlations are within a text, so the ends of the scale do not matter, but they must differ.
+        known = [score for scores in data.relevance for score in scores]
+        scale = {"min_score": min(known), "max_score": max(known)}
+        return _Kind("AbsTaskSummarization", "Summarization", "cosine_spearman", _summaries, options=scale)
+    return _KINDS[type(data)]
 
 
 def _sts(data: StsData) -> dict[str, Any]:
@@ -103,6 +127,41 @@ def _sts(data: StsData) -> dict[str, Any]:
 
     rows = {"sentence1": data.sentences1, "sentence2": data.sentences2, "score": list(map(float, data.scores))}
     return {"test": Dataset.from_dict(rows)}
+
+
+def _pairs(data: PairData) -> dict[str, Any]:
+    from datasets import Dataset
+
+    rows = {"sentence1": data.sentences1, "sentence2": data.sentences2, "label": data.labels}
+    return {"test": Dataset.from_dict(rows)}
+
+
+def _summaries(data: SummaryData) -> dict[str, Any]:
+    from datasets import Dataset
+
+    lists = {"human_summaries": data.human_summaries, "machine_summaries": data.machine_summaries}
+    return {"test": Dataset.from_dict({"text": data.texts, **lists, "relevance": data.relevance})}
+
+
+def _reranking(data: RerankingData) -> dict[str, Any]:
+    """Give each query texts of its own, under the ids that mteb gives them: equal scores go by the ids."""
+    from datasets import Dataset
+
+    queries = [f"test_query{row}" for row in range(len(data.queries))]
+    docs: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for query, *lists in zip(queries, data.positives, data.negatives, strict=True):
+        for kind, grade, texts in (("apositive", 1, lists[0]), ("negative", 0, lists[1])):
+            found = {f"{kind}_{query}_{number:05}": text for number, text in enumerate(texts)}
+            docs |= found
+            qrels.setdefault(query, {}).update(dict.fromkeys(found, grade))
+    split = {
+        "corpus": Dataset.from_dict({"id": list(docs), "title": [""] * len(docs), "text": list(docs.values())}),
+        "queries": Dataset.from_dict({"id": queries, "text": data.queries}),
+        "relevant_docs": qrels,
+        "top_ranked": {query: list(found) for query, found in qrels.items()},
+    }
+    return {"default": {"test": split}}
 
 
 def _retrieval(data: RetrievalData) -> dict[str, Any]:
@@ -119,25 +178,44 @@ def _retrieval(data: RetrievalData) -> dict[str, Any]:
 def _labels(data: LabelData) -> Any:
     from datasets import Dataset, DatasetDict
 
-    # Numbers, since scores of two classes are for numbers only.
-    number = {label: at for at, label in enumerate(sorted({one for _, found in data.splits.values() for one in found}))}
+    # Numbers, since scores of two classes are for numbers only: 0 and 1, so those that are tested come first.
+    tested = set(data.splits["test"][1])
+    labels = sorted(
+        {one for _, found in data.splits.values() for one in found}, key=lambda one: (one not in tested, one)
+    )
+    number = {label: at for at, label in enumerate(labels)}
     return DatasetDict(
         {
-            split: Dataset.from_dict({"text": texts, "label": [number[label] for label in labels]})
-            for split, (texts, labels) in data.splits.items()
+            split: Dataset.from_dict({"text": texts, "label": [number[label] for label in found]})
+            for split, (texts, found) in data.splits.items()
         }
     )
 
 
+_KINDS = {
+    StsData: _Kind("AbsTaskSTS", "STS", "cosine_spearman", _sts),
+    PairData: _Kind(
+        "AbsTaskPairClassification", "PairClassification", "max_ap", _pairs, options={"label_column_name": "label"}
+    ),
+    RetrievalData: _Kind("AbsTaskRetrieval", "Retrieval", "ndcg_at_10", _retrieval),
+    # mteb's own class for reranking is deprecated: its tasks are searches among the texts of each query.
+    RerankingData: _Kind("AbsTaskRetrieval", "Reranking", "map_at_1000", _reranking),
+}
+
+
 @contextlib.contextmanager
 def without_bars() -> Iterator[None]:
-    """Keep `datasets`, which mteb maps tables with, from drawing progress bars of its own."""
+    """Keep mteb, and `datasets`, which it maps tables with, from drawing progress bars of their own."""
     from datasets.utils import logging
+    from tqdm import std
 
-    was_on = logging.is_progress_bar_enabled()
+    was_on, begin = logging.is_progress_bar_enabled(), std.tqdm.__init__
     logging.disable_progress_bar()
+    # Some of mteb's bars have no switch.
+    std.tqdm.__init__ = partialmethod(begin, disable=True)
     try:
         yield
     finally:
+        std.tqdm.__init__ = begin
         if was_on:
             logging.enable_progress_bar()

@@ -18,7 +18,7 @@ COLOURS = ("#2f6f9f", "#c8553d", "#5b8c5a", "#8d6a9f", "#b08d2e", "#555555")
 def print_negation(report: NegationReport, console: Console | None = None) -> None:
     """Print scores and error rates in percent with their intervals, by source and kind, and differences of models."""
     console = console or Console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("triplets", "model"):
         table.add_column(name, overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)

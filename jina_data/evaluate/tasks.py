@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -9,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_data.embed.base import Embedder
-from jina_data.errors import InputError, UsageError
+from jina_data.errors import InputError, ModelError, ResourceError, StoppedError, UsageError
+from jina_data.evaluate.data import RetrievalData, StsData
 from jina_data.evaluate.labels import model_labels
-from jina_data.evaluate.local import RetrievalData, StsData, read_retrieval, read_sts
+from jina_data.evaluate.local import read_retrieval, read_sts
 from jina_data.evaluate.mteb_model import MtebEmbedder
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task, without_bars
+from jina_data.evaluate.output import ready_folder
 from jina_data.folder import write_json
 from jina_data.progress import Progress, Quiet
 
@@ -150,6 +155,9 @@ def evaluate_tasks(
 
     Raises:
         InputError: the data of a task cannot be had.
+        ModelError: a score is no number.
+        ResourceError: the disk is full.
+        RunFolderError: the folder cannot be written, or is another command's.
         UsageError: no task or model is named, or one twice.
         MissingExtraError: mteb is not installed.
     """
@@ -157,6 +165,8 @@ def evaluate_tasks(
     if not tasks:
         raise UsageError("no task is named. Name files, or tasks of mteb such as STS12")
     labels = model_labels([model.name for model in models]) if labels is None else list(labels)
+    if folder is not None:
+        ready_folder(folder)
     found = []
     with (progress or Quiet()).task("evaluate", len(tasks) * len(models)) as steps, without_bars():
         for model, label in zip(models, labels, strict=True):
@@ -173,21 +183,40 @@ def _run(task: AbsTask, model: MtebEmbedder, folder: Path | None) -> TaskScore:
 
     cache = mteb.ResultCache(folder) if folder is not None else None
     try:
-        results = mteb.evaluate(
-            model,
-            task,
-            co2_tracker=False,
-            cache=cache,
-            overwrite_strategy=_strategy(task, model, cache),
-            encode_kwargs={"batch_size": BATCH_TEXTS, "show_progress_bar": False},
-            show_progress_bar=False,
-        )
-    except (OSError, ConnectionError) as error:
+        with warnings.catch_warnings():
+            # What these warn of makes a score that is no number, which is an error below.
+            warnings.filterwarnings("ignore", "Mean of empty slice|An input array is constant|invalid value")
+            results = mteb.evaluate(
+                model,
+                task,
+                co2_tracker=False,
+                cache=cache,
+                overwrite_strategy=_strategy(task, model, cache),
+                encode_kwargs={"batch_size": BATCH_TEXTS, "show_progress_bar": False},
+                show_progress_bar=False,
+            )
+    except KeyboardInterrupt:
+        if folder is None:
+            raise
+        raise StoppedError(f"stopped. Finished tasks are kept in {folder}; the same command goes on") from None
+    except OSError as error:
+        if folder is not None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise ResourceError(
+                f"{folder} cannot be written: {error.strerror}. Make room, or name another folder; finished tasks are "
+                "kept, and the same command goes on"
+            ) from None
         kept = "" if folder is None else f". Finished tasks are kept in {folder}; the same command goes on"
         raise InputError(
-            f"the data of task {task.metadata.name!r} cannot be had: {str(error).splitlines()[0]}{kept}"
+            f"the data of task {task.metadata.name!r}, which mteb takes from the Hugging Face Hub, cannot be had: "
+            f"{str(error).splitlines()[0]}{kept}"
         ) from error
-    return _score(task, results.task_results[0])
+    score = _score(task, results.task_results[0])
+    if not math.isfinite(score.value):
+        raise ModelError(
+            f"{model.label!r} on task {score.task!r}: {score.measure} is no number. It is undefined where a model "
+            "finds all texts equally alike: its weights may be damaged, or the task too small"
+        )
+    return score
 
 
 def _strategy(task: AbsTask, model: MtebEmbedder, cache: Any) -> str:
@@ -195,7 +224,13 @@ def _strategy(task: AbsTask, model: MtebEmbedder, cache: Any) -> str:
     if cache is None:
         return "always"
     path = cache.get_task_result_path(task.metadata.name, model.mteb_model_meta)
-    known = cache.load_task_result(task.metadata.name, model.mteb_model_meta) if path.is_file() else None
+    if not path.is_file():
+        return "always"
+    try:
+        known = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+    except ValueError:
+        path.unlink()  # a kill or a full disk cut it off
+        return "always"
     same = known is not None and known.dataset_revision == task.metadata.revision
     return "only-missing" if same else "always"
 
@@ -204,6 +239,10 @@ def _score(task: AbsTask, result: TaskResult) -> TaskScore:
     """Return the main score, the mean over splits and languages as mteb takes it; others where there is one split."""
     parts = [scores for found in result.scores.values() for scores in found]
     numbers = parts[0] if len(parts) == 1 else {}
-    others = {name: round(float(value), DIGITS) for name, value in numbers.items() if isinstance(value, int | float)}
+    others = {
+        name: round(float(value), DIGITS)
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
     said = task.metadata
     return TaskScore(said.name, said.type, said.main_score, round(float(result.get_score()), DIGITS), others)

@@ -112,9 +112,16 @@ def _bound(file: InputFile, schema: pa.Schema, named: Mapping[str, Sequence[str]
     """
     wanted = {role: tuple(columns) for role, columns in named.items()}
     if named or not {"premise", "hypothesis"} & set(schema.names):
-        roles, _, _ = bind_roles(schema, wanted)
+        try:
+            roles, _, _ = bind_roles(schema, wanted)
+        except UsageError as error:
+            if named:
+                raise UsageError(f"{file.name}: {error}") from None
+            roles = {}
     else:
         roles = {}
+    if not schema.names:
+        raise InputError(f"{file.name} is empty; expected rows with anchor, entailment (or positive) and negative")
     missing = [role for role in ("anchor", "positive", "negative") if role not in roles]
     if missing:
         raise UsageError(

@@ -27,27 +27,33 @@ class Audit:
     def __init__(self, quantile: float) -> None:
         self.quantile = quantile
         self._positives, self._negatives, self._own = array("d"), array("d"), array("d")
-        self._worst: list[tuple[float, int, dict[str, Any]]] = []
+        self._worst: list[tuple[bool, float, int, dict[str, Any]]] = []
 
     def add(self, texts: tuple[str, str], place: str, own: float, negatives: Sequence[tuple[str, str, float]]) -> None:
         """See a pair: anchor and positive, where it came from, their score; text, place and score of its negatives."""
         self._positives.append(own)
-        for text, partner, score in negatives:
+        for _, _, score in negatives:
             self._negatives.append(score)
             self._own.append(own)
-            entry = (score - own, -len(self._negatives))
-            if len(self._worst) == N_SAMPLES and entry <= self._worst[0][:2]:
-                continue
-            row: dict[str, Any] = {
-                "anchor": texts[0],
-                "positive": texts[1],
-                "negative": text,
-                "place": place,
-                "partner": partner,
-            }
-            row |= {"positive_score": own, "score": score}
-            push = heapq.heappush if len(self._worst) < N_SAMPLES else heapq.heappushpop
-            push(self._worst, (*entry, row))
+        if not negatives:
+            return
+        text, partner, score = max(negatives, key=lambda one: one[2])
+        # First those that are as close as the positive; among them, and among the rest, the closest to the anchor.
+        entry = (score >= own, score, -len(self._positives))
+        if len(self._worst) == N_SAMPLES and entry <= self._worst[0][:3]:
+            return
+        if any((one["anchor"], one["negative"]) == (texts[0], text) for *_, one in self._worst):
+            return
+        row: dict[str, Any] = {
+            "anchor": texts[0],
+            "positive": texts[1],
+            "negative": text,
+            "place": place,
+            "partner": partner,
+        }
+        row |= {"positive_score": own, "score": score}
+        push = heapq.heappush if len(self._worst) < N_SAMPLES else heapq.heappushpop
+        push(self._worst, (*entry, row))
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Return quantiles of the scores of positives and negatives, and of what lies between them."""
@@ -69,5 +75,5 @@ class Audit:
             "quantile": self.quantile,
             "limit": limit,
             "above_quantile": 0 if limit is None else int((negatives >= limit).sum()),
-            "samples": [row for _, _, row in sorted(self._worst, key=lambda entry: (-entry[0], -entry[1]))],
+            "samples": [row for *_, row in sorted(self._worst, key=lambda entry: entry[:3], reverse=True)],
         }

@@ -30,12 +30,23 @@ def write_html(path: Path, report: MineReport) -> None:
     environment.filters |= {"count": "{:,}".format, "percent": percent, "compact": charts.compact}
     samples = []
     for row in report.audit["samples"]:
-        positive, negative = compare(row["positive"], row["negative"])
-        anchor = Shown(
-            [Span(row["anchor"][:MOST_CHARS])], len(row["anchor"]), cut_behind=len(row["anchor"]) > MOST_CHARS
-        )
-        samples.append({**row, "anchor": anchor, "positive": positive, "negative": negative})
+        positive, negative = _side_by_side(row["positive"], row["negative"])
+        samples.append({**row, "anchor": _beginning(row["anchor"]), "positive": positive, "negative": negative})
     settings = yaml.safe_dump(dict(report.settings), sort_keys=False, allow_unicode=True)
     page = environment.get_template("mining.html").render(report=report, samples=samples, settings=settings)
     with whole_file(path, "w") as sink:
         sink.write(page)
+
+
+def _side_by_side(positive: str, negative: str) -> tuple[Shown, Shown]:
+    """Mark what differs, if most does not: where most does, marks say nothing."""
+    marked = compare(positive, negative)
+    spans = [span for shown in marked for span in shown.spans]
+    differs = sum(len(span.text) for span in spans if span.differs)
+    if 2 * differs <= sum(len(span.text) for span in spans):
+        return marked
+    return _beginning(positive), _beginning(negative)
+
+
+def _beginning(text: str) -> Shown:
+    return Shown([Span(text[:MOST_CHARS])], len(text), cut_behind=len(text) > MOST_CHARS)

@@ -234,7 +234,12 @@ def _read_pairs(
     by_run = _sources_in_runs(inputs)
     for index, file in enumerate(inputs):
         schema = sample_schema(file)
-        bound, source, said = bind_roles(schema, wanted)
+        if not schema.names:
+            raise InputError(f"{file.name} is empty; expected rows with an anchor and a positive")
+        try:
+            bound, source, said = bind_roles(schema, wanted)
+        except UsageError as error:
+            raise UsageError(f"{file.name}: {error}") from None
         if set(bound) < {"anchor", "positive"} or not {"anchor", "positive"} <= set(bound):
             raise UsageError(
                 f"{file.name}: no columns for anchor and positive among {', '.join(schema.names)}. Name them: "

@@ -68,7 +68,7 @@ class MineReport:
         """Return what the report says in a few sentences."""
         rows, audit = self.rows, self.audit
         said = [
-            f"{self.written:,} rows of {rows['kept']:,} of {rows['read']:,} pairs, "
+            f"{self.written:,} rows for {rows['kept']:,} of {rows['read']:,} pairs, "
             f"from {self.corpus['texts']:,} texts; {self.seconds:.1f} s, "
             f"{self.peak_memory_bytes / 2**20:,.0f} MiB at the peak"
         ]
@@ -77,6 +77,11 @@ class MineReport:
             said.append(
                 f"may be no negatives: {closer:,} ({percent(closer, n)}) are as close to the anchor as its positive, "
                 f"{above:,} ({percent(above, n)}) as close as {audit['quantile']:.0%} of all positives are to theirs"
+            )
+        else:
+            said.append(
+                "no pair got enough negatives: too few texts are as close, and as far, as the settings want. Loosen "
+                "--min-score, --max-score or the margin, or name more texts with --corpus"
             )
         if self.cross_refused is not None:
             said.append(f"the cross-encoder refused {self.cross_refused:,} candidates")
@@ -95,15 +100,20 @@ def print_report(report: MineReport, console: Console | None = None) -> None:
     for source in report.sources:
         table.add_row(source["name"], *(f"{source[name]:,}" for name in ("read", "kept", "dropped", "written")))
     console.print(table)
+    if report.scores:
+        _print_scores(report, console)
+    for line in report.lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for name, what in (("data", "negatives"), ("dropped", "dropped and why"), ("report.html", "the report")):
+        console.print(f"{what + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_scores(report: MineReport, console: Console) -> None:
     scores = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     scores.add_column("closeness")
-    quantiles = list(next(iter(report.scores.values()), {}))
+    quantiles = list(next(iter(report.scores.values())))
     for name in quantiles:
         scores.add_column(name, justify="right")
     for what, values in report.scores.items():
         scores.add_row(what, *(f"{values[name]:.3f}" for name in quantiles))
     console.print(scores)
-    for line in report.lines():
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    for name, what in (("data", "negatives"), ("dropped", "dropped and why"), ("report.html", "the report")):
-        console.print(f"{what + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -51,6 +52,9 @@ class MineSettings:
         Raises:
             UsageError: they do not.
         """
+        for name in ("max_score", "min_score", "absolute_margin", "relative_margin", "cross_margin"):
+            if (number := getattr(self, name)) is not None and not math.isfinite(number):
+                raise UsageError(f"--{name.replace('_', '-')} is {number}; expected a finite number")
         if self.num_negatives < 1:
             raise UsageError(f"--num-negatives is {self.num_negatives}; expected 1 or more")
         if self.range_min < 0:

@@ -46,6 +46,8 @@ def read_table(given: str) -> pa.Table:
     if not is_parquet(Path(given)):
         schema, tables = _parsed(given)
         return pa.concat_tables([schema.empty_table(), *tables])
+    if not Path(given).exists():
+        raise InputError(f"{given}: there is no such file or folder. Check the path")
     try:
         return pq.read_table(given)
     except (OSError, pa.ArrowException) as error:
