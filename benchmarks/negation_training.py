@@ -45,7 +45,7 @@ MIXES: dict[str, dict[str, Any]] = {
     "plain": {"steps": 150, "learning_rate": 2e-5, "max_length": 64, "weights": {"negations": 1}},
     "mixed": {
         **{"steps": 200, "learning_rate": 4e-5, "max_length": 48},
-        "weights": {"restated": 2, "negations": 4, "acl_title_abstract": 0.7, "simplification": 0.7},
+        "weights": {"restated": 1, "negations": 5, "acl_title_abstract": 0.7, "simplification": 0.7},
     },
 }
 """How a mix is trained: which sources, and how often each is drawn."""

@@ -221,7 +221,7 @@ def theirs(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], li
         def on_step_end(self, *_: Any, **__: Any) -> None:
             ends.append(time.perf_counter())
 
-    def in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> BatchSampler:
+    def in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> Any:
         return BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
 
     is_gpu = arguments.device == "cuda"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import write_jsonl
 
 from jina_data.negation.antonym_paraphrases import RESTATED, antonym_paraphrase, restated_negative
 from jina_data.negation.antonyms import FORBIDDEN_NEXT, PREDICATES, VERBS
@@ -14,7 +15,6 @@ from jina_data.negation.run import negate
 from jina_data.negation.settings import NegateOptions, NegateSettings
 from jina_data.negation.sources import read_counts, read_pairs, write_pairs
 from jina_data.negation.verbs import forms_of
-from tests.conftest import write_jsonl
 
 
 @pytest.mark.parametrize(

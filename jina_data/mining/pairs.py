@@ -267,8 +267,10 @@ def _sources_in_runs(inputs: Sequence[InputFile]) -> dict[Path, list[str]]:
     for run in sorted(runs):
         files = sorted((run / "data").glob("*.parquet"))
         labels = run_sources(run, files)
+        if labels is None:
+            continue
         start = 0
-        for path in files if labels is not None else ():
+        for path in files:
             stop = start + pq.read_metadata(path).num_rows
             found[path] = [labels.names[code] for code in labels.codes[start:stop]]
             start = stop
