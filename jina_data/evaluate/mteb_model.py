@@ -66,7 +66,8 @@ def _plain(label: str) -> str:
 def _unit(vectors: Any) -> Tensor:
     import torch
 
-    rows = torch.atleast_2d(torch.as_tensor(vectors, dtype=torch.float32))
+    rows = torch.as_tensor(vectors, dtype=torch.float32)
+    rows = rows if rows.ndim > 1 else rows.unsqueeze(0)
     return torch.nn.functional.normalize(rows, dim=-1)
 
 
