@@ -162,6 +162,8 @@ class AblateReport:
             axis.axvline(100 * Estimate.over(self._variant(BASELINE).values(task)).mean, color="#c8553d", lw=0.8)
             axis.set_title(f"{task}, %", fontsize=10)
             axis.grid(axis="x", alpha=0.3)
+        told = "dot: mean, bar: 95 % interval over seeds, grey: single seeds, line: mean without filters"
+        figure.supxlabel(told, fontsize=8)
         axes[0].set_yticks(range(len(shown)), [one.name for one in shown])
         axes[0].invert_yaxis()
         with whole_path(path) as temporary:

@@ -83,6 +83,9 @@ def evaluate_length(
     if not chosen or chosen[0] < 1:
         raise UsageError(f"lengths are {', '.join(map(str, lengths)) or 'none'}; expected numbers above 0")
     labels = model_labels([model.name for model in models]) if labels is None else list(labels)
+    for model in models:
+        if model.max_tokens is None or chosen[0] <= model.max_tokens:
+            limited(model, chosen[0])  # so that one that cannot be cut is told of before any is measured
     if folder is not None:
         ready_folder(folder)
     rows = []

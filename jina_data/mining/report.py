@@ -74,9 +74,10 @@ class MineReport:
         ]
         if n := audit["negatives"]:
             closer, above = audit["above_positive"], audit["above_quantile"]
+            share = f"{100 * audit['quantile']:.0f} %"
             said.append(
                 f"may be no negatives: {closer:,} ({percent(closer, n)}) are as close to the anchor as its positive, "
-                f"{above:,} ({percent(above, n)}) as close as {audit['quantile']:.0%} of all positives are to theirs"
+                f"{above:,} ({percent(above, n)}) as close as {share} of all positives are to theirs"
             )
         else:
             said.append(
