@@ -145,6 +145,8 @@ def write_pairs(train: Path, folder: Path, most: int) -> None:
     """Write at most so many pairs of each source, drawn by a seed, a file a source."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(SOURCES):
+        if (folder / f"{name}.parquet").exists():
+            continue
         table = pq.read_table(train / f"pairs_{name}.parquet", columns=["anchor", "positive"])
         rows = np.random.default_rng([SEED, number]).permutation(len(table))[:most]
         pq.write_table(table.take(np.sort(rows)), folder / f"{name}.parquet")
@@ -168,7 +170,8 @@ def mix(run: Path, train: Path, folder: Path, noise: float) -> None:
         for row, place in zip(abroad, rng.choice(len(foreign), len(abroad)).tolist(), strict=True):
             anchors[row], positives[row] = foreign[place]
         name = Path(file).name
-        pq.write_table(pa.table({"anchor": anchors, "positive": positives}), folder / name)
+        if not (folder / name).exists():
+            pq.write_table(pa.table({"anchor": anchors, "positive": positives}), folder / name)
         kinds = np.full(len(rows), "", object)
         kinds[torn], kinds[abroad] = "torn", "foreign"
         (folder.parent / "noise").mkdir(exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 WIDTH, HEIGHT = 420, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 408, 26, 160
@@ -15,8 +16,8 @@ MOST_POINTS = 400
 Points = Sequence[tuple[float, float]]
 
 
-def curve(title: str, points: Points) -> str:
-    """Draw values by step; above many points their means, so that noise does not hide the curve."""
+def curve(title: str, points: Points, *, is_noisy: bool = False) -> str:
+    """Draw values by step, above many points their means; of noisy ones the running mean stands out."""
     points = _thinned([point for point in points if math.isfinite(point[1])])
     if not points:
         return ""
@@ -30,10 +31,10 @@ def curve(title: str, points: Points) -> str:
         y = BOTTOM - (BOTTOM - TOP) * (point[1] - low) / y_span
         return f"{x:.1f} {y:.1f}"
 
-    path = "M" + "L".join(map(place, points))
+    path, mean = ("M" + "L".join(map(place, some)) for some in (points, running_mean(points) if is_noisy else points))
     ticks = [
         *(
-            _text(LEFT - 6, BOTTOM - (BOTTOM - TOP) * share + 4, f"{low + y_span * share:.4g}", "end")
+            _text(LEFT - 6, BOTTOM - (BOTTOM - TOP) * share + 4, f"{low + y_span * share:.3g}", "end")
             for share in (0, 0.5, 1)
         ),
         *(
@@ -45,8 +46,18 @@ def curve(title: str, points: Points) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="{html.escape(title)} by step">'
         f"{_text(LEFT, 16, title, 'start')}{''.join(ticks)}"
         f'<path class="axis" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>'
-        f'<path class="curve" d="{path}"/></svg>'
+        f'{f"""<path class="curve faint" d="{path}"/>""" if is_noisy else ""}<path class="curve" d="{mean}"/></svg>'
     )
+
+
+def running_mean(points: Points) -> Points:
+    """Return the mean of each value and its neighbours, a tenth of all; few points stay as they are."""
+    reach = len(points) // 20
+    if not reach:
+        return points
+    sums = [0.0, *accumulate(value for _, value in points)]
+    spans = ((max(0, place - reach), min(len(points), place + reach + 1)) for place in range(len(points)))
+    return [(point[0], (sums[b] - sums[a]) / (b - a)) for point, (a, b) in zip(points, spans, strict=True)]
 
 
 def _thinned(points: Points) -> Points:

@@ -99,7 +99,11 @@ def write_report(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> N
 
 def _page(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> str:
     style = resources.files("jina_data").joinpath("templates/report.css").read_text(encoding="utf-8")
-    charts = [curve(name, points) for name, points in _series(metrics).items() if len(points) > 1]
+    charts = [
+        curve(name, points, is_noisy=name.startswith(("loss", "grad_norm")))
+        for name, points in _series(metrics).items()
+        if len(points) > 1
+    ]
     facts = "".join(f"<p>{html.escape(line)}</p>" for line in report.lines())
     title = f"{report.path.resolve().name}: {report.phase}"
     return (
@@ -108,16 +112,19 @@ def _page(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> str:
         f"<style>{style}</style></head>\n<body><header><h1>{html.escape(title)}</h1>\n{facts}</header><main>\n"
         f'<h2>Curves</h2>\n<div class="charts">{"".join(charts)}</div>\n'
         f"<h2>Sources</h2>\n{_table(report.sources)}\n"
-        f"<h2>Settings</h2>\n{_table([{'setting': k, 'value': v} for k, v in report.settings.items()])}\n"
+        f"<h2>Settings</h2>\n{_table([{'setting': k, 'value': _shown(v)} for k, v in report.settings.items()])}\n"
         "</main></body></html>\n"
     )
 
 
 def _series(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Return the curves: loss, gradient, learning rate, tokens a second, and each score, by step."""
+    """Return the curves by step: loss, of each source too, gradient, learning rate, tokens a second, and each score."""
     out: dict[str, list[tuple[float, float]]] = {}
+    several = len({line["source"] for line in metrics if "source" in line}) > 1
     for line in metrics:
-        named = {**{key: line[key] for key in ("loss", "grad_norm", "lr", "tokens_per_second") if key in line}}
+        named = {key: line[key] for key in ("loss", "grad_norm", "lr", "tokens_per_second") if key in line}
+        if several and "source" in line:
+            named[f"loss, {line['source']}"] = line["loss"]
         for name, value in {**named, **line.get("eval", {})}.items():
             out.setdefault(name, []).append((float(line["step"]), float(value)))
     return out
@@ -129,10 +136,27 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(rows[0])
     head = "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_shown(row[name]))}</td>" for name in names) + "</tr>" for row in rows
+        "<tr>"
+        + "".join(f'<td class="{_class(row[name])}">{html.escape(_shown(row[name]))}</td>' for name in names)
+        + "</tr>"
+        for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def _class(value: Any) -> str:
+    return "n" if isinstance(value, int | float) and not isinstance(value, bool) else "name"
+
+
 def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if value is None or value in ([], {}, ()):
+        return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={one}" for name, one in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,29 @@
+"""Curves of a training: what is drawn of many, few and unfinished numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from jina_data.train.curves import curve, running_mean
+
+
+def test_the_running_mean_is_that_of_a_tenth_around_each_point() -> None:
+    values = np.random.default_rng(0).normal(size=200)
+    found = [value for _, value in running_mean(list(enumerate(values.tolist())))]
+    expected = [values[max(0, i - 10) : i + 11].mean() for i in range(200)]
+    assert found == pytest.approx(expected)
+
+
+def test_few_points_stay() -> None:
+    points = [(1.0, 3.0), (2.0, -1.0)]
+    assert running_mean(points) == points
+
+
+def test_a_noisy_curve_has_two_lines_and_another_one() -> None:
+    points = [(float(step), float(step % 7)) for step in range(1000)]
+    assert curve("loss", points, is_noisy=True).count('class="curve') == 2
+    assert curve("lr", points).count('class="curve') == 1
+    assert curve("loss", [(0.0, math.nan)]) == ""
