@@ -66,8 +66,8 @@ def _plain(label: str) -> str:
 def _unit(vectors: Any) -> Tensor:
     import torch
 
-    rows = torch.atleast_2d(torch.as_tensor(vectors, dtype=torch.float32))
-    return torch.nn.functional.normalize(rows, dim=-1)
+    rows = torch.as_tensor(vectors, dtype=torch.float32)
+    return torch.nn.functional.normalize(rows if rows.ndim > 1 else rows[None], dim=-1)
 
 
 def _prompt(embedder: Embedder, prompt_type: Any) -> str:

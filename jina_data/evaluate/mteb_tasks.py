@@ -207,7 +207,7 @@ _KINDS = {
 def without_bars() -> Iterator[None]:
     """Keep mteb, and `datasets`, which it maps tables with, from drawing progress bars of their own."""
     from datasets.utils import logging
-    from tqdm import std
+    from tqdm import std  # type: ignore[import-untyped]
 
     was_on, begin = logging.is_progress_bar_enabled(), std.tqdm.__init__
     logging.disable_progress_bar()
