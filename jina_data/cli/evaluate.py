@@ -50,9 +50,8 @@ def _load(models: Sequence[str], device: str) -> tuple[list[Embedder], list[str]
     from jina_data.embed.base import STATIC, load_embedder, settle_device
     from jina_data.evaluate.labels import model_labels
 
-    named = [_named(given) for given in models]
-    names = [name for _, name in named]
-    labels = model_labels([label for label, _ in named])
+    given, names = zip(*map(_named, models), strict=True)
+    labels = model_labels(given)
     where = settle_device(device) if set(names) != {STATIC} else "cpu"
     return [load_embedder(name, where) for name in names], labels
 

@@ -145,14 +145,8 @@ def read_summaries(given: str | Path) -> SummaryData:
             )
     if all(len(set(scores)) < 2 for scores in rows["relevance"]):
         raise InputError(f"{path}: in each row, all of relevance is equal; a correlation needs different numbers")
-    return SummaryData(
-        path.stem,
-        texts=rows["text"],
-        human_summaries=rows["human_summaries"],
-        machine_summaries=rows["machine_summaries"],
-        relevance=rows["relevance"],
-        sha256=file_sha256(path),
-    )
+    texts, by_people, by_machines, relevance = (rows[name] for name in columns)
+    return SummaryData(path.stem, texts, by_people, by_machines, relevance, file_sha256(path))
 
 
 def read_retrieval(given: str | Path) -> list[RetrievalData]:

@@ -67,8 +67,7 @@ def _unit(vectors: Any) -> Tensor:
     import torch
 
     rows = torch.as_tensor(vectors, dtype=torch.float32)
-    rows = rows if rows.ndim > 1 else rows.unsqueeze(0)
-    return torch.nn.functional.normalize(rows, dim=-1)
+    return torch.nn.functional.normalize(rows if rows.ndim > 1 else rows[None], dim=-1)
 
 
 def _prompt(embedder: Embedder, prompt_type: Any) -> str:
