@@ -185,6 +185,11 @@ def test_variants() -> None:
         variants_of(Recipe.parse("stages: [normalize]"))
 
 
+def test_a_preset_without_a_tokenizer_is_refused(kitchen: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="small is a preset, which needs --tokenizer"):
+        run(kitchen, tmp_path / "out", model="small")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [({"tasks": ()}, "no task is named"), ({"seeds": 1}, "seeds is 1; expected 2 or more")],

@@ -166,6 +166,9 @@ class _Ablation:
     keep_models: bool
 
     def __post_init__(self) -> None:
+        from jina_data.train.models import check_start
+
+        check_start(self.settings.model, has_tokenizer=self.settings.tokenizer is not None)
         self.tasks: list[AbsTask] = tasks_named(self.settings.tasks)
 
     def go(self, variants: Mapping[str, Recipe]) -> list[VariantScores]:

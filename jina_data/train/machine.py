@@ -62,8 +62,9 @@ def resource_errors(config: TrainConfig, folder: Path, *, token_budget: int) -> 
             f"the GPU is out of memory: {str(error).splitlines()[0]} Try, in this order: "
             f"{', '.join(_lower(config, token_budget))}; a smaller --batch-size gives fewer negatives"
         ) from None
-    except OSError as error:
-        if "No space left" not in str(error):
+    except (OSError, RuntimeError) as error:
+        # torch.save tells no reason of its own: the file could not be written on.
+        if not any(said in str(error) for said in ("No space left", "PytorchStreamWriter", "inline_container")):
             raise
         raise ResourceError(
             f"the disk of {folder} is full. Make room and give the same command again: the run goes on from its last "

@@ -224,8 +224,8 @@ def load_trainee(name: str, *, tokenizer: Tokenizer | None, device: str, seed: i
     folder = started_folder(name)
     if folder is None and name in PRESETS:
         kind, preset = PRESETS[name]
-        if tokenizer is None:
-            raise UsageError(f"{name} is a preset, which needs --tokenizer: a file, or {TRAIN_TOKENIZER}VOCAB")
+        check_start(name, has_tokenizer=tokenizer is not None)
+        assert tokenizer is not None
         return EncoderTrainee(
             Encoder.from_preset(preset, tokenizer, kind=kind, seed=seed, device=device, dtype="float32")
         )
@@ -245,6 +245,16 @@ def load_trainee(name: str, *, tokenizer: Tokenizer | None, device: str, seed: i
     model.float()
     is_static = type(model[0]).__name__ == "StaticEmbedding"
     return StaticTrainee(model) if is_static else TransformerTrainee(model, name)
+
+
+def check_start(name: str, *, has_tokenizer: bool) -> None:
+    """Make sure that a preset comes with a tokenizer.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if name in PRESETS and not has_tokenizer and started_folder(name) is None:
+        raise UsageError(f"{name} is a preset, which needs --tokenizer: a file, or {TRAIN_TOKENIZER}VOCAB")
 
 
 def started_folder(name: str) -> Path | None:
