@@ -37,7 +37,7 @@ import pyarrow.parquet as pq
 
 STEPS = ("pairs", "clean", "negate", "mlm", "contrast", "mine", "triplets", "evaluate")
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"vocabulary": 8192, "length": 96, "mlm": (400, 64), "pairs": (400, 64), "triplets": (100, 64)},
+    "tiny": {"vocabulary": 8192, "length": 96, "mlm": (300, 64), "pairs": (200, 64), "triplets": (60, 64)},
     "small": {"vocabulary": 16384, "length": 192, "mlm": (6000, 512), "pairs": (2500, 1024), "triplets": (600, 512)},
 }
 """Words of the vocabulary; tokens of a text (in mlm 128); steps of each phase and the rows of a step."""
