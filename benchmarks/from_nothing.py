@@ -37,10 +37,16 @@ import pyarrow.parquet as pq
 
 STEPS = ("pairs", "clean", "negate", "mlm", "contrast", "mine", "triplets", "evaluate")
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"vocabulary": 8192, "length": 96, "mlm": (300, 64), "pairs": (200, 64), "triplets": (60, 64)},
-    "small": {"vocabulary": 16384, "length": 192, "mlm": (6000, 512), "pairs": (2500, 1024), "triplets": (600, 512)},
+    "tiny": {
+        **{"vocabulary": 8192, "length": 96, "limit": 3000},
+        **{"mlm": (300, 64), "pairs": (200, 64), "triplets": (60, 64)},
+    },
+    "small": {
+        **{"vocabulary": 16384, "length": 192, "limit": 60_000},
+        **{"mlm": (6000, 512), "pairs": (2500, 1024), "triplets": (600, 512)},
+    },
 }
-"""Words of the vocabulary; tokens of a text (in mlm 128); steps of each phase and the rows of a step."""
+"""Words of the vocabulary; tokens of a text (in mlm 128); pairs of a source; steps of each phase, rows of a step."""
 
 HELD_OUT = ("stsb.test", "stsb.dev", "sts12", "scifact.queries", "scifact.corpus")
 
@@ -52,12 +58,13 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--steps", action="append", default=[], metavar="PHASE=N")
-    parser.add_argument("--limit", type=int, default=60_000)
+    parser.add_argument("--limit", type=int, help="default: 3000 of tiny, 60000 of small")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--from", dest="first", choices=STEPS, default=STEPS[0])
     parser.add_argument("--until", choices=STEPS, default=STEPS[-1])
     arguments = parser.parse_args()
+    arguments.limit = arguments.limit or PRESETS[arguments.preset]["limit"]
     if arguments.corpora is None:
         parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     arguments.corpora = Path(arguments.corpora)

@@ -51,7 +51,7 @@ def read_table(given: str) -> pa.Table:
     try:
         return pq.read_table(given)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{given} cannot be read as Parquet: {error}. Copy it anew") from None
+        raise InputError(f"{given} cannot be read as Parquet: {str(error).rstrip('.')}. Copy it anew") from None
 
 
 def _parsed(given: str) -> tuple[pa.Schema, Iterator[pa.Table]]:

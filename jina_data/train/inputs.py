@@ -127,7 +127,9 @@ def read_schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}. Copy it anew, or leave it out") from None
+        raise InputError(
+            f"{path} cannot be read as Parquet: {str(error).rstrip('.')}. Copy it anew, or leave it out"
+        ) from None
 
 
 def bind(found: Found, columns: Sequence[str], phase: Phase) -> tuple[Roles, str | None, str]:
