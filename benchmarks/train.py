@@ -49,8 +49,10 @@ DEMO = [ROOT / "tests" / "data" / "demo" / name for name in ("questions.jsonl.gz
 WAYS = ("ours", "theirs")
 SKIPPED_STEPS = 2
 LEARNING_RATE, WEIGHT_DECAY, TEMPERATURE = 2e-5, 0.01, 0.05
-MAX_NORM, EPSILON = 1.0, 1e-8
-"""What our trainer does where nothing is said: the norm that gradients are cut at, and AdamW's epsilon."""
+MAX_NORM = 1.0
+"""The norm that gradients are cut at."""
+EPSILON = 1e-8
+"""AdamW's, which our trainer does not let be set."""
 
 
 def main() -> None:
@@ -146,6 +148,7 @@ def config_of(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
         temperature=TEMPERATURE,
         schedule="constant",
         warmup_steps=0,
+        max_grad_norm=MAX_NORM,
         save_every=arguments.steps,
         device=arguments.device,
         precision=arguments.precision,

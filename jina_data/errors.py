@@ -61,3 +61,9 @@ class HubError(JinaDataError):
 
 class LawError(JinaDataError):
     """A law of the run folder does not hold: a defect of jina-data, never of the input."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of another library says, or its kind, to stand within a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

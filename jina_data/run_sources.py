@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jina_data.errors import InputError
+from jina_data.errors import InputError, first_line
 
 IntArray = npt.NDArray[np.int64]
 
@@ -75,7 +75,7 @@ def _kept_sources(file: Path) -> pa.Array:
         names = [name for name in ("kept", "source", "written") if name in pq.read_schema(file).names]
         rows = pq.read_table(file, columns=names)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{file} cannot be read as Parquet: {str(error).rstrip('.')}. Copy the run anew") from None
+        raise InputError(f"{file} cannot be read as Parquet: {first_line(error)}. Copy the run anew") from None
     kept = rows.filter(rows["kept"])
     places = np.arange(kept.num_rows)
     if "written" in names:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from jina_data.embed.base import BoolArray, combined_sha256
 from jina_data.embed.batches import fixed_batches
 from jina_data.embed.loading import (
-    first_line,
     known_limit,
     model_files,
     model_folder,
@@ -21,7 +20,7 @@ from jina_data.embed.loading import (
     padded,
     were_cut,
 )
-from jina_data.errors import ModelError
+from jina_data.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

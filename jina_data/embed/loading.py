@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.errors import MissingExtraError, ModelError
+from jina_data.errors import MissingExtraError, ModelError, first_line
 
 _OTHER_BACKENDS = ("onnx", "openvino", "coreml", "flax", "tf")
 _NOT_READ = (".md", ".onnx", ".h5", ".msgpack", ".ot", ".tflite", ".png", ".gitattributes")
@@ -85,12 +85,6 @@ def model_files(folder: Path) -> list[Path]:
         if path.is_file() and not hidden and parts[0] not in _OTHER_BACKENDS and not path.name.endswith(_NOT_READ):
             found.append(path)
     return found
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from jina_data.embed.base import BoolArray, HalfArray, combined_sha256, unit_half
 from jina_data.embed.batches import fixed_batches
 from jina_data.embed.loading import (
-    first_line,
     known_limit,
     model_files,
     model_folder,
@@ -19,7 +18,7 @@ from jina_data.embed.loading import (
     padded,
     were_cut,
 )
-from jina_data.errors import ModelError
+from jina_data.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

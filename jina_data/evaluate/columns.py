@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.errors import InputError
+from jina_data.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -103,5 +103,4 @@ def _shown(value: Any) -> str:
 
 
 def _broken(path: Path, error: Exception) -> InputError:
-    said = str(error).splitlines()[0].rstrip(".")
-    return InputError(f"{path} cannot be read as Parquet: {said}. Fetch or write it again")
+    return InputError(f"{path} cannot be read as Parquet: {first_line(error)}. Fetch or write it again")

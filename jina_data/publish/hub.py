@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jina_data.errors import HubError, MissingExtraError, UsageError
+from jina_data.errors import HubError, MissingExtraError, UsageError, first_line
 from jina_data.progress import Progress
 from jina_data.publish.remote import Changes, Remote, RemoteFile, compare, refuse_conflict
 from jina_data.publish.repository import Repository
@@ -52,7 +52,7 @@ def check_repo_id(repo_id: str) -> str:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise UsageError(f"{repo_id!r} cannot be the name of a repository: {expected}. {_first_line(error)}") from None
+        raise UsageError(f"{repo_id!r} cannot be the name of a repository: {expected}. {first_line(error)}") from None
     if "/" not in repo_id:
         raise UsageError(f"{repo_id!r} names no namespace: {expected}")
     return repo_id
@@ -301,7 +301,7 @@ class Hub:
         """Return what went wrong in one line, without the token."""
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
         status = _status(cause)
-        said = (getattr(cause, "server_message", None) or _first_line(cause)).rstrip(".")
+        said = (getattr(cause, "server_message", None) or first_line(cause)).rstrip(".")
         text = f"the Hub answered {status} ({said})" if status else f"{type(cause).__name__}: {said}"
         text = said if isinstance(cause, HubError) else text
         return " ".join(self._masked(text).split())
@@ -338,8 +338,3 @@ def _status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     return int(status) if status is not None else None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -58,7 +58,7 @@ def failures_told(name: str, source: Source | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         at = "" if source is None else f" at byte {source.offset:,}"
-        text = str(error) or type(error).__name__
+        text = str(error).rstrip(".") or type(error).__name__
         raise InputError(f"{name}: could not be read{at}: {text}. Fetch or write the file again.") from error
 
 

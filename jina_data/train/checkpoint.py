@@ -13,8 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from jina_data.embed.loading import first_line
-from jina_data.errors import RunFolderError
+from jina_data.errors import RunFolderError, first_line
 from jina_data.folder import remove
 
 _NAME = re.compile(r"step-\d{8}")

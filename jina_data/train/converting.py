@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.errors import InputError
+from jina_data.errors import InputError, first_line
 from jina_data.folder import whole_path
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def read_table(given: str) -> pa.Table:
     try:
         return pq.read_table(given)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{given} cannot be read as Parquet: {str(error).rstrip('.')}. Copy it anew") from None
+        raise InputError(f"{given} cannot be read as Parquet: {first_line(error)}. Copy it anew") from None
 
 
 def _parsed(given: str) -> tuple[pa.Schema, Iterator[pa.Table]]:

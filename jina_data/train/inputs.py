@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.errors import InputError, UsageError
+from jina_data.errors import InputError, UsageError, first_line
 from jina_data.roles import bind_roles, parse_roles
 from jina_data.train.converting import convert, is_parquet
 from jina_data.train.settings import Phase
@@ -128,7 +128,7 @@ def read_schema(path: Path) -> pa.Schema:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{path} cannot be read as Parquet: {str(error).rstrip('.')}. Copy it anew, or leave it out"
+            f"{path} cannot be read as Parquet: {first_line(error)}. Copy it anew, or leave it out"
         ) from None
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jina_data.errors import InputError, UsageError
+from jina_data.errors import InputError, UsageError, first_line
 from jina_data.run_sources import IntArray, Labels, run_sources
 from jina_data.train.inputs import Found, Roles, bind, find_inputs, read_schema
 from jina_data.train.settings import TrainConfig
@@ -61,7 +61,9 @@ class Source:
             with pq.ParquetFile(unit.path) as file:
                 table = file.read_row_group(unit.group, columns=columns)
         except (OSError, pa.ArrowException, IndexError) as error:
-            raise InputError(f"{unit.path}, row group {unit.group} cannot be read: {error}. Copy it anew") from None
+            raise InputError(
+                f"{unit.path}, row group {unit.group} cannot be read: {first_line(error)}. Copy it anew"
+            ) from None
         table = table.slice(0, unit.n_rows) if unit.rows is None else table.take(pa.array(unit.rows))
         if "text" in self.roles:
             return pa.table({"anchor": pa.concat_arrays([_texts(table, name) for name in self.roles["text"]])})
