@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from jina_data.encoder.alibi import alibi_slopes, dense_bias, toeplitz_table, toeplitz_view  # noqa: E402
+from jina_data.encoder import attention  # noqa: E402
+from jina_data.encoder.alibi import alibi_slopes, dense_bias, reach, toeplitz_table, toeplitz_view  # noqa: E402
 from jina_data.encoder.attention import Blocks, Flex, Path, Toeplitz, document_blocks, lay_out  # noqa: E402
 from jina_data.encoder.jina_bert import JinaBert, JinaBertConfig, JinaBertForMaskedLM  # noqa: E402
 
@@ -148,6 +149,44 @@ def test_8192_tokens_agree_forward_and_backward() -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5)
 
 
+@pytest.fixture
+def banded_heads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, int]]:
+    """Return the queries and the window of all heads that will see a part of their text."""
+    heads: list[tuple[Tensor, int]] = []
+    banded = attention.banded
+
+    def noted(q: Tensor, k: Tensor, v: Tensor, table: Tensor, window: int) -> Tensor:
+        heads.append((q.detach(), window))
+        return banded(q, k, v, table, window)
+
+    monkeypatch.setattr(attention, "banded", noted)
+    return heads
+
+
+@pytest.mark.parametrize("lengths", [[2000], [1600, 1600], [1536, 30, 1535]], ids=str)
+def test_heads_that_see_a_part_agree_forward_and_backward(
+    lengths: list[int], banded_heads: list[tuple[Tensor, int]]
+) -> None:
+    found = attended("auto", lengths, 8)
+    windows = [window for _, window in banded_heads]
+    assert len(set(windows)) == len(windows) >= 2
+    assert max(windows) < lengths[0] / 2
+    for one, other in zip(found, attended("eager", lengths, 8), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_loud_head_sees_all(banded_heads: list[tuple[Tensor, int]]) -> None:
+    layout = lay_out(mask_of([2000]), n_heads=8, device=CPU)
+    eager = lay_out(mask_of([2000]), n_heads=8, device=CPU, path="eager")
+    q, k, v = torch.randn(3, 2000, 8, 16, generator=torch.Generator().manual_seed(10)).unbind()
+    k[1999, 0] = 1000 * q[0, 0]  # the first token looks at the last, over a bias of -1000
+    found, expected = layout.attend(q, k, v), eager.attend(q[None], k[None], v[None])[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[0, 0], v[1999, 0], rtol=1e-4, atol=1e-5)
+    assert banded_heads
+    assert not any(heads[0, 0].equal(q[:, 0]) for heads, _ in banded_heads)
+
+
 @pytest.mark.parametrize("lengths", [[1], [1, 9, 3, 9, 5], [129, 128, 1], [300, 0, 20, 20]], ids=str)
 def test_flex_agrees_forward(lengths: list[int]) -> None:
     """On a CPU FlexAttention has no backward, and is not compiled here; what is tested is its mask and its bias."""
@@ -203,7 +242,7 @@ def test_the_path_is_chosen_by_device_and_lengths(monkeypatch: pytest.MonkeyPatc
 def test_long_texts_hold_no_matrix_of_all_pairs() -> None:
     layout = lay_out(mask_of([8192, 3000]), n_heads=8, device=CPU)
     assert isinstance(layout, Toeplitz)
-    view = toeplitz_view(layout.table, 8192)
+    view = toeplitz_view(layout.table, 8192, 8192)
     assert view.shape == (1, 8, 8192, 8192)
     assert view.untyped_storage().nbytes() == 8 * (2 * 8192 - 1) * 4
 
@@ -260,7 +299,44 @@ def test_toeplitz_view_is_the_dense_bias_with_queries_in_reverse() -> None:
     slopes = torch.tensor(alibi_slopes(6))
     table = toeplitz_table(slopes, 11)
     for length in (1, 2, 10, 11):
-        assert toeplitz_view(table, length)[0].flip(1).equal(dense_bias(slopes, length))
+        assert toeplitz_view(table, length, length)[0].flip(1).equal(dense_bias(slopes, length))
+    dense = dense_bias(slopes, 11)
+    for queries, keys in ((slice(0, 3), slice(0, 7)), (slice(4, 6), slice(2, 8)), (slice(8, 11), slice(5, 11))):
+        part = dense[2:3, queries, keys]
+        n_queries, n_keys = part.shape[1:]
+        found = toeplitz_view(table[2:3], n_queries, n_keys, keys.start - queries.start)
+        assert found[0].flip(1).equal(part)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("kind", ["random", "one key for all", "a loud key far off", "queries against themselves"])
+def test_what_is_out_of_reach_has_no_weight(kind: str, scale: float) -> None:
+    n_heads, length, size, least = 4, 700, 16, 1e-4
+    generator = torch.Generator().manual_seed(9)
+    q, k = (scale * torch.randn(2, n_heads, length, size, generator=generator, dtype=torch.float64) for _ in range(2))
+    if kind == "one key for all":
+        k = k + 50 * torch.randn(2, n_heads, 1, size, generator=generator)
+    elif kind == "a loud key far off":
+        k[:, :, -1] = 3 * q[:, :, 0]
+    elif kind == "queries against themselves":
+        k = -q
+    slopes = torch.tensor(alibi_slopes(n_heads))
+    far = reach(slopes, q, k, least)
+    bias = dense_bias(slopes, length).double()
+    weight = (q @ k.transpose(2, 3) / size**0.5 + bias).softmax(-1)
+    is_far = bias < -(slopes * far)[:, None, None]
+    assert float((weight * is_far).sum(-1).max()) <= least
+    if kind == "random" and scale <= 1:
+        assert far[0] < length / 4, "the steepest head need not see all"
+    centred = reach(slopes, q, k + 7, least)
+    torch.testing.assert_close(centred, far, rtol=1e-3, atol=1e-2)
+
+
+def test_what_is_not_finite_reaches_everywhere() -> None:
+    slopes = torch.tensor(alibi_slopes(2))
+    q, k = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 4)
+    k[0, 1, 2, 3] = torch.nan
+    assert reach(slopes, q, k, 1e-7).isinf().tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("preset", "expected"), [("small", 32_690_688), ("base", 137_368_320)])

@@ -47,8 +47,8 @@ def toeplitz_table(slopes_H: Tensor, length: int) -> Tensor:
     return -slopes_H[:, None] * distance
 
 
-def toeplitz_view(table: Tensor, length: int) -> Tensor:
-    """Return the bias of all pairs with the *queries in reverse*, (1, H, L, L), without a copy.
+def toeplitz_view(table: Tensor, n_queries: int, n_keys: int, ahead: int = 0) -> Tensor:
+    """Return the bias of pairs with the *queries in reverse*, (1, H, Q, K), without a copy.
 
     The bias depends on the distance alone, so each row of the matrix is the row above, moved by one. With the queries
     in reverse it moves to the right, towards higher addresses: then [h, i, j] is entry i + j of the table, and the
@@ -56,8 +56,36 @@ def toeplitz_view(table: Tensor, length: int) -> Tensor:
 
     Args:
         table: of `toeplitz_table`, for sequences of S tokens.
-        length: tokens L of a sequence, at most S.
+        n_queries: tokens Q that look, end to end.
+        n_keys: tokens K that are looked at, end to end.
+        ahead: how far the first key stands behind the first query; negative: in front of it.
     """
     n_heads, width = table.shape
     longest = (width + 1) // 2
-    return table.as_strided((1, n_heads, length, length), (0, width, 1, 1), longest - length)
+    start = table.storage_offset() + longest - n_queries + ahead
+    return table.as_strided((1, n_heads, n_queries, n_keys), (0, width, 1, 1), start)
+
+
+def reach(slopes_H: Tensor, q_BHSE: Tensor, k_BHSE: Tensor, least_weight: float) -> Tensor:
+    """Return how far each head sees, in tokens, (H,), in full precision; infinite where nothing is known.
+
+    The weight of a token at distance d is at most exp(e - m_h d) times that of the token that looks, where e is the
+    most by which a score can be above the score of a token with itself. So all that is farther than w has, on both
+    sides together, at most 2 exp(e - m_h w) / (1 - exp(-m_h)) of that weight. A vector that is taken from all keys
+    moves all scores of a query alike, so the keys are taken from their mean: q (k_j - k_i) is at most |q| times the
+    largest of |k_j - mean|, minus q (k_i - mean).
+
+    Args:
+        slopes_H: the slopes m_h.
+        q_BHSE: queries.
+        k_BHSE: keys.
+        least_weight: the share of all weight that may be left out.
+    """
+    q, k = q_BHSE.detach().float(), k_BHSE.detach().float()
+    k = k - k.mean(2, keepdim=True)
+    most_BHS = q.norm(dim=-1) * k.norm(dim=-1).amax(-1, keepdim=True)
+    own_BHS = (q * k).sum(-1)
+    excess_H = (most_BHS - own_BHS).amax((0, 2)) / q.shape[-1] ** 0.5
+    outside_H = 2 / (least_weight * -torch.expm1(-slopes_H))
+    far_H: Tensor = (excess_H + outside_H.log()) / slopes_H
+    return far_H.nan_to_num(nan=torch.inf)

@@ -8,7 +8,8 @@ A model calls `lay_out` once a batch and gets a `Layout`. It says where the toke
 | eager    | the oracle        | padded | dense, everything in full precision, no fused kernel             |
 | dense    | export, compile   | padded | dense with the padding mask in it, SDPA                          |
 | blocks   | CPU, short texts  | packed | as dense, but only attention sees padding                        |
-| toeplitz | CPU, long texts   | packed | a view of 2S-1 numbers a head, SDPA for each length              |
+| toeplitz | CPU, long texts   | packed | a view of 2S-1 numbers a head, SDPA for each length; steep heads |
+|          |                   |        | look no farther than their weights reach                         |
 | flex     | CUDA              | packed | computed in the kernel; blocks of other documents are skipped    |
 
 Shapes: B sequences, S tokens of the longest, T tokens of all, H heads, E dimensions of a head. N stands for B x S where
@@ -20,13 +21,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import groupby
+from math import ceil
 from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .alibi import dense_bias, slopes_on, toeplitz_table, toeplitz_view
+from .alibi import dense_bias, reach, slopes_on, toeplitz_table, toeplitz_view
 
 Path = Literal["auto", "eager", "dense", "blocks", "toeplitz", "flex"]
 
@@ -35,6 +37,18 @@ BLOCK_BIAS_ELEMENTS = 2**24
 
 SHORT_TOKENS = 512
 """Longest sequence of a batch that is padded for attention on a CPU."""
+
+WINDOW_TOKENS = 1536
+"""Sequences from so many tokens on are looked at for heads that need not see all of them."""
+
+WINDOW_QUERIES = 256
+"""Queries of a block of such a head."""
+
+WINDOW_MOST = 0.8
+"""Largest share of the tokens that such a head may look at; above, the whole is as fast."""
+
+WINDOW_LEAST_WEIGHT = 2.0**-25
+"""What such a head may leave out of its weights: less than full precision can tell from rounding."""
 
 FLEX_BLOCK = 128
 """Tokens of a block of FlexAttention."""
@@ -219,7 +233,11 @@ class Blocks(Packed):
 
 
 class Toeplitz(Packed):
-    """Packed tokens, each sequence with a view of one small table as its bias: for long sequences on a CPU."""
+    """Packed tokens, each sequence with a view of one small table as its bias: for long sequences on a CPU.
+
+    The steeper the slope of a head, the fewer tokens have a weight that is not lost in rounding. In sequences of
+    WINDOW_TOKENS or more each head computes those alone, by a bound that is taken from its queries and keys (`reach`).
+    """
 
     def __init__(self, slopes_H: Tensor, lengths: Sequence[int], padded_length: int) -> None:
         super().__init__(slopes_H, lengths, padded_length)
@@ -237,9 +255,53 @@ class Toeplitz(Packed):
 
     def _attend_run(self, length: int, *qkv: Tensor) -> Tensor:
         q_BHLE, k_BHLE, v_BHLE = (one.view(-1, length, *one.shape[1:]).transpose(1, 2) for one in qkv)
-        bias = toeplitz_view(beside(q_BHLE, self.table), length)
-        out_BHLE = F.scaled_dot_product_attention(q_BHLE.flip(2), k_BHLE, v_BHLE, attn_mask=bias).flip(2)
+        table = beside(q_BHLE, self.table)
+        windows = self._windows(q_BHLE, k_BHLE)
+        if windows:
+            heads = {
+                h: banded(q_BHLE[:, [h]], k_BHLE[:, [h]], v_BHLE[:, [h]], table[[h]], window)
+                for h, window in windows.items()
+            }
+            if wide := [h for h in range(len(table)) if h not in windows]:
+                seen = reversed_sdpa(q_BHLE[:, wide], k_BHLE[:, wide], v_BHLE[:, wide], table[wide])
+                heads |= zip(wide, torch.split(seen, 1, dim=1), strict=True)
+            out_BHLE = torch.cat([heads[h] for h in range(len(table))], 1)
+        else:
+            out_BHLE = reversed_sdpa(q_BHLE, k_BHLE, v_BHLE, table)
         return out_BHLE.transpose(1, 2).flatten(0, 1)
+
+    def _windows(self, q_BHLE: Tensor, k_BHLE: Tensor) -> dict[int, int]:
+        """Return for each head that need not look at all tokens how far it looks."""
+        length = q_BHLE.shape[2]
+        if length < WINDOW_TOKENS:
+            return {}
+        far = reach(self.slopes_H, q_BHLE, k_BHLE, WINDOW_LEAST_WEIGHT).tolist()
+        return {h: ceil(one) for h, one in enumerate(far) if 2 * one + WINDOW_QUERIES < WINDOW_MOST * length}
+
+
+def reversed_sdpa(q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, table: Tensor, ahead: int = 0) -> Tensor:
+    """Attend with SDPA and the view of the table, whose queries are in reverse; return (B, H, Q, E) in order."""
+    bias = toeplitz_view(table, q_BHQE.shape[2], k_BHKE.shape[2], ahead)
+    return F.scaled_dot_product_attention(q_BHQE.flip(2), k_BHKE, v_BHKE, attn_mask=bias).flip(2)
+
+
+def banded(q_B1LE: Tensor, k_B1LE: Tensor, v_B1LE: Tensor, table: Tensor, window: int) -> Tensor:
+    """Attend with one head that looks `window` tokens to each side, (B, 1, L, E).
+
+    Queries go in blocks, each with its keys; those between the edges are one batch, whose keys are overlapping views.
+    """
+    length, step = q_B1LE.shape[2], WINDOW_QUERIES
+    n_inner = (length - 2 * window) // step
+    end = window + n_inner * step
+    left = reversed_sdpa(q_B1LE[:, :, :window], k_B1LE[:, :, : 2 * window], v_B1LE[:, :, : 2 * window], table)
+    q_BNQE = q_B1LE[:, 0, window:end].reshape(-1, n_inner, step, q_B1LE.shape[3])
+    k_BNKE, v_BNKE = (
+        one[:, 0, : end + window].unfold(1, step + 2 * window, step).transpose(2, 3) for one in (k_B1LE, v_B1LE)
+    )
+    inner = reversed_sdpa(q_BNQE, k_BNKE, v_BNKE, table, -window).flatten(1, 2)[:, None]
+    first = end - window
+    right = reversed_sdpa(q_B1LE[:, :, end:], k_B1LE[:, :, first:], v_B1LE[:, :, first:], table, -window)
+    return torch.cat([left, inner, right], 2)
 
 
 class Flex(Packed):
