@@ -23,6 +23,7 @@ from jina_data.embed.base import load_embedder  # noqa: E402
 from jina_data.encoder import Encoder, T5Config, T5Encoder  # noqa: E402
 from jina_data.errors import (  # noqa: E402
     DivergedError,
+    InputError,
     JinaDataError,
     ModelError,
     ResourceError,
@@ -299,6 +300,8 @@ def test_a_table_of_no_kind_is_told(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "x.parquet", [{"text": "a"}])
     with pytest.raises(UsageError, match="has the columns text; expected sentence1"):
         read_eval(str(path))
+    with pytest.raises(InputError, match=r"nix\.parquet: there is no such file or folder"):
+        read_eval(str(tmp_path / "nix.parquet"))
 
 
 def test_an_evaluation_may_be_any_table(tmp_path: Path) -> None:
