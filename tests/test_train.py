@@ -31,6 +31,7 @@ from jina_data.errors import (  # noqa: E402
     UsageError,
 )
 from jina_data.train import TrainConfig, Trainer, TrainReport  # noqa: E402
+from jina_data.train.checkpoint import last_checkpoint  # noqa: E402
 from jina_data.train.evaluators import evaluate, read_eval, spearman  # noqa: E402
 from jina_data.train.models import load_trainee  # noqa: E402
 from jina_data.train.optimizing import learning_rate  # noqa: E402
@@ -78,6 +79,32 @@ def test_the_loss_falls_and_the_model_loads(phase: Any, options: dict[str, Any],
     theirs = sentence_transformers.SentenceTransformer(str(report.model), trust_remote_code=True, device="cpu")
     assert np.abs(theirs.encode(TEXTS, normalize_embeddings=True) - ours)[[0, 1, 3]].max() < 2e-3
     assert TrainReport.load(report.path) == report
+
+
+def test_weights_are_averaged_with_the_start(folder: Path, tmp_path: Path) -> None:
+    def weights(model: Any) -> dict[str, Any]:
+        return dict(load_trainee(str(model), tokenizer=None, device="cpu", seed=0).module.named_parameters())
+
+    first = Trainer(config(folder, steps=3), tmp_path / "first").run()
+    options = {"model": str(first.model), "steps": 4, "eval_files": (str(folder / "pairs.parquet"),), "seed": 1}
+    plain = Trainer(config(folder, **options), tmp_path / "plain").run()
+    averaged = Trainer(config(folder, **options, average_start=0.25), tmp_path / "averaged").run()
+    start, end, found = (weights(report.model) for report in (first, plain, averaged))
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, 0.75 * end[name] + 0.25 * start[name], rtol=1e-5, atol=1e-7)
+    assert any(not weight.equal(end[name]) for name, weight in found.items())
+    evals = [line["eval"] for line in lines_of(averaged.path) if "eval" in line]
+    assert [line["eval"] for line in lines_of(plain.path) if "eval" in line] == evals[:2]
+    assert averaged.scores == evals[2]
+    paths = [last_checkpoint(report.path / "checkpoints") for report in (averaged, plain)]
+    kept, as_trained = (torch.load(path / "model.pt", weights_only=True) for path in paths if path)
+    assert all(kept[name].equal(weight) for name, weight in as_trained.items())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
+def test_a_share_of_the_start_is_checked(share: float) -> None:
+    with pytest.raises(UsageError, match=r"average_start is .*; expected a share from 0 to below 1"):
+        TrainConfig(phase="pairs", model="static", inputs=("x",), average_start=share)
 
 
 def test_what_a_run_leaves(folder: Path, tmp_path: Path) -> None:

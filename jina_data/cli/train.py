@@ -51,6 +51,12 @@ _SHARED = [
     ),
     click.option("--weight-decay", type=float, metavar="W", help="Of matrices; biases and norms have none (0.01)."),
     click.option("--max-grad-norm", type=float, metavar="G", help="Longer gradients are cut to this length (1.0)."),
+    click.option(
+        "--average-start",
+        type=float,
+        metavar="A",
+        help="Average the trained weights with those of the start, which weigh A (0).",
+    ),
     click.option("--weights", multiple=True, metavar="SOURCE=W", help="How often a source is drawn, in proportion."),
     click.option(
         "--source-rates",

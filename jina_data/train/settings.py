@@ -54,6 +54,8 @@ class TrainConfig:
     """Steps to the peak; by default a tenth of all."""
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
+    average_start: float = 0.0
+    """What the weights of the start weigh in the saved model: it keeps what the start could do (WiSE-FT)."""
     seed: int = 0
 
     temperature: float = 0.05
@@ -120,6 +122,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 raise UsageError(f"{name} is {value}; expected a number above 0")
+        if not 0 <= self.average_start < 1:
+            raise UsageError(f"average_start is {self.average_start}; expected a share from 0 to below 1")
         if self.mask_share >= 1:
             raise UsageError(f"mask_share is {self.mask_share}; expected a share below 1")
 

@@ -22,6 +22,7 @@ from jina_data.embed.loading import model_files
 from jina_data.errors import DivergedError, StoppedError
 from jina_data.folder import check_folder, remove, whole_path, write_json
 from jina_data.progress import Progress, Quiet
+from jina_data.train.averaging import average_weights, copied
 from jina_data.train.batches import Batches
 from jina_data.train.checkpoint import Progressed, last_checkpoint, load_checkpoint, save_checkpoint
 from jina_data.train.evaluators import evaluate, read_eval
@@ -102,6 +103,7 @@ class _Session:
         self.sources = find_sources_together(config, folder, processes, progress)
         self.evals = [read_eval(path) for path in config.eval_files]
         self.trainee = load_start(config, folder, self.sources, processes, device=device, progress=progress)
+        self.start = copied(self.trainee.module) if config.average_start else []
         self.budget = config.micro_tokens or self.trainee.micro_tokens[self.device.type]
         self.phase = phase_of(self.trainee, config, processes, token_budget=self.budget, cast=self._cast)
         self.phase.check(self.sources)
@@ -255,6 +257,10 @@ class _Session:
 
     def _finish(self, done: Progressed, fingerprint: dict[str, Any]) -> TrainReport:
         """Write model, report and manifest; the manifest comes last."""
+        if self.start:
+            average_weights(self.trainee.module, self.start, share=self.config.average_start)
+            self.progress.say(f"averaged with the start, which weighs {self.config.average_start:g}")
+            self._evaluate(done)
         report = self._report(done)
         if self.processes.is_first:
             staged = self.folder.work / "model"
