@@ -3,12 +3,13 @@
     python benchmarks/negation_training.py --corpora FOLDER -o DIR [--model M] [--mix mixed] [--seeds 3] [--json FILE]
 
 The rules write negatives for the entailments of the five real sources; with the mix `mixed` also for pairs of a text
-and its paraphrase by a negated opposite (`--restate`), and real pairs with mined negatives remind the model of what it
-could do; its weights are averaged with those of the start. Rows that hold a text of SemAntoNeg, STS-B or SciFact are left out. The model is trained on the train split,
-with --seeds seeds. Measured before and after are the errors of EasyNegation (the share of triplets whose negative is
-at least as near to the anchor as the entailment) on SemAntoNeg, which nothing was trained on, and on the test split of
-the generated triplets, whose groups (images, premises) are in no training triplet, without paraphrases and those alone;
-and STS-B test (Spearman) and SciFact (nDCG@10), which should stay. What is done is not done again.
+and its paraphrase by a negated opposite (`--restate`), and real pairs with mined negatives remind the model of what
+it could do; its weights are averaged with those of the start. Rows that hold a text of SemAntoNeg, STS-B or SciFact
+are left out. The model is trained on the train split, with --seeds seeds. Measured before and after are the errors of
+EasyNegation (the share of triplets whose negative is at least as near to the anchor as the entailment) on SemAntoNeg,
+which nothing was trained on, and on the test split of the generated triplets, whose groups (images, premises) are in
+no training triplet, without paraphrases and those alone; and STS-B test (Spearman) and SciFact (nDCG@10), which
+should stay. What is done is not done again.
 """
 
 from __future__ import annotations
