@@ -1,6 +1,7 @@
 """Fine-tune all-MiniLM-L6-v2 on generated negations: does it tell a negation from what it negates, at what cost?
 
     python benchmarks/negation_training.py --corpora FOLDER -o DIR [--model M] [--mix mixed] [--seeds 3] [--json FILE]
+                                           [--choose SHARE ...]
 
 The rules write negatives for the entailments of the five real sources; with the mix `mixed` also for pairs of a text
 and its paraphrase by a negated opposite (`--restate`), and real pairs with mined negatives remind the model of what
@@ -10,6 +11,10 @@ EasyNegation (the share of triplets whose negative is at least as near to the an
 which nothing was trained on, and on the test split of the generated triplets, whose groups (images, premises) are in
 no training triplet, without paraphrases and those alone; and STS-B test (Spearman) and SciFact (nDCG@10), which
 should stay. What is done is not done again.
+
+With --choose, the weight of the start is chosen, and no test is looked at: another twentieth of the groups leaves the
+train split, the model is trained on the rest with one seed, and its averages with the start are measured on those
+triplets, on STS-B's dev split and on SciFact's train queries (their documents and a fifth of the others).
 """
 
 from __future__ import annotations
@@ -42,6 +47,8 @@ HELD_OUT = ("semantoneg_triplets", "stsb.test", "scifact.queries", "scifact.corp
 RETAINED = ("pairs_acl_title_abstract", "pairs_simplification", "pairs_medquad")
 """Real pairs of other kinds, so many of each:"""
 RETAINED_ROWS = 5000
+TEST_FRACTION = 0.05
+DOCUMENTS_SHARE = 0.2
 MIXES: dict[str, dict[str, Any]] = {
     "plain": {"steps": 150, "learning_rate": 2e-5, "max_length": 64, "weights": {"negations": 1}},
     "mixed": {
@@ -68,21 +75,28 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: faster on newer CPUs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--choose", type=float, nargs="+", metavar="SHARE", help="weights of the start to compare")
     arguments = parser.parse_args()
     if arguments.corpora is None:
         parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     corpora, out = Path(arguments.corpora), arguments.out
     model = arguments.model or packaged_model()
     mix = MIXES[arguments.mix]
-    inputs, tests = triplets(corpora, out, arguments.mix)
-    results = [{"seed": None, **measured(model, corpora, tests, out / f"{arguments.mix}-before")}]
-    print(json.dumps(results[-1]), flush=True)
     training: list[object] = ["--model", model, "--steps", arguments.steps or mix["steps"]]
     training += ["--batch-size", arguments.batch_size, "--max-length", mix["max_length"]]
     training += ["--learning-rate", arguments.learning_rate or mix["learning_rate"], "--precision", arguments.precision]
-    training += ["--average-start", mix["average_start"]] if "average_start" in mix else []
     training += [word for name, weight in mix["weights"].items() for word in ("--weights", f"{name}={weight}")]
     training += ["--no-in-batch", "restated"] if "restated" in mix["weights"] else []
+    if arguments.choose:
+        told = {"mix": arguments.mix, "compared": choose(arguments, model, corpora, training)}
+        print(json.dumps(told, indent=2))
+        if arguments.json:
+            arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        return
+    training += ["--average-start", mix["average_start"]] if "average_start" in mix else []
+    inputs, tests = triplets(corpora, out, arguments.mix, TEST_FRACTION)
+    results = [{"seed": None, **measured(model, corpora, tests, out / f"{arguments.mix}-before")}]
+    print(json.dumps(results[-1]), flush=True)
     for seed in range(arguments.seeds):
         run = out / f"{arguments.mix}-{seed}"
         jina_data("train", "triplets", *inputs, "-o", run, "--seed", seed, *training, "-q")
@@ -111,15 +125,26 @@ def packaged_model() -> str:
     return str(get_model_path())
 
 
-def triplets(corpora: Path, out: Path, mix: str) -> tuple[list[Path], dict[str, Path]]:
-    """Return files of training triplets, named as their sources, and files of test triplets.
+def triplets(corpora: Path, out: Path, mix: str, test_fraction: float) -> tuple[list[Path], dict[str, Path]]:
+    """Return files of training triplets, named as their sources, and files of test triplets, of a share of the groups.
 
     None holds what the evaluation holds.
     """
     named = [f"{name}={corpora / 'train' / file}.parquet" for name, file in SOURCES.items()]
     is_mixed = mix == "mixed"
     run = out / ("negations-restated" if is_mixed else "negations")
-    jina_data("negate", *named, "-o", run, "--generator", "rules", "-q", *(["--restate"] if is_mixed else []))
+    jina_data(
+        "negate",
+        *named,
+        "-o",
+        run,
+        "--generator",
+        "rules",
+        "-q",
+        "--test-fraction",
+        test_fraction,
+        *(["--restate"] if is_mixed else []),
+    )
     files = {}
     for split in ("train", "test"):
         parts = sorted((run / "data" / "full").glob(f"{split}-*.parquet"))
@@ -178,18 +203,78 @@ def retained(corpora: Path, folder: Path, file: str) -> Path:
 
 
 def measured(model: str, corpora: Path, tests: dict[str, Path], out: Path) -> dict[str, float]:
-    """Return errors of EasyNegation, and the scores of tasks, in percent."""
+    """Return what is measured on the tests, in percent."""
+    files = {"semantoneg": corpora / "eval" / "semantoneg_triplets.parquet", **tests}
+    return measured_on(model, files, [corpora / "eval" / "stsb.test.parquet", corpora / "eval" / "scifact"], out)
+
+
+def measured_on(model: str, files: dict[str, Path], tasks: list[Path], out: Path) -> dict[str, float]:
+    """Return errors of EasyNegation, those of the generated triplets together, too, and the scores of tasks.
+
+    All are in percent.
+    """
     found: dict[str, float] = {}
     out.mkdir(parents=True, exist_ok=True)
-    for name, path in {"semantoneg": corpora / "eval" / "semantoneg_triplets.parquet", **tests}.items():
+    for name, path in files.items():
         report = out / f"{name}.json"
         jina_data("evaluate", "negation", path, "-m", model, "--json", report, "-q")
         said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
         found[f"{name}_easy_error"] = easy_error(said)
-    tasks = [corpora / "eval" / "stsb.test.parquet", corpora / "eval" / "scifact"]
+    rows = {name: pq.read_metadata(path).num_rows for name, path in files.items() if name != "semantoneg"}
+    wrong = sum(found[f"{name}_easy_error"] * n_rows for name, n_rows in rows.items())
+    found["generated_easy_error"] = wrong / sum(rows.values())
     jina_data("evaluate", "mteb", *tasks, "-m", model, "-o", out / "tasks", "-q")
     scores = json.loads((out / "tasks" / "report.json").read_text(encoding="utf-8"))["models"][0]["tasks"]
     return found | {name: 100 * score["value"] for name, score in scores.items()}
+
+
+def choose(arguments: argparse.Namespace, model: str, corpora: Path, training: list[object]) -> list[dict[str, float]]:
+    """Train with one seed on less, and return by weight of the start what was measured on what was held out."""
+    from sentence_transformers import SentenceTransformer
+
+    from jina_data.train.averaging import average_weights, copied
+
+    out = arguments.out / "choose"
+    _, tests = triplets(corpora, arguments.out, arguments.mix, TEST_FRACTION)
+    inputs, more = triplets(corpora, out, arguments.mix, 2 * TEST_FRACTION)
+    held_out = {name: without(path, tests[name], out / f"{name}-dev.parquet") for name, path in more.items()}
+    tasks = [corpora / "eval" / "stsb.dev.parquet", scifact_train(corpora, out / "scifact_train")]
+    run = out / f"{arguments.mix}-0"
+    jina_data("train", "triplets", *inputs, "-o", run, "--seed", 0, *training, "-q")
+    results = []
+    for share in arguments.choose:
+        folder = out / f"average-{share:g}"
+        if not folder.exists():
+            start, trained = (
+                SentenceTransformer(model, device="cpu"),
+                SentenceTransformer(str(run / "model"), device="cpu"),
+            )
+            average_weights(trained, copied(start), share=share)
+            trained.save_pretrained(str(folder))
+        results.append({"start": share, **measured_on(str(folder), held_out, tasks, out / f"measured-{share:g}")})
+        print(json.dumps(results[-1]), flush=True)
+    return results
+
+
+def without(path: Path, others: Path, out: Path) -> Path:
+    """Write the triplets of a file that are not in another one."""
+    known = {tuple(row.values()) for row in pq.read_table(others).to_pylist()}
+    table = pq.read_table(path)
+    pq.write_table(table.filter(pa.array([tuple(row.values()) not in known for row in table.to_pylist()])), out)
+    return out
+
+
+def scifact_train(corpora: Path, folder: Path) -> Path:
+    """Write SciFact's train queries as a task: with their documents and a fifth of the others."""
+    names = ("corpus", "train_queries", "train_qrels")
+    corpus, queries, qrels = (pq.read_table(corpora / "eval" / f"scifact.{name}.parquet") for name in names)
+    is_some = pa.array(np.random.default_rng(0).random(len(corpus)) < DOCUMENTS_SHARE)
+    corpus = corpus.filter(pc.or_(pc.is_in(corpus["doc_id"], qrels["doc_id"]), is_some))
+    queries = queries.filter(pc.is_in(queries["query_id"], qrels["query_id"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in (("corpus", corpus), ("queries", queries), ("qrels", qrels)):
+        pq.write_table(table, folder / f"{name}.parquet")
+    return folder
 
 
 def easy_error(report: dict[str, Any]) -> float:
