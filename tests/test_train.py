@@ -176,12 +176,12 @@ def test_micro_tokens_change_nothing_but_memory(folder: Path, tmp_path: Path) ->
 
 
 def test_bfloat16_is_near(folder: Path, tmp_path: Path) -> None:
-    losses = [
-        Trainer(config(folder, "triplets", precision=precision), tmp_path / precision).run().first_loss
-        for precision in ("fp32", "bf16")
-    ]
+    losses = []
+    for precision in ("fp32", "bf16"):
+        report = Trainer(config(folder, "triplets", precision=precision), tmp_path / precision).run()
+        losses.append([line["loss"] for line in lines_of(report.path) if "loss" in line])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
-    assert losses[0] != losses[1]
+    assert losses[0] != losses[1]  # in one step they may be, since losses of so small a model differ by 1e-6
 
 
 def test_phases_follow_each_other(folder: Path, tmp_path: Path) -> None:
