@@ -89,12 +89,11 @@ def main() -> None:
     training += ["--no-in-batch", "restated"] if "restated" in mix["weights"] else []
     if arguments.choose:
         told = {"mix": arguments.mix, "compared": choose(arguments, model, corpora, training)}
-        print(json.dumps(told, indent=2))
-        if arguments.json:
-            arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        tell(told, arguments.json)
         return
     training += ["--average-start", mix["average_start"]] if "average_start" in mix else []
     inputs, tests = triplets(corpora, out, arguments.mix, TEST_FRACTION)
+    inputs += reminders(corpora, out, arguments.mix)
     results = [{"seed": None, **measured(model, corpora, tests, out / f"{arguments.mix}-before")}]
     print(json.dumps(results[-1]), flush=True)
     for seed in range(arguments.seeds):
@@ -107,9 +106,15 @@ def main() -> None:
     settings = {**mix, "batch_size": arguments.batch_size, "precision": arguments.precision}
     settings |= {name: value for name in ("steps", "learning_rate") if (value := getattr(arguments, name)) is not None}
     told = {"mix": arguments.mix, "rows": rows, "settings": settings, "results": results, **compared(results)}
-    print(json.dumps(told, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    tell(told, arguments.json)
+
+
+def tell(told: dict[str, Any], path: Path | None) -> None:
+    """Print results, and write them where a file is named."""
+    said = json.dumps(told, indent=2)
+    print(said)
+    if path:
+        path.write_text(said + "\n", encoding="utf-8")
 
 
 def jina_data(*words: object) -> None:
@@ -126,25 +131,15 @@ def packaged_model() -> str:
 
 
 def triplets(corpora: Path, out: Path, mix: str, test_fraction: float) -> tuple[list[Path], dict[str, Path]]:
-    """Return files of training triplets, named as their sources, and files of test triplets, of a share of the groups.
+    """Return files of generated triplets: for training, and for tests, those of a share of the groups.
 
     None holds what the evaluation holds.
     """
     named = [f"{name}={corpora / 'train' / file}.parquet" for name, file in SOURCES.items()]
     is_mixed = mix == "mixed"
     run = out / ("negations-restated" if is_mixed else "negations")
-    jina_data(
-        "negate",
-        *named,
-        "-o",
-        run,
-        "--generator",
-        "rules",
-        "-q",
-        "--test-fraction",
-        test_fraction,
-        *(["--restate"] if is_mixed else []),
-    )
+    options = ["--test-fraction", test_fraction, *(["--restate"] if is_mixed else [])]
+    jina_data("negate", *named, "-o", run, "--generator", "rules", "-q", *options)
     files = {}
     for split in ("train", "test"):
         parts = sorted((run / "data" / "full").glob(f"{split}-*.parquet"))
@@ -159,10 +154,13 @@ def triplets(corpora: Path, out: Path, mix: str, test_fraction: float) -> tuple[
                     ["anchor", "positive", "negative"]
                 )
                 files[split, name] = cleaned(raw, corpora, out / mix / split, name)
-    inputs = [files["train", "negations"]]
-    if is_mixed:
-        inputs += [files["train", "restated"], *(retained(corpora, out / mix / "pairs", name) for name in RETAINED)]
+    inputs = [files["train", name] for name in ("negations", "restated") if ("train", name) in files]
     return inputs, {name: path for (split, name), path in files.items() if split == "test"}
+
+
+def reminders(corpora: Path, out: Path, mix: str) -> list[Path]:
+    """Return files of real pairs with mined negatives, named as their sources, where a mix has some."""
+    return [retained(corpora, out / mix / "pairs", name) for name in RETAINED] if mix == "mixed" else []
 
 
 def cleaned(rows: pa.Table, corpora: Path, folder: Path, name: str) -> Path:
@@ -237,19 +235,18 @@ def choose(arguments: argparse.Namespace, model: str, corpora: Path, training: l
     out = arguments.out / "choose"
     _, tests = triplets(corpora, arguments.out, arguments.mix, TEST_FRACTION)
     inputs, more = triplets(corpora, out, arguments.mix, 2 * TEST_FRACTION)
+    inputs += reminders(corpora, arguments.out, arguments.mix)
     held_out = {name: without(path, tests[name], out / f"{name}-dev.parquet") for name, path in more.items()}
     tasks = [corpora / "eval" / "stsb.dev.parquet", scifact_train(corpora, out / "scifact_train")]
     run = out / f"{arguments.mix}-0"
     jina_data("train", "triplets", *inputs, "-o", run, "--seed", 0, *training, "-q")
+    start = copied(SentenceTransformer(model, device="cpu"))
     results = []
     for share in arguments.choose:
         folder = out / f"average-{share:g}"
         if not folder.exists():
-            start, trained = (
-                SentenceTransformer(model, device="cpu"),
-                SentenceTransformer(str(run / "model"), device="cpu"),
-            )
-            average_weights(trained, copied(start), share=share)
+            trained = SentenceTransformer(str(run / "model"), device="cpu")
+            average_weights(trained, start, share=share)
             trained.save_pretrained(str(folder))
         results.append({"start": share, **measured_on(str(folder), held_out, tasks, out / f"measured-{share:g}")})
         print(json.dumps(results[-1]), flush=True)
