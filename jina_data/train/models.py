@@ -23,6 +23,7 @@ from jina_data.encoder.t5 import PRESETS as T5_PRESETS
 from jina_data.encoder.tokenizer import load_tokenizer, own_copy
 from jina_data.errors import ModelError, UsageError, first_line
 from jina_data.train.cutting import Ids, tokenize_start
+from jina_data.train.packing import can_pack, embed_packed, let_pack
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -42,6 +43,8 @@ _WORDS = "▁*[^▁]+|▁+"
 
 MICRO_TOKENS = {"cpu": 2**10, "cuda": 2**15}
 """Tokens of a micro-batch of a transformer: few on a CPU, for its caches and little padding; enough to fill a GPU."""
+PACKED_TOKENS = 2**11
+"""The same on a CPU where texts lie end to end."""
 
 
 class Trainee(Protocol):
@@ -117,8 +120,6 @@ class EncoderTrainee:
 class TransformerTrainee:
     """A sentence-transformers model that begins with a transformer and its tokenizer."""
 
-    micro_tokens: Mapping[str, int] = MICRO_TOKENS
-
     def __init__(self, model: SentenceTransformer, name: str) -> None:
         backend = getattr(model.tokenizer, "backend_tokenizer", None)
         if not hasattr(model[0], "auto_model") or backend is None:
@@ -133,6 +134,11 @@ class TransformerTrainee:
         self.max_length: int | None = min((int(one) for one in limits if one and one < 10**9), default=None)
         self._tokenizer = own_copy(backend)
         self._lowers = bool(getattr(model[0], "do_lower_case", False))
+        self.micro_tokens: Mapping[str, int] = MICRO_TOKENS
+        self._packs = model.device.type == "cpu" and can_pack(model)
+        if self._packs:
+            let_pack(model)
+            self.micro_tokens = {**MICRO_TOKENS, "cpu": PACKED_TOKENS}
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, with the special tokens of the model."""
@@ -140,6 +146,8 @@ class TransformerTrainee:
 
     def embed(self, ids: Ids) -> Tensor:
         """Return what the last module gives, (B, D)."""
+        if self._packs and all(map(len, ids)):
+            return embed_packed(self.model, ids).float()
         input_ids, mask = padded(ids, self.pad_id)
         device = self.model.device
         found = self.model({"input_ids": input_ids.to(device), "attention_mask": mask.to(device)})
@@ -161,6 +169,7 @@ class TransformerTrainee:
 
     def compile(self) -> None:
         """Compile its layers; sentence-transformers calls `forward`, which passes over a compiled whole."""
+        self._packs = False  # each count of texts would be compiled anew
         stacks = [module for module in self._transformer.modules() if isinstance(module, nn.ModuleList)]
         for layer in (layer for stack in stacks for layer in stack):
             layer.compile(dynamic=True)

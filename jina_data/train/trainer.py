@@ -39,7 +39,7 @@ from jina_data.train.sources import source_rates
 from jina_data.train.starting import count_steps, find_sources_together, load_start, phase_of
 from jina_data.train.work import Feed, Work
 
-VERSION = 1
+VERSION = 2
 """Raised when the same settings and inputs give other weights."""
 
 _TAIL_SHARE = 0.1
