@@ -195,6 +195,21 @@ def test_phases_follow_each_other(folder: Path, tmp_path: Path) -> None:
     assert more.first_loss < Trainer(words, tmp_path / "mlm").run().first_loss
 
 
+def test_rows_without_a_text_are_told(folder: Path, tmp_path: Path) -> None:
+    rows = [{"anchor": question, "positive": answer} for question, answer in questions(20)]
+    rows[3]["positive"] = None  # type: ignore[assignment]
+    path = write_parquet(tmp_path / "holes.parquet", [*rows, {"anchor": "", "positive": "alone"}])
+    said = CliRunner().invoke(
+        cli,
+        [
+            *("train", "pairs", str(path), "-o", str(tmp_path / "out"), "--model", str(folder / "model")),
+            *("--steps", "6", "--batch-size", "8"),
+        ],
+    )
+    assert said.exit_code == 0, said.output
+    assert "holes: 2 of 21 rows lack a text and were passed over" in said.output
+
+
 @pytest.mark.parametrize("start", ["static", "minilm"])
 def test_models_of_sentence_transformers_are_trained_and_stay_such(start: str, folder: Path, tmp_path: Path) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")

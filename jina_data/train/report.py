@@ -73,6 +73,9 @@ class TrainReport:
             f"({self.tokens_per_second:,.0f} tokens/s on {self.device})"
         )
         yield f"loss {self.first_loss:.4f} -> {self.last_loss:.4f}"
+        for source in self.sources:
+            if n_unusable := source["unusable"]:
+                yield f"{source['source']}: {n_unusable:,} of {source['rows']:,} rows lack a text and were passed over"
         for name, score in self.scores.items():
             yield f"{name} {score:.4f}"
         yield f"model: {self.model}"
