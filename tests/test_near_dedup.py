@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from conftest import write_jsonl, write_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from test_memory import resident_bytes
 
 from jina_data.errors import RecipeError
 from jina_data.kernels.shingles import KEEP, Shingling, text_elements
@@ -34,7 +36,7 @@ from jina_data.recipe import Recipe
 from jina_data.report import CleanReport
 from jina_data.stages import NearDedup
 from jina_data.stages.base import Context, Rows, Survivors, View
-from jina_data.stages.near_dedup import choose_bands
+from jina_data.stages.near_dedup import _mapped, choose_bands
 
 DEMO = Path(__file__).parent / "data" / "demo"
 
@@ -628,3 +630,19 @@ def test_hard_cases_in_full(tmp_path: Path, make: Any, n_rows: int, seconds: flo
     assert dropped == 0 if make is template else dropped > n_rows / 2
     assert 10**7 < peak < 10**9
     assert took < seconds
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_sets_that_were_compared_leave_memory(tmp_path: Path) -> None:
+    from jina_data.kernels.lsh import let_go
+
+    numbers = np.arange(8 * 10**6, dtype=np.uint64)
+    numbers.tofile(tmp_path / "sets.bin")
+    values, maps = _mapped(tmp_path / "sets.bin")
+    before = resident_bytes(os.getpid())
+    total = values.sum()
+    touched = resident_bytes(os.getpid())
+    let_go(maps)
+    assert touched - before > 0.9 * numbers.nbytes
+    assert resident_bytes(os.getpid()) - before < 0.1 * numbers.nbytes
+    assert values.sum() == total == numbers.sum()

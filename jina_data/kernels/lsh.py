@@ -5,7 +5,8 @@ A node is a set for each role. Nodes are numbered in row order; those below `n_o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +19,8 @@ HashArray = npt.NDArray[np.uint64]
 NumberArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float64]
 
-NODES_AT_A_TIME = 1 << 16
+NODES_AT_A_TIME = 1 << 8
+"""Few: each set that is looked at brings the pages around it into memory (on Linux 64 KiB)."""
 WORDS = 4
 """The words of 64 bits in a signature."""
 
@@ -36,6 +38,8 @@ class Nodes:
     starts: IntArray
     sizes: IntArray
     signatures: HashArray
+    maps: tuple[mmap.mmap, ...] = ()
+    """The files that arrays are mapped from."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Buckets:
 
     of: NumberArray
     room: IntArray
+    maps: tuple[mmap.mmap, ...] = ()
+    """The files that arrays are mapped from."""
 
 
 @dataclass
@@ -64,7 +70,7 @@ def decide_in_order(nodes: Nodes, buckets: Buckets, *, n_outside: int, threshold
     n_nodes = len(nodes.starts)
     out = Decisions(np.full(n_nodes, -1, np.int32), np.full(n_nodes, np.nan))
     kept, filled = np.empty(buckets.room[-1], np.int32), buckets.room[:-1].copy()
-    # The kernel cannot be interrupted; between its calls, Ctrl-C can.
+    # The kernel cannot be interrupted; between its calls, Ctrl-C can, and the sets that it saw leave memory.
     for first, behind in _spans(n_nodes):
         out.compared += _decide(
             nodes.values,
@@ -80,7 +86,15 @@ def decide_in_order(nodes: Nodes, buckets: Buckets, *, n_outside: int, threshold
             out.partner,
             out.score,
         )
+        let_go(nodes.maps + buckets.maps)
     return out
+
+
+def let_go(maps: Sequence[mmap.mmap]) -> None:
+    """Give back the memory of mapped files; what is looked at again comes from the file again."""
+    if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        for one in maps:
+            one.madvise(mmap.MADV_DONTNEED)
 
 
 def sign_sets(values: HashArray, offsets: IntArray) -> HashArray:

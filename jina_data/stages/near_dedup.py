@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -165,6 +166,7 @@ class NearDedup(Collective):
         survivors.folder.mkdir(parents=True, exist_ok=True)
         largest = _Largest(con, places)
         buckets = _make_buckets(con, places, self.bands[0], survivors.folder, largest)
+        con.execute("DROP TABLE near_members")
         nodes = self._make_nodes(survivors, places)
         n_outside = int(np.searchsorted(places, np.uint64(OWN)))
         decided = decide_in_order(nodes, buckets, n_outside=n_outside, threshold=self.threshold)
@@ -206,19 +208,23 @@ class NearDedup(Collective):
                 for one in sets:
                     values.write(one.values.data)
         where, how_many = (np.concatenate(parts[1:] or parts) for parts in (starts, sizes))
+        (all_values, value_map), (all_signatures, signature_map) = map(_mapped, paths)
         return Nodes(
-            _mapped(paths[0]),
+            all_values,
             np.ascontiguousarray(where),
             np.ascontiguousarray(how_many),
-            _mapped(paths[1]).reshape(*where.shape, WORDS),
+            all_signatures.reshape(*where.shape, WORDS),
+            value_map + signature_map,
         )
 
 
-def _mapped(path: Path) -> npt.NDArray[np.uint64]:
-    """Map a file into memory; what is not looked at takes none."""
+def _mapped(path: Path) -> tuple[npt.NDArray[np.uint64], tuple[mmap.mmap, ...]]:
+    """Map a file into memory, where what is not looked at takes none; return it as an array, and the map."""
     if not path.stat().st_size:
-        return np.empty(0, np.uint64)
-    return np.asarray(np.memmap(path, np.uint64, "r"))
+        return np.empty(0, np.uint64), ()
+    with path.open("rb") as file:
+        found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(found, np.uint64), (found,)
 
 
 def choose_bands(threshold: float) -> tuple[int, int]:
@@ -305,11 +311,14 @@ def _make_buckets(
     con: duckdb.DuckDBPyConnection, places: PlaceArray, n_bands: int, folder: Path, largest: _Largest
 ) -> Buckets:
     """Number the buckets, and note in a file which ones every place is in."""
-    from jina_data.kernels.lsh import Buckets
+    from jina_data.kernels.lsh import Buckets, let_go
 
     if not len(places):
         return Buckets(np.empty((0, n_bands), np.int32), np.zeros(1, np.int64))
-    of = np.memmap(folder / "buckets.bin", np.int32, "w+", shape=(len(places), n_bands))
+    with (folder / "buckets.bin").open("w+b") as file:
+        file.truncate(4 * len(places) * n_bands)
+        mapped = mmap.mmap(file.fileno(), 0)
+    of = np.frombuffer(mapped, np.int32).reshape(len(places), n_bands)
     of[:] = -1
     room = [np.zeros(1, np.int64)]
     n_buckets = n_members = 0
@@ -326,7 +335,8 @@ def _make_buckets(
         room.append(n_members + np.cumsum(sizes))
         n_buckets, n_members = n_buckets + len(starts), n_members + len(key)
         largest.look(place, nodes, starts)
-    return Buckets(np.asarray(of), np.concatenate(room))
+    let_go((mapped,))
+    return Buckets(of, np.concatenate(room), (mapped,))
 
 
 def _rows_at(survivors: Survivors, places: PlaceArray, sees: Callable[[View], tuple[str, ...]]) -> Iterator[Rows]:
