@@ -19,7 +19,7 @@ HashArray = npt.NDArray[np.uint64]
 NumberArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float64]
 
-NODES_AT_A_TIME = 1 << 8
+NODES_AT_A_TIME = 1 << 6
 """Few: each set that is looked at brings the pages around it into memory (on Linux 64 KiB)."""
 WORDS = 4
 """The words of 64 bits in a signature."""
