@@ -9,6 +9,7 @@ Shapes: T tokens of all texts, B texts, S tokens of the longest, G texts of one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ class Packed:
     lengths: tuple[int, ...]
     """Of the texts, (B,)."""
 
-    @property
+    @cached_property  # every layer asks
     def groups(self) -> list[tuple[int, int]]:
         """Neighbours of one length: how many, and their length."""
         return [(len(list(texts)), length) for length, texts in groupby(self.lengths)]
