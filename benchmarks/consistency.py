@@ -27,9 +27,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jina_data.clean.report import CleanReport
 from jina_data.kernels.keys import content_keys
 from jina_data.pipeline import Pipeline
-from jina_data.report import CleanReport
 from jina_data.stages.consistency import Consistency
 
 FILES = ("pairs_acl_title_abstract", "pairs_medquad", "pairs_sentence_compression", "pairs_simplification")

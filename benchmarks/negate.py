@@ -27,13 +27,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jina_data.memory import held_bytes
-from jina_data.negation.base import Pair
-from jina_data.negation.client import ClientSettings, OnlineClient
-from jina_data.negation.completions import make_client
-from jina_data.negation.dialect import Dialect, Target
+from jina_data.llm.completions import make_client
+from jina_data.llm.dialect import Dialect, Target
+from jina_data.llm.online import ClientSettings, OnlineClient
+from jina_data.llm.request_ledger import RequestLedger
+from jina_data.negation.pairs import Pair
 from jina_data.negation.prompt import Question
-from jina_data.negation.requests import RequestLedger
+from jina_data.run.memory import held_bytes
 
 SERVER = Path(__file__).parent.parent / "tests" / "llm_server.py"
 

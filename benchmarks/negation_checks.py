@@ -21,8 +21,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from jina_data.negation.base import Answer, Pair
 from jina_data.negation.kinds import hash_64
+from jina_data.negation.pairs import Answer, Pair
 from jina_data.negation.seen import Seen
 from jina_data.negation.verify import REASONS, Verifier, VerifySettings
 

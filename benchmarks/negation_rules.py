@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jina_data.negation.base import Answer, Pair, Verdict
-from jina_data.negation.cues import CueClassifier
+from jina_data.english.cues import CueClassifier
 from jina_data.negation.kinds import RULES_MIX, hash_64
+from jina_data.negation.pairs import Answer, Pair, Verdict
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.sources import read_pairs, write_pairs
 from jina_data.negation.verify import Verifier

@@ -34,7 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jina_data.negation.antonym_paraphrases import RESTATED
+from jina_data.english.paraphrase import RESTATED
 
 SOURCES = {
     "snli": "nli_snli_sample",

@@ -32,7 +32,7 @@ RUNS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
 CHILD = """
 import json, sys, threading, time
 from pathlib import Path
-from jina_data.clean import RecipeChoice, RunOptions, clean
+from jina_data.clean.run import RecipeChoice, RunOptions, clean
 from jina_data.forecast.forecast import forecast
 from jina_data.roles import parse_roles
 

@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from jina_data.clean import RecipeChoice, RunOptions, clean, default_workers
-from jina_data.inspection import Inspection
+from jina_data.clean.inspection import Inspection
+from jina_data.clean.run import RecipeChoice, RunOptions, clean, default_workers
 
 SAMPLE_ROWS = 50
 

@@ -4,17 +4,17 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jina_data.clean.recipe import Recipe
+    from jina_data.clean.report import CleanReport
     from jina_data.errors import JinaDataError
     from jina_data.forecast.forecast import Forecast
+    from jina_data.mining.config import MineSettings
     from jina_data.mining.report import MineReport
     from jina_data.mining.run import mine
-    from jina_data.mining.settings import MineSettings
+    from jina_data.negation.config import NegateOptions, NegateSettings
     from jina_data.negation.report import NegateReport
     from jina_data.negation.run import negate
-    from jina_data.negation.settings import NegateOptions, NegateSettings
     from jina_data.pipeline import Pipeline
-    from jina_data.recipe import Recipe
-    from jina_data.report import CleanReport
     from jina_data.stages import (
         Consistency,
         Decontaminate,
@@ -58,16 +58,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CleanReport": "jina_data.report",
+    "CleanReport": "jina_data.clean.report",
     "Forecast": "jina_data.forecast.forecast",
     "JinaDataError": "jina_data.errors",
     "MineReport": "jina_data.mining.report",
-    "MineSettings": "jina_data.mining.settings",
-    "NegateOptions": "jina_data.negation.settings",
+    "MineSettings": "jina_data.mining.config",
+    "NegateOptions": "jina_data.negation.config",
     "NegateReport": "jina_data.negation.report",
-    "NegateSettings": "jina_data.negation.settings",
+    "NegateSettings": "jina_data.negation.config",
     "Pipeline": "jina_data.pipeline",
-    "Recipe": "jina_data.recipe",
+    "Recipe": "jina_data.clean.recipe",
     "mine": "jina_data.mining.run",
     "negate": "jina_data.negation.run",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jina_data.report import CleanReport
+from jina_data.clean.report import CleanReport
 from jina_data.stages.mismatch import Mismatch
 
 

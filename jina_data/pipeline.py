@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from jina_data.clean import RunOptions, clean
+from jina_data.clean.recipe import Recipe
+from jina_data.clean.report import CleanReport
+from jina_data.clean.run import RunOptions, clean
 from jina_data.errors import UsageError
-from jina_data.memory import machine_bytes, parse_bytes
 from jina_data.progress import Progress
-from jina_data.recipe import Recipe
-from jina_data.report import CleanReport
 from jina_data.roles import check_role
+from jina_data.run.memory import machine_bytes, parse_bytes
 from jina_data.stages import Stage
 
 if TYPE_CHECKING:

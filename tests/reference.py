@@ -31,7 +31,6 @@ import regex
 
 from jina_data.embed import cross_encoder
 from jina_data.embed.base import load_embedder
-from jina_data.outside import resolve_outside
 from jina_data.stages import (
     Consistency,
     Decontaminate,
@@ -48,6 +47,7 @@ from jina_data.stages import (
     Where,
 )
 from jina_data.stages.base import Context, Rows, View
+from jina_data.stages.reference import resolve_outside
 
 Row = dict[str, Any]
 T = TypeVar("T")

@@ -16,11 +16,11 @@ from conftest import write_parquet
 torch = pytest.importorskip("torch")
 pytest.importorskip("mteb")
 
-from jina_data.clean import RunOptions  # noqa: E402
+from jina_data.clean.recipe import Recipe  # noqa: E402
+from jina_data.clean.run import RunOptions  # noqa: E402
 from jina_data.errors import RunFolderError, UsageError  # noqa: E402
 from jina_data.evaluate.ablation import AblateSettings, ablate, variants_of  # noqa: E402
 from jina_data.evaluate.ablation_report import AblateReport, Estimate, VariantScores  # noqa: E402
-from jina_data.recipe import Recipe  # noqa: E402
 
 WORDS = ["kettle", "egg", "water", "pan", "lid", "salt", "oven", "bread", "knife", "plate", "bowl", "spoon"]
 WORDS += ["rice", "onion", "pepper", "butter"]

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_jsonl
 
-from jina_data.negation.antonym_paraphrases import RESTATED, antonym_paraphrase, restated_negative
-from jina_data.negation.antonyms import FORBIDDEN_NEXT, PREDICATES, VERBS
-from jina_data.negation.cues import negators
+from jina_data.english.antonyms import FORBIDDEN_NEXT, PREDICATES, VERBS
+from jina_data.english.cues import negators
+from jina_data.english.paraphrase import RESTATED, antonym_paraphrase, restated_negative
+from jina_data.english.verb_forms import forms_of
+from jina_data.negation.config import NegateOptions, NegateSettings
 from jina_data.negation.run import negate
-from jina_data.negation.settings import NegateOptions, NegateSettings
 from jina_data.negation.sources import read_counts, read_pairs, write_pairs
-from jina_data.negation.verbs import forms_of
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ import click
 import pyarrow.parquet as pq
 import pytest
 
+from jina_data.clean.recipe import recipe_schema
 from jina_data.cli import COMMANDS, cli, main
-from jina_data.recipe import recipe_schema
 
 JINA_DATA = (sys.executable, "-c", "from jina_data.cli import main; main()")
 

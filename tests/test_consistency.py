@@ -21,12 +21,12 @@ import pytest
 from conftest import write_parquet
 
 from jina_data import Pipeline
+from jina_data.clean.report import CleanReport
 from jina_data.embed.base import load_embedder
 from jina_data.errors import RecipeError, StoppedError
 from jina_data.kernels import rank
 from jina_data.kernels.keys import content_keys
 from jina_data.kernels.rank import Excluded, count_ranks, dots
-from jina_data.report import CleanReport
 from jina_data.stages import Where, base
 from jina_data.stages.consistency import Consistency
 

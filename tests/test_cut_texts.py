@@ -13,11 +13,11 @@ from conftest import write_parquet, write_tiny_cross_encoder
 from rich.console import Console
 
 from jina_data import Pipeline, passes
-from jina_data.cache import CutCounts
+from jina_data.clean.funnel import print_funnel
+from jina_data.clean.report import CleanReport
 from jina_data.errors import StoppedError
-from jina_data.funnel import print_funnel
-from jina_data.report import CleanReport
 from jina_data.stages import Consistency, Stage, TripletMargin
+from jina_data.stages.score_cache import CutCounts
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 LIMIT = 64

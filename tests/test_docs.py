@@ -24,16 +24,16 @@ import pytest
 
 import jina_data
 from jina_data import errors
-from jina_data.cache import CutCounts
+from jina_data.clean.ledger import LEDGER_SCHEMA
+from jina_data.clean.recipe import Recipe, shipped_recipes
+from jina_data.clean.report import CleanReport
+from jina_data.clean.shards import DROPPED_COLUMNS
 from jina_data.cli import COMMANDS, cli
-from jina_data.folder import OUTPUTS
-from jina_data.ledger import LEDGER_SCHEMA
 from jina_data.pipeline import Pipeline
-from jina_data.recipe import Recipe, shipped_recipes
-from jina_data.report import CleanReport
 from jina_data.roles import GUESSES, ROLE_ORDER
+from jina_data.run.folder import OUTPUTS
 from jina_data.stages import STAGES, Length, Rules
-from jina_data.write import DROPPED_COLUMNS
+from jina_data.stages.score_cache import CutCounts
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -24,7 +24,8 @@ from conftest import write_csv, write_jsonl, write_parquet
 from jina_data import encode as module
 from jina_data.cli import cli
 from jina_data.embed.base import load_embedder
-from jina_data.encode import EncodeReport, TableOptions, encode_table
+from jina_data.embed.table import EncodeReport, TableOptions, encode_table
+from jina_data.embed.vectors import VectorOptions, choose_device
 from jina_data.errors import (
     InputError,
     JinaDataError,
@@ -34,7 +35,6 @@ from jina_data.errors import (
     StoppedError,
     UsageError,
 )
-from jina_data.vectors import VectorOptions, choose_device
 
 STATIC = VectorOptions(model="static")
 ROWS = [{"id": number, "text": f"text number {number} " + "more " * (number * 7 % 11)} for number in range(57)]

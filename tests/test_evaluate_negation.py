@@ -18,7 +18,7 @@ from jina_data.embed.base import BoolArray, HalfArray, load_embedder, unit_half
 from jina_data.errors import InputError, UsageError
 from jina_data.evaluate.labels import model_labels
 from jina_data.evaluate.negation import NegationReport, Score, evaluate_negation, right_of
-from jina_data.evaluate.negation_shown import plot_negation, print_negation
+from jina_data.evaluate.negation_table import plot_negation, print_negation
 from jina_data.evaluate.triplets import Triplet, TripletReader
 
 

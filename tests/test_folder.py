@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from jina_data.engines.local import PROCESS_BYTES, WORK_BYTES, Budget
 from jina_data.errors import ResourceError, RunFolderError, UsageError
-from jina_data.folder import Events, RunFolder, remove, resource_errors, whole_file, whole_path, write_json
-from jina_data.memory import parse_bytes
+from jina_data.run.folder import Events, RunFolder, remove, resource_errors, whole_file, whole_path, write_json
+from jina_data.run.memory import parse_bytes
 
 MIB = 2**20
 ONE_WORKER = PROCESS_BYTES + WORK_BYTES
@@ -119,7 +119,7 @@ def test_lock_keeps_a_second_run_out(tmp_path: Path) -> None:
 
 def test_lock_keeps_another_process_out_and_ends_with_its_holder(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from jina_data.folder import RunFolder\n"
+        "import sys, time; from pathlib import Path; from jina_data.run.folder import RunFolder\n"
         f"with RunFolder(Path({str(tmp_path)!r})).locked():\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"

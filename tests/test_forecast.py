@@ -16,21 +16,21 @@ from click.testing import CliRunner
 from conftest import write_jsonl, write_parquet
 from scipy import stats
 
-from jina_data.clean import RecipeChoice, RunOptions, bind_run, clean
+from jina_data.clean.plan import Plan
+from jina_data.clean.recipe import Recipe
+from jina_data.clean.report import CleanReport
+from jina_data.clean.run import RecipeChoice, RunOptions, bind_run, clean
+from jina_data.clean.session import Session
 from jina_data.cli.clean import command
 from jina_data.forecast import blocks, sampling
 from jina_data.forecast.costs import Rate, counted_share_of_pool, rate_of
 from jina_data.forecast.estimates import DRAWS, Interval, Share, rank_share, share_of
 from jina_data.forecast.forecast import Forecast, forecast
-from jina_data.forecast.outlook import Flow, flow_of
-from jina_data.forecast.sampling import draw, generator
+from jina_data.forecast.row_flow import Flow, flow_of
+from jina_data.forecast.sample import draw, generator
 from jina_data.forecast.trial import run_trial
 from jina_data.pipeline import Pipeline
-from jina_data.plan import Plan
 from jina_data.progress import Quiet
-from jina_data.recipe import Recipe
-from jina_data.report import CleanReport
-from jina_data.session import Session
 from jina_data.stages import ExactDedup, Length, NearDedup, Normalize, Sample, Stage, Where
 from jina_data.stages.consistency import Consistency
 

@@ -25,9 +25,9 @@ from jina_data.embed.base import load_embedder
 from jina_data.errors import InputError, JinaDataError, RunFolderError, UsageError
 from jina_data.kernels.keys import fold_text
 from jina_data.mining import pairs as mining_pairs
+from jina_data.mining.config import MineSettings
 from jina_data.mining.report import MineReport, print_report
 from jina_data.mining.run import mine
-from jina_data.mining.settings import MineSettings
 
 Row = dict[str, Any]
 

@@ -16,10 +16,10 @@ from conftest import write_parquet
 from rich.console import Console
 
 from jina_data import CleanReport, Pipeline
+from jina_data.clean.funnel import print_funnel
+from jina_data.clean.recipe import Recipe
 from jina_data.errors import RecipeError
-from jina_data.funnel import print_funnel
 from jina_data.notices import notices
-from jina_data.recipe import Recipe
 from jina_data.stages.consistency import Consistency
 from jina_data.stages.mismatch import Audit, audit, wilson
 

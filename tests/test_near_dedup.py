@@ -28,12 +28,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from test_memory import resident_bytes
 
+from jina_data.clean.recipe import Recipe
+from jina_data.clean.report import CleanReport
 from jina_data.errors import RecipeError
 from jina_data.kernels.shingles import KEEP, Shingling, text_elements
 from jina_data.kernels.words import word_spans
 from jina_data.pipeline import Pipeline
-from jina_data.recipe import Recipe
-from jina_data.report import CleanReport
 from jina_data.stages import NearDedup
 from jina_data.stages.base import Context, Rows, Survivors, View
 from jina_data.stages.near_dedup import _mapped, choose_bands

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jina_data.negation.base import Kind
-from jina_data.negation.cues import CueClassifier, cue_accuracy, cues, negators, polarity, turn_between
+from jina_data.english.cues import CueClassifier, cue_accuracy, cues, negators, polarity, turn_between
+from jina_data.negation.pairs import Kind
 
 
 @pytest.mark.parametrize(

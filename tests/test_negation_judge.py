@@ -12,12 +12,12 @@ from test_cli import jina_data
 from test_negation_run import SECRET, make_pairs, options_for, read, settings_for
 
 from jina_data.errors import ServerError, UsageError
+from jina_data.llm.cost import Price
+from jina_data.negation.config import NegateSettings
+from jina_data.negation.forecast import foresee
 from jina_data.negation.judge_prompt import read_opinion
-from jina_data.negation.money import Price
-from jina_data.negation.outlook import foresee
 from jina_data.negation.report import NegateReport
 from jina_data.negation.run import negate
-from jina_data.negation.settings import NegateSettings
 
 PAIRS = 12
 PRICES = "as_of: '2026-11'\nmodels:\n  tiny: {input: 1, output: 1}\n  judge: {input: 100, output: 100}\n"

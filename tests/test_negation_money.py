@@ -12,11 +12,11 @@ from test_negation_run import make_pairs, options_for, settings_for
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from jina_data.errors import UsageError
-from jina_data.negation.dialect import Dialect, Target
-from jina_data.negation.money import Price, PriceTable, Purse, dollars, price_of
-from jina_data.negation.outlook import foresee
+from jina_data.llm.cost import Price, PriceTable, Purse, dollars, price_of
+from jina_data.llm.dialect import Dialect, Target
+from jina_data.llm.request_ledger import Received
+from jina_data.negation.forecast import foresee
 from jina_data.negation.prompt import Question
-from jina_data.negation.requests import Received
 from jina_data.negation.run import negate
 
 
@@ -151,7 +151,7 @@ def test_the_plan_tells_the_cost_before_anything_is_sent(tmp_path: Path) -> None
 
 
 def foresee_cost(source: str, mode: str) -> float:
-    from jina_data.negation.settings import NegateOptions, NegateSettings
+    from jina_data.negation.config import NegateOptions, NegateSettings
 
     given = NegateSettings(sources=[source], model="gpt-4o-mini")
     options = NegateOptions(mode="batch" if mode == "batch" else "online")

@@ -10,10 +10,10 @@ from conftest import write_csv
 
 from jina_data.embed.cross_encoder import pair_scorer_sha256
 from jina_data.errors import ModelError, RunFolderError
-from jina_data.negation.base import Answer, Pair
+from jina_data.negation.config import NegateSettings
 from jina_data.negation.nli import load_nli_judge
+from jina_data.negation.pairs import Answer, Pair
 from jina_data.negation.run import negate
-from jina_data.negation.settings import NegateSettings
 from jina_data.negation.verify import Verifier, VerifySettings
 
 WORDS = "a man is not sitting standing on bench the two dogs bark loudly in park".split()  # noqa: SIM905

@@ -7,7 +7,7 @@ import json
 import pytest
 from test_negation_client import make_pair
 
-from jina_data.negation.dialect import Dialect, Target, shown_url
+from jina_data.llm.dialect import Dialect, Target, shown_url
 from jina_data.negation.prompt import (
     FORMS,
     KIND_WORDS,

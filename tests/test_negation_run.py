@@ -20,11 +20,11 @@ from test_negation_nli import saved
 
 from jina_data.errors import LawError, RunFolderError, ServerError, UsageError
 from jina_data.negation import outputs as outputs_module
+from jina_data.negation.config import NegateOptions, NegateSettings
 from jina_data.negation.dataset import FULL_SCHEMA, REJECTED_SCHEMA, SCORES, UNANSWERED_SCHEMA, DatasetWriter
 from jina_data.negation.report import NegateReport
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.run import negate
-from jina_data.negation.settings import NegateOptions, NegateSettings
 from jina_data.negation.verify import REASONS
 
 SECRET = "sk-test-1234567890abcdef"

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_csv, write_jsonl, write_parquet
 
+from jina_data.english.texts import detokenised, sentence_count
 from jina_data.errors import InputError, UsageError
-from jina_data.negation.base import Pair
 from jina_data.negation.corpora import CORPORA, REASONS
 from jina_data.negation.kinds import parse_mix
+from jina_data.negation.pairs import Pair
 from jina_data.negation.sources import parse_source, read_counts, read_pairs, write_pairs
-from jina_data.negation.texts import detokenised, sentence_count
 
 NLI: list[dict[str, Any]] = [
     {"sentence1": "A man plays a guitar.", "sentence2": "A man plays music.", "gold_label": "entailment", "n": 0},

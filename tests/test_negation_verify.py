@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jina_data.negation.base import Answer, Kind, Opinion, Pair
-from jina_data.negation.likeness import token_overlap
+from jina_data.english.likeness import token_overlap
+from jina_data.negation.pairs import Answer, Kind, Opinion, Pair
 from jina_data.negation.seen import Seen
 from jina_data.negation.verify import FLAGS, NOT_JUDGED, REASONS, Verifier, VerifySettings
 

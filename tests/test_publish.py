@@ -18,13 +18,13 @@ from publish_runs import LICENSED, negate_run, pair_rows, pairs_run, read_json, 
 
 from jina_data import ExactDedup, Language, Length, Pipeline, Select
 from jina_data.errors import InputError, JinaDataError, LicenseError, RunFolderError, UsageError
-from jina_data.folder import write_json
-from jina_data.publish.base import open_folder, public_names, public_value
 from jina_data.publish.card import cell, fenced, short_recipe, size_category
 from jina_data.publish.checksum import Checksum
+from jina_data.publish.facts import open_folder, public_names, public_value
 from jina_data.publish.flow import PublishOptions, write_repository
 from jina_data.publish.repository import Repository
 from jina_data.publish.shards import ShardWriter
+from jina_data.run.folder import write_json
 
 datasets = pytest.importorskip("datasets")
 

@@ -23,7 +23,7 @@ from jina_data.cli import main
 from jina_data.errors import HubError, JinaDataError, RunFolderError, UsageError
 from jina_data.publish.flow import publish
 from jina_data.publish.hub import Patience
-from jina_data.publish.summary import Plan
+from jina_data.publish.preview import Plan
 
 # What the Hub's client calls its HTTP library with is deprecated there.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

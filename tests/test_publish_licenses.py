@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from jina_data.errors import LicenseError, UsageError
-from jina_data.publish.base import Source
+from jina_data.publish.facts import Source
 from jina_data.publish.licenses import (
     FREE,
     KNOWN_LICENSES,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from jina_data.clean.recipe import SHORTHANDS, Recipe, find_recipe, recipe_folder, recipe_schema, shipped_recipes
 from jina_data.errors import RecipeError
-from jina_data.recipe import SHORTHANDS, Recipe, find_recipe, recipe_folder, recipe_schema, shipped_recipes
 from jina_data.stages import STAGES, ExactDedup, Length, Normalize, Sample, Where
 
 FULL = """\

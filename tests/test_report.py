@@ -21,13 +21,13 @@ from click.testing import CliRunner
 from conftest import write_csv, write_jsonl, write_parquet
 
 from jina_data import charts, drops, page
+from jina_data.clean.histograms import Bins, ScoreCounts
+from jina_data.clean.recipe import Recipe
+from jina_data.clean.report import CleanReport
+from jina_data.clean.report_samples import WIDTH, Shown, compare
 from jina_data.cli import cli
-from jina_data.drops import WIDTH, Shown, compare
 from jina_data.errors import JinaDataError
-from jina_data.histograms import Bins, ScoreCounts
 from jina_data.pipeline import Pipeline
-from jina_data.recipe import Recipe
-from jina_data.report import CleanReport
 from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
 from jina_data.stages.base import Collective, Context, Outcome, RowLocal, Rows, Survivors, Threshold, View
 

@@ -28,14 +28,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jina_data.clean import RunOptions, clean
+from jina_data.clean.recipe import Recipe
+from jina_data.clean.report import CleanReport
+from jina_data.clean.run import RunOptions, clean
+from jina_data.clean.session import Session
+from jina_data.clean.spool import RangeFacts, write_range
 from jina_data.errors import RunFolderError, StoppedError
-from jina_data.folder import OUTPUTS, RunFolder
 from jina_data.read.model import RANGE_BYTES, ParsedRange
-from jina_data.recipe import Recipe
-from jina_data.report import CleanReport
-from jina_data.session import Session
-from jina_data.spool import RangeFacts, write_range
+from jina_data.run.folder import OUTPUTS, RunFolder
 
 DEMO = Path(__file__).parent / "data" / "demo"
 WORKERS = 2
@@ -161,7 +161,7 @@ KILLED_AT = """
 import os, signal
 from contextlib import contextmanager
 import numpy as np
-from jina_data import session
+from jina_data.clean import session
 from jina_data.cli import main
 from jina_data.kernels import lsh
 from jina_data.stages import Consistency, consistency, near_dedup
@@ -546,7 +546,7 @@ def test_a_limit_over_several_files_reads_nothing_twice(tmp_path: Path) -> None:
         return write_range(folder, file_index, parsed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jina_data.session.write_range", write)
+        patch.setattr("jina_data.clean.session.write_range", write)
         with pytest.raises(StoppedError):
             clean(recipe, inputs, tmp_path / "out", limit=700, options=ONE)
         clean(recipe, inputs, tmp_path / "out", limit=700, options=ONE)

@@ -34,7 +34,7 @@ from jina_data.train import TrainConfig, Trainer, TrainReport  # noqa: E402
 from jina_data.train.checkpoint import last_checkpoint  # noqa: E402
 from jina_data.train.evaluators import evaluate, read_eval, spearman  # noqa: E402
 from jina_data.train.models import load_trainee  # noqa: E402
-from jina_data.train.optimizing import learning_rate  # noqa: E402
+from jina_data.train.optimizer import learning_rate  # noqa: E402
 
 TEXTS = ["What causes asthma?", "List files", "", "a " * 300]
 

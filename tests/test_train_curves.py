@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from jina_data.train.curves import curve, running_mean
+from jina_data.html.curves import curve, running_mean
 
 
 def test_the_running_mean_is_that_of_a_tenth_around_each_point() -> None:

@@ -25,7 +25,7 @@ from jina_data.errors import InputError, UsageError
 from jina_data.pipeline import Pipeline
 from jina_data.stages import Length
 from jina_data.train.batches import PUT_OFF_BATCHES, Batches, _folded
-from jina_data.train.settings import TrainConfig
+from jina_data.train.config import TrainConfig
 from jina_data.train.sources import Source, Unit, find_sources, source_rates
 from jina_data.train.stream import Example, Stream
 

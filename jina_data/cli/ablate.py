@@ -93,12 +93,12 @@ def command(
     the same seeds. The table is printed and in DIR/report.json, the plot in DIR/plot.png. An ablation that was stopped
     goes on when the same command is given again.
     """
-    from jina_data.clean import RunOptions, default_workers
+    from jina_data.clean.recipe import Recipe
+    from jina_data.clean.run import RunOptions, default_workers
     from jina_data.evaluate.ablation import AblateSettings, ablate
-    from jina_data.memory import machine_bytes, parse_bytes
     from jina_data.progress import progress_for
-    from jina_data.recipe import Recipe
     from jina_data.roles import parse_roles
+    from jina_data.run.memory import machine_bytes, parse_bytes
 
     report = ablate(
         Recipe.load(recipe, settings),

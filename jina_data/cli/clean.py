@@ -93,11 +93,11 @@ def command(
     DIR/ledger, and a report in DIR/report.html. A run that was stopped goes on when the same command is given again.
     With --plan, a forecast of all this is printed instead.
     """
-    from jina_data.clean import RecipeChoice, RunOptions, clean, default_workers
-    from jina_data.funnel import print_funnel
-    from jina_data.memory import machine_bytes, parse_bytes
+    from jina_data.clean.funnel import print_funnel
+    from jina_data.clean.run import RecipeChoice, RunOptions, clean, default_workers
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
+    from jina_data.run.memory import machine_bytes, parse_bytes
 
     check_output(output, plan=plan)
     choice, roles = RecipeChoice(recipe, settings, where, seed), parse_roles(columns)

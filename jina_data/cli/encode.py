@@ -66,9 +66,9 @@ def command(
     INPUT is what `clean` reads. FILE gets its columns, in its order, and a column of vectors behind them. A run that
     was stopped goes on when the same command is given again.
     """
-    from jina_data.encode import TableOptions, encode_table
+    from jina_data.embed.table import TableOptions, encode_table
+    from jina_data.embed.vectors import VectorOptions, choose_device
     from jina_data.progress import progress_for
-    from jina_data.vectors import VectorOptions, choose_device
 
     options = VectorOptions(
         model=model,

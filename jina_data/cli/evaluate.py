@@ -127,7 +127,7 @@ def negation(
     negative_1, negative_2, ...), or the run folder of negate.
     """
     from jina_data.evaluate.negation import evaluate_negation
-    from jina_data.evaluate.negation_shown import plot_negation, print_negation
+    from jina_data.evaluate.negation_table import plot_negation, print_negation
     from jina_data.evaluate.output import ready_file, writing
     from jina_data.evaluate.triplets import TripletReader
     from jina_data.progress import progress_for

@@ -42,7 +42,7 @@ def command(
     DIR is the folder of a finished run. Shown are counts, and a seeded sample with partners. With --row, what became
     of one row: FILE as the run names it (its end is enough where that is clear), ROW counted from 0.
     """
-    from jina_data.inspection import Inspection
+    from jina_data.clean.inspection import Inspection
 
     inspection = Inspection.open(folder)
     if row is not None:

@@ -115,12 +115,12 @@ def command(
     anchor, positive and negative; DIR/dropped the pairs without enough of them, DIR/ledger what became of every pair,
     with scores, and DIR/report.html an audit. A run that was stopped goes on when the same command is given again.
     """
+    from jina_data.embed.vectors import choose_device
+    from jina_data.mining.config import MineSettings
     from jina_data.mining.report import print_report
     from jina_data.mining.run import mine
-    from jina_data.mining.settings import MineSettings
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
-    from jina_data.vectors import choose_device
 
     settings = MineSettings(
         inputs=inputs,

@@ -211,9 +211,9 @@ def command(
     reject it. The triplets are in DIR/data, what was rejected with its reasons in DIR/rejected, and a report in
     DIR/report.html. A run that was stopped goes on when the same command is given again; no answer is asked for twice.
     """
+    from jina_data.negation.config import NegateOptions, NegateSettings
     from jina_data.negation.kinds import parse_mix
     from jina_data.negation.run import negate
-    from jina_data.negation.settings import NegateOptions, NegateSettings
     from jina_data.progress import progress_for
 
     check_output(output, plan=plan)
@@ -257,7 +257,7 @@ def command(
     )
     progress = progress_for(quiet=quiet)
     if plan:
-        from jina_data.negation.outlook import foresee
+        from jina_data.negation.forecast import foresee
         from jina_data.negation.table import print_outlook
 
         print_outlook(foresee(settings, output, options=options, tokenizer=tokenizer, progress=progress))

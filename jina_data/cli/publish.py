@@ -11,7 +11,7 @@ import click
 from jina_data.cli.options import DEBUG
 
 if TYPE_CHECKING:
-    from jina_data.publish.summary import Plan
+    from jina_data.publish.preview import Plan
 
 
 @click.command(name="publish")
@@ -75,12 +75,12 @@ def command(
     token is the one of `hf auth login`, or in HF_TOKEN. What goes public is shown first, and must be confirmed. A call
     that was cut off goes on when the same command is given again.
     """
-    from jina_data.memory import parse_bytes
     from jina_data.progress import progress_for
     from jina_data.publish.flow import PublishOptions, publish, write_repository
     from jina_data.publish.licenses import parse_source_licenses
+    from jina_data.publish.preview import size_lines, warning_lines
     from jina_data.publish.split import parse_test_size
-    from jina_data.publish.summary import size_lines, warning_lines
+    from jina_data.run.memory import parse_bytes
 
     options = PublishOptions(
         license=license_id,
@@ -131,7 +131,7 @@ def _confirm(plan: Plan, *, yes: bool, quiet: bool) -> bool:
         UsageError: there is nobody to ask.
     """
     from jina_data.errors import UsageError
-    from jina_data.publish.summary import warning_lines
+    from jina_data.publish.preview import warning_lines
 
     for line in warning_lines(plan.repository) if quiet and yes else plan.lines():
         click.echo(line, err=True)

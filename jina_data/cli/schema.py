@@ -16,6 +16,6 @@ def command() -> None:
     \b
     # yaml-language-server: $schema=recipe.schema.json
     """
-    from jina_data.recipe import recipe_schema
+    from jina_data.clean.recipe import recipe_schema
 
     click.echo(json.dumps(recipe_schema(), indent=2))

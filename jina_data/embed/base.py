@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.loading import model_files, model_folder, need_torch
+from jina_data.embed.model_files import model_files, model_folder, need_torch
 from jina_data.errors import ResourceError
 
 HalfArray = npt.NDArray[np.float16]
@@ -144,8 +144,8 @@ def _load(name: str, device: str) -> Embedder:
 
         return StaticEmbedder.load()
     need_torch(name, "embedder")
-    from jina_data.embed.encoder import EncoderEmbedder, is_ours
-    from jina_data.embed.loading import model_folder
+    from jina_data.embed.jina_encoder import EncoderEmbedder, is_ours
+    from jina_data.embed.model_files import model_folder
     from jina_data.embed.sentence_transformers import TransformerEmbedder
 
     kind = EncoderEmbedder if is_ours(model_folder(name, "embedder")) else TransformerEmbedder

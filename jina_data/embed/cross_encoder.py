@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from jina_data.embed.base import BoolArray, combined_sha256
 from jina_data.embed.batches import fixed_batches
-from jina_data.embed.loading import (
+from jina_data.embed.model_files import (
     known_limit,
     model_files,
     model_folder,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from jina_data.embed.base import BoolArray, HalfArray, combined_sha256, unit_half
 from jina_data.embed.batches import fixed_batches
-from jina_data.embed.loading import (
+from jina_data.embed.model_files import (
     known_limit,
     model_files,
     model_folder,

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from jina_data.desk import Desk, open_desk
+from jina_data.clean.plan import Plan
+from jina_data.clean.worker import Desk, open_desk
 from jina_data.errors import ResourceError
-from jina_data.folder import RunFolder, resource_errors
-from jina_data.plan import Plan
+from jina_data.run.folder import RunFolder, resource_errors
 
 PROCESS_BYTES = 260 * 2**20
 """What a process holds before it has read a row: interpreter, Arrow, DuckDB, kernels, models."""

@@ -19,8 +19,8 @@ from jina_data.evaluate.local import read_retrieval, read_sts
 from jina_data.evaluate.mteb_model import MtebEmbedder
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task, without_bars
 from jina_data.evaluate.output import ready_folder
-from jina_data.folder import write_json
 from jina_data.progress import Progress, Quiet
+from jina_data.run.folder import write_json
 
 if TYPE_CHECKING:
     from mteb.abstasks.abstask import AbsTask

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from jina_data.forecast.sampling import (
+from jina_data.clean.plan import Plan
+from jina_data.forecast.sample import (
     SAMPLE_BYTES,
     Drawn,
     IntArray,
@@ -22,7 +23,6 @@ from jina_data.forecast.sampling import (
     packed_bytes,
     pick,
 )
-from jina_data.plan import Plan
 from jina_data.read import InputFile, ParsedRange, RangeSpec, split
 from jina_data.read.streams import open_stored
 from jina_data.stages.base import FloatArray

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from jina_data.clean.plan import Plan
 from jina_data.engines.local import PROCESS_BYTES, Budget
 from jina_data.forecast.estimates import Interval
-from jina_data.forecast.outlook import Flow
-from jina_data.forecast.sampling import Drawn
+from jina_data.forecast.row_flow import Flow
+from jina_data.forecast.sample import Drawn
 from jina_data.forecast.trial import KEPT, UNREADABLE, Trial
-from jina_data.plan import Plan
 from jina_data.stages.base import Collective
 
 MANIFEST = ".work/complete.json"

@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from jina_data.clean import RecipeChoice, RunOptions, bind_run, share_budget
+from jina_data.clean.plan import Plan
+from jina_data.clean.recipe import Recipe
+from jina_data.clean.run import RecipeChoice, RunOptions, bind_run, share_budget
+from jina_data.clean.session import prepare
 from jina_data.engines.local import Budget
-from jina_data.folder import RunFolder
 from jina_data.forecast.costs import measure_ranking
 from jina_data.forecast.estimates import Interval
 from jina_data.forecast.footprint import Footprint, footprint_of
-from jina_data.forecast.outlook import Flow, flow_of
-from jina_data.forecast.resources import Spent, spent_on
-from jina_data.forecast.sampling import MODEL_ROWS, Drawn, Part, draw, generator, pick, sample_rows
+from jina_data.forecast.row_flow import Flow, flow_of
+from jina_data.forecast.sample import MODEL_ROWS, Drawn, Part, draw, generator, pick, sample_rows
+from jina_data.forecast.seconds import Spent, spent_on
 from jina_data.forecast.trial import Step, Trial, merged, run_trial
-from jina_data.memory import held_bytes
-from jina_data.plan import Plan
 from jina_data.progress import Progress, Quiet
-from jina_data.recipe import Recipe
-from jina_data.session import prepare
+from jina_data.run.folder import RunFolder
+from jina_data.run.memory import held_bytes
 
 SMALL_ROWS = 256
 """Rows of the small trial, which tells what a unit of work costs beside its rows."""

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jina_data.clean.plan import ROW_BITS, Plan, Range
+from jina_data.clean.session import Session
+from jina_data.clean.spool import write_range
 from jina_data.engines.local import Budget
-from jina_data.folder import RunFolder, resource_errors, write_json
-from jina_data.forecast.sampling import IntArray, Part
-from jina_data.memory import MemoryWatch
-from jina_data.plan import ROW_BITS, Plan, Range
+from jina_data.forecast.sample import IntArray, Part
 from jina_data.progress import Quiet
 from jina_data.read import ROW, ParsedRange
-from jina_data.session import Session
-from jina_data.spool import write_range
+from jina_data.run.folder import RunFolder, resource_errors, write_json
+from jina_data.run.memory import MemoryWatch
 from jina_data.stages import Stage
 from jina_data.stages.sample import Sample
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 from jina_data.kernels.keys import content_keys
 from jina_data.kernels.rank import FloatArray, dots
 from jina_data.kernels.top import Found, find_top
+from jina_data.mining.config import MineSettings
 from jina_data.mining.pairs import Pairs
-from jina_data.mining.settings import MineSettings
-from jina_data.mining.texts import LongArray, Texts
+from jina_data.mining.store import LongArray, Texts
 from jina_data.mining.vectors import Vectors
 
 if TYPE_CHECKING:

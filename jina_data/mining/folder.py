@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from jina_data.folder import RunFolder
+from jina_data.run.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jina_data.clean.checks import count_rows, sha256_of
+from jina_data.clean.plan import fingerprint_hash
+from jina_data.clean.report import versions
 from jina_data.errors import LawError
-from jina_data.folder import remove, write_json
-from jina_data.laws import count_rows, sha256_of
 from jina_data.mining.audit import Audit
 from jina_data.mining.choose import Stock
+from jina_data.mining.config import MineSettings
 from jina_data.mining.folder import MiningFolder
 from jina_data.mining.pairs import FILE_BITS, UNIT_ROWS, place_names
 from jina_data.mining.report import MineReport
-from jina_data.mining.settings import MineSettings
-from jina_data.plan import fingerprint_hash
 from jina_data.progress import Task
 from jina_data.read import InputFile
-from jina_data.report import versions
+from jina_data.run.folder import remove, write_json
 
 SHARD_UNITS = 64
 """Units of pairs in a file of the outputs."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import yaml
 
-from jina_data import charts
-from jina_data.drops import Shown, Span, compare
-from jina_data.folder import whole_file
+from jina_data.clean import charts
+from jina_data.clean.report import percent
+from jina_data.clean.report_page import visible
+from jina_data.clean.report_samples import Shown, Span, compare
 from jina_data.mining.report import MineReport
-from jina_data.page import visible
-from jina_data.report import percent
+from jina_data.run.folder import whole_file
 
 MOST_CHARS = 600
 

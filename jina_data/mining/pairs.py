@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError
-from jina_data.folder import remove
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.kernels.rank import Excluded
-from jina_data.mining.texts import LongArray, writing
+from jina_data.mining.store import LongArray, writing
 from jina_data.read import InputFile, all_ranges, sample_schema
 from jina_data.roles import bind_roles
-from jina_data.run_sources import run_sources
+from jina_data.run.folder import remove
+from jina_data.run.sources import run_sources
 
 UNIT_ROWS = 4096
 """Pairs, anchors and texts go in units of so many."""

@@ -11,9 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jina_data.clean.report import percent
 from jina_data.errors import RunFolderError
 from jina_data.mining.folder import MiningFolder
-from jina_data.report import percent
 
 
 @dataclass(frozen=True)

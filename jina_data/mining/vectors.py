@@ -8,11 +8,11 @@ import numpy as np
 
 from jina_data.embed.base import Embedder
 from jina_data.errors import ModelError
-from jina_data.folder import Events, whole_file, write_json
 from jina_data.kernels.rank import HalfArray
 from jina_data.mining.pairs import UNIT_ROWS
-from jina_data.mining.texts import LongArray, Texts
+from jina_data.mining.store import LongArray, Texts
 from jina_data.progress import Task
+from jina_data.run.folder import Events, whole_file, write_json
 
 
 class Vectors:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jina_data.negation.completions import read_completion
-from jina_data.negation.dialect import Request
-from jina_data.negation.failures import FATAL_CODES, MalformedError
-from jina_data.negation.requests import Received
+from jina_data.llm.completions import read_completion
+from jina_data.llm.dialect import Request
+from jina_data.llm.failures import FATAL_CODES, MalformedError
+from jina_data.llm.request_ledger import Received
 
 NOT_RUN = ("batch_expired", "batch_cancelled", "request_timeout")
 """What a row says that was not run, and not billed."""

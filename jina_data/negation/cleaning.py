@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError
-from jina_data.folder import whole_path, write_json
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.sources import COUNTS, PAIR_SCHEMA
 from jina_data.progress import Progress
+from jina_data.run.folder import whole_path, write_json
 
 
 def clean_pairs(folder: NegationFolder, recipe: str, seed: int, progress: Progress) -> None:
@@ -17,7 +17,7 @@ def clean_pairs(folder: NegationFolder, recipe: str, seed: int, progress: Progre
     Raises:
         JinaDataError: the recipe does not fit, or leaves nothing.
     """
-    from jina_data.clean import RecipeChoice, RunOptions, clean, default_workers
+    from jina_data.clean.run import RecipeChoice, RunOptions, clean, default_workers
 
     inner = folder.work / "clean"
     report = clean(

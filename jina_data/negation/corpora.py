@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jina_data.english.paraphrase import RESTATED, antonym_paraphrase
+from jina_data.english.texts import detokenised, folded
 from jina_data.errors import InputError
-from jina_data.negation.antonym_paraphrases import RESTATED, antonym_paraphrase
 from jina_data.negation.raw import Row, Table, open_tables
-from jina_data.negation.texts import detokenised, folded
 
 REASONS = (
     "unreadable",

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.errors import LawError
-from jina_data.negation.base import Pair
+from jina_data.negation.pairs import Pair
 from jina_data.negation.rounds import Tried
 
 SHARD_ROWS, GROUP_ROWS = 500_000, 10_000

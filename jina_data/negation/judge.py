@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from jina_data.negation.base import Answer, Opinion
-from jina_data.negation.client import ClientSettings, OnlineClient
-from jina_data.negation.dialect import Target
+from jina_data.llm.cost import Purse
+from jina_data.llm.dialect import Target
+from jina_data.llm.online import ClientSettings, OnlineClient
+from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.judge_prompt import Case, read_opinion
-from jina_data.negation.money import Purse
-from jina_data.negation.requests import RequestLedger
+from jina_data.negation.pairs import Answer, Opinion
 
 
 class LlmJudge:

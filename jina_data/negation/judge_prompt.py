@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jina_data.negation.base import Opinion
+from jina_data.negation.pairs import Opinion
 from jina_data.negation.prompt import Form, json_of, without_thoughts
 
 INSTRUCTIONS = """\

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from jina_data.english import lexicon
+from jina_data.english.cues import negators
+from jina_data.english.texts import words_of
 from jina_data.errors import UsageError
-from jina_data.negation import lexicon
-from jina_data.negation.base import KINDS, Kind
-from jina_data.negation.cues import negators
-from jina_data.negation.texts import words_of
+from jina_data.negation.pairs import KINDS, Kind
 
 DEFAULT_MIX: Mapping[Kind, float] = {
     "verbal": 0.3,

@@ -9,7 +9,7 @@ import numpy as np
 
 from jina_data.embed.cross_encoder import PairScorer, load_cross_encoder
 from jina_data.errors import ModelError
-from jina_data.negation.base import Answer, Opinion
+from jina_data.negation.pairs import Answer, Opinion
 
 
 class NliJudge:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jina_data.clean.checks import sha256_of
+from jina_data.clean.plan import fingerprint_hash
 from jina_data.errors import LawError
-from jina_data.folder import remove, write_json
-from jina_data.laws import sha256_of
+from jina_data.negation.config import NegateSettings
 from jina_data.negation.dataset import DatasetWriter, check_laws
 from jina_data.negation.folder import NegationFolder
-from jina_data.negation.page import Gallery, write_html
 from jina_data.negation.report import NegateReport, Tally, versions, warnings_for
+from jina_data.negation.report_page import Gallery, write_html
 from jina_data.negation.rounds import Rounds, pairs_of
-from jina_data.negation.settings import NegateSettings
 from jina_data.negation.sources import read_counts, read_pairs
-from jina_data.plan import fingerprint_hash
+from jina_data.run.folder import remove, write_json
 
 
 class Outputs:

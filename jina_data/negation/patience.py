@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from jina_data.errors import ServerError
-from jina_data.negation.failures import Failure
+from jina_data.llm.failures import Failure
 
 FIRST, MOST_IN_A_ROW = 10, 25
 """A run stops when half of the first so many requests failed, or later so many one after the other."""

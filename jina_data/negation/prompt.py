@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from jina_data.negation.base import Kind, Pair
+from jina_data.negation.pairs import Kind, Pair
 
 Form = Literal["schema", "json", "text"]
 """How an answer is asked for: held to a JSON schema by the server, as any JSON object, or as plain lines."""

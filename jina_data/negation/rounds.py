@@ -12,12 +12,12 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.folder import whole_path
-from jina_data.negation.base import Answer, Pair
 from jina_data.negation.folder import NegationFolder
+from jina_data.negation.pairs import Answer, Pair
 from jina_data.negation.prompt import Question, Rejection
 from jina_data.negation.sources import read_pairs
 from jina_data.negation.verify import NOT_JUDGED, Verifier
+from jina_data.run.folder import whole_path
 
 State = Literal["accepted", "rejected", "unanswered"]
 

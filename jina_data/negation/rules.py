@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jina_data.negation.antonym_paraphrases import RESTATED, restated_negative
-from jina_data.negation.base import Answer, Kind, Pair
-from jina_data.negation.cues import negators
+from jina_data.english.cues import negators
+from jina_data.english.negate_quantifier import negate_subject, negate_there, other_quantifier
+from jina_data.english.negate_verb import negate_caption, negate_verb, without_for_with
+from jina_data.english.paraphrase import RESTATED, restated_negative
+from jina_data.english.put_opposite import swap_affix, swap_opposite
+from jina_data.english.remove_negation import remove_negation
+from jina_data.english.sentence import Sentence
+from jina_data.english.texts import listed, sentence_count
 from jina_data.negation.kinds import hash_64
-from jina_data.negation.negated_quantifiers import negate_subject, negate_there, other_quantifier
-from jina_data.negation.negated_verbs import negate_caption, negate_verb, without_for_with
-from jina_data.negation.put_opposites import swap_affix, swap_opposite
-from jina_data.negation.removed_negations import remove_negation
-from jina_data.negation.sentences import Sentence
-from jina_data.negation.texts import listed, sentence_count
+from jina_data.negation.pairs import Answer, Kind, Pair
 
 VERSION = 2
 """Raised whenever a rule changes what is written."""

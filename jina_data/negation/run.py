@@ -11,24 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jina_data.clean.plan import fingerprint_hash
 from jina_data.errors import RunFolderError, StoppedError, UsageError
-from jina_data.folder import Events, check_folder, remove, resource_errors, write_json
-from jina_data.memory import MemoryWatch
-from jina_data.negation.asking import Asking, check_money
-from jina_data.negation.base import Answer, Judge
+from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.cleaning import clean_pairs
+from jina_data.negation.config import NegateOptions, NegateSettings, differences
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.outputs import Outputs
+from jina_data.negation.pairs import Answer, Judge
 from jina_data.negation.report import NegateReport
-from jina_data.negation.requests import RequestLedger
+from jina_data.negation.requester import Asking, check_money
 from jina_data.negation.rounds import Rounds
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.seen import Seen
-from jina_data.negation.settings import NegateOptions, NegateSettings, differences
 from jina_data.negation.sources import write_pairs
 from jina_data.negation.verify import Verifier
-from jina_data.plan import fingerprint_hash
 from jina_data.progress import Progress, Quiet
+from jina_data.run.folder import Events, check_folder, remove, resource_errors, write_json
+from jina_data.run.memory import MemoryWatch
 
 
 def negate(

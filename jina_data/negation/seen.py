@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 from pathlib import Path
 
-from jina_data.negation.texts import folded
+from jina_data.english.texts import folded
 
 
 class Seen:

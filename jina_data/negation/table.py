@@ -9,10 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jina_data.negation.money import dollars
-from jina_data.negation.outlook import Outlook
+from jina_data.clean.report import percent
+from jina_data.llm.cost import dollars
+from jina_data.negation.forecast import Outlook
 from jina_data.negation.report import NegateReport
-from jina_data.report import percent
 
 
 def print_report(report: NegateReport, console: Console | None = None) -> None:

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jina_data.negation.base import Answer, Judge, Kind, Opinion, Verdict
-from jina_data.negation.cues import negators, turn_between
-from jina_data.negation.likeness import parts_of, reworded_too, token_overlap, trivial_prefix, turned_twice
+from jina_data.english.cues import negators, turn_between
+from jina_data.english.likeness import parts_of, reworded_too, token_overlap, trivial_prefix, turned_twice
+from jina_data.english.texts import folded, sentence_count
+from jina_data.negation.pairs import Answer, Judge, Kind, Opinion, Verdict
 from jina_data.negation.seen import Seen
-from jina_data.negation.texts import folded, sentence_count
 from jina_data.stages.language import identify
 
 REASONS = (

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from jina_data.page import visible
-from jina_data.publish.base import Facts, Source
+from jina_data.clean.report import percent
+from jina_data.clean.report_page import visible
+from jina_data.publish.facts import Facts, Source
 from jina_data.publish.layout import FULL
 from jina_data.publish.licenses import Licence
 from jina_data.publish.repository import RECIPE, Built
 from jina_data.publish.survey import example_rows
-from jina_data.report import percent
 from jina_data.stages import STAGES
 
 EXAMPLE_CHARS = 400

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from jina_data.clean.report import CleanReport
 from jina_data.errors import RunFolderError
-from jina_data.publish.base import FILE, ROW, SOURCE, Facts, Source, Step, duckdb_config, public_names, public_value
+from jina_data.publish.facts import FILE, ROW, SOURCE, Facts, Source, Step, duckdb_config, public_names, public_value
 from jina_data.publish.streams import side_by_side
 from jina_data.read import ROW as ROW_NUMBER
 from jina_data.read import all_ranges, resolve_inputs, sample_schema, unite_schemas
-from jina_data.report import CleanReport
 from jina_data.roles import LABELS, ROLE_ORDER
 from jina_data.stages.base import quoted
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from jina_data.mining.report import MineReport
-from jina_data.publish.base import FILE, ROW, SOURCE, Facts, Source, Step, public_names, public_value
 from jina_data.publish.clean_run import BATCH_ROWS, hub_id
+from jina_data.publish.facts import FILE, ROW, SOURCE, Facts, Source, Step, public_names, public_value
 from jina_data.publish.streams import side_by_side
 
 POSITIVE_SCORE, SCORES = "_positive_score", "_scores"

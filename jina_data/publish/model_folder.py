@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.errors import RunFolderError
-from jina_data.publish.base import WORK_NAME, file_sha256
+from jina_data.publish.facts import WORK_NAME, file_sha256
 
 MODULES = "modules.json"
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.errors import HubError
-from jina_data.folder import remove
-from jina_data.publish.base import file_sha256
 from jina_data.publish.checksum import Checksum
+from jina_data.publish.facts import file_sha256
 from jina_data.publish.hub import PASSING, may_pass
 from jina_data.publish.repository import Repository
+from jina_data.run.folder import remove
 
 BATCH_ROWS = 1000
 

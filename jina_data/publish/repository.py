@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.errors import RunFolderError
-from jina_data.folder import remove, write_json
 from jina_data.progress import Progress
-from jina_data.publish.base import Publishable, file_sha256
+from jina_data.publish.facts import Publishable, file_sha256
 from jina_data.publish.layout import FULL, Layout, make_layout
 from jina_data.publish.shards import ShardWriter, measure
 from jina_data.publish.split import choose_test
 from jina_data.publish.survey import Survey, kept, survey
 from jina_data.read import conform
+from jina_data.run.folder import remove, write_json
 
 CARD, RECIPE = "README.md", "recipe.yaml"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jina_data.publish.base import FILE, ROW
+from jina_data.publish.facts import FILE, ROW
 from jina_data.read.schema import is_list, is_string
 
 SHOWN_PLACES = 5

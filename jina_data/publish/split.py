@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.errors import UsageError
-from jina_data.publish.base import duckdb_config
+from jina_data.publish.facts import duckdb_config
 from jina_data.publish.layout import text_keys
 
 KEY_SCHEMA = pa.schema([("row", pa.int64()), ("key", pa.uint64())])

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from jina_data.errors import InputError
 from jina_data.progress import Task
-from jina_data.publish.base import Publishable
+from jina_data.publish.facts import Publishable
 from jina_data.publish.layout import row_texts
 from jina_data.publish.scan import Scan
 from jina_data.publish.split import KeyWriter

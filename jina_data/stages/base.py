@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
-from jina_data.cache import ScoreCache
 from jina_data.errors import RecipeError
-from jina_data.outside import Outside, read_outside
 from jina_data.read import ROW, InputFile, sample_schema
 from jina_data.roles import is_text
+from jina_data.stages.reference import Outside, read_outside
+from jina_data.stages.score_cache import ScoreCache
 
 Batches = Iterator[pa.RecordBatch]
 BoolArray = npt.NDArray[np.bool_]

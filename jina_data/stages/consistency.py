@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from jina_data.cache import Computed, Reader, ScoreCache
 from jina_data.embed import base
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View
 from jina_data.stages.mismatch import AUDITED_SOURCES, audit, far_ones
+from jina_data.stages.score_cache import Computed, Reader, ScoreCache
 
 if TYPE_CHECKING:
     from jina_data.embed.base import Embedder, HalfArray

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import ConfigDict, Field, model_validator
 
-from jina_data.outside import OUTSIDE_BITS, Outside
 from jina_data.stages.base import (
     BoolArray,
     Collective,
@@ -25,6 +24,7 @@ from jina_data.stages.base import (
     View,
     outside_rows,
 )
+from jina_data.stages.reference import OUTSIDE_BITS, Outside
 
 if TYPE_CHECKING:
     from jina_data.kernels.lsh import Buckets, Decisions, Nodes

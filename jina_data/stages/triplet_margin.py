@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from jina_data.cache import Computed, Reader
 from jina_data.kernels.keys import content_keys
 from jina_data.roles import is_text
 from jina_data.stages.base import BoolArray, Context, FloatArray, Outcome, Rows, Scored, Threshold, View
+from jina_data.stages.score_cache import Computed, Reader
 
 if TYPE_CHECKING:
     from jina_data.embed.cross_encoder import PairScorer

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jina_data.train.config import TrainConfig
     from jina_data.train.report import TrainReport
-    from jina_data.train.settings import TrainConfig
     from jina_data.train.trainer import Trainer
 
 __all__ = ["TrainConfig", "TrainReport", "Trainer"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jina_data.train.settings import TrainConfig
+from jina_data.train.config import TrainConfig
 from jina_data.train.sources import FloatArray, Source
 from jina_data.train.stream import Example, Stream
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from jina_data.encoder.batches import token_batches
 from jina_data.errors import UsageError
-from jina_data.train.converting import read_table
+from jina_data.train.convert import read_table
 from jina_data.train.models import Trainee
 from jina_data.train.steps import Context
 

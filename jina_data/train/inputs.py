@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError, first_line
 from jina_data.roles import bind_roles, parse_roles
-from jina_data.train.converting import convert, is_parquet
-from jina_data.train.settings import Phase
+from jina_data.train.config import Phase
+from jina_data.train.convert import convert, is_parquet
 
 Roles = Mapping[str, tuple[str, ...]]
 

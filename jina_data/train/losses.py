@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jina_data.encoder.pooling import unit_length
-from jina_data.train.settings import V1_MARGIN
+from jina_data.train.config import V1_MARGIN
 
 
 def pairs_loss(q_BD: Tensor, p_BD: Tensor, *, temperature: float) -> Tensor:

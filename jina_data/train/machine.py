@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from jina_data.errors import ResourceError, StoppedError
-from jina_data.train.settings import TrainConfig
+from jina_data.train.config import TrainConfig
 
 PACKAGES = ("jina-data", "torch", "numpy", "pyarrow", "tokenizers", "transformers", "sentence-transformers")
 """Whose versions the manifest tells."""

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jina_data.folder import whole_file
 from jina_data.progress import Live, Plain, Progress
+from jina_data.run.folder import whole_file
 from jina_data.train.report import read_metrics
 
 PERIOD_SECONDS = 10.0

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from jina_data.embed.base import STATIC
-from jina_data.embed.encoder import is_ours
-from jina_data.embed.loading import model_folder, need_torch, no_progress_bars
+from jina_data.embed.jina_encoder import is_ours
+from jina_data.embed.model_files import model_folder, need_torch, no_progress_bars
 from jina_data.encoder.batches import padded
 from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import PRESETS as JINA_BERT_PRESETS

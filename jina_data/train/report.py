@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from jina_data.errors import RunFolderError
-from jina_data.folder import whole_file, write_json
-from jina_data.train.curves import curve
+from jina_data.html.curves import curve
+from jina_data.run.folder import whole_file, write_json
 
 
 @dataclass(frozen=True)

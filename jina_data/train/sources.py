@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError, first_line
-from jina_data.run_sources import IntArray, Labels, run_sources
+from jina_data.run.sources import IntArray, Labels, run_sources
+from jina_data.train.config import TrainConfig
 from jina_data.train.inputs import Found, Roles, bind, find_inputs, read_schema
-from jina_data.train.settings import TrainConfig
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""Cleans a corpus: recipe, passes over the input, run folder, report."""

@@ -1,0 +1,45 @@
+"""The funnel of a run as a table in the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jina_data.clean.report import CleanReport, percent, told_cut
+from jina_data.notices import notices
+
+
+def print_funnel(report: CleanReport, console: Console | None = None) -> None:
+    """Print what every stage let through, the reasons, and where things are."""
+    console = console or Console()
+    rows = report.rows
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("stage")
+    for name in ("rows in", "dropped", "rows out", "of all"):
+        table.add_column(name, justify="right")
+    table.add_column("reasons", overflow="fold")
+    parsed = rows.read - rows.unreadable
+    table.add_row(
+        "read", f"{rows.read:,}", f"{rows.unreadable:,}", f"{parsed:,}", percent(parsed, rows.read),
+        f"unreadable {rows.unreadable:,}" if rows.unreadable else "",
+    )  # fmt: skip
+    for stage in report.stages:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in stage.dropped.items())
+        dropped = stage.rows_in - stage.rows_out
+        share = percent(stage.rows_out, rows.read)
+        table.add_row(stage.name, f"{stage.rows_in:,}", f"{dropped:,}", f"{stage.rows_out:,}", share, reasons)
+    console.print(table)
+    console.print(
+        f"{rows.kept:,} of {rows.read:,} rows kept, {rows.dropped:,} dropped, {rows.unreadable:,} unreadable; "
+        f"{report.seconds:.1f} s, {report.peak_memory_bytes / 2**20:,.0f} MiB at the peak",
+        highlight=False,
+    )
+    for counts in report.cut:
+        if counts.cut:
+            console.print(told_cut(counts), highlight=False, markup=False, soft_wrap=True)
+    for notice in notices(report):
+        console.print(f"look: {notice}", highlight=False, markup=False, style="bold", soft_wrap=True)
+    for name, what in (("data", "kept rows"), ("dropped", "dropped rows and why"), ("report.html", "the report")):
+        console.print(f"{what + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{'look inside:':<22}jina-data inspect {report.path}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,170 @@
+"""Run the stages of a pass over one fixed range: what every engine does, wherever it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jina_data.clean.plan import Pass, Plan, Range
+from jina_data.clean.rows import SURVIVES, changed_columns, load, view_behind, without
+from jina_data.clean.spool import write_parquet
+from jina_data.clean.worker import Desk
+from jina_data.read import ROW
+from jina_data.stages.base import KEEP, Barrier, Collective, Outcome, RowLocal, Rows, Scored, Seen, Sql
+from jina_data.stages.fuse import apply_sql
+from jina_data.stages.select import Select
+
+
+@dataclass
+class _State:
+    """What a pass said about N rows: the stage that dropped each (or SURVIVES), reason, score, and more columns."""
+
+    stage: npt.NDArray[np.int16]
+    reason: npt.NDArray[np.int16]
+    score: npt.NDArray[np.float64]
+    more: dict[str, pa.Array] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, n_rows: int) -> _State:
+        return cls(np.full(n_rows, SURVIVES, np.int16), np.full(n_rows, KEEP, np.int16), np.full(n_rows, np.nan))
+
+    def note(self, index: int, outcome: Outcome, positions: npt.NDArray[np.int64]) -> None:
+        """Note what stage `index` said of the rows at `positions`."""
+        dropped = outcome.reason != KEEP
+        self.stage[positions[dropped]] = index
+        self.reason[positions[dropped]] = outcome.reason[dropped]
+        self.score[positions[dropped]] = outcome.score[dropped]
+        for name, values in outcome.scores.items():
+            self.more[f"score:{index}:{name}"] = spread(values, positions, len(self.stage))
+        for name, values in outcome.removed.items():
+            self.more[f"removed:{index}:{name}"] = spread(values, positions, len(self.stage))
+        if outcome.partner is not None:
+            self.more[f"partner:{index}"] = spread(outcome.partner, positions, len(self.stage))
+
+    def table(self, rows: pa.Array) -> pa.Table:
+        fixed = {
+            ROW: rows,
+            "stage": pa.array(self.stage),
+            "reason": pa.array(self.reason),
+            "score": pa.array(self.score, from_pandas=True),
+        }
+        return pa.table(fixed | self.more)
+
+
+def run_pass(desk: Desk, current: Pass, piece: Range) -> dict[str, Any]:
+    """Run a pass over one range and write what it said, as one file.
+
+    Returns:
+        "rows", and "stages": the seconds that each stage took (a fused query counts for its first).
+    """
+    seconds: dict[int, float] = {}
+    tables = []
+    for rows, positions in load(desk, current, piece):
+        tables.append(_run_batch(desk, current, rows, positions, seconds))
+    desk.context.cache.flush(f"pass-{current.number:02d}-range-{piece.ordinal:06d}")
+    write_parquet(desk.folder.state(current.number, piece.ordinal), _unite(tables), compression="lz4")
+    said: dict[str, Any] = {
+        "rows": sum(table.num_rows for table in tables),
+        "stages": {str(index): round(value, 6) for index, value in seconds.items()},
+    }
+    counts = desk.context.cache.take_counts()
+    return said | {"scores": counts} if counts else said
+
+
+def _run_batch(
+    desk: Desk,
+    current: Pass,
+    rows: Rows,
+    positions: pa.Array,
+    seconds: dict[int, float],
+) -> pa.Table:
+    state = _State.start(len(rows))
+    alive = np.arange(len(rows), dtype=np.int64)
+    changed: dict[str, pa.Array] = {}
+    for _, group in groupby(
+        current.stages, lambda index: index if not isinstance(desk.plan.stages[index], Sql) else -1
+    ):
+        indices = list(group)
+        started = time.perf_counter()
+        outcomes, rows = _apply(desk, indices, rows)
+        keep = np.ones(len(rows), np.bool_)
+        for index, outcome in zip(indices, outcomes, strict=True):
+            state.note(index, outcome, alive)
+            keep &= outcome.reason == KEEP
+            for name, values in outcome.changed.items():
+                changed[name] = spread(values, alive, len(state.stage))
+            for name in outcome.removed.keys() & changed.keys():
+                changed[name] = without(changed[name], spread(outcome.removed[name], alive, len(state.stage)))
+        changed = _renamed(desk.plan, indices, changed)
+        rows, alive = rows.take(keep), alive[keep]
+        seconds[indices[0]] = seconds.get(indices[0], 0.0) + time.perf_counter() - started
+    if current.keys_for is not None:
+        started = time.perf_counter()
+        _note_keys(desk, current.keys_for, state, rows, alive)
+        seconds[current.keys_for] = seconds.get(current.keys_for, 0.0) + time.perf_counter() - started
+    for name in changed_columns(desk.plan, current):
+        kind = desk.plan.views[view_behind(current)].schema.field(name).type
+        state.more[f"text:{name}"] = changed.get(name, pa.nulls(len(state.stage), kind))
+    return state.table(positions)
+
+
+def _apply(desk: Desk, indices: Sequence[int], rows: Rows) -> tuple[list[Outcome], Rows]:
+    """Apply one stage, or several SQL stages fused; return their outcomes and all rows behind them."""
+    stage = desk.plan.stages[indices[0]]
+    if isinstance(stage, Sql):
+        fused = [one for one in (desk.plan.stages[index] for index in indices) if isinstance(one, Sql)]
+        return apply_sql(desk.con, fused, desk.plan.views[indices[0] : indices[-1] + 2], rows)
+    if isinstance(stage, Barrier):
+        seen = Seen(desk.folder.read_json(desk.folder.seen(indices[0])), desk.folder.looked(indices[0]))
+        outcome = stage.apply(rows, seen, desk.context)
+    elif isinstance(stage, Scored):
+        outcome = stage.apply(rows, desk.context)
+    else:
+        assert isinstance(stage, RowLocal)
+        outcome = stage.apply(rows)
+    changed = {**outcome.changed}
+    for name, mask in outcome.removed.items():
+        changed[name] = without(changed.get(name, rows.batch.column(name)), mask)
+    return [outcome], replace(rows.with_columns(changed), keys=None)
+
+
+def _renamed(plan: Plan, indices: Sequence[int], changed: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    """Follow the changed texts through the `select` stages of a group."""
+    for index in indices:
+        stage = plan.stages[index]
+        if isinstance(stage, Select):
+            changed = {stage.rename.get(name, name): values for name, values in changed.items()}
+    return changed
+
+
+def _note_keys(desk: Desk, index: int, state: _State, rows: Rows, alive: npt.NDArray[np.int64]) -> None:
+    stage = desk.plan.stages[index]
+    assert isinstance(stage, Barrier | Collective)
+    for name, values in stage.keys(rows, desk.context).items():
+        state.more[f"key:{name}"] = spread(values, alive, len(state.stage))
+    state.more["key:source"] = spread(rows.sources, alive, len(state.stage))
+    state.more["key:row_id"] = spread(rows.row_ids, alive, len(state.stage))
+
+
+def spread(values: pa.Array, positions: npt.NDArray[np.int64], n_rows: int) -> pa.Array:
+    """Place values at some positions of N rows; the others are null."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if len(positions) == n_rows:
+        return values
+    indices = np.zeros(n_rows, np.int64)
+    absent = np.ones(n_rows, np.bool_)
+    indices[positions] = np.arange(len(positions))
+    absent[positions] = False
+    return values.take(pa.array(indices, mask=absent))
+
+
+def _unite(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()

@@ -1,0 +1,248 @@
+"""Clean: read the input once into the spool, run the passes over it, write what became of every row.
+
+The run goes through steps, each of units that leave one file, whole or not at all: that file is the marker that the
+unit is done, and what a resumed run looks for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jina_data.clean.plan import Plan, differences, fingerprint_hash, make_plan
+from jina_data.clean.recipe import Recipe
+from jina_data.clean.report import CleanReport
+from jina_data.clean.session import Session
+from jina_data.embed.base import settle_device
+from jina_data.engines.local import Budget
+from jina_data.errors import InputError, RunFolderError
+from jina_data.progress import Progress, Quiet
+from jina_data.read import InputFile, all_ranges, resolve_inputs, sample_schema, unite_schemas
+from jina_data.roles import bind_roles
+from jina_data.run.folder import RunFolder, check_folder, remove, resource_errors
+from jina_data.stages import Stage
+from jina_data.stages.where import Where
+
+WORKER_BYTES = 4 * 2**20
+"""Starting a worker takes a second or two; it pays from about so many bytes of input each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is carried out. None of it changes a byte of data/.
+
+    `workers` is a number of processes; with 1, everything happens in this one.
+    """
+
+    workers: int
+    memory_limit_bytes: int = 4 * 2**30
+    batch_rows: int = 4096
+    overwrite: bool = False
+    reuse: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class RecipeChoice:
+    """A recipe as the command line names it: by name or path (None: by the roles of the columns), with changes."""
+
+    name: str | None = None
+    settings: Sequence[str] = ()
+    where: str | None = None
+    seed: int | None = None
+
+    def recipe_for(self, roles: Collection[str]) -> Recipe:
+        """Load the recipe; without a name, the shipped one for a table with these roles.
+
+        Raises:
+            RecipeError: there is no such recipe, or it does not validate.
+        """
+        recipe = Recipe.load(self.name or default_recipe(roles), self.settings)
+        if self.where is not None:
+            recipe = replace(recipe, stages=(Where(expression=self.where), *recipe.stages))
+        return recipe if self.seed is None else replace(recipe, seed=self.seed)
+
+
+def default_recipe(roles: Collection[str]) -> str:
+    """Return the name of the shipped recipe for a table with these roles."""
+    if "anchor" in roles:
+        return "triplets" if "negative" in roles else "pairs"
+    return "documents" if "text" in roles else "sentences"
+
+
+def default_workers(inputs: Sequence[str]) -> int:
+    """Return how many workers suit these inputs: one for each core, fewer where there is little to share out."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    paths = [Path(name) for name in inputs]
+    if not all(path.is_file() for path in paths):
+        return cores
+    n_bytes = sum(path.stat().st_size for path in paths)
+    return max(1, min(cores, n_bytes // WORKER_BYTES))
+
+
+def clean(
+    recipe: Recipe | RecipeChoice,
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    columns: dict[str, tuple[str, ...]] | None = None,
+    out_format: str = "parquet",
+    limit: int | None = None,
+    device: str = "auto",
+    options: RunOptions,
+    progress: Progress | None = None,
+) -> CleanReport:
+    """Run a recipe over some inputs into a run folder, or go on with a run that was stopped there.
+
+    Raises:
+        JinaDataError: the inputs, the recipe or the folder are not as they must be; see `jina_data.errors`.
+    """
+    progress = progress or Quiet()
+    folder = RunFolder(Path(out))
+    plan = bind_run(
+        recipe,
+        inputs,
+        folder,
+        columns=columns or {},
+        out_format=out_format,
+        limit=limit,
+        device=device,
+        options=options,
+        progress=progress,
+    )
+    fingerprint = plan.fingerprint()
+    if folder.is_finished and not options.overwrite:
+        return _finished(folder, fingerprint, progress)
+    budget = share_budget(plan, options, progress)
+    with folder.locked(), resource_errors(folder.path):
+        session = Session(plan, folder, budget, progress, overwrite=options.overwrite, reuse=options.reuse)
+        return session.go(fingerprint)
+
+
+def bind_run(
+    recipe: Recipe | RecipeChoice,
+    inputs: Sequence[str],
+    folder: RunFolder | None,
+    *,
+    columns: dict[str, tuple[str, ...]],
+    out_format: str,
+    limit: int | None,
+    device: str,
+    options: RunOptions,
+    progress: Progress,
+) -> Plan:
+    """Bind a recipe to some inputs and a folder (None: nothing will be written), and say what was guessed.
+
+    Raises:
+        JinaDataError: the inputs, the recipe or a folder are not as they must be.
+    """
+    if folder is not None:
+        check_folder(folder, overwrite=options.overwrite)
+    for old in options.reuse:
+        refuse_no_cache(RunFolder(old), folder)
+    files = tuple(resolve_inputs(inputs))
+    named_schemas = [(file.name, sample_schema(file)) for file in files]
+    refuse_rowless(files, [schema for _, schema in named_schemas])
+    schema = unite_schemas(named_schemas)
+    if isinstance(recipe, RecipeChoice):
+        recipe = _chosen(recipe, schema, columns, progress)
+    plan, said = make_plan(
+        files,
+        schema,
+        recipe,
+        columns,
+        batch_rows=options.batch_rows,
+        out_format=out_format,
+        limit=limit,
+        device=choose_device(device, recipe.stages),
+    )
+    if said:
+        progress.say(said)
+    refuse_strangers(named_schemas, plan.views[0].text_columns)
+    return plan
+
+
+def share_budget(plan: Plan, options: RunOptions, progress: Progress) -> Budget:
+    """Share the memory limit out, and say so where it holds fewer workers than were asked for.
+
+    Raises:
+        ResourceError: it does not hold one.
+    """
+    budget = Budget.share(options.memory_limit_bytes, options.workers, plan.process_bytes())
+    if budget.workers < options.workers:
+        progress.say(f"{budget.workers} of {options.workers} workers: the memory limit holds no more")
+    return budget
+
+
+def refuse_no_cache(old: RunFolder, new: RunFolder | None) -> None:
+    """Refuse to reuse a folder that no run has left scores in; `new` is where this run writes to, if it writes.
+
+    Raises:
+        RunFolderError: it is not the folder of a run, or the one that this run writes to.
+    """
+    if not old.manifest.exists() and not old.cache.is_dir():
+        raise RunFolderError(f"--reuse {old.path}: expected the folder of an earlier run (with manifest.json)")
+    if new is not None and old.path.resolve() == new.path.resolve():
+        raise RunFolderError(f"--reuse {old.path} is the folder that this run writes to; name another with -o")
+
+
+def choose_device(device: str, stages: Sequence[Stage]) -> str:
+    """Return "cuda" or "cpu": what was asked for, or what is there; only stages that run models care.
+
+    Raises:
+        ResourceError: cuda was asked for, and there is none.
+    """
+    return settle_device(device) if any(stage.uses_device for stage in stages) else "cpu"
+
+
+def refuse_rowless(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:
+    """Refuse a file with content of which nothing could be parsed: it is not what its name says.
+
+    Raises:
+        InputError: there is such a file; the message tells what is wrong with its first record.
+    """
+    for file, schema in zip(files, schemas, strict=True):
+        if schema.names or not file.size:
+            continue
+        parsed = next(all_ranges(file, schema), None)
+        for broken in parsed.unreadable[:1] if parsed else ():
+            place = "" if broken.line is None else f" (line {broken.line})"
+            raise InputError(f"{file.name}: none of its first records can be read; the first{place}: {broken.error}")
+
+
+def refuse_strangers(named_schemas: Sequence[tuple[str, pa.Schema]], text_columns: Collection[str]) -> None:
+    """Refuse a file that has columns, but none that holds a text of this run: all of its rows would be empty.
+
+    Raises:
+        InputError: there is such a file.
+    """
+    for name, schema in named_schemas:
+        if schema.names and not set(schema.names) & set(text_columns):
+            raise InputError(
+                f"{name} has none of the text columns of this run ({', '.join(text_columns)}); its columns are "
+                f"{', '.join(schema.names)}. Leave it out, or clean it by itself"
+            )
+
+
+def _chosen(choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[str, ...]], progress: Progress) -> Recipe:
+    if choice.name is not None:
+        return choice.recipe_for(())
+    roles, _, _ = bind_roles(schema, columns)
+    progress.say(f"recipe: {default_recipe(roles)} (choose another with -p)")
+    return choice.recipe_for(roles)
+
+
+def _finished(folder: RunFolder, fingerprint: dict[str, Any], progress: Progress) -> CleanReport:
+    manifest = folder.read_json(folder.manifest)
+    if manifest["fingerprint_sha256"] != fingerprint_hash(fingerprint):
+        what = differences(manifest["fingerprint"], fingerprint)
+        raise RunFolderError(
+            f"{folder.path} holds a finished run with {what}. Name another folder, or replace it with --overwrite"
+        )
+    remove(folder.path / ".trash")  # a kill may have left it
+    progress.say(f"{folder.path} is finished: same inputs, same settings; nothing to do")
+    return CleanReport.load(folder.path)

@@ -1,0 +1,153 @@
+"""Write the kept and the dropped rows as shards, each whole or not at all."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jina_data.clean.ledger import Fates, RangeCounts, fates_of, partners_of, reason_name, stage_name
+from jina_data.clean.plan import Plan, Range, grouped
+from jina_data.clean.rows import load_table
+from jina_data.clean.worker import Desk
+from jina_data.run.folder import RunFolder, whole_path
+
+SHARD_BYTES = 256 * 2**20
+"""A shard holds the rows of whole ranges, up to about so many bytes in memory."""
+
+GROUP_BYTES = 32 * 2**20
+"""A row group holds the rows of whole ranges, up to about so many bytes in memory."""
+
+Kind = Literal["data", "dropped"]
+
+DROPPED_COLUMNS = (
+    pa.field("_file", pa.string()),
+    pa.field("_row", pa.int64()),
+    pa.field("_stage", pa.string()),
+    pa.field("_reason", pa.string()),
+    pa.field("_score", pa.float64()),
+    pa.field("_partner", pa.string()),
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of data/ or dropped/: its number, and its row groups as ranges. Both follow from the counts alone, so
+    that the bytes do not depend on who worked on what."""
+
+    kind: Kind
+    number: int
+    groups: tuple[tuple[Range, ...], ...]
+
+    def path(self, folder: RunFolder, out_format: str) -> Path:
+        """Return where the shard is written while the run is at work."""
+        suffix = "jsonl" if self.kind == "data" and out_format == "jsonl" else "parquet"
+        return folder.out / self.kind / f"part-{self.number:05d}.{suffix}"
+
+
+def cut_shards(kind: Kind, pieces: Sequence[Range], counts: Sequence[RangeCounts]) -> list[Shard]:
+    """Cut the ranges into shards and row groups. There is always at least one shard, so that the columns show."""
+    sized = []
+    for piece, count in zip(pieces, counts, strict=True):
+        n_rows = count.kept if kind == "data" else count.dropped
+        if n_rows:
+            sized.append((piece, piece.n_bytes * n_rows // max(1, piece.n_rows)))
+    shards = []
+    for number, members in enumerate(grouped(sized, SHARD_BYTES) or [[]]):
+        groups = tuple(tuple(piece for piece, _ in group) for group in grouped(members, GROUP_BYTES))
+        shards.append(Shard(kind, number, groups))
+    return shards
+
+
+def write_shard(desk: Desk, shard: Shard) -> dict[str, Any]:
+    """Write a shard."""
+    schema = shard_schema(desk.plan, shard.kind)
+    n_rows = 0
+    with whole_path(shard.path(desk.folder, desk.plan.out_format)) as temporary:
+        tables = (_group_table(desk, shard.kind, group) for group in shard.groups)
+        writer = _write_jsonl if shard.path(desk.folder, desk.plan.out_format).suffix == ".jsonl" else _write_parquet
+        n_rows = writer(temporary, schema, tables)
+    return {"rows": n_rows}
+
+
+def shard_schema(plan: Plan, kind: Kind) -> pa.Schema:
+    """Return the columns of data/ (as the recipe leaves them) or dropped/ (the input's, and why)."""
+    if kind == "data":
+        return plan.views[-1].schema.remove_metadata()
+    return pa.schema([*plan.views[0].schema, *DROPPED_COLUMNS])
+
+
+def _group_table(desk: Desk, kind: Kind, group: Sequence[Range]) -> pa.Table:
+    tables = []
+    for piece in group:
+        fates = fates_of(desk, piece)
+        make = kept_rows if kind == "data" else dropped_rows
+        tables.append(make(desk, piece, fates).cast(shard_schema(desk.plan, kind)))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def kept_rows(desk: Desk, piece: Range, fates: Fates) -> pa.Table:
+    """Return the kept rows of a range as data/ holds them."""
+    table = load_table(desk, None, piece, desk.plan.views[0].schema.names, fates.kept)
+    return table.select(desk.plan.views[-1].schema.names)
+
+
+def dropped_rows(desk: Desk, piece: Range, fates: Fates) -> pa.Table:
+    """Return the dropped rows of a range: the input's columns as they were, and what became of them."""
+    rows = fates.dropped
+    table = load_table(desk, desk.plan.passes[0], piece, desk.plan.views[0].schema.names, rows)
+    stages = fates.stage[rows].tolist()
+    reasons = fates.reason[rows].tolist()
+    columns = {
+        "_file": pa.array([desk.plan.file_name(piece.file_index)] * len(rows), pa.string()),
+        "_row": pa.array(rows.astype("int64") + piece.first_row),
+        "_stage": pa.array([stage_name(desk.plan, index) for index in stages], pa.string()),
+        "_reason": pa.array(
+            [reason_name(desk.plan, index, code) for index, code in zip(stages, reasons, strict=True)], pa.string()
+        ),
+        "_score": pa.array(fates.score[rows], from_pandas=True),
+        "_partner": pa.array(partners_of(desk.plan, fates, rows), pa.string()),
+    }
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+def _write_parquet(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
+    n_rows = 0
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            n_rows += table.num_rows
+    return n_rows
+
+
+def _write_jsonl(path: Path, _schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
+    n_rows = 0
+    with path.open("w", encoding="utf-8") as sink:
+        for table in tables:
+            for batch in table.to_batches(max_chunksize=1024):
+                for row in batch.to_pylist():
+                    sink.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+            n_rows += table.num_rows
+    return n_rows
+
+
+def _plain(value: Any) -> Any:
+    """Write what JSON lacks: times as ISO 8601, decimals as text, bytes as hexadecimal digits."""
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

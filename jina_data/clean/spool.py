@@ -1,0 +1,76 @@
+"""The spool: the parsed input in fixed ranges, as Parquet; every step behind the reader reads from here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jina_data.clean.plan import Range
+from jina_data.read import ROW, ParsedRange, conform
+from jina_data.run.folder import RunFolder, whole_file, whole_path
+
+
+@dataclass(frozen=True)
+class RangeFacts:
+    """What is known of a range on disk without reading its rows."""
+
+    n_rows: int
+    n_unreadable: int
+    n_lines: int
+    n_bytes: int
+    end: dict[str, int]
+
+
+def write_range(folder: RunFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:
+    """Write a parsed range: first what could not be parsed, then the rows, whose file marks the range as done."""
+    facts = RangeFacts(
+        parsed.row_count, len(parsed.unreadable), parsed.line_count, parsed.rows.nbytes, dict(parsed.end)
+    )
+    if parsed.unreadable:
+        with whole_file(folder.broken(file_index, parsed.number), "w") as sink:
+            for broken in parsed.unreadable:
+                sink.write(json.dumps(asdict(broken)) + "\n")
+    table = parsed.rows.replace_schema_metadata({b"jina_data": json.dumps(asdict(facts)).encode()})
+    write_parquet(folder.spool(file_index, parsed.number), table, compression="lz4")
+    return facts
+
+
+def write_parquet(path: Path, table: pa.Table, *, compression: str = "zstd") -> None:
+    """Write a table of one row group, whole or not at all."""
+    with whole_path(path) as temporary:
+        pq.write_table(table, temporary, compression=compression, row_group_size=max(1, table.num_rows))
+
+
+def read_facts(folder: RunFolder, file_index: int, number: int) -> tuple[RangeFacts, pa.Schema]:
+    """Read what is known of a range, and the columns it has."""
+    schema = pq.read_schema(folder.spool(file_index, number))
+    facts = RangeFacts(**json.loads(schema.metadata[b"jina_data"]))
+    position = schema.get_field_index(ROW)
+    return facts, schema.remove(position).remove_metadata()
+
+
+def read_rows(folder: RunFolder, piece: Range, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """Read some columns of a range, with `__row`, in the types of the run's schema.
+
+    A column that this range lacks is null: another file, or a later line, brought it.
+    """
+    path = folder.spool(piece.file_index, piece.number)
+    present = set(pq.read_schema(path).names)
+    wanted = [name for name in columns if name in present]
+    table = pq.read_table(path, columns=[*wanted, ROW], partitioning=None)
+    return conform(table, pa.schema([schema.field(name) for name in columns]))
+
+
+def unreadable_rows(folder: RunFolder, piece: Range) -> Iterator[dict[str, Any]]:
+    """Yield what could not be parsed in a range, in order; rows and lines count from the range's start."""
+    path = folder.broken(piece.file_index, piece.number)
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)

@@ -1,0 +1,39 @@
+"""What a worker has at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+
+from jina_data.clean.plan import Plan
+from jina_data.run.folder import Events, RunFolder
+from jina_data.stages.base import Context
+from jina_data.stages.score_cache import ScoreCache
+
+
+@dataclass
+class Desk:
+    """What a worker has at hand: the plan, the run folder, the log, and its DuckDB connection."""
+
+    plan: Plan
+    folder: RunFolder
+    events: Events
+    con: duckdb.DuckDBPyConnection
+    context: Context
+
+
+def open_desk(plan: Plan, folder: RunFolder, duckdb_bytes: int, threads: int = 1) -> Desk:
+    """Set up a worker, whose DuckDB may use so many threads."""
+    temporary = folder.work / "duckdb"
+    con = duckdb.connect(
+        config={
+            "threads": threads,
+            "memory_limit": f"{duckdb_bytes // 2**20}MiB",
+            "temp_directory": str(temporary),
+            "preserve_insertion_order": False,
+        }
+    )
+    cache = ScoreCache(folder.cache, (folder.index, folder.old_index))
+    context = Context(plan.recipe.seed, plan.device, cache)
+    return Desk(plan, folder, Events(folder.events), con, context)

@@ -1,0 +1,339 @@
+"""Encode: any input of `clean` to one Parquet file with a vector for each row, in the order of the input.
+
+The work goes range by range, and each range slice by slice. A slice leaves one file in a work folder beside the output,
+whole or not at all. A run that was stopped takes those over; when all are there, they become the output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jina_data.clean.run import refuse_rowless
+from jina_data.embed.vectors import VectorModel, VectorOptions, load_vector_model
+from jina_data.errors import InputError, ModelError, RunFolderError, StoppedError, UsageError
+from jina_data.progress import Progress, Quiet, Task
+from jina_data.read import (
+    ROW,
+    InputFile,
+    ParsedRange,
+    conform,
+    parse_range,
+    resolve_inputs,
+    sample_schema,
+    split,
+    stream_ranges,
+    unite_schemas,
+    writable,
+)
+from jina_data.read.schema import is_string
+from jina_data.run.folder import remove, resource_errors, whole_path, write_json
+
+SLICE_ROWS = 2048
+"""Rows that are encoded at a time: sorted by length among themselves, a row group of the output."""
+
+VERSION = 1
+"""Raised when the same input and model give other vectors."""
+
+_KEY = b"jina_data.encode"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """What is read and what is written."""
+
+    column: str | None = None
+    vector_column: str = "vector"
+    vectors_only: bool = False
+    limit: int | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What a run wrote: rows, dimensions, and how many texts were longer than the model reads."""
+
+    path: Path
+    n_rows: int
+    dim: int
+    n_cut: int
+
+
+def encode_table(
+    inputs: Sequence[str],
+    output: Path,
+    *,
+    vectors: VectorOptions,
+    table: TableOptions | None = None,
+    progress: Progress | None = None,
+) -> EncodeReport:
+    """Encode a text column of some inputs into a Parquet file, or go on with a run that was stopped there.
+
+    Raises:
+        InputError: an input cannot be read, or a text is missing; the message names file and row.
+        UsageError: there is no such column, or the model does not take an option.
+        ModelError: the model cannot be loaded, or gave a vector that is not finite.
+        RunFolderError: the output is there already, of another run.
+    """
+    table, progress = table or TableOptions(), progress or Quiet()
+    if output.is_dir():
+        raise RunFolderError(f"{output} is a folder; -o names a Parquet file")
+    files = resolve_inputs(inputs)
+    schemas = [sample_schema(file) for file in files]
+    refuse_rowless(files, schemas)
+    schema = unite_schemas([(file.name, one) for file, one in zip(files, schemas, strict=True)])
+    column = _text_column(schema, table)
+    key = _key(files, column, vectors, table)
+    if output.exists() and not table.overwrite:
+        return _finished(output, key, progress)
+    if table.column is None:
+        progress.say(f"texts: column {column!r} (choose another with --column)")
+    with _work_folder(output, key, overwrite=table.overwrite) as work, resource_errors(output.parent):
+        run = _Run(files, schema, column, table, vectors=vectors, work=work)
+        try:
+            with progress.task("encode", table.limit or _known_rows(files)) as task:
+                parts = [part for number in range(len(files)) for part in run.encode_file(number, task)]
+        except KeyboardInterrupt:
+            raise StoppedError("stopped; the same command goes on where it stopped") from None
+        report = run.gather(parts, output, key)
+    if report.n_cut:
+        progress.say(f"{report.n_cut:,} of {report.n_rows:,} texts were longer than the model reads, and were cut")
+    return report
+
+
+class _Run:
+    """The files of one run, and the model, which is loaded when the first range asks for it."""
+
+    def __init__(
+        self,
+        files: Sequence[InputFile],
+        schema: pa.Schema,
+        column: str,
+        table: TableOptions,
+        *,
+        vectors: VectorOptions,
+        work: Path,
+    ) -> None:
+        self.files, self.schema, self.column, self.table = files, schema, column, table
+        self.vectors, self.work = vectors, work
+        self.rows_left = table.limit
+        self._model: VectorModel | None = None
+
+    @property
+    def model(self) -> VectorModel:
+        if self._model is None:
+            self._model = load_vector_model(self.vectors)
+        return self._model
+
+    def encode_file(self, number: int, task: Task) -> Iterator[Path]:
+        """Encode what is left of a file; yields the parts of all its ranges, in order."""
+        file, first_row = self.files[number], 0
+        for range_number, parse in self._ranges(file):
+            if self.rows_left == 0:
+                return
+            name = f"file-{number:05d}-range-{range_number:06d}"
+            for part in self._encode_range(name, parse, file=file, first_row=first_row):
+                n_rows = pq.read_metadata(part).num_rows
+                task.advance(n_rows)
+                first_row += n_rows
+                if self.rows_left is not None:
+                    self.rows_left -= n_rows
+                yield part
+
+    def _ranges(self, file: InputFile) -> Iterator[tuple[int, Any]]:
+        """Yield the number of each range of a file, and what parses it."""
+        specs = split(file, self.schema)
+        if specs is None:
+            for one in stream_ranges(file, self.schema, None, 0):
+                yield one.number, lambda one=one: one
+            return
+        for number, spec in enumerate(specs):
+            yield number, lambda spec=spec: parse_range(file, spec, self.schema)
+
+    def _encode_range(
+        self, name: str, parse: Callable[[], ParsedRange], *, file: InputFile, first_row: int
+    ) -> Iterator[Path]:
+        """Yield the parts of a range, one for each slice. Those that are there are not made again."""
+        whole = self.work / f"{name}.json"
+        if whole.exists():
+            yield from (self._part(name, number) for number in range(json.loads(whole.read_text(encoding="utf-8"))))
+            return
+        rows = self._read(parse(), file=file, first_row=first_row)
+        texts = _texts(rows, self.column, file=file, first_row=first_row)
+        starts = range(0, len(texts), SLICE_ROWS)
+        for number, start in enumerate(starts):
+            part = self._part(name, number)
+            if not part.exists():
+                stop = start + SLICE_ROWS
+                self._encode_slice(rows[start:stop], texts[start:stop], part, file=file, first_row=first_row + start)
+            yield part
+        write_json(whole, len(starts))
+
+    def _part(self, name: str, number: int) -> Path:
+        return self.work / f"{name}-slice-{number:03d}.parquet"
+
+    def _read(self, parsed: ParsedRange, *, file: InputFile, first_row: int) -> pa.Table:
+        for broken in parsed.unreadable[:1]:
+            raise InputError(
+                f"{file.name}, row {first_row + broken.row} (counted from 0) cannot be read: {broken.error}. Every row "
+                "needs a vector: mend the file, or run jina-data clean first, which sets such rows aside"
+            )
+        return parsed.rows.slice(0, self.rows_left)
+
+    def _encode_slice(
+        self, rows: pa.Table, texts: Sequence[str], part: Path, *, file: InputFile, first_row: int
+    ) -> None:
+        cut_before = self.model.n_cut
+        vectors = self.model.encode(texts)
+        self._refuse_not_finite(vectors, texts, file=file, first_row=first_row)
+        kept = rows.select([] if self.table.vectors_only else [name for name in rows.column_names if name != ROW])
+        ready = conform(kept, writable(kept.schema))
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1), pa.float32()), self.model.dim)
+        schema = self._with_vectors(kept.schema)
+        with whole_path(part) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as sink:
+            sink.write_table(pa.table([*ready.columns, column], schema=schema))
+            sink.add_key_value_metadata({"n_cut": str(self.model.n_cut - cut_before)})
+
+    def _refuse_not_finite(
+        self, vectors: np.ndarray[Any, Any], texts: Sequence[str], *, file: InputFile, first_row: int
+    ) -> None:
+        broken = np.flatnonzero(~np.isfinite(vectors).all(1)).tolist()
+        if not broken:
+            return
+        # On a GPU such a text may spoil those that share a block of attention with it; alone it shows which it is.
+        guilty = (row for row in broken if not np.isfinite(self.model.encode([texts[row]])).all())
+        named = first_row + next(guilty, broken[0])
+        raise ModelError(
+            f"{file.name}, row {named} (counted from 0): the model's vector is not finite. "
+            "Its weights may be damaged, or its numbers too large for half precision: try --device cpu"
+        )
+
+    def gather(self, parts: Sequence[Path], output: Path, key: str) -> EncodeReport:
+        """Write the parts into one file, row group by row group."""
+        metas = [pq.read_metadata(part) for part in parts]
+        named = [(part.name, pq.read_schema(part)) for part in parts]
+        nothing = self._with_vectors(pa.schema([]) if self.table.vectors_only else self.schema) if not named else None
+        schema = nothing or unite_schemas(named)
+        n_cut = sum(int((meta.metadata or {}).get(b"n_cut", b"0")) for meta in metas)
+        n_rows = sum(meta.num_rows for meta in metas)
+        dim = schema.field(self.table.vector_column).type.list_size
+        said = json.dumps({"key": key, "model": self.vectors.model, "n_rows": n_rows, "dim": dim, "n_cut": n_cut})
+        with (
+            whole_path(output) as temporary,
+            pq.ParquetWriter(temporary, schema.with_metadata({_KEY: said}), compression="zstd") as sink,
+        ):
+            for part in parts:
+                with pq.ParquetFile(part) as source:
+                    for group in range(source.num_row_groups):
+                        rows = conform(source.read_row_group(group), schema)
+                        sink.write_table(rows.replace_schema_metadata({_KEY: said}))
+        return EncodeReport(output, n_rows, dim, n_cut)
+
+    def _with_vectors(self, kept: pa.Schema) -> pa.Schema:
+        return writable(kept).append(pa.field(self.table.vector_column, pa.list_(pa.float32(), self.model.dim)))
+
+
+def _text_column(schema: pa.Schema, table: TableOptions) -> str:
+    """Return the column to encode: the one named, else `text`, else the only one that holds texts."""
+    named = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    if table.vector_column in schema.names and not table.vectors_only:
+        raise UsageError(
+            f"the input has a column {table.vector_column!r} already; name another with --vector-column, or leave the "
+            "input's columns out with --vectors-only"
+        )
+    if table.column is not None:
+        if table.column not in schema.names:
+            raise UsageError(f"--column {table.column}: there is no such column; the input has: {named}")
+        if not is_string(schema.field(table.column).type):
+            raise UsageError(f"--column {table.column} holds {schema.field(table.column).type}; expected texts")
+        return table.column
+    strings = [field.name for field in schema if is_string(field.type)]
+    if "text" in strings or len(strings) == 1:
+        return "text" if "text" in strings else strings[0]
+    raise UsageError(f"which column holds the texts? Name it with --column; the input has: {named}")
+
+
+def _texts(rows: pa.Table, column: str, *, file: InputFile, first_row: int) -> list[str]:
+    values: list[Any] = rows.column(column).to_pylist() if column in rows.column_names else [None] * rows.num_rows
+    for row, value in enumerate(values):
+        if not isinstance(value, str):
+            raise InputError(
+                f"{file.name}, row {first_row + row} (counted from 0): column {column!r} holds "
+                f"{'null' if value is None else type(value).__name__}; expected a string. Leave such rows out first, "
+                "for example with jina-data clean"
+            )
+    return values
+
+
+def _key(files: Sequence[InputFile], column: str, vectors: VectorOptions, table: TableOptions) -> str:
+    """Return what tells runs apart: the inputs, the model and all options that change the output."""
+    shown = {name: value for name, value in asdict(table).items() if name not in ("overwrite", "column")}
+    said = {"version": VERSION, "slice": SLICE_ROWS, "column": column, "model": vectors.model_key(), **shown}
+    return json.dumps({**said, "inputs": [file.to_json() for file in files]}, sort_keys=True)
+
+
+def _finished(output: Path, key: str, progress: Progress) -> EncodeReport:
+    try:
+        said = json.loads((pq.read_schema(output).metadata or {})[_KEY])
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        raise RunFolderError(f"{output} is there already, and not of jina-data encode; name another file") from None
+    if said["key"] != key:
+        raise RunFolderError(
+            f"{output} holds the vectors of other inputs, another model or other options. Name another file, or "
+            "replace it with --overwrite"
+        )
+    progress.say(f"{output} is finished: same inputs, same model; nothing to do")
+    return EncodeReport(output, said["n_rows"], said["dim"], said["n_cut"])
+
+
+@contextlib.contextmanager
+def _work_folder(output: Path, key: str, *, overwrite: bool) -> Iterator[Path]:
+    """Hold the folder in which parts gather, beside the output; it is gone after success."""
+    work = output.with_name(f".{output.name}.work")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{output.parent} cannot be written: {error.strerror}") from None
+    with (work / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunFolderError(f"another run is at work on {output}; wait for it, or name another file") from None
+        begun = work / "run.json"
+        if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) != key:
+            if not overwrite:
+                raise RunFolderError(
+                    f"{work} holds an unfinished run of other inputs, another model or other options. Give that "
+                    "command again, or begin anew with --overwrite"
+                )
+            for part in work.glob("file-*"):
+                remove(part)
+        # What a process that was killed left half written; nobody else writes here while the lock is held.
+        for half in [*work.glob(".*.tmp"), *output.parent.glob(f".{glob.escape(output.name)}.*.tmp")]:
+            remove(half)
+        write_json(begun, key)
+        try:
+            yield work
+        except BaseException:
+            if not any(work.glob("*.parquet")):  # nothing to go on with
+                remove(work)
+            raise
+    remove(work)
+
+
+def _known_rows(files: Sequence[InputFile]) -> int | None:
+    """Return the rows of all files where their format tells."""
+    if not all(file.format == "parquet" and file.is_local and not file.compression for file in files):
+        return None
+    n_rows: int = sum(pq.read_metadata(file.name).num_rows for file in files)
+    return n_rows

@@ -1,0 +1,1 @@
+"""English words and sentences: verb forms, opposites, negation and its cues."""

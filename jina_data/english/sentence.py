@@ -1,0 +1,329 @@
+"""A sentence as words with their places: where its main verb stands, and how to change it in place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from jina_data.english.verb_forms import Forms, base_of, gerunds, participles, pasts, thirds, verbs
+from jina_data.english.word_classes import (
+    ADVERBS,
+    BE,
+    BEFORE_AS,
+    BREAKS,
+    DETERMINERS,
+    DO,
+    HAVE,
+    MODALS,
+    NOUNS_IN_ING,
+    NOUNS_IN_S,
+    OPENERS,
+    PARTICIPLE_PHRASES,
+    PLURALS,
+    PREPOSITIONS,
+    PRONOUNS,
+    RELATIVES,
+    SAY,
+    SUBORDINATORS,
+    VAGUE_MODALS,
+)
+
+VerbKind = Literal["auxiliary", "third", "past", "base"]
+
+HAVE_KINDS: dict[str, VerbKind] = {"has": "third", "had": "past", "have": "base"}
+
+_WORD = re.compile(r"[^\W_]+(?:['’\-.&][^\W_]+)*['’]?")
+
+
+class Verb(NamedTuple):
+    """The main verb: which word it is, and what it takes to negate it."""
+
+    at: int
+    kind: VerbKind
+    forms: Forms | None
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a text and where it stands."""
+
+    text: str
+    start: int
+    end: int
+
+    @property
+    def lower(self) -> str:
+        """The word in lower case, with a straight apostrophe."""
+        return self.text.lower().replace("’", "'")
+
+
+class Sentence:
+    """A text cut into words, which knows its main verb; `seed` chooses where several changes would do."""
+
+    def __init__(self, text: str, seed: int = 0) -> None:
+        self.text = text
+        self.seed = seed
+        self.words = [Word(found[0], found.start(), found.end()) for found in _WORD.finditer(text)]
+        self.lower = [word.lower for word in self.words]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def at(self, position: int) -> str:
+        """Return a word in lower case, "" beyond the ends."""
+        return self.lower[position] if 0 <= position < len(self.lower) else ""
+
+    def gap(self, position: int) -> str:
+        """Return what stands between a word and the one before it."""
+        start = self.words[position - 1].end if position > 0 else 0
+        end = self.words[position].start if position < len(self.words) else len(self.text)
+        return self.text[start:end]
+
+    def is_name(self, position: int) -> bool:
+        """Tell whether a word is written like a name: with a capital inside the sentence."""
+        if not 0 <= position < len(self.words) or position == 0:
+            return False
+        return self.words[position].text[:1].isupper() and self.words[position].text != "I"
+
+    def changed(self, *edits: tuple[int, int, str]) -> str:
+        """Return the text with runs of words replaced: (first, one past the last, new words, "" to remove them)."""
+        text = self.text
+        for first, last, new in sorted(edits, reverse=True):
+            start, end = self._span(first, last, is_removal=not new)
+            text = text[:start] + new + text[end:]
+        text = text.strip()
+        if edits and min(first for first, _, _ in edits) == 0 and self.text[:1].isupper():
+            text = text[:1].upper() + text[1:]
+        return text
+
+    def _span(self, first: int, last: int, *, is_removal: bool) -> tuple[int, int]:
+        if first == last:
+            raise ValueError("an edit replaces at least one word")
+        start, end = self.words[first].start, self.words[last - 1].end
+        if is_removal:
+            if last < len(self.words) and self.gap(last).isspace():
+                end = self.words[last].start
+            elif first > 0:
+                start = self.words[first - 1].end
+        return start, end
+
+    def main_verb(self) -> Verb | None:
+        """Return the verb of the main clause, None where it cannot be told."""
+        start = self._clause_start()
+        if start is None:
+            return None
+        auxiliary = self._first_auxiliary(start)
+        lexical = self._first_lexical(start, auxiliary)
+        if auxiliary is None or lexical is None:
+            return auxiliary or lexical
+        if auxiliary.at < lexical.at:
+            return auxiliary
+        if self._may_be_participle(lexical, auxiliary.at):
+            return None
+        return lexical if self._has_boundary(lexical, auxiliary.at) else auxiliary
+
+    def _clause_start(self) -> int | None:
+        """Return where the main clause begins: behind the comma of a clause put in front."""
+        if not self.lower:
+            return None
+        if self.lower[0] not in OPENERS:
+            return 0
+        return next((i for i in range(1, len(self)) if "," in self.gap(i)), None)
+
+    def _clause_end(self, start: int) -> int:
+        """Return where another clause begins, behind which no main verb is looked for."""
+        for i in range(start + 1, len(self)):
+            if self.lower[i] in BREAKS and not (self.lower[i] == "as" and self.lower[i - 1] in BEFORE_AS):
+                return i
+        return len(self)
+
+    def _is_unknown_past(self, i: int) -> bool:
+        """Tell whether a word looks like the past of a verb that is not known: then nothing is sure."""
+        word = self.lower[i]
+        looks = word.endswith("ed") and len(word) > 4 and word not in pasts() and not self.is_name(i)
+        return looks and i > 0 and self.at(i - 1) not in DETERMINERS | PREPOSITIONS and "-" not in word
+
+    def _first_auxiliary(self, start: int) -> Verb | None:
+        skip = 0
+        for i in range(start, self._clause_end(start)):
+            word = self.lower[i]
+            if i > start and word in RELATIVES and not self._is_demonstrative(i):
+                skip += 1
+            elif self._is_auxiliary(i):
+                if skip == 0:
+                    return Verb(i, "auxiliary", None)
+                skip -= 1
+            elif skip and self._is_finite(i):
+                skip -= 1
+        return None
+
+    def _is_demonstrative(self, i: int) -> bool:
+        return self.lower[i] == "that" and self.at(i - 1) in PREPOSITIONS
+
+    def _is_auxiliary(self, i: int) -> bool:
+        word = self.lower[i]
+        if word in BE or word in MODALS or word in VAGUE_MODALS:
+            # In front it asks, or is a name: "Will Smith sings".
+            return (
+                (i > 0 or word in BE)
+                and not (word in ("will", "can", "must", "might") and self.at(i - 1) in DETERMINERS)
+                and not (word in ("will", "may") and self.is_name(i))
+            )
+        if word in HAVE or word in DO:
+            following = self._after_adverbs(i + 1)
+            if word in HAVE:
+                return following in participles() or following in ("been", "got") or following.endswith("ed")
+            return following in verbs() and i > 0
+        base, mark, ending = word.partition("'")
+        if not mark:
+            return False
+        if ending in ("re", "m", "ll", "ve"):
+            return True
+        return (
+            ending == "s"
+            and self.at(i - 1) not in PREPOSITIONS
+            and base in ("he", "she", "it", "that", "there", "who", "what", "everyone", "someone")
+        )
+
+    def _after_adverbs(self, i: int) -> str:
+        while self.at(i) in ADVERBS or self.at(i).endswith("ly"):
+            i += 1
+        return self.at(i)
+
+    def _is_finite(self, i: int) -> bool:
+        word = self.lower[i]
+        return (word in thirds() or word in pasts() or word in HAVE) and self.at(i - 1) not in DETERMINERS
+
+    def _first_lexical(self, start: int, auxiliary: Verb | None) -> Verb | None:
+        skip = 0
+        for i in range(start, auxiliary.at if auxiliary else self._clause_end(start)):
+            if i > start and self.lower[i] in RELATIVES and not self._is_demonstrative(i):
+                skip += 1
+                continue
+            if self._is_unknown_past(i):
+                return None
+            verb = self._lexical(i, start)
+            if verb is None:
+                continue
+            if skip:
+                skip -= 1
+            elif not self._is_reduced(verb, auxiliary):
+                return verb
+        return None
+
+    def _lexical(self, i: int, start: int) -> Verb | None:
+        """Return the verb that a word is, if its neighbours let it be one with a subject before it."""
+        before = i - 1
+        while before >= start and (self.lower[before] in ADVERBS or self.lower[before].endswith("ly")):
+            before -= 1
+        if before < start or self.is_name(i) or (self.at(before) in DETERMINERS | PREPOSITIONS):
+            return None
+        if self._is_embedded(before, start) or self.at(i - 1) in gerunds() or self.at(i - 1) in ("got", "get", "gets"):
+            return None
+        if self.at(before).endswith("'s") or self.at(before).isdigit() or ("," in self.gap(i) and before == i - 1):
+            return None
+        return self._form_at(i, before)
+
+    def _is_embedded(self, subject: int, start: int) -> bool:
+        """Tell whether a pronoun is the subject of a clause inside another: "the way we use it", "makes you want"."""
+        if self.at(subject) not in PRONOUNS or subject <= start or "," in self.gap(subject):
+            return False
+        return self.at(subject - 1) not in ("and", "but", "so", "then", "now", "today", "or", "where", "that")
+
+    def _form_at(self, i: int, before: int) -> Verb | None:
+        """Return the verb that a word can be behind a subject that ends at `before`."""
+        word, plural = self.lower[i], self._is_plural(before)
+        if (
+            self.at(i + 1) in ("and", "or", "")
+            and (word in thirds() or word in HAVE_KINDS)
+            and not self._is_sure(before)
+        ):
+            return None
+        if word in HAVE_KINDS:
+            return Verb(i, HAVE_KINDS[word], verbs()["have"])
+        is_noun = word in NOUNS_IN_S and self.at(i + 1) not in DETERMINERS
+        if word in thirds() and not is_noun and (not plural or self.at(before) in PRONOUNS or self.is_name(before)):
+            return Verb(i, "third", thirds()[word])
+        if word in pasts() and self.at(i + 1) not in PARTICIPLE_PHRASES.get(word, ()):
+            forms = pasts()[word]
+            return Verb(i, "base" if forms.base == word and plural else "past", forms)
+        if word in verbs() and plural and word not in ("like", "back", "state", "group", "police"):
+            return Verb(i, "base", verbs()[word])
+        return None
+
+    def _is_sure(self, subject: int) -> bool:
+        """Tell whether a word can only be a subject: then a lone word in -s behind it is a verb."""
+        return self.at(subject) in PRONOUNS or self.is_name(subject) or self.at(subject - 1) in DETERMINERS
+
+    def _is_plural(self, i: int) -> bool:
+        word = self.at(i)
+        if word in PLURALS:
+            return True
+        return len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is", "'s"))
+
+    def _is_reduced(self, verb: Verb, auxiliary: Verb | None) -> bool:
+        """Tell whether a participle says how something is ("a man dressed in red runs"), and another verb follows."""
+        if verb.kind != "past" or verb.forms is None or verb.forms.past != verb.forms.participle:
+            return False
+        if self.at(verb.at + 1) == "by":
+            return True
+        last = auxiliary.at if auxiliary else len(self)
+        return any(self._clear_finite(i) for i in range(verb.at + 1, last)) and self.at(verb.at + 1) in PREPOSITIONS
+
+    def _clear_finite(self, i: int) -> bool:
+        word, before = self.lower[i], self.at(i - 1)
+        if before in DETERMINERS | PREPOSITIONS | SUBORDINATORS | PRONOUNS or "," in self.gap(i):
+            return False
+        if word in thirds():
+            return not self._is_plural(i - 1)
+        return word in pasts() and pasts()[word].past != pasts()[word].participle
+
+    def _may_be_participle(self, lexical: Verb, until: int) -> bool:
+        """Tell whether a form in -ed may say how the subject is: "care introduced in Chile and Peru has helped"."""
+        forms = lexical.forms
+        if lexical.kind != "past" or forms is None or forms.past != forms.participle or forms.base in SAY:
+            return False
+        marks = SUBORDINATORS | PRONOUNS | {"but", "there"}
+        if any(self.lower[i] in marks or "," in self.gap(i) for i in range(lexical.at + 1, until + 1)):
+            return False
+        return self.at(lexical.at + 1) not in DETERMINERS and not self.is_name(lexical.at + 1)
+
+    def _has_boundary(self, lexical: Verb, until: int) -> bool:
+        """Tell whether another clause begins between a verb and a later auxiliary."""
+        if lexical.forms is not None and lexical.forms.base in SAY:
+            return True
+        marks = SUBORDINATORS | PRONOUNS | {"and", "but", "or", "to", "there"}
+        parts = ((self.lower[i].partition("'")[0], self.gap(i)) for i in range(lexical.at + 1, until + 1))
+        return any(word in marks or "," in gap for word, gap in parts)
+
+    def gerund(self) -> int | None:
+        """Return the participle in -ing that a caption without a verb turns on, None where there is none."""
+        for i in range(1, len(self)):
+            word = self.lower[i]
+            is_gerund = word in gerunds() or (word.endswith("ing") and len(word) > 5)
+            if not is_gerund or word in NOUNS_IN_ING or self.is_name(i):
+                continue
+            if self.at(i - 1) in DETERMINERS | PREPOSITIONS or self.at(i - 1).endswith("'s") or "," in self.gap(i):
+                return None
+            return i
+        return None
+
+    def conjoined(self, verb: Verb) -> Iterator[tuple[int, str]]:
+        """Yield verbs joined to the main one by "and" or "or", with their base forms: "sits and reads" has "read"."""
+        for i in range(verb.at + 1, len(self) - 1):
+            if self.lower[i] in SUBORDINATORS:
+                return
+            if self.lower[i] not in ("and", "or"):
+                continue
+            at = i + 1
+            while self.at(at) in ADVERBS or self.at(at).endswith("ly"):
+                at += 1
+            word = self.at(at)
+            if verb.kind == "third" and word in thirds():
+                yield at, thirds()[word].base
+            elif verb.kind == "past" and word in pasts():
+                yield at, pasts()[word].base
+            elif base_of(word) is None and word in HAVE:
+                yield at, "have"

@@ -1,0 +1,88 @@
+"""The negation report as a table in the terminal and as a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jina_data.evaluate.negation import ALL, MEASURES, NegationReport, Score
+from jina_data.run.folder import whole_path
+
+TITLES = {"easy": "EasyNegation", "hard": "HardNegation"}
+COLOURS = ("#2f6f9f", "#c8553d", "#5b8c5a", "#8d6a9f", "#b08d2e", "#555555")
+
+
+def print_negation(report: NegationReport, console: Console | None = None) -> None:
+    """Print scores and error rates in percent with their intervals, by source and kind, and differences of models."""
+    console = console or Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("triplets", "model"):
+        table.add_column(name, overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    for measure in MEASURES:
+        table.add_column(TITLES[measure], justify="right", no_wrap=True)
+        table.add_column("error", justify="right", no_wrap=True)
+    for group in report.groups:
+        named = ALL if group.by == ALL else f"{group.by} {group.name}"
+        for number, (label, scores) in enumerate(group.scores.items()):
+            cells = [
+                cell for measure in MEASURES for cell in (_cell(scores[measure]), f"{100 * scores[measure].error:.1f}")
+            ]
+            table.add_row("" if number else named, label, "" if number else f"{group.negatives:,}", *cells)
+    console.print(table)
+    for one in report.differences:
+        said = ", ".join(f"{TITLES[measure]} {_signed(one.scores[measure])}" for measure in MEASURES)
+        console.print(f"{one.second} against {one.first}: {said}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{report.overall.triplets:,} triplets, {report.unusable:,} rows left out; in percent, with intervals of "
+        f"95 % from {report.resamples:,} resamples (seed {report.seed})",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _cell(score: Score) -> str:
+    return f"{100 * score.value:.1f} ({100 * score.low:.1f}–{100 * score.high:.1f})"
+
+
+def _signed(score: Score) -> str:
+    return f"{100 * score.value:+.1f} ({100 * score.low:+.1f} to {100 * score.high:+.1f})"
+
+
+def plot_negation(report: NegationReport, path: Path) -> None:
+    """Draw both measures side by side as PNG: a row for each group, a mark with its interval for each model."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    groups, labels = report.groups, list(report.models)
+    figure = Figure(figsize=(10, 1.6 + 0.26 * len(groups) * (len(labels) + 0.6)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(MEASURES), sharey=True)
+    step = 0.8 / len(labels)
+    for axis, measure in zip(axes, MEASURES, strict=True):
+        for m, label in enumerate(labels):
+            scores = [group.scores[label][measure] for group in groups]
+            places = [row + step * (m - (len(labels) - 1) / 2) for row in range(len(groups))]
+            axis.errorbar(
+                [100 * one.value for one in scores],
+                places,
+                xerr=[
+                    [100 * max(one.value - one.low, 0) for one in scores],
+                    [100 * max(one.high - one.value, 0) for one in scores],
+                ],
+                fmt="o",
+                color=COLOURS[m % len(COLOURS)],
+                label=label,
+                capsize=3,
+            )
+        axis.set_title(f"{TITLES[measure]}, %")
+        axis.set_xlim(0, 101)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].set_yticks(range(len(groups)), [one.name if one.by == ALL else f"{one.by} {one.name}" for one in groups])
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(labels), 4))
+    with whole_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,1 @@
+"""Pages that a browser reads without a network: one template environment, text differences, curves."""

@@ -1,0 +1,122 @@
+"""The files and batches of a server, by the openai client; every call is repeated where that may help.
+
+The calls come one after the other, so tenacity can repeat them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from jina_data.errors import ServerError
+from jina_data.llm.completions import make_plain_client
+from jina_data.llm.dialect import Target
+from jina_data.llm.failures import failure_of
+
+if TYPE_CHECKING:
+    from openai.types import Batch as RemoteBatch
+
+T = TypeVar("T")
+
+
+class BatchServer:
+    """Talks to the server of a target: `with BatchServer(...) as server`."""
+
+    def __init__(self, target: Target, api_key: str | None, *, timeout_seconds: float, attempts: int) -> None:
+        self.url = target.shown_url
+        self.api_key = api_key
+        self.attempts = attempts
+        self.client = make_plain_client(target, api_key, timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.client.close()
+
+    def upload(self, path: Path) -> str:
+        """Upload the file of a batch; return its id."""
+        return self._call(lambda: self._upload(path))
+
+    def retrieve(self, batch_id: str) -> RemoteBatch:
+        """Return how a batch stands."""
+        return self._call(lambda: self.client.batches.retrieve(batch_id))
+
+    def results(self, file_id: str, path: Path) -> Iterator[dict[str, Any]]:
+        """Download a file of results to a path, yield its rows, and remove it."""
+
+        def download() -> None:
+            with self.client.files.with_streaming_response.content(file_id) as response:
+                response.stream_to_file(path)
+
+        self._call(download)
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.strip():
+                    yield json.loads(line)
+        path.unlink()
+
+    def create(self, name: str, file_id: str, *, may_exist: bool) -> str:
+        """Start a batch, unless an earlier try did so and its answer was lost: it is known by the name it was given."""
+        tries = 0
+
+        def create() -> str:
+            nonlocal tries
+            tries += 1
+            found = self._find(name) if may_exist or tries > 1 else None
+            if found is not None:
+                return found
+            made = self.client.batches.create(
+                input_file_id=file_id,
+                endpoint="/v1/chat/completions",
+                completion_window="24h",
+                metadata={"jina_data": name},
+            )
+            return made.id
+
+        return self._call(create)
+
+    def _find(self, name: str) -> str | None:
+        for batch in self.client.batches.list(limit=100):
+            if (batch.metadata or {}).get("jina_data") == name:
+                return batch.id
+        return None
+
+    def _upload(self, path: Path) -> str:
+        with path.open("rb") as source:
+            return self.client.files.create(file=(path.name, source), purpose="batch").id
+
+    def _call(self, function: Callable[[], T]) -> T:
+        """Call the server, again with longer and longer pauses where that may help.
+
+        Raises:
+            ServerError: it does not help.
+        """
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+        retrying = Retrying(
+            stop=stop_after_attempt(self.attempts),
+            wait=wait_random_exponential(multiplier=0.5, max=60),
+            retry=retry_if_exception(self._is_transient),
+            reraise=True,
+        )
+        try:
+            return retrying(function)
+        except Exception as error:
+            if not _is_of_openai(error):
+                raise
+            raise ServerError(f"{self.url}: {failure_of(error, self.api_key).message}. Nothing is lost") from None
+
+    def _is_transient(self, error: BaseException) -> bool:
+        return isinstance(error, Exception) and _is_of_openai(error) and failure_of(error, self.api_key).is_transient
+
+
+def _is_of_openai(error: Exception) -> bool:
+    import openai
+
+    return isinstance(error, openai.APIError)

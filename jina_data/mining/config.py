@@ -1,0 +1,131 @@
+"""What a run that mines is told: what decides its results, and what only decides how it gets there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any, Literal
+
+from jina_data.embed.base import STATIC, model_hashes
+from jina_data.errors import UsageError
+from jina_data.read import InputFile
+from jina_data.stages.reference import resolve_outside
+
+OutputFormat = Literal["triplet", "n-tuple"]
+Strategy = Literal["top", "random"]
+
+WIDENING = 10
+"""So many candidates for each negative, where some of them may be refused: sentence-transformers has the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineSettings:
+    """What decides the results of a run. The names are those of sentence-transformers' `mine_hard_negatives`."""
+
+    inputs: Sequence[str]
+    corpus: Sequence[str] = ()
+    roles: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    embedder: str = STATIC
+    device: str = "cpu"
+    query_prompt: str = ""
+    corpus_prompt: str = ""
+    range_min: int = 0
+    range_max: int | None = None
+    max_score: float | None = None
+    min_score: float | None = None
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    num_negatives: int = 3
+    sampling_strategy: Strategy = "top"
+    cross_encoder: str | None = None
+    cross_margin: float = 0.2
+    output_format: OutputFormat = "triplet"
+    audit_quantile: float = 0.5
+    limit: int | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Make sure that the settings go together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        for name in ("max_score", "min_score", "absolute_margin", "relative_margin", "cross_margin"):
+            if (number := getattr(self, name)) is not None and not math.isfinite(number):
+                raise UsageError(f"--{name.replace('_', '-')} is {number}; expected a finite number")
+        if self.num_negatives < 1:
+            raise UsageError(f"--num-negatives is {self.num_negatives}; expected 1 or more")
+        if self.range_min < 0:
+            raise UsageError(f"--range-min is {self.range_min}; expected 0 or more")
+        if self.range_max is not None and self.range_max - self.range_min < self.num_negatives:
+            raise UsageError(
+                f"--range-min {self.range_min} to --range-max {self.range_max} leaves "
+                f"{max(self.range_max - self.range_min, 0)} candidates for {self.num_negatives} negatives; raise "
+                "--range-max, or lower --range-min or --num-negatives"
+            )
+        if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
+            raise UsageError(f"--min-score {self.min_score} is above --max-score {self.max_score}: nothing is between")
+
+    @property
+    def n_candidates(self) -> int:
+        """How many of the closest texts are fetched for an anchor."""
+        if self.range_max is not None:
+            return self.range_max
+        needs_choice = self.cross_encoder is not None or self.sampling_strategy == "random"
+        return self.range_min + self.num_negatives * (WIDENING if needs_choice else 1)
+
+    def fingerprint(self, inputs: Sequence[InputFile], corpus: Sequence[InputFile]) -> dict[str, Any]:
+        """Return what decides the results, as plain data; a second call is compared with it.
+
+        Raises:
+            ModelError: there is no such model.
+            MissingExtraError: a model needs a package that is not installed.
+        """
+        said = {name: value for name, value in asdict(self).items() if name not in ("inputs", "corpus")}
+        models = {"embedder_files": model_hashes(self.embedder), "cross_encoder_files": None}
+        if self.cross_encoder is not None:
+            from jina_data.embed.cross_encoder import pair_scorer_sha256
+
+            models["cross_encoder_files"] = {"sha256": pair_scorer_sha256(self.cross_encoder)}
+        return {
+            "kind": "mine",
+            "inputs": [file.to_json() for file in inputs],
+            "corpus": [file.to_json() for file in corpus],
+            **said,
+            "roles": {role: list(columns) for role, columns in self.roles.items()},
+            **models,
+            "version": metadata.version("jina-data"),
+        }
+
+    def files(self) -> tuple[tuple[InputFile, ...], tuple[InputFile, ...]]:
+        """Return the files of pairs and those of the corpus; a finished run's folder stands for its data/.
+
+        Raises:
+            InputError: a file is missing or of an unknown format.
+            RunFolderError: a run folder is not finished.
+        """
+        inputs, corpus = resolve_outside(self.inputs), resolve_outside(self.corpus)
+        if not inputs:
+            raise UsageError("no pairs: name files with an anchor and a positive in each row")
+        return inputs, corpus
+
+
+WORDS = {
+    "inputs": "other inputs (names, sizes or modification times)",
+    "corpus": "another --corpus",
+    "roles": "other roles (-c)",
+    "embedder": "another --embedder",
+    "embedder_files": "other files of the embedder",
+    "cross_encoder_files": "other files of the cross-encoder",
+    "version": "another version of jina-data",
+}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in words what differs between two fingerprints."""
+    if old.get("kind") != new.get("kind"):
+        return "another kind of run"
+    changed = [name for name in new if old.get(name) != new[name]]
+    return " and ".join(WORDS.get(name, f"another --{name.replace('_', '-')}") for name in changed) or "other settings"

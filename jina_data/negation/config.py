@@ -1,0 +1,220 @@
+"""What a run that writes negatives is told: what decides its results, and what only decides how it gets there."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from jina_data.english.paraphrase import VERSION as RESTATE_VERSION
+from jina_data.errors import UsageError
+from jina_data.llm.dialect import Target
+from jina_data.negation.corpora import NamedSource, parse_source
+from jina_data.negation.judge_prompt import JUDGE_PROMPT_HASH
+from jina_data.negation.kinds import DEFAULT_MIX, RULES_MIX, checked_mix
+from jina_data.negation.pairs import Kind
+from jina_data.negation.prompt import PROMPT_HASH, Form
+from jina_data.negation.rules import RuleGenerator
+from jina_data.negation.verify import VerifySettings
+
+JUDGE_TOKENS = 256
+"""Tokens that an answer of the judge may have: a few words of reason, and some room to think."""
+
+GeneratorName = Literal["llm", "rules"]
+Mode = Literal["online", "batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegateSettings:
+    """What decides the results of a run."""
+
+    sources: Sequence[str]
+    generator: GeneratorName = "llm"
+    model: str | None = None
+    base_url: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens: int | None = None
+    form: Form | None = None
+    pairs_per_request: int = 1
+    retries: int = 1
+    seed: int = 0
+    limit: int | None = None
+    test_fraction: float = 0.05
+    mix: Mapping[Kind, float] | None = None
+    """The shares of the kinds; None: DEFAULT_MIX for an LLM, RULES_MIX for rules."""
+    restate: bool = False
+    """Add pairs of a text and its paraphrase by a negated opposite."""
+    recipe: str | None = None
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    nli: str | None = None
+    """A cross-encoder for natural language inference, which must see the contradiction, too."""
+    judge_model: str | None = None
+    """An LLM that is asked where the other checks disagree."""
+    judge_base_url: str | None = None
+    """The server of the judge; None: that of the model that writes."""
+
+    def check(self) -> None:
+        """Make sure that the settings go together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        checked_mix(self.shares)
+        for source in self.sources:
+            parse_source(source)
+        if self.generator == "llm" and not self.model:
+            raise UsageError("an LLM needs a name: give --model, or --generator rules to do without one")
+        if self.generator == "rules" and (self.model or self.base_url):
+            raise UsageError("--generator rules asks no model; leave --model and --base-url out, or the generator")
+        if self.judge_base_url and not self.judge_model:
+            raise UsageError("--judge-base-url names no judge; give --judge-model, too")
+        if self.judge_model and self.generator == "rules":
+            raise UsageError(
+                "rules put listed opposites alone, so a judge would never be asked; leave --judge-model out, or let an "
+                "LLM write"
+            )
+        reserved = {"model", "messages", "response_format", "max_tokens", "max_completion_tokens", "stream", "n"}
+        if taken := reserved & self.params.keys():
+            raise UsageError(f"--param {min(taken)}: this is set by other options, or cannot be set")
+
+    @property
+    def shares(self) -> Mapping[Kind, float]:
+        """The shares of the kinds that are asked for."""
+        if self.mix is not None:
+            return self.mix
+        return DEFAULT_MIX if self.generator == "llm" else RULES_MIX
+
+    @property
+    def target(self) -> Target:
+        """Whom requests go to."""
+        assert self.model is not None
+        return Target(model=self.model, base_url=self.base_url, max_tokens=self.max_tokens, params=self.params)
+
+    @property
+    def judge_target(self) -> Target | None:
+        """Whom the judge's requests go to; None without a judge."""
+        if self.judge_model is None:
+            return None
+        url = self.judge_base_url or self.base_url
+        return Target(model=self.judge_model, base_url=url, max_tokens=self.max_tokens or JUDGE_TOKENS)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what decides the results, as plain data without secrets; a second call is compared with it."""
+        is_llm = self.generator == "llm"
+        target = self.target if is_llm else None
+        return {
+            "kind": "negate",
+            "inputs": [_files_of(parse_source(source)) for source in self.sources],
+            "generator": "llm" if is_llm else RuleGenerator.name,
+            "model": self.model,
+            "base_url": target.shown_url if target else None,
+            "prompt": PROMPT_HASH if is_llm else None,
+            "params": dict(self.params),
+            "max_tokens": self.max_tokens,
+            "structured": self.form,
+            "pairs_per_request": self.pairs_per_request if is_llm else None,
+            "retries": self.retries if is_llm else None,
+            "seed": self.seed,
+            "limit": self.limit,
+            "test_fraction": self.test_fraction,
+            "mix": dict(self.shares),
+            **({"restate": RESTATE_VERSION} if self.restate else {}),
+            "recipe": _recipe_of(self.recipe),
+            "checks": self.verify.model_dump(mode="json"),
+            "nli": _nli_of(self.nli),
+            "judge": _judge_of(self.judge_target),
+            "version": metadata.version("jina-data"),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegateOptions:
+    """How a run is carried out. None of it changes an answer that a server has given."""
+
+    mode: Mode = "online"
+    api_key: str | None = field(default=None, repr=False)
+    judge_api_key: str | None = field(default=None, repr=False)
+    """None: that of the model that writes, where both ask the same server."""
+    concurrency: int = 16
+    rpm: float | None = None
+    tpm: float | None = None
+    timeout_seconds: float = 120.0
+    attempts: int = 6
+    poll_seconds: float = 30.0
+    wait: bool = True
+    max_cost: float | None = None
+    prices: Path | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+    overwrite: bool = False
+
+
+WORDS = {
+    "inputs": "other sources (names, sizes or modification times)",
+    "generator": "another generator, or another version of it",
+    "model": "another --model",
+    "base_url": "another --base-url",
+    "prompt": "another version of the prompt",
+    "params": "another --param",
+    "max_tokens": "another --max-tokens",
+    "structured": "another --structured",
+    "pairs_per_request": "another --pairs-per-request",
+    "retries": "another --retries",
+    "seed": "another --seed",
+    "limit": "another --limit",
+    "test_fraction": "another --test-fraction",
+    "mix": "another --mix",
+    "restate": "--restate given or left out, or another version of its rules",
+    "recipe": "another --recipe",
+    "checks": "other limits of the checks",
+    "nli": "another --nli, or other files of it",
+    "judge": "another judge",
+    "version": "another version of jina-data",
+}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in words what differs between two fingerprints."""
+    if old.get("kind") != new.get("kind"):
+        return "another kind of run"
+    return " and ".join(words for key, words in WORDS.items() if old.get(key) != new.get(key)) or "other settings"
+
+
+def _files_of(source: NamedSource) -> dict[str, Any]:
+    path = Path(source.path)
+    if path.is_dir():
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+    else:
+        files = [path] if path.is_file() else [Path(one) for one in sorted(glob.glob(source.path))]  # noqa: PTH207
+    stats = [(str(one), one.stat()) for one in files]
+    return {
+        "source": source.corpus.name,
+        "path": source.path,
+        "files": [{"name": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns} for name, stat in stats],
+    }
+
+
+def _nli_of(name: str | None) -> dict[str, str] | None:
+    """Return a model with what its files hold: the same name may stand for another model tomorrow."""
+    if name is None:
+        return None
+    from jina_data.embed.cross_encoder import pair_scorer_sha256
+
+    return {"model": name, "sha256": pair_scorer_sha256(name)}
+
+
+def _judge_of(target: Target | None) -> dict[str, str] | None:
+    if target is None:
+        return None
+    return {"model": target.model, "base_url": target.shown_url, "prompt": JUDGE_PROMPT_HASH}
+
+
+def _recipe_of(name: str | None) -> str | None:
+    if name is None:
+        return None
+    from jina_data.clean.recipe import Recipe
+
+    return Recipe.load(name, ()).sha256

@@ -1,0 +1,1 @@
+"""What every run folder shares: files, lock, events, resume, memory."""

@@ -1,0 +1,80 @@
+"""What a session begins with: sources, a model, a phase and the number of steps, the same in all processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from jina_data.progress import Progress
+from jina_data.run.folder import whole_path
+from jina_data.train.config import TrainConfig
+from jina_data.train.contrastive import Contrastive
+from jina_data.train.folder import TrainFolder
+from jina_data.train.mlm import MaskedWords, load_mlm_trainee
+from jina_data.train.models import TRAIN_TOKENIZER, Trainee, load_trainee, read_tokenizer
+from jina_data.train.processes import Processes
+from jina_data.train.sources import Source, find_sources
+from jina_data.train.steps import Context
+from jina_data.train.vocabulary import learn_tokenizer
+
+
+def find_sources_together(
+    config: TrainConfig, folder: TrainFolder, processes: Processes, progress: Progress
+) -> list[Source]:
+    """Return the sources; the first process converts what has to be, and then the others find it there."""
+    if not processes.is_first:
+        processes.agree(None)
+    sources, said = find_sources(config, folder.work)
+    if processes.is_first:
+        processes.agree(None)
+    for line in said:
+        progress.say(line)
+    return sources
+
+
+def load_start(
+    config: TrainConfig,
+    folder: TrainFolder,
+    sources: Sequence[Source],
+    processes: Processes,
+    *,
+    device: str,
+    progress: Progress,
+) -> Trainee:
+    """Load the model to train, set to training; a tokenizer that is to be learned is learned once, and kept."""
+    tokenizer = None
+    if config.tokenizer and config.tokenizer.startswith(TRAIN_TOKENIZER):
+        if processes.is_first and not folder.tokenizer.exists():
+            progress.say("learning a tokenizer from the input")
+            with whole_path(folder.tokenizer) as path:
+                learn_tokenizer(sources, config.tokenizer).save(str(path))
+        processes.agree(None)
+        tokenizer = read_tokenizer(str(folder.tokenizer))
+    elif config.tokenizer:
+        tokenizer = read_tokenizer(config.tokenizer)
+    load = load_mlm_trainee if config.phase == "mlm" else load_trainee
+    trainee: Trainee = load(config.model, tokenizer=tokenizer, device=device, seed=config.seed)
+    trainee.module.train()
+    if config.gradient_checkpointing:
+        trainee.checkpoint_activations()
+    if config.compile:
+        trainee.compile()
+    return trainee
+
+
+def phase_of(
+    trainee: Trainee, config: TrainConfig, processes: Processes, *, token_budget: int, cast: Context
+) -> Contrastive | MaskedWords:
+    """Return what makes gradients of batches."""
+    kind: Any = MaskedWords if config.phase == "mlm" else Contrastive
+    phase: Contrastive | MaskedWords = kind(trainee, config, processes, token_budget=token_budget, cast=cast)
+    return phase
+
+
+def count_steps(config: TrainConfig, sources: Sequence[Source]) -> int:
+    """Return the steps of a run: as told, or as many as the rows of all epochs fill."""
+    if config.steps is not None:
+        return config.steps
+    rows = sum(source.n_rows for source in sources)
+    return max(1, math.ceil((config.epochs or 1) * rows / config.batch_size))
