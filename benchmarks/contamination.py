@@ -28,8 +28,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.kernels.words import word_spans
-from jina_data.stages.base import Rows, View
 from jina_data.stages.decontaminate import Decontaminate
+from jina_data.stages.rows import Rows, View
 
 TEXT_COLUMNS = ("caption", "text", "anchor", "positive", "premise", "hypothesis", "en", "de", "fr", "cs")
 """The columns of training files that hold texts."""

@@ -51,7 +51,7 @@ from jina_data.encoder.encoder import CPU_TOKENS, Encoder
 from jina_data.encoder.jina_bert import JinaBertConfig
 from jina_data.encoder.pooling import mean_pool
 from jina_data.encoder.tokenizer import train_wordpiece
-from jina_data.run.folder import write_json
+from jina_data.run.files import write_json
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "tests" / "data" / "demo" / "sentences.parquet"

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import load_embedder
+from jina_data.embed.load import load_embedder
 from jina_data.kernels.keys import fold_text
 
 OPTIONS: dict[str, Any] = {"num_negatives": 3, "relative_margin": 0.05}

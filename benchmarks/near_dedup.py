@@ -28,7 +28,8 @@ import pyarrow.parquet as pq
 
 from jina_data.kernels.shingles import sorted_sets
 from jina_data.stages import NearDedup
-from jina_data.stages.base import Context, Rows, View
+from jina_data.stages.base import Context
+from jina_data.stages.rows import Rows, View
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 N_GRAMS = (1, 2, 3, 5)

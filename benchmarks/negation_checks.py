@@ -21,10 +21,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from jina_data.negation.kinds import hash_64
+from jina_data.english.texts import hash_64
 from jina_data.negation.pairs import Answer, Pair
-from jina_data.negation.seen import Seen
-from jina_data.negation.verify import REASONS, Verifier, VerifySettings
+from jina_data.negation.verify import REASONS, Seen, Verifier, VerifySettings
 
 GRID: dict[str, Sequence[dict[str, Any]]] = {
     "max_replaced": [{"max_replaced": value} for value in (0, 1, 2, 3, 5)],

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from negation_rules import groups_of, half_of
 
-from jina_data.embed.base import load_embedder
-from jina_data.evaluate.labels import model_labels
+from jina_data.embed.load import load_embedder
 from jina_data.evaluate.negation import evaluate_negation
 from jina_data.evaluate.negation_table import plot_negation, print_negation
+from jina_data.evaluate.output import model_labels
 from jina_data.evaluate.triplets import Triplet, TripletReader
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.sources import read_pairs

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.english.cues import CueClassifier
-from jina_data.negation.kinds import RULES_MIX, hash_64
+from jina_data.english.texts import hash_64
+from jina_data.negation.kinds import RULES_MIX
 from jina_data.negation.pairs import Answer, Pair, Verdict
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.sources import read_pairs, write_pairs

@@ -230,7 +230,7 @@ def choose(arguments: argparse.Namespace, model: str, corpora: Path, training: l
     """Train with one seed on less, and return by weight of the start what was measured on what was held out."""
     from sentence_transformers import SentenceTransformer
 
-    from jina_data.train.averaging import average_weights, copied
+    from jina_data.train.optimizer import average_weights, copied
 
     out = arguments.out / "choose"
     _, tests = triplets(corpora, arguments.out, arguments.mix, TEST_FRACTION)

@@ -38,7 +38,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from jina_data.run.folder import write_json
+from jina_data.run.files import write_json
 from jina_data.train import TrainConfig, Trainer
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.publish.flow import Published, PublishOptions, publish
 from jina_data.publish.hub import Patience
 from jina_data.publish.preview import Plan
-from jina_data.run.folder import write_json
+from jina_data.run.files import write_json
 
 LICENSED = PublishOptions(license="cc-by-4.0", verify=False, patience=Patience(first_seconds=0.01))
 

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 import regex
 
 from jina_data.embed import cross_encoder
-from jina_data.embed.base import load_embedder
+from jina_data.embed.load import load_embedder
 from jina_data.stages import (
     Consistency,
     Decontaminate,
@@ -46,8 +46,9 @@ from jina_data.stages import (
     TripletMargin,
     Where,
 )
-from jina_data.stages.base import Context, Rows, View
+from jina_data.stages.base import Context
 from jina_data.stages.reference import resolve_outside
+from jina_data.stages.rows import Rows, View
 
 Row = dict[str, Any]
 T = TypeVar("T")

@@ -22,13 +22,14 @@ from conftest import write_parquet
 
 from jina_data import Pipeline
 from jina_data.clean.report import CleanReport
-from jina_data.embed.base import load_embedder
+from jina_data.embed.load import load_embedder
 from jina_data.errors import RecipeError, StoppedError
 from jina_data.kernels import rank
 from jina_data.kernels.keys import content_keys
 from jina_data.kernels.rank import Excluded, count_ranks, dots
 from jina_data.stages import Where, base
 from jina_data.stages.consistency import Consistency
+from jina_data.stages.rows import Rows, View
 
 DEMO = Path(__file__).parent / "data" / "demo"
 TORCH = [None, pytest.param("cpu", marks=pytest.mark.skipif(find_spec("torch") is None, reason="needs torch"))]
@@ -250,7 +251,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, demo: list[tuple[Any, ...]], monk
     whole = digest(run(tmp_path, rows, stage, out="whole"))
     apply, calls = Consistency.apply, list[int]()
 
-    def stop(self: Consistency, some: base.Rows, seen: base.Seen, context: base.Context) -> base.Outcome:
+    def stop(self: Consistency, some: Rows, seen: base.Seen, context: base.Context) -> base.Outcome:
         calls.append(len(some))
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -295,7 +296,7 @@ def test_rank_cap_holds_top_k() -> None:
 def test_roles_it_needs(roles: dict[str, tuple[str, ...]], message: str) -> None:
     schema = pa.schema([("a", pa.string()), ("b", pa.string()), ("many", pa.list_(pa.string()))])
     with pytest.raises(RecipeError, match=message):
-        Consistency().after(base.View(schema, roles))
+        Consistency().after(View(schema, roles))
 
 
 # ---------------------------------------------------------------------------------------------------- kernels

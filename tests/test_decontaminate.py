@@ -31,8 +31,9 @@ from jina_data.kernels.overlap_seeds import Limits
 from jina_data.kernels.words import word_spans
 from jina_data.pipeline import Pipeline
 from jina_data.stages import Normalize
-from jina_data.stages.base import KEEP, Rows, View
+from jina_data.stages.base import KEEP
 from jina_data.stages.decontaminate import Decontaminate
+from jina_data.stages.rows import Rows, View
 
 DEMO = Path(__file__).parent / "data" / "demo"
 USUAL = Limits(n_grams=13, min_words=5, min_words_changed=8)

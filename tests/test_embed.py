@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from jina_data.embed import base, loading
-from jina_data.embed.base import HalfArray, combined_sha256, load_embedder, model_hashes, process_bytes, unit_half
+from jina_data.embed.base import HalfArray, unit_half
+from jina_data.embed.load import load_embedder, model_hashes, process_bytes
+from jina_data.embed.model_files import combined_sha256
 from jina_data.embed.static import StaticEmbedder, static_files
 from jina_data.errors import MissingExtraError, ModelError
 

@@ -21,9 +21,9 @@ import pytest
 from click.testing import CliRunner
 from conftest import write_csv, write_jsonl, write_parquet
 
-from jina_data import encode as module
 from jina_data.cli import cli
-from jina_data.embed.base import load_embedder
+from jina_data.embed import table as module
+from jina_data.embed.load import load_embedder
 from jina_data.embed.table import EncodeReport, TableOptions, encode_table
 from jina_data.embed.vectors import VectorOptions, choose_device
 from jina_data.errors import (
@@ -272,7 +272,7 @@ def test_what_is_kept_of_a_run_is_json(tmp_path: Path) -> None:
 
 WATCHED = """
 import os, signal, sys, time
-from jina_data import encode as module
+from jina_data.embed import table as module
 from jina_data.cli import main
 from jina_data.read import delimited, parquet
 log, killed_while, pause = sys.argv[1:4]

@@ -21,7 +21,7 @@ from test_embed import check_alone  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from jina_data.embed.base import load_embedder, model_hashes  # noqa: E402
+from jina_data.embed.load import load_embedder, model_hashes  # noqa: E402
 from jina_data.encoder import Encoder, JinaBert, JinaBertConfig, T5Config, T5Encoder, train_wordpiece  # noqa: E402
 from jina_data.encoder.batches import padded, token_batches  # noqa: E402
 from jina_data.encoder.load import load_masked_lm, load_model  # noqa: E402

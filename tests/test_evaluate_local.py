@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from conftest import write_jsonl, write_parquet
 
 from jina_data.cli import cli
-from jina_data.embed.base import BoolArray, HalfArray, load_embedder
+from jina_data.embed.base import BoolArray, HalfArray
+from jina_data.embed.load import load_embedder
 from jina_data.errors import (
     InputError,
     JinaDataError,

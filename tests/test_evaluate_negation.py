@@ -14,11 +14,12 @@ from conftest import write_csv, write_jsonl, write_parquet
 from rich.console import Console
 
 from jina_data.cli import cli
-from jina_data.embed.base import BoolArray, HalfArray, load_embedder, unit_half
+from jina_data.embed.base import BoolArray, HalfArray, unit_half
+from jina_data.embed.load import load_embedder
 from jina_data.errors import InputError, UsageError
-from jina_data.evaluate.labels import model_labels
 from jina_data.evaluate.negation import NegationReport, Score, evaluate_negation, right_of
 from jina_data.evaluate.negation_table import plot_negation, print_negation
+from jina_data.evaluate.output import model_labels
 from jina_data.evaluate.triplets import Triplet, TripletReader
 
 

@@ -17,8 +17,9 @@ from click.testing import CliRunner
 from conftest import write_parquet
 
 from jina_data.cli import cli
-from jina_data.embed.base import BoolArray, HalfArray, load_embedder
+from jina_data.embed.base import BoolArray, HalfArray
 from jina_data.embed.limited import limited
+from jina_data.embed.load import load_embedder
 from jina_data.errors import InputError, JinaDataError, MissingExtraError, UsageError
 from jina_data.evaluate import evaluate_retrieval, evaluate_sts, read_retrieval
 from jina_data.evaluate import mteb_tasks as tasks_module
@@ -26,8 +27,7 @@ from jina_data.evaluate.data import LabelData
 from jina_data.evaluate.length import evaluate_length, plot_length
 from jina_data.evaluate.local import read_local
 from jina_data.evaluate.mteb_tasks import tasks_named, to_task
-from jina_data.evaluate.tasks import TYPES, ModelScores, TaskScore, TasksReport, evaluate_tasks
-from jina_data.evaluate.tasks_shown import print_tasks
+from jina_data.evaluate.tasks import TYPES, ModelScores, TaskScore, TasksReport, evaluate_tasks, print_tasks
 
 pytest.importorskip("mteb")
 pytest.importorskip("torch")

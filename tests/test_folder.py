@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from jina_data.engines.local import PROCESS_BYTES, WORK_BYTES, Budget
 from jina_data.errors import ResourceError, RunFolderError, UsageError
-from jina_data.run.folder import Events, RunFolder, remove, resource_errors, whole_file, whole_path, write_json
+from jina_data.run.events import Events
+from jina_data.run.files import remove, resource_errors, whole_file, whole_path, write_json
+from jina_data.run.folder import RunFolder
 from jina_data.run.memory import parse_bytes
 
 MIB = 2**20

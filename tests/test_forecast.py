@@ -24,10 +24,11 @@ from jina_data.clean.session import Session
 from jina_data.cli.clean import command
 from jina_data.forecast import blocks, sampling
 from jina_data.forecast.costs import Rate, counted_share_of_pool, rate_of
+from jina_data.forecast.draw import draw
 from jina_data.forecast.estimates import DRAWS, Interval, Share, rank_share, share_of
 from jina_data.forecast.forecast import Forecast, forecast
 from jina_data.forecast.row_flow import Flow, flow_of
-from jina_data.forecast.sample import draw, generator
+from jina_data.forecast.sample import generator
 from jina_data.forecast.trial import run_trial
 from jina_data.pipeline import Pipeline
 from jina_data.progress import Quiet

@@ -19,8 +19,9 @@ import pytest
 from pydantic import ValidationError
 
 from jina_data.errors import ModelError, RecipeError
-from jina_data.stages.base import Outcome, Rows, View
+from jina_data.stages.base import Outcome
 from jina_data.stages.language import Language, identify, identify_by_runtime, labels_of, model_path, nearest_labels
+from jina_data.stages.rows import Rows, View
 
 DEMO = Path(__file__).parent / "data/demo"
 

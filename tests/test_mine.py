@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from conftest import write_jsonl, write_parquet, write_tiny_cross_encoder
 
 from jina_data.cli import cli
-from jina_data.embed.base import load_embedder
+from jina_data.embed.load import load_embedder
 from jina_data.errors import InputError, JinaDataError, RunFolderError, UsageError
 from jina_data.kernels.keys import fold_text
 from jina_data.mining import pairs as mining_pairs

@@ -18,8 +18,8 @@ from rich.console import Console
 from jina_data import CleanReport, Pipeline
 from jina_data.clean.funnel import print_funnel
 from jina_data.clean.recipe import Recipe
+from jina_data.clean.report import notices
 from jina_data.errors import RecipeError
-from jina_data.notices import notices
 from jina_data.stages.consistency import Consistency
 from jina_data.stages.mismatch import Audit, audit, wilson
 
@@ -188,7 +188,7 @@ def test_the_intervals_of_the_estimate_hold_the_truth() -> None:
 
 
 def test_ranks_to_the_end_are_as_the_reference_has_them(tmp_path: Path, commands: list[tuple[str, str]]) -> None:
-    from jina_data.embed.base import load_embedder
+    from jina_data.embed.load import load_embedder
 
     pairs = list(dict.fromkeys(commands))[:300]
     (found,) = run(tmp_path, [(*pair, "here") for pair in pairs], Consistency(top_k=3)).mismatch

@@ -35,8 +35,9 @@ from jina_data.kernels.shingles import KEEP, Shingling, text_elements
 from jina_data.kernels.words import word_spans
 from jina_data.pipeline import Pipeline
 from jina_data.stages import NearDedup
-from jina_data.stages.base import Context, Rows, Survivors, View
+from jina_data.stages.base import Context, Survivors
 from jina_data.stages.near_dedup import _mapped, choose_bands
+from jina_data.stages.rows import Rows, View
 
 DEMO = Path(__file__).parent / "data" / "demo"
 

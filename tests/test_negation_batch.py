@@ -13,11 +13,9 @@ from test_negation_client import EXPECTED, SECRET, Bench, questions
 
 from jina_data.errors import ServerError
 from jina_data.llm.batch import BatchClient, BatchSettings
-from jina_data.llm.batch_server import BatchServer
+from jina_data.llm.batch_server import BatchServer, RowError, read_row
 from jina_data.llm.cost import Price, Purse, bill, purse_for
-from jina_data.llm.failures import MalformedError
-from jina_data.negation.batch_rows import RowError, read_row
-from jina_data.negation.patience import Outcome
+from jina_data.llm.failures import MalformedError, Outcome
 
 
 class BatchBench(Bench):

@@ -15,11 +15,10 @@ from llm_server import MIXED, LlmServer, ServerSettings
 from jina_data.errors import ServerError, UsageError
 from jina_data.llm.cost import Price, Purse, bill, price_of, purse_for
 from jina_data.llm.dialect import Dialect, Target
-from jina_data.llm.failures import duration_seconds, retry_after_seconds
+from jina_data.llm.failures import Outcome, duration_seconds, retry_after_seconds
 from jina_data.llm.online import ClientSettings, OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.pairs import Pair
-from jina_data.negation.patience import Outcome
 from jina_data.negation.prompt import Question, read_answer
 
 SECRET = "sk-test-1234567890abcdef"

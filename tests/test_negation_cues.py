@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jina_data.english.cues import CueClassifier, cue_accuracy, cues, negators, polarity, turn_between
-from jina_data.negation.pairs import Kind
+from jina_data.english.cues import CueClassifier, Kind, cue_accuracy, cues, negators, polarity, turn_between
 
 
 @pytest.mark.parametrize(

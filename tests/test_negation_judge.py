@@ -15,7 +15,7 @@ from jina_data.errors import ServerError, UsageError
 from jina_data.llm.cost import Price
 from jina_data.negation.config import NegateSettings
 from jina_data.negation.forecast import foresee
-from jina_data.negation.judge_prompt import read_opinion
+from jina_data.negation.judge import read_opinion
 from jina_data.negation.report import NegateReport
 from jina_data.negation.run import negate
 

@@ -7,13 +7,11 @@ import json
 import pytest
 from test_negation_client import make_pair
 
-from jina_data.llm.dialect import Dialect, Target, shown_url
+from jina_data.llm.dialect import FORMS, Dialect, Form, Target, shown_url
 from jina_data.negation.prompt import (
-    FORMS,
     KIND_WORDS,
     PROMPT_HASH,
     REASON_WORDS,
-    Form,
     Question,
     Rejection,
     messages_for,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from jina_data.english.cues import Kind
 from jina_data.english.sentence import Sentence
 from jina_data.english.verb_forms import base_of, pasts, thirds, verbs
-from jina_data.negation.pairs import Kind, Pair
+from jina_data.negation.pairs import Pair
 from jina_data.negation.rules import RULES, VERSION, RuleGenerator, negate
 from jina_data.negation.verify import Verifier
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from jina_data.english.cues import Kind
 from jina_data.english.likeness import token_overlap
-from jina_data.negation.pairs import Answer, Kind, Opinion, Pair
-from jina_data.negation.seen import Seen
-from jina_data.negation.verify import FLAGS, NOT_JUDGED, REASONS, Verifier, VerifySettings
+from jina_data.negation.pairs import Answer, Opinion, Pair
+from jina_data.negation.verify import FLAGS, NOT_JUDGED, REASONS, Seen, Verifier, VerifySettings
 
 PAIR = Pair(
     id="pairs-1",

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import Rows, View
 from jina_data.stages.normalize import BLANKS, INVISIBLE, LINE_BREAKS, Normalize
+from jina_data.stages.rows import Rows, View
 
 DEMO = Path(__file__).parent / "data/demo"
 

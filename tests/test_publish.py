@@ -20,11 +20,12 @@ from jina_data import ExactDedup, Language, Length, Pipeline, Select
 from jina_data.errors import InputError, JinaDataError, LicenseError, RunFolderError, UsageError
 from jina_data.publish.card import cell, fenced, short_recipe, size_category
 from jina_data.publish.checksum import Checksum
-from jina_data.publish.facts import open_folder, public_names, public_value
+from jina_data.publish.facts import public_names, public_value
 from jina_data.publish.flow import PublishOptions, write_repository
+from jina_data.publish.open import open_folder
 from jina_data.publish.repository import Repository
 from jina_data.publish.shards import ShardWriter
-from jina_data.run.folder import write_json
+from jina_data.run.files import write_json
 
 datasets = pytest.importorskip("datasets")
 
@@ -211,7 +212,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_shards_are_cut_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jina_data.publish.shards.GROUP_BYTES", 2000)
-    monkeypatch.setattr("jina_data.publish.clean_run.BATCH_ROWS", 20)
+    monkeypatch.setattr("jina_data.publish.facts.BATCH_ROWS", 20)
     repository = write(pairs_run(tmp_path, 200), tmp_path / "repo", replace(LICENSED, shard_bytes=500))
     names = sorted(path.name for path in (repository.folder / "pair").iterdir())
     assert len(names) > 2

@@ -20,16 +20,18 @@ import pytest
 from click.testing import CliRunner
 from conftest import write_csv, write_jsonl, write_parquet
 
-from jina_data import charts, drops, page
+from jina_data.clean import charts, report_page, report_samples
 from jina_data.clean.histograms import Bins, ScoreCounts
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
-from jina_data.clean.report_samples import WIDTH, Shown, compare
 from jina_data.cli import cli
 from jina_data.errors import JinaDataError
+from jina_data.html.page import visible
+from jina_data.html.text_diff import WIDTH, Shown, compare
 from jina_data.pipeline import Pipeline
 from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
-from jina_data.stages.base import Collective, Context, Outcome, RowLocal, Rows, Survivors, Threshold, View
+from jina_data.stages.base import Collective, Context, Outcome, RowLocal, Survivors, Threshold
+from jina_data.stages.rows import Rows, View
 
 VOID = {"meta", "line", "br", "rect", "path"}
 """Elements of the page that have no end."""
@@ -394,7 +396,7 @@ def test_languages_add_up(rich: CleanReport, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_rare_languages_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "MAX_LABELS", 1)
+    monkeypatch.setattr(report_page, "MAX_LABELS", 1)
     texts = ["This is an English sentence.", "And this is another one.", "Das ist ein Satz.", "Ceci est une phrase."]
     found = page_of(run(tmp_path, [{"text": text} for text in texts], Language(languages="any")))
     assert re.search(r'<th scope="row">en</th><td class="n">2</td>', found.source)
@@ -402,7 +404,7 @@ def test_rare_languages_are_put_together(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_long_lists_of_sources_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "MAX_PARTS", 3)
+    monkeypatch.setattr(report_page, "MAX_PARTS", 3)
     rows = [{"text": f"row {n}", "from": f"source-{n % 7}"} for n in range(29)]
     found = page_of(run(tmp_path, rows, Length(min_words=3), columns={"text": "text", "source": "from"}))
     assert re.findall(r"<bdi>(source-\d)</bdi>", found.source) == ["source-0", "source-1", "source-2"]
@@ -522,7 +524,7 @@ def test_partner_outside_is_read_from_its_file(tmp_path: Path, monkeypatch: pyte
     shown = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
     assert "before.jsonl:1</bdi></header>" in shown
     assert "seen <mark>BEFORE</mark>" in shown
-    monkeypatch.setattr(drops, "OUTSIDE_BYTES", 1)
+    monkeypatch.setattr(report_samples, "OUTSIDE_BYTES", 1)
     shown = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
     assert "before.jsonl:1</bdi></header>" in shown
     assert "BEFORE" not in shown
@@ -530,7 +532,9 @@ def test_partner_outside_is_read_from_its_file(tmp_path: Path, monkeypatch: pyte
 
 def test_partner_outside_may_have_other_columns() -> None:
     long = "before " * 200
-    lines = drops._lines({"text": f"{long}A common run of words. {long}"}, {"query": "a COMMON run of words"}, {})
+    lines = report_samples._lines(
+        {"text": f"{long}A common run of words. {long}"}, {"query": "a COMMON run of words"}, {}
+    )
     (own, _), (_, other) = ((line.own, line.other) for line in lines)
     assert [(line.label, line.has_own, line.has_other) for line in lines] == [
         ("text", True, False),
@@ -662,8 +666,8 @@ def test_shown_recipe_reads_back(stage: Stage, tmp_path: Path) -> None:
 
     plan: Any = Plan()
     plan.recipe = recipe
-    shown = page.recipe_yaml(plan)
-    assert page.visible(shown) == shown
+    shown = report_page.recipe_yaml(plan)
+    assert visible(shown) == shown
     again = Recipe.parse(shown)
     assert again == recipe
     assert again.sha256 == recipe.sha256

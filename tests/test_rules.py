@@ -22,7 +22,8 @@ from jina_data.kernels.keys import fold_text
 from jina_data.kernels.lines import LINES, count_lines
 from jina_data.kernels.word_sorts import WORDS, count_word_sorts
 from jina_data.kernels.words import segments, unicode_ranges
-from jina_data.stages.base import KEEP, Outcome, Rows, View
+from jina_data.stages.base import KEEP, Outcome
+from jina_data.stages.rows import Rows, View
 from jina_data.stages.rules import DUPLICATED, GOPHER_STOP_WORDS, PUBLISHED, RULES, SWITCHES, TOP, Rules
 
 DOCS = Path(__file__).parents[1] / "docs" / "rules.md"

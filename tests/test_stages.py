@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from jina_data.errors import ModelError, RecipeError
 from jina_data.stages import ExactDedup, Length, Sample, Select, Stage, Where
-from jina_data.stages.base import KEEP, Context, Rows, Seen, Sql, Survivors, View
+from jina_data.stages.base import KEEP, Context, Seen, Sql, Survivors
 from jina_data.stages.fuse import apply_sql
+from jina_data.stages.rows import Rows, View
 
 Drop = tuple[str, float | None]
 """A reason and its score."""

@@ -19,7 +19,7 @@ from conftest import write_parquet  # noqa: E402
 from train_inputs import commands, questions, write_model, write_pairs, write_triplets  # noqa: E402
 
 from jina_data.cli import cli  # noqa: E402
-from jina_data.embed.base import load_embedder  # noqa: E402
+from jina_data.embed.load import load_embedder  # noqa: E402
 from jina_data.encoder import Encoder, T5Config, T5Encoder  # noqa: E402
 from jina_data.errors import (  # noqa: E402
     DivergedError,

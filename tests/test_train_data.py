@@ -457,8 +457,7 @@ def test_windows_hold_about_what_they_should(tmp_path: Path) -> None:
 @pytest.mark.parametrize("max_length", [4, 9, 64])
 def test_the_start_of_a_text_has_the_tokens_of_the_whole(max_length: int) -> None:
     from jina_data.encoder import train_wordpiece
-    from jina_data.encoder.batches import tokenize
-    from jina_data.train.cutting import tokenize_start
+    from jina_data.encoder.batches import tokenize, tokenize_start
 
     answers = [answer for _, answer in questions(200)]
     tokenizer = train_wordpiece(answers, vocab_size=600)

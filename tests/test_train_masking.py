@@ -11,9 +11,8 @@ from tokenizers import Tokenizer
 from train_inputs import questions
 
 from jina_data.encoder import train_wordpiece
-from jina_data.encoder.batches import tokenize
+from jina_data.encoder.batches import Ids, tokenize
 from jina_data.errors import ModelError
-from jina_data.train.cutting import Ids
 from jina_data.train.masking import Vocabulary, mask_words
 
 

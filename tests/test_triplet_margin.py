@@ -20,8 +20,8 @@ from conftest import write_tiny_cross_encoder
 
 from jina_data import Pipeline
 from jina_data.embed import cross_encoder
-from jina_data.embed.base import _has_driver
 from jina_data.embed.batches import fixed_batches, padded_length
+from jina_data.embed.device import _has_driver
 from jina_data.errors import ModelError, RecipeError
 from jina_data.stages import ExactDedup, Normalize, Select, Stage, TripletMargin
 

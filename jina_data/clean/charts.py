@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from jina_data.clean.histograms import LEDGER_SCORE, ScoreCounts
+from jina_data.html.page import compact
 from jina_data.stages.base import Threshold
 
 WIDTH, HEIGHT = 330, 150
@@ -82,14 +83,6 @@ def lsh_curve(n_bands: int, n_rows: int, threshold: float) -> Chart:
 def shares_band(similarity: float, n_bands: int, n_rows: int) -> float:
     """Return the chance that two rows of a Jaccard similarity share at least one of some bands of hashes."""
     return 1 - (1 - similarity**n_rows) ** n_bands
-
-
-def compact(value: float) -> str:
-    """Write a number shortly: 12.5k, 0.003."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
-    return f"{value:,.0f}" if value == round(value) else f"{value:.3g}"
 
 
 def x_of(score: ScoreCounts, value: float) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from jina_data.clean.plan import Range
 from jina_data.clean.report import CleanReport
 from jina_data.errors import LawError
+from jina_data.run.files import count_lines, count_rows
 
 
 def check_laws(out: Path, report: CleanReport, pieces: Sequence[Range]) -> None:
@@ -32,21 +30,3 @@ def check_laws(out: Path, report: CleanReport, pieces: Sequence[Range]) -> None:
     for part in (*report.files, *report.sources):
         if part.read != part.kept + part.dropped + part.unreadable:
             raise LawError(f"the rows of {part.name} do not add up: {part}")
-
-
-def count_rows(folder: Path) -> int:
-    """Count the rows of the shards in a folder."""
-    parquet: int = sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
-    return parquet + sum(count_lines(path) for path in folder.glob("*.jsonl"))
-
-
-def count_lines(path: Path) -> int:
-    """Count the lines of a file."""
-    with path.open("rb") as lines:
-        return sum(1 for _ in lines)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()

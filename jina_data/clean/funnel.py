@@ -6,8 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jina_data.clean.report import CleanReport, percent, told_cut
-from jina_data.notices import notices
+from jina_data.clean.report import CleanReport, notices, told_cut
+from jina_data.html.page import percent
 
 
 def print_funnel(report: CleanReport, console: Console | None = None) -> None:

@@ -19,7 +19,8 @@ from jina_data.clean.spool import unreadable_rows
 from jina_data.clean.worker import Desk
 from jina_data.errors import LawError
 from jina_data.read import ROW
-from jina_data.run.folder import RunFolder, whole_path
+from jina_data.run.files import whole_path
+from jina_data.run.folder import RunFolder
 from jina_data.stages.base import Collective
 
 UNREADABLE = -2

@@ -17,8 +17,9 @@ from jina_data.clean.rows import SURVIVES, changed_columns, load, view_behind, w
 from jina_data.clean.spool import write_parquet
 from jina_data.clean.worker import Desk
 from jina_data.read import ROW
-from jina_data.stages.base import KEEP, Barrier, Collective, Outcome, RowLocal, Rows, Scored, Seen, Sql
+from jina_data.stages.base import KEEP, Barrier, Collective, Outcome, RowLocal, Scored, Seen, Sql
 from jina_data.stages.fuse import apply_sql
+from jina_data.stages.rows import Rows
 from jina_data.stages.select import Select
 
 

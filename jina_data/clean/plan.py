@@ -6,8 +6,6 @@ of a barrier) and ends in front of the next, leaving the keys that one needs.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,9 +16,10 @@ from jina_data.clean.recipe import Recipe
 from jina_data.errors import RecipeError
 from jina_data.read import InputFile
 from jina_data.roles import bind_roles, is_text, is_text_list
-from jina_data.stages.base import Barrier, Collective, Stage, View
+from jina_data.stages.base import Barrier, Collective, Stage
 from jina_data.stages.normalize import Normalize
 from jina_data.stages.reference import resolve_outside
+from jina_data.stages.rows import View
 from jina_data.stages.select import Select
 
 ROW_BITS = 40
@@ -236,25 +235,3 @@ def grouped(sized: Sequence[tuple[Range, int]], limit: int) -> list[list[tuple[R
         groups[-1].append((piece, size))
         total += size
     return groups
-
-
-def fingerprint_hash(fingerprint: Mapping[str, Any]) -> str:
-    """Return the sha256 of a fingerprint."""
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in words what differs between two fingerprints."""
-    words = {
-        "inputs": "other inputs (names, sizes or modification times)",
-        "recipe": "another recipe",
-        "roles": "other columns",
-        "source": "another source column",
-        "format": "another output format",
-        "limit": "another --limit",
-        "stage_versions": "another version of a stage",
-        "models": "another model file",
-        "device": "another --device",
-        "outside": "other files to compare with (names, sizes or modification times)",
-    }
-    return " and ".join(words[key] for key in words if old.get(key) != new.get(key)) or "other settings"

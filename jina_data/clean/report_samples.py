@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +16,7 @@ from jina_data.clean.plan import Range
 from jina_data.clean.spool import read_rows
 from jina_data.clean.worker import Desk
 from jina_data.errors import JinaDataError
+from jina_data.html.text_diff import Shown, _around, _start, compare
 from jina_data.read import ROW, InputFile, sample_schema
 from jina_data.roles import is_text, is_text_list
 from jina_data.stages.reference import read_outside
@@ -25,11 +24,6 @@ from jina_data.stages.reference import read_outside
 SAMPLES = 5
 """So many dropped rows are shown for each stage and reason: those that `jina-data inspect` shows first."""
 
-WIDTH, BEFORE = 400, 80
-"""Characters shown of a text, and of what stands in front of the first difference."""
-
-MATCH_CHARS = 10_000
-"""So far into a text a common run of words is looked for."""
 
 MAX_COLUMNS = 8
 """So many columns that a stage looks at are shown beside the texts."""
@@ -37,32 +31,8 @@ MAX_COLUMNS = 8
 OUTSIDE_BYTES = 64 * 2**20
 """A larger outside file is not read again for the text of a partner."""
 
-# A letter of a script without spaces is a word of its own.
-WORD = re.compile(r"\s+|[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|.", re.S)
 
 Texts = Mapping[str, str | None]
-
-
-class Span(NamedTuple):
-    """A part of a text, and whether the other text lacks it."""
-
-    text: str
-    differs: bool = False
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What is shown of a text: a window on it, cut into spans. `n_chars` is the length of all of it."""
-
-    spans: Sequence[Span]
-    n_chars: int
-    cut_before: bool = False
-    cut_behind: bool = False
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether there is nothing to see."""
-        return not any(span.text.strip() for span in self.spans)
 
 
 @dataclass(frozen=True)
@@ -229,60 +199,6 @@ def _lines(own: Texts, other: Texts | None, labels: Mapping[str, str]) -> list[L
             shown = _around(left, strange) if left and strange else _start(left)
             out.append(Line(label, shown, _start(right), *places))
     return out
-
-
-def _around(text: str, other: str) -> Shown:
-    """Show a text around the longest run of words that another one has as well."""
-    one, two = (WORD.findall(some[:MATCH_CHARS].lower()) for some in (text, other))
-    match = SequenceMatcher(None, one, two, autojunk=False).find_longest_match()
-    begin = sum(map(len, one[: match.a]))
-    begin = 0 if begin <= BEFORE else begin - BEFORE
-    return Shown([Span(text[begin : begin + WIDTH])], len(text), begin > 0, begin + WIDTH < len(text))
-
-
-def _start(text: str | None) -> Shown | None:
-    """Show the beginning of a text."""
-    return None if text is None else Shown([Span(text[:WIDTH])], len(text), cut_behind=len(text) > WIDTH)
-
-
-def compare(left: str, right: str) -> tuple[Shown, Shown]:
-    """Show two texts around their first difference; words that the other lacks are marked."""
-    begin = _difference(left, right)
-    begin = 0 if left == right or begin <= BEFORE else begin - BEFORE
-    if begin:
-        # The window begins with a word.
-        space = left.find(" ", begin, begin + BEFORE)
-        begin = space + 1 if space >= 0 else begin
-    # What is compared reaches further than what is shown, so that the cut itself does not look like a difference.
-    one, two = (WORD.findall(text[begin : begin + 2 * WIDTH]) for text in (left, right))
-    marks: tuple[list[Span], list[Span]] = ([], [])
-    for tag, a, b, c, d in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
-        for spans, words in zip(marks, (one[a:b], two[c:d]), strict=True):
-            if words:
-                spans.append(Span("".join(words), tag != "equal"))
-    shown = [
-        Shown(_first_chars(spans, WIDTH), len(text), begin > 0, begin + WIDTH < len(text))
-        for spans, text in zip(marks, (left, right), strict=True)
-    ]
-    return shown[0], shown[1]
-
-
-def _first_chars(spans: Sequence[Span], n_chars: int) -> list[Span]:
-    out = []
-    for span in spans:
-        if n_chars > 0:
-            out.append(Span(span.text[:n_chars], span.differs))
-        n_chars -= len(span.text)
-    return out
-
-
-def _difference(left: str, right: str) -> int:
-    """Return the place of the first character in which two texts differ."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if left[:middle] == right[:middle] else (low, middle - 1)
-    return low
 
 
 def sample_unreadable(desk: Desk) -> list[dict[str, Any]]:

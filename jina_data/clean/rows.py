@@ -15,8 +15,9 @@ from jina_data.clean.plan import UNKNOWN_SOURCE, Pass, Plan, Range
 from jina_data.clean.spool import read_rows
 from jina_data.clean.worker import Desk
 from jina_data.read import ROW
-from jina_data.stages.base import Barrier, Collective, Rows, Scored
+from jina_data.stages.base import Barrier, Collective, Scored
 from jina_data.stages.normalize import Normalize
+from jina_data.stages.rows import Rows
 from jina_data.stages.select import Select
 
 Positions = npt.NDArray[np.int32]

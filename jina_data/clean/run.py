@@ -14,17 +14,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from jina_data.clean.plan import Plan, differences, fingerprint_hash, make_plan
+from jina_data.clean.plan import Plan, make_plan
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
 from jina_data.clean.session import Session
-from jina_data.embed.base import settle_device
+from jina_data.embed.device import settle_device
 from jina_data.engines.local import Budget
 from jina_data.errors import InputError, RunFolderError
 from jina_data.progress import Progress, Quiet
-from jina_data.read import InputFile, all_ranges, resolve_inputs, sample_schema, unite_schemas
+from jina_data.read import resolve_inputs, sample_schema, unite_schemas
+from jina_data.read.checks import refuse_rowless
 from jina_data.roles import bind_roles
-from jina_data.run.folder import RunFolder, check_folder, remove, resource_errors
+from jina_data.run.files import remove, resource_errors
+from jina_data.run.folder import RunFolder, check_folder
+from jina_data.run.resume import differences, fingerprint_hash
 from jina_data.stages import Stage
 from jina_data.stages.where import Where
 
@@ -197,21 +200,6 @@ def choose_device(device: str, stages: Sequence[Stage]) -> str:
         ResourceError: cuda was asked for, and there is none.
     """
     return settle_device(device) if any(stage.uses_device for stage in stages) else "cpu"
-
-
-def refuse_rowless(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:
-    """Refuse a file with content of which nothing could be parsed: it is not what its name says.
-
-    Raises:
-        InputError: there is such a file; the message tells what is wrong with its first record.
-    """
-    for file, schema in zip(files, schemas, strict=True):
-        if schema.names or not file.size:
-            continue
-        parsed = next(all_ranges(file, schema), None)
-        for broken in parsed.unreadable[:1] if parsed else ():
-            place = "" if broken.line is None else f" (line {broken.line})"
-            raise InputError(f"{file.name}: none of its first records can be read; the first{place}: {broken.error}")
 
 
 def refuse_strangers(named_schemas: Sequence[tuple[str, pa.Schema]], text_columns: Collection[str]) -> None:

@@ -15,10 +15,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.clean.checks import check_laws, sha256_of
+from jina_data.clean.checks import check_laws
 from jina_data.clean.ledger import RangeCounts, ledger_groups, ledger_path, read_counts
-from jina_data.clean.plan import Pass, Plan, Range, differences, fingerprint_hash
-from jina_data.clean.report import CleanReport, build_report, versions
+from jina_data.clean.plan import Pass, Plan, Range
+from jina_data.clean.report import CleanReport, build_report
 from jina_data.clean.report_page import write_html
 from jina_data.clean.rows import SURVIVES, fetch
 from jina_data.clean.shards import cut_shards
@@ -38,8 +38,11 @@ from jina_data.read import (
     unite_or_none,
     unite_schemas,
 )
-from jina_data.run.folder import OUTPUTS, Events, RunFolder, remove, whole_file, whole_path, write_json
+from jina_data.run.events import Events
+from jina_data.run.files import remove, sha256_of, whole_file, whole_path, write_json
+from jina_data.run.folder import OUTPUTS, RunFolder
 from jina_data.run.memory import MemoryWatch
+from jina_data.run.resume import differences, fingerprint_hash, versions
 from jina_data.stages.base import Barrier, Collective, Survivors, literal, quoted
 from jina_data.stages.reference import OUTSIDE_BITS, Outside
 from jina_data.stages.score_cache import build_index

@@ -17,7 +17,8 @@ from jina_data.clean.ledger import Fates, RangeCounts, fates_of, partners_of, re
 from jina_data.clean.plan import Plan, Range, grouped
 from jina_data.clean.rows import load_table
 from jina_data.clean.worker import Desk
-from jina_data.run.folder import RunFolder, whole_path
+from jina_data.run.files import whole_path
+from jina_data.run.folder import RunFolder
 
 SHARD_BYTES = 256 * 2**20
 """A shard holds the rows of whole ranges, up to about so many bytes in memory."""

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from jina_data.clean.plan import Range
 from jina_data.read import ROW, ParsedRange, conform
-from jina_data.run.folder import RunFolder, whole_file, whole_path
+from jina_data.run.files import whole_file, whole_path
+from jina_data.run.folder import RunFolder
 
 
 @dataclass(frozen=True)

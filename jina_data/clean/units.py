@@ -16,7 +16,7 @@ from jina_data.clean.shards import Shard, write_shard
 from jina_data.clean.spool import read_facts, write_parquet, write_range
 from jina_data.clean.worker import Desk
 from jina_data.read import ROW, ParsedRange, RangeSpec, digest, parse_range, stream_ranges
-from jina_data.run.folder import write_json
+from jina_data.run.files import write_json
 from jina_data.stages.base import Collective, keys_of_outside, outside_rows
 
 

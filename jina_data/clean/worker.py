@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import duckdb
 
 from jina_data.clean.plan import Plan
-from jina_data.run.folder import Events, RunFolder
+from jina_data.run.events import Events
+from jina_data.run.folder import RunFolder
 from jina_data.stages.base import Context
 from jina_data.stages.score_cache import ScoreCache
 

@@ -47,8 +47,10 @@ _OUTPUT = click.option(
 
 def _load(models: Sequence[str], device: str) -> tuple[list[Embedder], list[str]]:
     """Return the embedders that were named, and what they are called."""
-    from jina_data.embed.base import STATIC, load_embedder, settle_device
-    from jina_data.evaluate.labels import model_labels
+    from jina_data.embed.base import STATIC
+    from jina_data.embed.device import settle_device
+    from jina_data.embed.load import load_embedder
+    from jina_data.evaluate.output import model_labels
 
     given, names = zip(*map(_named, models), strict=True)
     labels = model_labels(given)
@@ -155,8 +157,7 @@ def _evaluate(tasks: Any, models: Sequence[str], device: str, output: Path | Non
     """Run the models on the tasks that `tasks()` gives, write the report, print the table."""
     from jina_data.evaluate.mteb_tasks import need_mteb
     from jina_data.evaluate.output import writing
-    from jina_data.evaluate.tasks import evaluate_tasks
-    from jina_data.evaluate.tasks_shown import print_tasks
+    from jina_data.evaluate.tasks import evaluate_tasks, print_tasks
     from jina_data.progress import progress_for
 
     need_mteb("jina-data evaluate")

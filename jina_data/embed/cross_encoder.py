@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import BoolArray, combined_sha256
+from jina_data.embed.base import BoolArray
 from jina_data.embed.batches import fixed_batches
 from jina_data.embed.model_files import (
+    combined_sha256,
     known_limit,
     model_files,
     model_folder,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import BoolArray, HalfArray, combined_sha256, unit_half
+from jina_data.embed.base import BoolArray, HalfArray, unit_half
 from jina_data.embed.batches import fixed_batches
-from jina_data.embed.model_files import model_files, model_folder
+from jina_data.embed.model_files import combined_sha256, model_files, model_folder
 
 if TYPE_CHECKING:
     from jina_data.encoder.encoder import Encoder

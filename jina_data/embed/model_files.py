@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -129,3 +130,20 @@ def padded(
         return_tensors="pt",
     )
     return {name: values.to(device) for name, values in features.items()}
+
+
+def combined_sha256(paths: Sequence[Path]) -> str:
+    """Return one sha256 for several files, in order."""
+    return hashlib.sha256("".join(map(file_sha256, paths)).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file; another file under the same name is hashed anew."""
+    status = path.stat()
+    return _sha256((path, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=256)
+def _sha256(identity: tuple[Path, int, int]) -> str:
+    with identity[0].open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

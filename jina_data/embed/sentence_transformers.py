@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import BoolArray, HalfArray, combined_sha256, unit_half
+from jina_data.embed.base import BoolArray, HalfArray, unit_half
 from jina_data.embed.batches import fixed_batches
 from jina_data.embed.model_files import (
+    combined_sha256,
     known_limit,
     model_files,
     model_folder,

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from jina_data.embed.base import STATIC, BoolArray, HalfArray, combined_sha256, unit_half
+from jina_data.embed.base import STATIC, BoolArray, HalfArray, unit_half
+from jina_data.embed.model_files import combined_sha256
 from jina_data.errors import ModelError
 from jina_data.kernels.token_sums import sum_tokens
 

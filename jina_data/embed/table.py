@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.clean.run import refuse_rowless
 from jina_data.embed.vectors import VectorModel, VectorOptions, load_vector_model
 from jina_data.errors import InputError, ModelError, RunFolderError, StoppedError, UsageError
 from jina_data.progress import Progress, Quiet, Task
@@ -36,8 +35,9 @@ from jina_data.read import (
     unite_schemas,
     writable,
 )
+from jina_data.read.checks import refuse_rowless
 from jina_data.read.schema import is_string
-from jina_data.run.folder import remove, resource_errors, whole_path, write_json
+from jina_data.run.files import remove, resource_errors, whole_path, write_json
 
 SLICE_ROWS = 2048
 """Rows that are encoded at a time: sorted by length among themselves, a row group of the output."""

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import STATIC, load_embedder, model_hashes, settle_device
+from jina_data.embed.base import STATIC
+from jina_data.embed.device import settle_device
+from jina_data.embed.load import load_embedder, model_hashes
 from jina_data.errors import UsageError
 
 _FLAGS = {

@@ -15,7 +15,7 @@ from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.load import Model
 from jina_data.encoder.pooling import mean_pool
 from jina_data.errors import MissingExtraError
-from jina_data.run.folder import whole_path
+from jina_data.run.files import whole_path
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "sentence_embedding"

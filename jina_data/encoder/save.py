@@ -13,7 +13,7 @@ from jina_data.encoder.jina_bert import JinaBert
 from jina_data.encoder.load import CONFIG, WEIGHTS, Model
 from jina_data.encoder.tokenizer import FILE, own_copy, tokenizer_settings
 from jina_data.errors import RunFolderError
-from jina_data.run.folder import remove, whole_path, write_json
+from jina_data.run.files import remove, whole_path, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -20,7 +20,8 @@ import pyarrow as pa
 from jina_data.clean.plan import Plan
 from jina_data.clean.worker import Desk, open_desk
 from jina_data.errors import ResourceError
-from jina_data.run.folder import RunFolder, resource_errors
+from jina_data.run.files import resource_errors
+from jina_data.run.folder import RunFolder
 
 PROCESS_BYTES = 260 * 2**20
 """What a process holds before it has read a row: interpreter, Arrow, DuckDB, kernels, models."""

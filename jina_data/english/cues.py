@@ -7,11 +7,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from jina_data.english import lexicon
 from jina_data.english.texts import listed, words_of
-from jina_data.negation.pairs import Kind
 
 CueClass = Literal["word", "quantifier", "weak", "affix"]
 
@@ -265,3 +264,11 @@ def cue_accuracy(pairs: Iterable[tuple[str, str]]) -> float:
     for entailment, negative in pairs:
         classifier.add(entailment, negative)
     return classifier.accuracy()
+
+
+Kind = Literal["verbal", "quantifier", "antonym", "affix", "removal"]
+"""How a negative contradicts: a negated verb ("is not"), another quantifier ("no", "few"), an opposite ("open" and
+"closed"), an affix ("unhappy", "useless"), or a negation taken away from a text that has one."""
+
+
+KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -14,10 +14,9 @@ from jina_data.english.antonyms import CONTESTS, FORBIDDEN_NEXT, PREDICATES, PRI
 from jina_data.english.cues import negators
 from jina_data.english.negate_verb import negate_verb
 from jina_data.english.sentence import Sentence
-from jina_data.english.texts import listed, sentence_count
+from jina_data.english.texts import hash_64, listed, sentence_count
 from jina_data.english.verb_forms import forms_of
 from jina_data.english.word_classes import BE
-from jina_data.negation.kinds import hash_64
 
 VERSION = 1
 """Raised whenever another paraphrase is written."""

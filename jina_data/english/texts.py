@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
@@ -70,3 +71,9 @@ def sentence_count(text: str) -> int:
         if not _ABBREVIATION.search(text[: end.start()].rstrip("\"')]")):
             count += 1
     return count
+
+
+def hash_64(seed: int, *parts: str) -> int:
+    """Return a seeded hash of texts, from 0 up to 2**64."""
+    digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")

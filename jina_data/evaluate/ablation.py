@@ -13,17 +13,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from jina_data.clean.plan import differences
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.run import RunOptions, clean
-from jina_data.embed.base import load_embedder
+from jina_data.embed.load import load_embedder
 from jina_data.errors import RunFolderError, UsageError
 from jina_data.evaluate.ablation_report import AblateReport, VariantScores
 from jina_data.evaluate.mteb_tasks import tasks_named
 from jina_data.evaluate.tasks import evaluate_tasks
 from jina_data.progress import Progress, Quiet
 from jina_data.read import resolve_inputs
-from jina_data.run.folder import RunFolder, check_folder, remove, write_json
+from jina_data.run.files import remove, write_json
+from jina_data.run.folder import RunFolder, check_folder
+from jina_data.run.resume import differences
 
 if TYPE_CHECKING:
     from mteb.abstasks.abstask import AbsTask
@@ -228,7 +229,7 @@ class _Ablation:
 
 
 def _settled(device: str) -> str:
-    from jina_data.embed.base import settle_device
+    from jina_data.embed.device import settle_device
 
     return settle_device(device)
 

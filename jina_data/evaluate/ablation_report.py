@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jina_data.errors import RunFolderError
-from jina_data.run.folder import whole_path, write_json
+from jina_data.run.files import whole_path, write_json
 
 AVERAGE = "average"
 BASELINE = "none"

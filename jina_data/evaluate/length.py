@@ -16,13 +16,12 @@ from jina_data.embed.base import Embedder
 from jina_data.embed.limited import limited
 from jina_data.errors import UsageError
 from jina_data.evaluate.data import RetrievalData
-from jina_data.evaluate.labels import model_labels
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task
 from jina_data.evaluate.negation_table import COLOURS
-from jina_data.evaluate.output import ready_folder
+from jina_data.evaluate.output import model_labels, ready_folder
 from jina_data.evaluate.tasks import evaluate_tasks
 from jina_data.progress import Progress, Quiet
-from jina_data.run.folder import whole_path, write_json
+from jina_data.run.files import whole_path, write_json
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 

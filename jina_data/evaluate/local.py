@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jina_data.embed.base import file_sha256
+from jina_data.embed.model_files import file_sha256
 from jina_data.errors import InputError, UsageError
 from jina_data.evaluate.columns import (
     GRADE,

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from jina_data.embed.base import Embedder
 from jina_data.errors import InputError
-from jina_data.evaluate.labels import model_labels
+from jina_data.evaluate.output import model_labels
 from jina_data.evaluate.triplets import Triplet
 from jina_data.progress import Progress, Quiet
-from jina_data.run.folder import write_json
+from jina_data.run.files import write_json
 
 MEASURES = ("easy", "hard")
 BATCH_TRIPLETS = 1024

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jina_data.evaluate.negation import ALL, MEASURES, NegationReport, Score
-from jina_data.run.folder import whole_path
+from jina_data.run.files import whole_path
 
 TITLES = {"easy": "EasyNegation", "hard": "HardNegation"}
 COLOURS = ("#2f6f9f", "#c8553d", "#5b8c5a", "#8d6a9f", "#b08d2e", "#555555")

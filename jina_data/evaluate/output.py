@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jina_data.errors import ResourceError, RunFolderError
+from jina_data.errors import ResourceError, RunFolderError, UsageError
 
 
 def ready_folder(folder: Path) -> None:
@@ -54,3 +54,17 @@ def _ready(folder: Path, what: str) -> None:
             pass
     except OSError as error:
         raise RunFolderError(f"{what} cannot be written: {error.strerror}. Name another place") from None
+
+
+def model_labels(names: Sequence[str]) -> list[str]:
+    """Return a short label for each model: the last part of its name, the whole where two would be alike.
+
+    Raises:
+        UsageError: no model, or the same twice.
+    """
+    if not names:
+        raise UsageError("no model is named. Name one or more: --model static")
+    if len(set(names)) < len(names):
+        raise UsageError(f"a model is named twice among {', '.join(names)}. Name each once")
+    short = [name.rstrip("/").rsplit("/", 1)[-1] for name in names]
+    return short if len(set(short)) == len(short) else list(names)

@@ -11,16 +11,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
 from jina_data.embed.base import Embedder
 from jina_data.errors import InputError, ModelError, ResourceError, StoppedError, UsageError
 from jina_data.evaluate.data import RetrievalData, StsData
-from jina_data.evaluate.labels import model_labels
 from jina_data.evaluate.local import read_retrieval, read_sts
 from jina_data.evaluate.mteb_model import MtebEmbedder
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task, without_bars
-from jina_data.evaluate.output import ready_folder
+from jina_data.evaluate.output import model_labels, ready_folder
 from jina_data.progress import Progress, Quiet
-from jina_data.run.folder import write_json
+from jina_data.run.files import write_json
 
 if TYPE_CHECKING:
     from mteb.abstasks.abstask import AbsTask
@@ -246,3 +249,32 @@ def _score(task: AbsTask, result: TaskResult) -> TaskScore:
     }
     said = task.metadata
     return TaskScore(said.name, said.type, said.main_score, round(float(result.get_score()), DIGITS), others)
+
+
+def print_tasks(report: TasksReport, console: Console | None = None) -> None:
+    """Print a row for each model: its scores on the tasks, then the means by type and over all tasks, in percent."""
+    console = console or Console()
+    names = list(report.models[0].tasks)
+    if len(names) <= 8:
+        _print(console, names, [[100 * one.tasks[name].value for name in names] for one in report.models], report)
+    means = [
+        [*(100 * one.types[column] if column in one.types else None for column in TYPES), 100 * one.average]
+        for one in report.models
+    ]
+    _print(console, [*TYPES, "average"], means, report)
+    measures = sorted({(score.type, score.measure) for score in report.models[0].tasks.values()})
+    told = ", ".join(f"{measure} for {kind}" for kind, measure in measures)
+    said = f"{len(names):,} task{'s' if len(names) > 1 else ''}; in percent: {told}"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print(
+    console: Console, columns: Sequence[str], values: Sequence[Sequence[float | None]], report: TasksReport
+) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
+    for model, row in zip(report.models, values, strict=True):
+        table.add_row(model.label, *("" if value is None else f"{value:.2f}" for value in row))
+    console.print(table)

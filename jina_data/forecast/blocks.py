@@ -25,7 +25,7 @@ from jina_data.forecast.sample import (
 )
 from jina_data.read import InputFile, ParsedRange, RangeSpec, split
 from jina_data.read.streams import open_stored
-from jina_data.stages.base import FloatArray
+from jina_data.stages.rows import FloatArray
 
 BLOCKS = 64
 """Blocks that are drawn from files that split."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from jina_data.forecast.trial import UNREADABLE, Fates
-from jina_data.stages.base import BoolArray, FloatArray
+from jina_data.stages.rows import BoolArray, FloatArray
 
 DRAWS = 2_000
 IntArray = npt.NDArray[np.int64]

@@ -17,10 +17,11 @@ from jina_data.clean.run import RecipeChoice, RunOptions, bind_run, share_budget
 from jina_data.clean.session import prepare
 from jina_data.engines.local import Budget
 from jina_data.forecast.costs import measure_ranking
+from jina_data.forecast.draw import draw
 from jina_data.forecast.estimates import Interval
 from jina_data.forecast.footprint import Footprint, footprint_of
 from jina_data.forecast.row_flow import Flow, flow_of
-from jina_data.forecast.sample import MODEL_ROWS, Drawn, Part, draw, generator, pick, sample_rows
+from jina_data.forecast.sample import MODEL_ROWS, Drawn, Part, generator, pick, sample_rows
 from jina_data.forecast.seconds import Spent, spent_on
 from jina_data.forecast.trial import Step, Trial, merged, run_trial
 from jina_data.progress import Progress, Quiet

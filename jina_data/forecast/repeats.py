@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from jina_data.clean.plan import Plan
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.roles import is_text
-from jina_data.stages.base import View
 from jina_data.stages.exact_dedup import ExactDedup
 from jina_data.stages.normalize import Normalize
+from jina_data.stages.rows import View
 
 
 def repeats(plan: Plan) -> list[int]:

@@ -21,8 +21,9 @@ from jina_data.forecast.estimates import (
 )
 from jina_data.forecast.sample import Drawn
 from jina_data.forecast.trial import UNREADABLE, Trial, blocks_of, files_of
-from jina_data.stages.base import Collective, FloatArray
+from jina_data.stages.base import Collective
 from jina_data.stages.consistency import Consistency
+from jina_data.stages.rows import FloatArray
 from jina_data.stages.sample import Sample
 
 

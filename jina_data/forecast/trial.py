@@ -22,7 +22,8 @@ from jina_data.engines.local import Budget
 from jina_data.forecast.sample import IntArray, Part
 from jina_data.progress import Quiet
 from jina_data.read import ROW, ParsedRange
-from jina_data.run.folder import RunFolder, resource_errors, write_json
+from jina_data.run.files import resource_errors, write_json
+from jina_data.run.folder import RunFolder
 from jina_data.run.memory import MemoryWatch
 from jina_data.stages import Stage
 from jina_data.stages.sample import Sample

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_data.errors import ServerError
-from jina_data.llm.batch_server import BatchServer
+from jina_data.llm.batch_server import BatchServer, RowError, batch_line, read_row
 from jina_data.llm.cost import Purse
-from jina_data.llm.dialect import Dialect, Request, Target
-from jina_data.llm.failures import FATAL_CODES, MalformedError
+from jina_data.llm.dialect import Dialect, Form, Request, Target
+from jina_data.llm.failures import FATAL_CODES, MalformedError, Outcome
 from jina_data.llm.request_ledger import Batch, RequestLedger
-from jina_data.negation.batch_rows import RowError, batch_line, read_row
-from jina_data.negation.patience import Outcome
-from jina_data.negation.prompt import Form, Question
-from jina_data.run.folder import whole_path
+from jina_data.negation.prompt import Question
+from jina_data.run.files import whole_path
 
 if TYPE_CHECKING:
     from openai.types import Batch as RemoteBatch

@@ -6,10 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 from urllib.parse import urlsplit, urlunsplit
-
-from jina_data.negation.prompt import FORMS, Form
 
 ANSWER_TOKENS, OVERHEAD_TOKENS = 96, 64
 """Tokens that an answer may have: so many for each pair, and so many on top for the frame around them."""
@@ -120,3 +118,10 @@ def shown_url(base_url: str | None) -> str:
     parts = urlsplit(base_url or "https://api.openai.com/v1")
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+Form = Literal["schema", "json", "text"]
+"""How an answer is asked for: held to a JSON schema by the server, as any JSON object, or as plain lines."""
+
+
+FORMS: tuple[Form, ...] = get_args(Form)

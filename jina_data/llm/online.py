@@ -18,12 +18,10 @@ from typing import Any
 from jina_data.errors import ServerError
 from jina_data.llm.completions import make_client, read_completion
 from jina_data.llm.cost import Purse
-from jina_data.llm.dialect import Asked, Dialect, Request, Target
-from jina_data.llm.failures import Failure, MalformedError, failure_of
+from jina_data.llm.dialect import Asked, Dialect, Form, Request, Target
+from jina_data.llm.failures import Failure, MalformedError, Outcome, back_off, failure_of, reason_to_stop
 from jina_data.llm.rate_limits import Throttle
 from jina_data.llm.request_ledger import Received, RequestLedger
-from jina_data.negation.patience import Outcome, back_off, reason_to_stop
-from jina_data.negation.prompt import Form
 
 GRACE_SECONDS = 5.0
 

@@ -19,8 +19,7 @@ from jina_data.kernels.rank import FloatArray, dots
 from jina_data.kernels.top import Found, find_top
 from jina_data.mining.config import MineSettings
 from jina_data.mining.pairs import Pairs
-from jina_data.mining.store import LongArray, Texts
-from jina_data.mining.vectors import Vectors
+from jina_data.mining.store import LongArray, Texts, Vectors
 
 if TYPE_CHECKING:
     from jina_data.embed.cross_encoder import PairScorer

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
-from jina_data.embed.base import STATIC, model_hashes
+from jina_data.embed.base import STATIC
+from jina_data.embed.load import model_hashes
 from jina_data.errors import UsageError
 from jina_data.read import InputFile
 from jina_data.stages.reference import resolve_outside

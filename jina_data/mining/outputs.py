@@ -14,19 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.clean.checks import count_rows, sha256_of
-from jina_data.clean.plan import fingerprint_hash
-from jina_data.clean.report import versions
 from jina_data.errors import LawError
 from jina_data.mining.audit import Audit
 from jina_data.mining.choose import Stock
 from jina_data.mining.config import MineSettings
 from jina_data.mining.folder import MiningFolder
-from jina_data.mining.pairs import FILE_BITS, UNIT_ROWS, place_names
+from jina_data.mining.pairs import FILE_BITS, place_names
 from jina_data.mining.report import MineReport
+from jina_data.mining.store import UNIT_ROWS
 from jina_data.progress import Task
 from jina_data.read import InputFile
-from jina_data.run.folder import remove, write_json
+from jina_data.run.files import count_rows, remove, sha256_of, write_json
+from jina_data.run.resume import fingerprint_hash, versions
 
 SHARD_UNITS = 64
 """Units of pairs in a file of the outputs."""
@@ -205,7 +204,7 @@ class Outputs:
 
     def write_report(self, report: MineReport) -> None:
         """Write report.json and report.html."""
-        from jina_data.mining.page import write_html
+        from jina_data.mining.report import write_html
 
         write_json(self.out / "report.json", report.to_json())
         write_html(self.out / "report.html", report)

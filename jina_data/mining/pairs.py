@@ -21,14 +21,11 @@ import pyarrow.parquet as pq
 from jina_data.errors import InputError, UsageError
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.kernels.rank import Excluded
-from jina_data.mining.store import LongArray, writing
+from jina_data.mining.store import UNIT_ROWS, LongArray, writing
 from jina_data.read import InputFile, all_ranges, sample_schema
 from jina_data.roles import bind_roles
-from jina_data.run.folder import remove
+from jina_data.run.files import remove
 from jina_data.run.sources import run_sources
-
-UNIT_ROWS = 4096
-"""Pairs, anchors and texts go in units of so many."""
 
 FILE_BITS = 40
 """The place of a row is (number of its file << FILE_BITS) + its row in the file; files of the corpus come behind."""

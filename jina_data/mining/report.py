@@ -7,13 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jina_data.clean.report import percent
 from jina_data.errors import RunFolderError
+from jina_data.html import page
+from jina_data.html.page import percent
+from jina_data.html.text_diff import Shown, Span, compare
 from jina_data.mining.folder import MiningFolder
+from jina_data.run.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,32 @@ def _print_scores(report: MineReport, console: Console) -> None:
     for what, values in report.scores.items():
         scores.add_row(what, *(f"{values[name]:.3f}" for name in quantiles))
     console.print(scores)
+
+
+MOST_CHARS = 600
+
+
+def write_html(path: Path, report: MineReport) -> None:
+    """Write report.html."""
+    samples = []
+    for row in report.audit["samples"]:
+        positive, negative = _side_by_side(row["positive"], row["negative"])
+        samples.append({**row, "anchor": _beginning(row["anchor"]), "positive": positive, "negative": negative})
+    settings = yaml.safe_dump(dict(report.settings), sort_keys=False, allow_unicode=True)
+    text = page.render("mining.html", report=report, samples=samples, settings=settings)
+    with whole_file(path, "w") as sink:
+        sink.write(text)
+
+
+def _side_by_side(positive: str, negative: str) -> tuple[Shown, Shown]:
+    """Mark what differs, if most does not: where most does, marks say nothing."""
+    marked = compare(positive, negative)
+    spans = [span for shown in marked for span in shown.spans]
+    differs = sum(len(span.text) for span in spans if span.differs)
+    if 2 * differs <= sum(len(span.text) for span in spans):
+        return marked
+    return _beginning(positive), _beginning(negative)
+
+
+def _beginning(text: str) -> Shown:
+    return Shown([Span(text[:MOST_CHARS])], len(text), cut_behind=len(text) > MOST_CHARS)

@@ -13,20 +13,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from jina_data.clean.plan import fingerprint_hash
-from jina_data.embed.base import load_embedder
+from jina_data.embed.load import load_embedder
 from jina_data.errors import JinaDataError, RunFolderError, StoppedError
 from jina_data.mining.choose import Chooser, Stock
 from jina_data.mining.config import MineSettings, differences
 from jina_data.mining.folder import MiningFolder
 from jina_data.mining.outputs import Outputs
-from jina_data.mining.pairs import UNIT_ROWS, Pairs, write_pairs
+from jina_data.mining.pairs import Pairs, write_pairs
 from jina_data.mining.report import MineReport
-from jina_data.mining.store import Texts
-from jina_data.mining.vectors import Vectors, embed
+from jina_data.mining.store import UNIT_ROWS, Texts, Vectors, embed
 from jina_data.progress import Progress, Quiet
-from jina_data.run.folder import Events, check_folder, remove, resource_errors, whole_path, write_json
+from jina_data.run.events import Events
+from jina_data.run.files import remove, resource_errors, whole_path, write_json
+from jina_data.run.folder import check_folder
 from jina_data.run.memory import MemoryWatch
+from jina_data.run.resume import fingerprint_hash
 
 
 def mine(

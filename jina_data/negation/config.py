@@ -9,14 +9,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from jina_data.english.cues import Kind
 from jina_data.english.paraphrase import VERSION as RESTATE_VERSION
 from jina_data.errors import UsageError
-from jina_data.llm.dialect import Target
+from jina_data.llm.dialect import Form, Target
 from jina_data.negation.corpora import NamedSource, parse_source
-from jina_data.negation.judge_prompt import JUDGE_PROMPT_HASH
+from jina_data.negation.judge import JUDGE_PROMPT_HASH
 from jina_data.negation.kinds import DEFAULT_MIX, RULES_MIX, checked_mix
-from jina_data.negation.pairs import Kind
-from jina_data.negation.prompt import PROMPT_HASH, Form
+from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.verify import VerifySettings
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from jina_data.run.folder import RunFolder, remove
+from jina_data.run.files import remove
+from jina_data.run.folder import RunFolder
 
 LEDGER = "requests.sqlite"
 

@@ -17,7 +17,7 @@ from jina_data.llm.online import BYTES_PER_TOKEN
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.config import NegateOptions, NegateSettings
 from jina_data.negation.folder import NegationFolder
-from jina_data.negation.judge_prompt import Case
+from jina_data.negation.judge import Case
 from jina_data.negation.pairs import Pair
 from jina_data.negation.prompt import Question
 from jina_data.negation.requester import judge_price

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jina_data.english import lexicon
-from jina_data.english.cues import negators
-from jina_data.english.texts import words_of
+from jina_data.english.cues import KINDS, Kind, negators
+from jina_data.english.texts import hash_64, words_of
 from jina_data.errors import UsageError
-from jina_data.negation.pairs import KINDS, Kind
 
 DEFAULT_MIX: Mapping[Kind, float] = {
     "verbal": 0.3,
@@ -90,12 +88,6 @@ class KindChooser:
                 return kind
         free = self.mix["verbal"] + self.mix["antonym"]
         return "verbal" if draw(self.seed, pair_id, "free") * free < self.mix["verbal"] else "antonym"
-
-
-def hash_64(seed: int, *parts: str) -> int:
-    """Return a seeded hash of texts, from 0 up to 2**64."""
-    digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode("utf-8", "surrogatepass"), digest_size=8)
-    return int.from_bytes(digest.digest(), "big")
 
 
 def draw(seed: int, *parts: str) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jina_data.clean.checks import sha256_of
-from jina_data.clean.plan import fingerprint_hash
 from jina_data.errors import LawError
 from jina_data.negation.config import NegateSettings
 from jina_data.negation.dataset import DatasetWriter, check_laws
@@ -15,7 +13,8 @@ from jina_data.negation.report import NegateReport, Tally, versions, warnings_fo
 from jina_data.negation.report_page import Gallery, write_html
 from jina_data.negation.rounds import Rounds, pairs_of
 from jina_data.negation.sources import read_counts, read_pairs
-from jina_data.run.folder import remove, write_json
+from jina_data.run.files import remove, sha256_of, write_json
+from jina_data.run.resume import fingerprint_hash
 
 
 class Outputs:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
-Kind = Literal["verbal", "quantifier", "antonym", "affix", "removal"]
-"""How a negative contradicts: a negated verb ("is not"), another quantifier ("no", "few"), an opposite ("open" and
-"closed"), an affix ("unhappy", "useless"), or a negation taken away from a text that has one."""
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from jina_data.english.cues import Kind
 
 Split = Literal["train", "test"]
 

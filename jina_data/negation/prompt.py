@@ -7,14 +7,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-from jina_data.negation.pairs import Kind, Pair
-
-Form = Literal["schema", "json", "text"]
-"""How an answer is asked for: held to a JSON schema by the server, as any JSON object, or as plain lines."""
-
-FORMS: tuple[Form, ...] = get_args(Form)
+from jina_data.english.cues import Kind
+from jina_data.llm.dialect import Form
+from jina_data.negation.pairs import Pair
 
 KIND_WORDS: Mapping[Kind, str] = {
     "verbal": "negate the main verb, with an auxiliary or a copula (is not, does not, never)",

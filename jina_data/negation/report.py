@@ -9,12 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from jina_data.clean.report import versions as core_versions
-from jina_data.english.cues import CueClassifier
+from jina_data.english.cues import KINDS, CueClassifier
 from jina_data.errors import RunFolderError
 from jina_data.negation.folder import NegationFolder
-from jina_data.negation.pairs import KINDS, Pair
+from jina_data.negation.pairs import Pair
 from jina_data.negation.rounds import Tried
+from jina_data.run.resume import versions as core_versions
 
 CUE_LIMIT = 0.75
 """From here on, words of negation alone tell the negative from the entailment too often."""

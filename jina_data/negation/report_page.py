@@ -10,15 +10,14 @@ from typing import Any
 
 import yaml
 
-from jina_data.clean import charts
-from jina_data.clean.report import percent
-from jina_data.clean.report_page import visible
-from jina_data.clean.report_samples import Shown, Span, compare
-from jina_data.negation.kinds import hash_64
-from jina_data.negation.pairs import KINDS, Pair
+from jina_data.english.cues import KINDS
+from jina_data.english.texts import hash_64
+from jina_data.html import page
+from jina_data.html.text_diff import Shown, Span, compare
+from jina_data.negation.pairs import Pair
 from jina_data.negation.report import NegateReport
 from jina_data.negation.rounds import Tried
-from jina_data.run.folder import whole_file
+from jina_data.run.files import whole_file
 
 N_SAMPLES, MOST_CHARS = 6, 600
 
@@ -74,19 +73,10 @@ class Gallery:
 
 def write_html(path: Path, report: NegateReport, gallery: Gallery, fingerprint: Mapping[str, Any]) -> None:
     """Write report.html."""
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("jina_data"),
-        autoescape=select_autoescape(),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=visible,
-    )
-    environment.filters |= {"count": _count, "percent": percent, "compact": charts.compact}
     seen = {reason for one in report.rounds for reason in one["reasons"]}
     reasons = sorted(seen, key=lambda reason: (-report.reasons.get(reason, 0), reason))
-    page = environment.get_template("negation.html").render(
+    text = page.render(
+        "negation.html",
         report=report,
         reasons=reasons,
         accepted=gallery.accepted.shown([*KINDS, "none"]),
@@ -94,11 +84,7 @@ def write_html(path: Path, report: NegateReport, gallery: Gallery, fingerprint: 
         settings=yaml.safe_dump(json.loads(json.dumps(dict(fingerprint))), sort_keys=False, allow_unicode=True),
     )
     with whole_file(path, "w") as sink:
-        sink.write(page)
-
-
-def _count(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+        sink.write(text)
 
 
 def _marked(row: Mapping[str, Any]) -> dict[str, Any]:

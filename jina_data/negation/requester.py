@@ -9,14 +9,13 @@ from typing import Any
 from jina_data.llm.batch import BatchClient, BatchSettings
 from jina_data.llm.cost import Price, Purse, bill, price_of, purse_for, refuse_unknown_price, spent_on
 from jina_data.llm.dialect import Target
+from jina_data.llm.failures import Outcome
 from jina_data.llm.online import ClientSettings, OnlineClient
 from jina_data.llm.request_ledger import Received, RequestLedger
 from jina_data.negation.config import NegateOptions, NegateSettings
 from jina_data.negation.folder import NegationFolder
-from jina_data.negation.judge import LlmJudge
-from jina_data.negation.judge_prompt import JUDGE_PROMPT_HASH
+from jina_data.negation.judge import JUDGE_PROMPT_HASH, LlmJudge
 from jina_data.negation.pairs import Answer
-from jina_data.negation.patience import Outcome
 from jina_data.negation.prompt import PROMPT_HASH, read_answer
 from jina_data.negation.rounds import Rounds, Unanswered
 from jina_data.progress import Progress

@@ -17,7 +17,7 @@ from jina_data.negation.pairs import Answer, Pair
 from jina_data.negation.prompt import Question, Rejection
 from jina_data.negation.sources import read_pairs
 from jina_data.negation.verify import NOT_JUDGED, Verifier
-from jina_data.run.folder import whole_path
+from jina_data.run.files import whole_path
 
 State = Literal["accepted", "rejected", "unanswered"]
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jina_data.english.cues import negators
+from jina_data.english.cues import Kind, negators
 from jina_data.english.negate_quantifier import negate_subject, negate_there, other_quantifier
 from jina_data.english.negate_verb import negate_caption, negate_verb, without_for_with
 from jina_data.english.paraphrase import RESTATED, restated_negative
 from jina_data.english.put_opposite import swap_affix, swap_opposite
 from jina_data.english.remove_negation import remove_negation
 from jina_data.english.sentence import Sentence
-from jina_data.english.texts import listed, sentence_count
-from jina_data.negation.kinds import hash_64
-from jina_data.negation.pairs import Answer, Kind, Pair
+from jina_data.english.texts import hash_64, listed, sentence_count
+from jina_data.negation.pairs import Answer, Pair
 
 VERSION = 2
 """Raised whenever a rule changes what is written."""

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jina_data.clean.plan import fingerprint_hash
-from jina_data.errors import RunFolderError, StoppedError, UsageError
+import pyarrow.parquet as pq
+
+from jina_data.errors import InputError, RunFolderError, StoppedError, UsageError
 from jina_data.llm.request_ledger import RequestLedger
-from jina_data.negation.cleaning import clean_pairs
 from jina_data.negation.config import NegateOptions, NegateSettings, differences
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.outputs import Outputs
@@ -23,12 +23,14 @@ from jina_data.negation.report import NegateReport
 from jina_data.negation.requester import Asking, check_money
 from jina_data.negation.rounds import Rounds
 from jina_data.negation.rules import RuleGenerator
-from jina_data.negation.seen import Seen
-from jina_data.negation.sources import write_pairs
-from jina_data.negation.verify import Verifier
+from jina_data.negation.sources import COUNTS, PAIR_SCHEMA, write_pairs
+from jina_data.negation.verify import Seen, Verifier
 from jina_data.progress import Progress, Quiet
-from jina_data.run.folder import Events, check_folder, remove, resource_errors, write_json
+from jina_data.run.events import Events
+from jina_data.run.files import remove, resource_errors, whole_path, write_json
+from jina_data.run.folder import check_folder
 from jina_data.run.memory import MemoryWatch
+from jina_data.run.resume import fingerprint_hash
 
 
 def negate(
@@ -270,3 +272,34 @@ def _counted(answers: Iterator[Any], advance: Any) -> Iterator[Any]:
 
 def _round_name(word: str, number: int) -> str:
     return word if number == 0 else f"{word} again ({number})"
+
+
+def clean_pairs(folder: NegationFolder, recipe: str, seed: int, progress: Progress) -> None:
+    """Run a recipe over the pairs; the anchor is its anchor, the entailment its positive.
+
+    Raises:
+        JinaDataError: the recipe does not fit, or leaves nothing.
+    """
+    from jina_data.clean.run import RecipeChoice, RunOptions, clean, default_workers
+
+    inner = folder.work / "clean"
+    report = clean(
+        RecipeChoice(recipe, seed=seed),
+        [str(folder.pairs)],
+        inner,
+        columns={"anchor": ("anchor",), "positive": ("entailment",), "source": ("source",)},
+        options=RunOptions(workers=default_workers([str(folder.pairs)])),
+        progress=progress,
+    )
+    if not report.rows.kept:
+        raise InputError(f"the recipe {recipe} drops all {report.rows.read:,} pairs; choose a milder one with --recipe")
+    rows = report.to_json()["rows"]
+    stages = [{"name": stage.name, "dropped": dict(stage.dropped)} for stage in report.stages]
+    write_json(folder.cleaned, {"recipe": recipe, "rows": rows, "stages": stages})
+    said = pq.read_metadata(folder.pairs).metadata[COUNTS]
+    with whole_path(folder.clean_pairs) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA) as sink:
+        sink.add_key_value_metadata({COUNTS: said})
+        for part in sorted((inner / "data").glob("part-*.parquet")):
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches(4096, columns=PAIR_SCHEMA.names):
+                    sink.write_batch(batch.cast(PAIR_SCHEMA))

@@ -19,13 +19,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.english.texts import folded
+from jina_data.english.cues import Kind
+from jina_data.english.texts import folded, hash_64
 from jina_data.errors import InputError, UsageError
 from jina_data.negation.corpora import CORPORA, Candidate, NamedSource, Unusable, parse_source
-from jina_data.negation.kinds import BOUND, DEFAULT_MIX, KindChooser, checked_mix, hash_64, possible
-from jina_data.negation.pairs import Kind, Pair
+from jina_data.negation.kinds import BOUND, DEFAULT_MIX, KindChooser, checked_mix, possible
+from jina_data.negation.pairs import Pair
 from jina_data.progress import Progress, Quiet
-from jina_data.run.folder import resource_errors, whole_path
+from jina_data.run.files import resource_errors, whole_path
 
 __all__ = ["CORPORA", "PairCounts", "parse_source", "read_counts", "read_pairs", "write_pairs"]
 

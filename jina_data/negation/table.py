@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jina_data.clean.report import percent
+from jina_data.html.page import percent
 from jina_data.llm.cost import dollars
 from jina_data.negation.forecast import Outlook
 from jina_data.negation.report import NegateReport

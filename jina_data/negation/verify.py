@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jina_data.english.cues import negators, turn_between
+from jina_data.english.cues import Kind, negators, turn_between
 from jina_data.english.likeness import parts_of, reworded_too, token_overlap, trivial_prefix, turned_twice
 from jina_data.english.texts import folded, sentence_count
-from jina_data.negation.pairs import Answer, Judge, Kind, Opinion, Verdict
-from jina_data.negation.seen import Seen
+from jina_data.negation.pairs import Answer, Judge, Opinion, Verdict
 from jina_data.stages.language import identify
 
 REASONS = (
@@ -255,3 +257,34 @@ class Verifier:
             return replace(verdict, reason=None, detail="", flags=(*verdict.flags, "judged"), scores=scores)
         limit = f"{opinion.sure:.2f}, expected {self.settings.contradiction_threshold} or more"
         return replace(verdict, reason="judged_compatible", detail=opinion.why or limit, scores=scores)
+
+
+class Seen:
+    """The negatives accepted so far, by a hash of 8 bytes, and the pairs that had them first.
+
+    They lie in SQLite: in the file named, else in a temporary one that SQLite keeps on disk as it grows.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._con = sqlite3.connect(str(path) if path else "", isolation_level=None)
+        self._con.execute("pragma journal_mode = off" if path is None else "pragma journal_mode = wal")
+        self._con.execute("pragma synchronous = off")
+        self._con.execute("create table if not exists seen (hash integer primary key, pair text) without rowid")
+
+    def first(self, text: str) -> str | None:
+        """Return the id of the pair that had a text first, None for a new one."""
+        found = self._con.execute("select pair from seen where hash = ?", (_hash(text),)).fetchone()
+        return None if found is None else str(found[0])
+
+    def add(self, text: str, pair_id: str) -> None:
+        """Note a text as that of a pair, unless another has it."""
+        self._con.execute("insert or ignore into seen values (?, ?)", (_hash(text), pair_id))
+
+    def close(self) -> None:
+        """Close the file; a temporary one is gone then."""
+        self._con.close()
+
+
+def _hash(text: str) -> int:
+    digest = hashlib.blake2b(folded(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

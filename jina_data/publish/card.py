@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from jina_data.clean.report import percent
-from jina_data.clean.report_page import visible
+from jina_data.html.page import template_environment, visible
 from jina_data.publish.facts import Facts, Source
 from jina_data.publish.layout import FULL
 from jina_data.publish.licenses import Licence
@@ -106,12 +105,8 @@ def size_category(rows: int) -> str:
 
 
 def _body(card: CardInput) -> str:
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("jina_data"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters |= {"count": "{:,}".format, "percent": percent, "cell": cell, "fenced": fenced}
+    environment = template_environment(is_html=False)
+    environment.filters |= {"cell": cell, "fenced": fenced}
     default, *_ = card.built.configs
     examples = [card.built.layout.project(batch) for batch in card.built.seen.examples]
     return environment.get_template("card.md").render(

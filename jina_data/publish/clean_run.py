@@ -14,15 +14,25 @@ import pyarrow.parquet as pq
 import yaml
 
 from jina_data.clean.report import CleanReport
-from jina_data.errors import RunFolderError
-from jina_data.publish.facts import FILE, ROW, SOURCE, Facts, Source, Step, duckdb_config, public_names, public_value
-from jina_data.publish.streams import side_by_side
+from jina_data.errors import LawError, RunFolderError
+from jina_data.publish.facts import (
+    BATCH_ROWS,
+    FILE,
+    ROW,
+    SOURCE,
+    Facts,
+    Source,
+    Step,
+    duckdb_config,
+    hub_id,
+    public_names,
+    public_value,
+    stated_license,
+)
 from jina_data.read import ROW as ROW_NUMBER
 from jina_data.read import all_ranges, resolve_inputs, sample_schema, unite_schemas
 from jina_data.roles import LABELS, ROLE_ORDER
 from jina_data.stages.base import quoted
-
-BATCH_ROWS = 4096
 
 SCORED = ("language", "consistency", "triplet_margin")
 """The stages whose scores go public with the rows: what models said."""
@@ -205,22 +215,44 @@ def _literal(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def hub_id(name: str) -> str | None:
-    """Return the id of the data set on the Hub that an input names, None where it names none."""
-    found = re.match(r"(?:datasets:|hf://datasets/)([\w.-]+/[\w.-]+)", name)
-    return found[1] if found and not Path(name.removeprefix("datasets:")).exists() else None
+def side_by_side(left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Put the columns of two streams with the same rows side by side, however they are cut into batches.
 
-
-def stated_license(stated: Mapping[str, str], name: str) -> str | None:
-    """Return the licence that is stated for a source by its name, or by the last part of its path."""
-    return stated.get(name, stated.get(name.rsplit("/", 1)[-1]))
-
-
-def refuse_empty(folder: Path, rows: int) -> None:
-    """Refuse to publish nothing.
+    Columns of the right one that the left one has as well are left out. Never more than a batch of each is held.
 
     Raises:
-        RunFolderError: there is not one row.
+        LawError: one stream has more rows than the other.
     """
-    if not rows:
-        raise RunFolderError(f"{folder} kept no row: there is nothing to publish. Look at why with jina-data inspect")
+    other = _Cut(right)
+    for batch in left:
+        at = 0
+        while at < batch.num_rows:
+            beside = other.take(batch.num_rows - at)
+            if beside is None:
+                raise LawError("the ledger has fewer kept rows than data/")
+            here = batch.slice(at, beside.num_rows)
+            at += beside.num_rows
+            added = [name for name in beside.schema.names if name not in here.schema.names]
+            yield pa.RecordBatch.from_arrays(
+                [*here.columns, *(beside.column(name) for name in added)], names=[*here.schema.names, *added]
+            )
+    if other.take(1) is not None:
+        raise LawError("the ledger has more kept rows than data/")
+
+
+class _Cut:
+    """A stream of which as many rows are taken as are wanted, or fewer."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self.batches = batches
+        self.rest: pa.RecordBatch | None = None
+
+    def take(self, n_rows: int) -> pa.RecordBatch | None:
+        """Return up to so many rows, at least one; None at the end."""
+        while self.rest is None or not self.rest.num_rows:
+            self.rest = next(self.batches, None)
+            if self.rest is None:
+                return None
+        taken = self.rest.slice(0, n_rows)
+        self.rest = self.rest.slice(taken.num_rows)
+        return taken

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,9 @@ import pyarrow as pa
 
 from jina_data.errors import RunFolderError
 from jina_data.read.remote import is_url
-from jina_data.run.folder import RunFolder
 
 if TYPE_CHECKING:
-    from jina_data.publish.model_folder import TrainedModel
+    pass
 
 WORK_NAME = ".publish"
 """The folder inside a run folder that holds a repository until it is published."""
@@ -115,64 +115,6 @@ class Publishable(Protocol):
         ...
 
 
-def open_folder(folder: str | Path) -> Publishable | TrainedModel:
-    """Open what is to be published, by the kind that its manifest names.
-
-    Raises:
-        RunFolderError: there is nothing finished, it was altered since, or is of a kind that cannot be published.
-    """
-    from jina_data.publish.clean_run import CleanRun
-    from jina_data.publish.mine_run import MineRun
-    from jina_data.publish.model_folder import TrainedModel
-    from jina_data.publish.negate_run import NegateRun
-
-    path = Path(folder)
-    if not path.is_dir():
-        raise RunFolderError(f"{path}: no such folder; expected the folder of a finished run")
-    run = RunFolder(path)
-    if TrainedModel.fits(path):
-        return TrainedModel(path)
-    if not run.manifest.exists():
-        state = "an unfinished run: give its command again, it goes on" if run.work.exists() else "no run"
-        raise RunFolderError(f"{path} holds {state}; expected the folder of a finished run (with manifest.json)")
-    if not run.is_finished:
-        raise RunFolderError(
-            f"{path}: a new run has begun over the finished one; give its command again and let it end"
-        )
-    manifest = run.read_json(run.manifest)
-    kinds: dict[str, type[CleanRun | MineRun | NegateRun]] = {"clean": CleanRun, "mine": MineRun, "negate": NegateRun}
-    kind = manifest.get("kind") if isinstance(manifest, dict) else None
-    if kind not in kinds:
-        raise RunFolderError(
-            f"{run.manifest}: kind {kind!r} cannot be published; expected {', '.join(kinds)}, or the folder of a model"
-        )
-    check_outputs(run, manifest)
-    return kinds[kind](path, manifest)
-
-
-def check_outputs(run: RunFolder, manifest: Mapping[str, Any]) -> None:
-    """Compare the files of a run with the sizes and hashes in its manifest.
-
-    Raises:
-        RunFolderError: a file is missing, changed, or not the run's.
-    """
-    outputs = manifest.get("outputs", {})
-    advice = "what is published must be what the run made. Run it again, with --overwrite"
-    for name, known in outputs.items():
-        path = run.path / name
-        if not path.is_file():
-            raise RunFolderError(f"{path} is missing, though {run.manifest} lists it; {advice}")
-        size = path.stat().st_size
-        if size != known["size"]:
-            raise RunFolderError(f"{path} has {size:,} bytes, but {known['size']:,} when the run ended; {advice}")
-        if file_sha256(path) != known["sha256"]:
-            raise RunFolderError(f"{path} was altered since the run ended (its sha256 differs); {advice}")
-    for path in sorted((run.path / "data").rglob("*")):
-        name = path.relative_to(run.path).as_posix()
-        if path.is_file() and name not in outputs:
-            raise RunFolderError(f"{path} is not in {run.manifest}; {advice}, or move the file away")
-
-
 def duckdb_config(folder: Path) -> dict[str, str | bool | int | float | list[str]]:
     """Return how DuckDB is set up beside a run: bounded memory, and room on the disk of the run."""
     return {
@@ -217,3 +159,27 @@ def public_value(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(("/", "~/", "../")) and "\n" not in value:
         return f".../{value.rstrip('/').rsplit('/', 1)[-1]}"
     return public_url(value) if isinstance(value, str) else value
+
+
+BATCH_ROWS = 4096
+
+
+def hub_id(name: str) -> str | None:
+    """Return the id of the data set on the Hub that an input names, None where it names none."""
+    found = re.match(r"(?:datasets:|hf://datasets/)([\w.-]+/[\w.-]+)", name)
+    return found[1] if found and not Path(name.removeprefix("datasets:")).exists() else None
+
+
+def stated_license(stated: Mapping[str, str], name: str) -> str | None:
+    """Return the licence that is stated for a source by its name, or by the last part of its path."""
+    return stated.get(name, stated.get(name.rsplit("/", 1)[-1]))
+
+
+def refuse_empty(folder: Path, rows: int) -> None:
+    """Refuse to publish nothing.
+
+    Raises:
+        RunFolderError: there is not one row.
+    """
+    if not rows:
+        raise RunFolderError(f"{folder} kept no row: there is nothing to publish. Look at why with jina-data inspect")

@@ -16,11 +16,11 @@ from pathlib import Path
 from jina_data.errors import HubError, RunFolderError, UsageError
 from jina_data.progress import Progress, Quiet
 from jina_data.publish.card import LICENSE_FILE, MARK, CardInput, license_page, render_card
-from jina_data.publish.facts import WORK_NAME, Publishable, open_folder
+from jina_data.publish.facts import WORK_NAME, Publishable
 from jina_data.publish.hub import Hub, Patience, check_repo_id, require_packages
 from jina_data.publish.licenses import Licence, check_license, combine, find_source, settle_licenses
-from jina_data.publish.model_folder import TrainedModel
-from jina_data.publish.model_repository import build_model
+from jina_data.publish.model_folder import TrainedModel, build_model
+from jina_data.publish.open import open_folder
 from jina_data.publish.preview import Plan
 from jina_data.publish.readback import check_arrived
 from jina_data.publish.remote import Changes, Remote, compare
@@ -34,7 +34,7 @@ from jina_data.publish.repository import (
     list_files,
     save,
 )
-from jina_data.run.folder import remove, resource_errors
+from jina_data.run.files import remove, resource_errors
 
 RECORD = "built.json"
 """Says that the repository in the work folder is whole, and what it was made of."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from jina_data.errors import LicenseError, UsageError
-from jina_data.publish.clean_run import hub_id
-from jina_data.publish.facts import Source
+from jina_data.publish.facts import Source, hub_id
 
 FREE = (
     *("cc0-1.0", "pddl", "unlicense", "wtfpl"),

@@ -12,9 +12,19 @@ import pyarrow.parquet as pq
 import yaml
 
 from jina_data.mining.report import MineReport
-from jina_data.publish.clean_run import BATCH_ROWS, hub_id
-from jina_data.publish.facts import FILE, ROW, SOURCE, Facts, Source, Step, public_names, public_value
-from jina_data.publish.streams import side_by_side
+from jina_data.publish.clean_run import side_by_side
+from jina_data.publish.facts import (
+    BATCH_ROWS,
+    FILE,
+    ROW,
+    SOURCE,
+    Facts,
+    Source,
+    Step,
+    hub_id,
+    public_names,
+    public_value,
+)
 
 POSITIVE_SCORE, SCORES = "_positive_score", "_scores"
 

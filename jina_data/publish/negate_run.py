@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.errors import RunFolderError
-from jina_data.publish.clean_run import BATCH_ROWS
-from jina_data.publish.facts import Facts, Source, Step, public_value
+from jina_data.publish.facts import BATCH_ROWS, Facts, Source, Step, public_value
 from jina_data.run.folder import RunFolder
 
 COLUMNS = ("anchor", "entailment", "negative")

@@ -20,7 +20,7 @@ from jina_data.publish.checksum import Checksum
 from jina_data.publish.facts import file_sha256
 from jina_data.publish.hub import PASSING, may_pass
 from jina_data.publish.repository import Repository
-from jina_data.run.folder import remove
+from jina_data.run.files import remove
 
 BATCH_ROWS = 1000
 

@@ -21,7 +21,7 @@ from jina_data.publish.shards import ShardWriter, measure
 from jina_data.publish.split import choose_test
 from jina_data.publish.survey import Survey, kept, survey
 from jina_data.read import conform
-from jina_data.run.folder import remove, write_json
+from jina_data.run.files import remove, write_json
 
 CARD, RECIPE = "README.md", "recipe.yaml"
 

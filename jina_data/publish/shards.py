@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from jina_data.publish.checksum import Checksum
-from jina_data.run.folder import remove
+from jina_data.run.files import remove
 
 GROUP_BYTES = 16 * 2**20
 """A row group holds about so many bytes in memory: what a reader of one row has to load."""

@@ -22,7 +22,7 @@ from jina_data.read.model import (
     Unreadable,
     as_text,
 )
-from jina_data.read.names import check_names
+from jina_data.read.schema import check_names
 from jina_data.read.streams import CHUNK_BYTES, Source
 
 BOM = b"\xef\xbb\xbf"

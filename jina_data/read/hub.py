@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from jina_data.errors import InputError, JinaDataError, MissingExtraError
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange
-from jina_data.read.names import check_names
-from jina_data.read.schema import conform, unite_or_none, unite_schemas
+from jina_data.read.schema import check_names, conform, unite_or_none, unite_schemas
 
 BATCH_ROWS = 256
 """A range of a data set is a whole number of these."""

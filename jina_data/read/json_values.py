@@ -12,8 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from jina_data.read.names import name_problem
-from jina_data.read.schema import is_list, is_string
+from jina_data.read.schema import is_list, is_string, name_problem
 
 MAX_DEPTH = 64
 MAX_FIELDS = 1_000

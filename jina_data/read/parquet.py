@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, InputFile, ParsedRange, RangeSpec, Unreadable
-from jina_data.read.names import check_names
-from jina_data.read.schema import conform, is_list, is_string, unite_or_none
+from jina_data.read.schema import check_names, conform, is_list, is_string, unite_or_none
 from jina_data.read.streams import CHUNK_BYTES, Source, failures_told, open_stored
 
 BUFFER_BYTES = 2**20

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from jina_data.read import delimited, hub, json_text, jsonl, parquet
 from jina_data.read.model import InputFile, ParsedRange, RangeSpec
-from jina_data.read.names import check_names
+from jina_data.read.schema import check_names
 from jina_data.read.streams import failures_told
 
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
-import os
 import re
-import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
-import pyarrow as pa
-
-from jina_data.errors import ResourceError, RunFolderError
+from jina_data.errors import RunFolderError
+from jina_data.run.files import remove
 
 OUTPUTS = ("data", "dropped", "ledger", "scores", "unreadable.jsonl", "report.json", "report.html")
 """What a finished run leaves, beside events.jsonl and manifest.json."""
@@ -232,134 +226,3 @@ def check_folder(folder: RunFolder, *, overwrite: bool) -> None:
     is_left_over = not folder.manifest.exists() and not (folder.work / "run.json").exists()
     if foreign and (overwrite or is_left_over):
         raise RunFolderError(f"{folder.path} holds {foreign[0]}, which no run wrote; move it away before --overwrite")
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Write a file that appears under its name whole or not at all: to a temporary name, then renamed."""
-    encoding = None if "b" in mode else "utf-8"
-    with whole_path(path) as temporary, temporary.open(mode, encoding=encoding) as sink:
-        yield sink
-
-
-@contextlib.contextmanager
-def whole_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write; rename it to `path` afterwards, remove it on any failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all."""
-    with whole_file(path, "w") as sink:
-        json.dump(value, sink, ensure_ascii=False, indent=2)
-        sink.write("\n")
-
-
-@contextlib.contextmanager
-def resource_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk, or memory that ran out, into one clear error."""
-    import duckdb
-
-    try:
-        yield
-    except (OSError, pa.ArrowException, duckdb.Error) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left" in str(error):
-            raise ResourceError(
-                f"the disk of {folder} is full. Make room and give the same command again: "
-                "the run goes on where it stopped"
-            ) from None
-        if isinstance(error, duckdb.OutOfMemoryException | pa.ArrowMemoryError):
-            raise ResourceError(
-                f"out of memory: {str(error).splitlines()[0]}. Raise --memory-limit or lower --workers, "
-                "and give the same command again: the run goes on where it stopped"
-            ) from None
-        raise
-    except MemoryError:
-        raise ResourceError(
-            "out of memory. Lower --workers or --batch-rows, and give the same command again: "
-            "the run goes on where it stopped"
-        ) from None
-
-
-@dataclass
-class Events:
-    """The log of a run: one JSON line for each unit of work begun and finished, by the worker that did it.
-
-    Lines are appended by one write each, so that workers can share the file.
-    """
-
-    path: Path
-
-    def write(self, event: str, **values: Any) -> None:
-        """Append one event."""
-        line = json.dumps({"time": round(time.time(), 6), "event": event, "worker": os.getpid(), **values})
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, f"{line}\n".encode())
-        finally:
-            os.close(descriptor)
-
-    @contextlib.contextmanager
-    def unit(self, unit: str) -> Iterator[dict[str, Any]]:
-        """Log the beginning and the end of a unit; what is put into the yielded dict goes with its end."""
-        self.write("begin", unit=unit)
-        started = time.perf_counter()
-        said: dict[str, Any] = {}
-        yield said
-        self.write("finish", unit=unit, seconds=round(time.perf_counter() - started, 6), **said)
-
-    def mend(self) -> None:
-        """End a last line that a kill cut off, so that the next event has a line of its own."""
-        if self.path.exists() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n"):
-            with self.path.open("ab") as sink:
-                sink.write(b"\n")
-
-    @contextlib.contextmanager
-    def followed(self, advance: Callable[[int], None], period_seconds: float = 0.3) -> Iterator[None]:
-        """Call `advance` with the rows of every unit that any worker finishes meanwhile."""
-        stop = threading.Event()
-
-        def follow(lines: IO[str]) -> None:
-            last = False
-            while True:
-                for line in lines:
-                    if '"finish"' in line and line.endswith("\n"):
-                        advance(json.loads(line).get("rows", 0))
-                if last:
-                    return
-                last = stop.wait(period_seconds)
-
-        with self.path.open(encoding="utf-8", errors="replace") as lines:
-            lines.seek(0, os.SEEK_END)
-            follower = threading.Thread(target=follow, args=(lines,), daemon=True)
-            follower.start()
-            try:
-                yield
-            finally:
-                stop.set()
-                follower.join()
-
-    def read(self) -> Iterator[dict[str, Any]]:
-        """Read all events; a line cut off by a kill is passed over."""
-        if not self.path.exists():
-            return
-        with self.path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                with contextlib.suppress(ValueError):
-                    yield json.loads(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jina_data.stages.base import Barrier, Collective, Outcome, RowLocal, Rows, Sql, Stage, View
+from jina_data.stages.base import Barrier, Collective, Outcome, RowLocal, Sql, Stage
 from jina_data.stages.consistency import Consistency
 from jina_data.stages.decontaminate import Decontaminate
 from jina_data.stages.exact_dedup import ExactDedup
@@ -10,6 +10,7 @@ from jina_data.stages.language import Language
 from jina_data.stages.length import Length
 from jina_data.stages.near_dedup import NearDedup
 from jina_data.stages.normalize import Normalize
+from jina_data.stages.rows import Rows, View
 from jina_data.stages.rules import Rules
 from jina_data.stages.sample import Sample
 from jina_data.stages.select import Select

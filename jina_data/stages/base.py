@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,154 +22,18 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
 from jina_data.errors import RecipeError
 from jina_data.read import ROW, InputFile, sample_schema
-from jina_data.roles import is_text
 from jina_data.stages.reference import Outside, read_outside
+from jina_data.stages.rows import BoolArray, FloatArray, Rows, View
 from jina_data.stages.score_cache import ScoreCache
 
 Batches = Iterator[pa.RecordBatch]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 KEEP = -1
 """The reason code of a row that stays."""
-
-
-@dataclass(frozen=True)
-class View:
-    """What a table looks like to a stage: its columns, and which of them play a role.
-
-    `roles` maps a role to its columns: one string column, one list-of-strings column, or several string columns
-    (negative_1 .. negative_n). `source` is the column that names the source of a row, or None: the file does. `origin`
-    maps renamed columns to their names in the input.
-    """
-
-    schema: pa.Schema
-    roles: Mapping[str, tuple[str, ...]]
-    source: str | None = None
-    origin: Mapping[str, str] = field(default_factory=dict)
-
-    def input_name(self, column: str) -> str:
-        """Return the name that a column has in the input; `select` may have renamed it since."""
-        return self.origin.get(column, column)
-
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """The columns that hold text, each once, in the order of the roles."""
-        return tuple(dict.fromkeys(column for columns in self.roles.values() for column in columns))
-
-    def chosen(self, roles: Sequence[str] | None, stage: str) -> tuple[str, ...]:
-        """Return the roles a stage works on: those named, else all. A role the table lacks is an error."""
-        if roles is None:
-            return tuple(self.roles)
-        for role in roles:
-            if role not in self.roles:
-                known = ", ".join(self.roles)
-                raise RecipeError(
-                    f"stage {stage}: the table has no role {role!r}; its roles are {known}. "
-                    f"Name the column that plays it: -c {role}=COLUMN."
-                )
-        return tuple(roles)
-
-    def one_text(self, role: str, stage: str) -> str:
-        """Return the column of a role that must hold one text a row.
-
-        Raises:
-            RecipeError: the table lacks the role, or it is a list or several columns.
-        """
-        self.chosen((role,), stage)
-        columns = self.roles[role]
-        if len(columns) > 1 or not is_text(self.schema.field(columns[0]).type):
-            raise RecipeError(
-                f"stage {stage}: {role} must be one column with one text a row; it is {', '.join(columns)}. "
-                f"Name one such column with -c {role}=COLUMN; make one row of each text of a list first"
-            )
-        return columns[0]
-
-
-@dataclass(frozen=True)
-class Texts:
-    """The texts of one role in a batch, flat.
-
-    `values` holds the T texts that are not null; `owner` (T, ascending) is the row of each. A row has no text where
-    its column is null or its list is empty, and several where the role is a list.
-    """
-
-    values: pa.LargeStringArray
-    owner: IntArray
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A batch of N rows on its way through the stages.
-
-    `batch` holds the columns that stages may look at, under their current names and with their current texts. `keys`
-    are the keys that a barrier stage made of these rows, when they come back to it.
-    """
-
-    batch: pa.RecordBatch
-    view: View
-    row_ids: pa.UInt64Array
-    sources: pa.StringArray
-    keys: pa.RecordBatch | None = None
-
-    def __len__(self) -> int:
-        return len(self.row_ids)
-
-    def texts(self, role: str) -> Texts:
-        """Return the texts of a role, flattened over lists and over several columns, in row order."""
-        return self._flat[role]
-
-    @cached_property
-    def _flat(self) -> dict[str, Texts]:
-        return {
-            role: flatten([self.batch.column(name) for name in columns]) for role, columns in self.view.roles.items()
-        }
-
-    def take(self, keep: BoolArray) -> Rows:
-        """Return the rows where `keep` (N,) is true."""
-        if keep.all():
-            return self
-        mask = pa.array(keep)
-        keys = None if self.keys is None else self.keys.filter(mask)
-        return Rows(self.batch.filter(mask), self.view, self.row_ids.filter(mask), self.sources.filter(mask), keys)
-
-    def with_columns(self, changed: Mapping[str, pa.Array]) -> Rows:
-        """Return the same rows with the values of some columns replaced."""
-        if not changed:
-            return self
-        arrays = [changed.get(name, self.batch.column(i)) for i, name in enumerate(self.batch.schema.names)]
-        return replace(self, batch=pa.RecordBatch.from_arrays(arrays, names=self.batch.schema.names))
-
-
-def flatten(columns: Sequence[pa.Array]) -> Texts:
-    """Flatten text columns and columns of lists of texts into the texts of each row; nulls are left out."""
-    parts = [_flatten_one(column) for column in columns]
-    if len(parts) == 1:
-        return parts[0]
-    values = pa.concat_arrays([part.values for part in parts])
-    owner = np.concatenate([part.owner for part in parts])
-    order = np.argsort(owner, kind="stable")
-    return Texts(values.take(pa.array(order)), owner[order])
-
-
-def _flatten_one(column: pa.Array) -> Texts:
-    if is_text(column.type):
-        values, owner = column, np.arange(len(column), dtype=np.int64)
-    else:
-        values, owner = pc.list_flatten(column), pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
-    if values.null_count:
-        present = values.is_valid()
-        values, owner = values.filter(present), owner[present.to_numpy(zero_copy_only=False)]
-    return Texts(values.cast(pa.large_string()), owner.astype(np.int64, copy=False))
 
 
 @dataclass
@@ -200,14 +63,6 @@ class Outcome:
         hit = rows & (self.reason == KEEP)
         self.reason[hit] = reason
         self.score[hit] = score[hit] if isinstance(score, np.ndarray) else score
-
-
-def per_row(texts: Texts, values: npt.NDArray[Any], n_rows: int, how: str = "min") -> FloatArray:
-    """Reduce one number a text (T,) to one a row (N,), "min" or "max" of its texts; NaN for a row without text."""
-    out = np.full(n_rows, np.inf if how == "min" else -np.inf)
-    (np.minimum if how == "min" else np.maximum).at(out, texts.owner, values.astype(np.float64))
-    out[np.isinf(out)] = np.nan
-    return out
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]

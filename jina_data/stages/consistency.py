@@ -12,10 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from jina_data.embed import base
+from jina_data.embed import load
+from jina_data.embed.base import STATIC
 from jina_data.kernels.keys import KeyArray, content_keys
-from jina_data.stages.base import Barrier, Context, Outcome, Rows, Seen, Survivors, Threshold, View
+from jina_data.stages.base import Barrier, Context, Outcome, Seen, Survivors, Threshold
 from jina_data.stages.mismatch import AUDITED_SOURCES, audit, far_ones
+from jina_data.stages.rows import Rows, View
 from jina_data.stages.score_cache import Computed, Reader, ScoreCache
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class Consistency(Barrier):
     reasons: ClassVar[tuple[str, ...]] = ("inconsistent",)
     uses_device: ClassVar[bool] = True
 
-    embedder: str = base.STATIC
+    embedder: str = STATIC
     top_k: int = Field(default=2, ge=1)
     pool_size: int = Field(default=1_000_000, ge=1)
     pool_by: Literal["all", "source"] = "all"
@@ -76,13 +78,13 @@ class Consistency(Barrier):
     def prepare(self) -> None:  # noqa: D102
         import jina_data.kernels.rank  # noqa: F401 - importing compiles the kernels
 
-        base.load_embedder(self.embedder)
+        load.load_embedder(self.embedder)
 
     def process_bytes(self) -> int:  # noqa: D102
-        return base.process_bytes(self.embedder)
+        return load.process_bytes(self.embedder)
 
     def model_hashes(self) -> dict[str, str]:  # noqa: D102
-        return base.model_hashes(self.embedder)
+        return load.model_hashes(self.embedder)
 
     def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
         found: dict[str, KeyArray] = {}
@@ -101,7 +103,7 @@ class Consistency(Barrier):
 
     def look(self, survivors: Survivors) -> dict[str, Any]:  # noqa: D102
         survivors.folder.mkdir(parents=True, exist_ok=True)
-        embedder = base.load_embedder(self.embedder, survivors.context.device)
+        embedder = load.load_embedder(self.embedder, survivors.context.device)
         parts = self._choose_pool(survivors)
         n_pool = max((behind for _, behind in parts.values()), default=0)
         with (survivors.folder / POOL).open("wb") as sink:
@@ -209,7 +211,7 @@ class Consistency(Barrier):
 
     def _vectors(self, rows: Rows, keys: KeyArray, context: Context, cache: ScoreCache) -> HalfArray:
         """Return the vectors of N anchors, then of N positives, (2 N, D), by the keys of their texts."""
-        embedder = base.load_embedder(self.embedder, context.device)
+        embedder = load.load_embedder(self.embedder, context.device)
 
         def compute(positions: npt.NDArray[np.int64]) -> Computed:
             texts = [text for role in ROLES for text in self._prompted(rows, role)]

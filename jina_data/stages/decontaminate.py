@@ -19,8 +19,9 @@ from pydantic import Field, field_validator, model_validator
 from jina_data.errors import InputError, RecipeError
 from jina_data.read import ROW, InputFile, sample_schema
 from jina_data.roles import is_text, is_text_list
-from jina_data.stages.base import IntArray, Outcome, RowLocal, Rows, Texts, View, flatten
+from jina_data.stages.base import Outcome, RowLocal
 from jina_data.stages.reference import read_outside, resolve_outside
+from jina_data.stages.rows import IntArray, Rows, Texts, View, flatten
 
 if TYPE_CHECKING:
     from jina_data.kernels.overlap import OverlapIndex

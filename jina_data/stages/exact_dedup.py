@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 
 from jina_data.kernels.keys import content_keys
-from jina_data.stages.base import Collective, Context, Names, Rows, Survivors, View
+from jina_data.stages.base import Collective, Context, Names, Survivors
+from jina_data.stages.rows import Rows, View
 
 
 class ExactDedup(Collective):

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import KEEP, Outcome, Rows, Sql, View, quoted
+from jina_data.stages.base import KEEP, Outcome, Sql, quoted
+from jina_data.stages.rows import Rows, View
 from jina_data.stages.select import first_line
 from jina_data.stages.where import Where
 

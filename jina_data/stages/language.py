@@ -18,7 +18,8 @@ from pydantic import Field, field_validator
 
 from jina_data.errors import ModelError, RecipeError
 from jina_data.kernels.fasttext_file import PREFIX, read_labels, read_settings
-from jina_data.stages.base import BoolArray, FloatArray, IntArray, Outcome, RowLocal, Rows, Texts, Threshold, View
+from jina_data.stages.base import Outcome, RowLocal, Threshold
+from jina_data.stages.rows import BoolArray, FloatArray, IntArray, Rows, Texts, View
 
 WRONG, UNCERTAIN = 0, 1
 T = TypeVar("T")

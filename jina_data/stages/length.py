@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from jina_data.errors import ModelError
-from jina_data.stages.base import Check, FloatArray, IntArray, Rows, Sql, Texts, Threshold, View, per_row, quoted
+from jina_data.stages.base import Check, Sql, Threshold, quoted
+from jina_data.stages.rows import FloatArray, IntArray, Rows, Texts, View, per_row
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -13,18 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import ConfigDict, Field, model_validator
 
-from jina_data.stages.base import (
-    BoolArray,
-    Collective,
-    Context,
-    Names,
-    Rows,
-    Survivors,
-    Threshold,
-    View,
-    outside_rows,
-)
+from jina_data.stages.base import Collective, Context, Names, Survivors, Threshold, outside_rows
 from jina_data.stages.reference import OUTSIDE_BITS, Outside
+from jina_data.stages.rows import BoolArray, Rows, View
 
 if TYPE_CHECKING:
     from jina_data.kernels.lsh import Buckets, Decisions, Nodes

@@ -18,7 +18,8 @@ from ftfy import TextFixerConfig, fix_text
 from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES, is_bad
 
 from jina_data.roles import is_text
-from jina_data.stages.base import Outcome, RowLocal, Rows, View
+from jina_data.stages.base import Outcome, RowLocal
+from jina_data.stages.rows import Rows, View
 
 Form = Literal["NFC", "NFKC"]
 

@@ -17,18 +17,8 @@ import pyarrow.compute as pc
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    Outcome,
-    RowLocal,
-    Rows,
-    Texts,
-    Threshold,
-    View,
-    per_row,
-)
+from jina_data.stages.base import Outcome, RowLocal, Threshold
+from jina_data.stages.rows import BoolArray, FloatArray, IntArray, Rows, Texts, View, per_row
 
 Counts = Mapping[str, IntArray]
 Number = Annotated[int, Field(ge=0)]

@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from jina_data.errors import RecipeError
 from jina_data.kernels.keys import KeyArray, content_keys
-from jina_data.stages.base import Barrier, BoolArray, Context, Outcome, Rows, Seen, Survivors
+from jina_data.stages.base import Barrier, Context, Outcome, Seen, Survivors
+from jina_data.stages.rows import BoolArray, Rows
 
 NOBODY = [0, -1]
 """A threshold that no row is below."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.errors import RunFolderError
-from jina_data.run.folder import remove, whole_file, write_json
+from jina_data.run.files import remove, whole_file, write_json
 
 KeyArray = npt.NDArray[np.uint64]
 ByteTable = npt.NDArray[np.uint8]

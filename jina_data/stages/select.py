@@ -10,7 +10,8 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import Check, Sql, View, quoted, refuse_look_alikes
+from jina_data.stages.base import Check, Sql, quoted, refuse_look_alikes
+from jina_data.stages.rows import View
 
 
 class Select(Sql):

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from jina_data.kernels.keys import content_keys
 from jina_data.roles import is_text
-from jina_data.stages.base import BoolArray, Context, FloatArray, Outcome, Rows, Scored, Threshold, View
+from jina_data.stages.base import Context, Outcome, Scored, Threshold
+from jina_data.stages.rows import BoolArray, FloatArray, Rows, View
 from jina_data.stages.score_cache import Computed, Reader
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import Check, Sql, View, refuse_look_alikes
+from jina_data.stages.base import Check, Sql, refuse_look_alikes
+from jina_data.stages.rows import View
 from jina_data.stages.select import first_line
 
 BEYOND = {"WINDOW": "a window function", "SUBQUERY": "a sub-query", "STAR": "*"}

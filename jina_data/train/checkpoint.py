@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from jina_data.errors import RunFolderError, first_line
-from jina_data.run.folder import remove
+from jina_data.run.files import remove
 
 _NAME = re.compile(r"step-\d{8}")
 

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from jina_data.errors import UsageError
-from jina_data.train.batches import Batch
+from jina_data.train.batches import Batch, Work
 from jina_data.train.config import TrainConfig
 from jina_data.train.losses import own_negatives_loss, pairs_loss, triplets_v1_loss, triplets_v2_loss
 from jina_data.train.models import Trainee
 from jina_data.train.processes import Processes
 from jina_data.train.sources import Source
 from jina_data.train.steps import Context, micro_batches, step_with_cache, step_with_graphs
-from jina_data.train.work import Work
 
 
 class Contrastive:

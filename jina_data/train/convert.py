@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, first_line
-from jina_data.run.folder import whole_path
+from jina_data.run.files import whole_path
 
 if TYPE_CHECKING:
     from jina_data.read import InputFile

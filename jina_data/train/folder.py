@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jina_data.errors import RunFolderError
-from jina_data.run.folder import RunFolder, remove, write_json
+from jina_data.run.files import remove, write_json
+from jina_data.run.folder import RunFolder
 from jina_data.train.checkpoint import last_checkpoint
 
 

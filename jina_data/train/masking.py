@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from jina_data.encoder.batches import Ids
 from jina_data.errors import ModelError
-from jina_data.train.cutting import Ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

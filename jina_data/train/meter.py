@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.progress import Live, Plain, Progress
-from jina_data.run.folder import whole_file
+from jina_data.run.files import whole_file
 from jina_data.train.report import read_metrics
 
 PERIOD_SECONDS = 10.0

@@ -10,20 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jina_data.encoder.batches import padded
+from jina_data.encoder.batches import Ids, padded
 from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import JinaBert, JinaBertForMaskedLM
 from jina_data.encoder.load import load_masked_lm, read_weights
 from jina_data.errors import ModelError
-from jina_data.train.batches import Batch
+from jina_data.train.batches import Batch, Work
 from jina_data.train.config import TrainConfig
-from jina_data.train.cutting import Ids
 from jina_data.train.masking import Vocabulary, mask_words
 from jina_data.train.models import EncoderTrainee, load_trainee, started_folder
 from jina_data.train.processes import Processes
 from jina_data.train.sources import Source
 from jina_data.train.steps import Context, Positions, micro_batches
-from jina_data.train.work import Work
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from jina_data.embed.base import STATIC
 from jina_data.embed.jina_encoder import is_ours
 from jina_data.embed.model_files import model_folder, need_torch, no_progress_bars
-from jina_data.encoder.batches import padded
+from jina_data.encoder.batches import Ids, padded, tokenize_start
 from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import PRESETS as JINA_BERT_PRESETS
 from jina_data.encoder.jina_bert import JinaBert
@@ -22,7 +22,6 @@ from jina_data.encoder.pooling import mean_pool
 from jina_data.encoder.t5 import PRESETS as T5_PRESETS
 from jina_data.encoder.tokenizer import load_tokenizer, own_copy
 from jina_data.errors import ModelError, UsageError, first_line
-from jina_data.train.cutting import Ids, tokenize_start
 from jina_data.train.packing import can_pack, embed_packed, let_pack
 
 if TYPE_CHECKING:

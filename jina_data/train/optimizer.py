@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jina_data.train.config import Phase, Schedule
 
@@ -38,3 +39,21 @@ def learning_rate(step: int, *, steps: int, warmup_steps: int | None, peak: floa
     left = (steps - step) / max(1, steps - warmup)
     shares = {"linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left)), "constant": 1.0}
     return peak * shares[schedule]
+
+
+def copied(module: nn.Module) -> list[Tensor]:
+    """Return copies of all weights of a module, on the CPU."""
+    return [weight.detach().to("cpu", copy=True) for weight in module.parameters()]
+
+
+@torch.no_grad()
+def average_weights(module: nn.Module, start: Sequence[Tensor], *, share: float) -> None:
+    """Move the weights of a module towards those of a start: (1 - share) of its own, and share of the start's.
+
+    Args:
+        module: the trained model; changed in place.
+        start: of `copied`, in the same order.
+        share: from 0, all its own, to 1, all the start's.
+    """
+    for weight, old in zip(module.parameters(), start, strict=True):
+        weight.lerp_(old.to(weight), share)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.nn.utils.rnn import pad_sequence
 
-from jina_data.train.cutting import Ids
+from jina_data.encoder.batches import Ids
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from jina_data.errors import RunFolderError
 from jina_data.html.curves import curve
-from jina_data.run.folder import whole_file, write_json
+from jina_data.run.files import whole_file, write_json
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from jina_data.encoder.tokenizer import train_wordpiece
+from jina_data.errors import UsageError
+from jina_data.train.models import TRAIN_TOKENIZER
+from jina_data.train.sources import Source
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from jina_data.progress import Progress
-from jina_data.run.folder import whole_path
+from jina_data.run.files import whole_path
 from jina_data.train.config import TrainConfig
 from jina_data.train.contrastive import Contrastive
 from jina_data.train.folder import TrainFolder
 from jina_data.train.mlm import MaskedWords, load_mlm_trainee
-from jina_data.train.models import TRAIN_TOKENIZER, Trainee, load_trainee, read_tokenizer
+from jina_data.train.models import Trainee, load_trainee, read_tokenizer
 from jina_data.train.processes import Processes
-from jina_data.train.sources import Source, find_sources
+from jina_data.train.sources import find_sources
 from jina_data.train.steps import Context
-from jina_data.train.vocabulary import learn_tokenizer
 
 
 def find_sources_together(
@@ -78,3 +87,26 @@ def count_steps(config: TrainConfig, sources: Sequence[Source]) -> int:
         return config.steps
     rows = sum(source.n_rows for source in sources)
     return max(1, math.ceil((config.epochs or 1) * rows / config.batch_size))
+
+
+def learn_tokenizer(sources: Sequence[Source], asked: str) -> Tokenizer:
+    """Learn WordPiece from all texts of all sources; `asked` is train:VOCAB.
+
+    Raises:
+        UsageError: VOCAB is no number of words.
+    """
+    size = asked.removeprefix(TRAIN_TOKENIZER)
+    if not size.isdigit() or int(size) < 100:
+        raise UsageError(f"--tokenizer {asked}: expected {TRAIN_TOKENIZER}VOCAB with a number of words, 100 or more")
+    return train_wordpiece(_texts(sources), vocab_size=int(size))
+
+
+def _texts(sources: Sequence[Source]) -> Iterator[str]:
+    for source in sources:
+        for unit in source.units:
+            table = source.read(unit)
+            for name in table.column_names:
+                values = table[name].combine_chunks()
+                flat = values.flatten() if name == "negatives" else values
+                for start in range(0, len(flat), 4096):
+                    yield from (text for text in flat.slice(start, 4096).to_pylist() if text)

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from jina_data.encoder.batches import token_batches
-from jina_data.train.cutting import Ids
+from jina_data.encoder.batches import Ids, token_batches
 from jina_data.train.models import Trainee
 
 Positions = npt.NDArray[np.int64]

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from jina_data.embed.base import combined_sha256, settle_device
-from jina_data.embed.model_files import model_files
+from jina_data.embed.device import settle_device
+from jina_data.embed.model_files import combined_sha256, model_files
 from jina_data.errors import DivergedError, StoppedError
 from jina_data.progress import Progress, Quiet
-from jina_data.run.folder import check_folder, remove, whole_path, write_json
-from jina_data.train.averaging import average_weights, copied
-from jina_data.train.batches import Batches
+from jina_data.run.files import remove, whole_path, write_json
+from jina_data.run.folder import check_folder
+from jina_data.train.batches import Batches, Feed, Work
 from jina_data.train.checkpoint import Progressed, last_checkpoint, load_checkpoint, save_checkpoint
 from jina_data.train.config import TrainConfig
 from jina_data.train.evaluators import evaluate, read_eval
@@ -32,12 +32,11 @@ from jina_data.train.inputs import identities
 from jina_data.train.machine import device_name, peak_bytes, resource_errors, stopping, versions
 from jina_data.train.meter import Meter, Metrics, metered
 from jina_data.train.models import started_folder
-from jina_data.train.optimizer import adamw, learning_rate
+from jina_data.train.optimizer import adamw, average_weights, copied, learning_rate
 from jina_data.train.processes import Processes, joined
 from jina_data.train.report import TrainReport, read_metrics, write_report
 from jina_data.train.setup import count_steps, find_sources_together, load_start, phase_of
 from jina_data.train.sources import source_rates
-from jina_data.train.work import Feed, Work
 
 VERSION = 2
 """Raised when the same settings and inputs give other weights."""
