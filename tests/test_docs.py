@@ -24,6 +24,7 @@ import pytest
 
 import jina_data
 from jina_data import errors
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.ledger import LEDGER_SCHEMA
 from jina_data.clean.recipe import Recipe, shipped_recipes
 from jina_data.clean.report import CleanReport
@@ -31,7 +32,6 @@ from jina_data.clean.shards import DROPPED_COLUMNS
 from jina_data.cli import COMMANDS, cli
 from jina_data.pipeline import Pipeline
 from jina_data.roles import GUESSES, ROLE_ORDER
-from jina_data.run.folder import OUTPUTS
 from jina_data.stages import STAGES, Length, Rules
 from jina_data.stages.score_cache import CutCounts
 
@@ -374,7 +374,7 @@ def documented(section: str) -> list[tuple[str, str]]:
 
 def test_outputs_are_documented(finished: CleanReport) -> None:
     shown = [quoted(cells[0])[0].rstrip("/") for cells in table(text_of("docs/run-folder.md"))]
-    assert set(shown) == {*OUTPUTS, "cache", "manifest.json", "events.jsonl", ".work"}
+    assert set(shown) == {*CleanFolder.outputs, "cache", "manifest.json", "events.jsonl", ".work"}
     assert {path.name for path in folder_of(finished).iterdir()} == set(shown) - {".work"}
 
 

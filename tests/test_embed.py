@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jina_data.embed import base, loading
+from jina_data.embed import base, device, load, model_files
 from jina_data.embed.base import HalfArray, unit_half
 from jina_data.embed.load import load_embedder, model_hashes, process_bytes
 from jina_data.embed.model_files import combined_sha256

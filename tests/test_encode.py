@@ -138,10 +138,10 @@ def test_a_stopped_run_goes_on(kind: str, tmp_path: Path, small_slices: None, mo
     whole = use(monkeypatch, Model())
     report = encode(inputs, tmp_path / "whole.parquet")
     stopped = use(monkeypatch, Model(stop_at="text number 36"))
-    with pytest.raises(StoppedError, match="the same command goes on"):
+    with pytest.raises(StoppedError, match="Run the same command again"):
         encode(inputs, tmp_path / "vectors.parquet")
     assert not (tmp_path / "vectors.parquet").exists()
-    with pytest.raises(RunFolderError, match="unfinished run of other inputs"):
+    with pytest.raises(RunFolderError, match="unfinished run with another --limit"):
         encode(inputs, tmp_path / "vectors.parquet", limit=20)
     again = use(monkeypatch, Model())
     resumed = encode(inputs, tmp_path / "vectors.parquet")
@@ -159,11 +159,11 @@ def test_a_finished_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     first = encode([path], output)
     assert encode([path], output) == first
     assert len(model.seen) == 57
-    with pytest.raises(RunFolderError, match="holds the vectors of other inputs, another model or other options"):
+    with pytest.raises(RunFolderError, match="holds a finished run with another --limit"):
         encode([path], output, limit=5)
     assert encode([path], output, limit=5, overwrite=True).n_rows == 5
     write_parquet(output, ROWS)
-    with pytest.raises(RunFolderError, match="not of jina-data encode"):
+    with pytest.raises(RunFolderError, match="was not written by jina-data encode"):
         encode([path], output)
     with pytest.raises(RunFolderError, match="is a folder"):
         encode([path], tmp_path)

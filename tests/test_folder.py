@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.engines.local import PROCESS_BYTES, WORK_BYTES, Budget
 from jina_data.errors import ResourceError, RunFolderError, UsageError
 from jina_data.run.events import Events
 from jina_data.run.files import remove, resource_errors, whole_file, whole_path, write_json
-from jina_data.run.folder import RunFolder
 from jina_data.run.memory import parse_bytes
 
 MIB = 2**20
@@ -84,7 +84,7 @@ def test_temporary_names_do_not_end_like_outputs(tmp_path: Path) -> None:
 def test_write_json_is_read_back(tmp_path: Path) -> None:
     value = {"name": "Zürich 東京", "numbers": [1, 2.5, None], "nested": {"a": True}}
     write_json(tmp_path / "value.json", value)
-    assert RunFolder(tmp_path).read_json(tmp_path / "value.json") == value
+    assert CleanFolder(tmp_path).read_json(tmp_path / "value.json") == value
     assert "東京" in (tmp_path / "value.json").read_text(encoding="utf-8")
 
 
@@ -103,14 +103,14 @@ def test_read_json_names_the_file_and_the_folder(tmp_path: Path, content: str | 
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(RunFolderError, match=r"manifest\.json cannot be read: .+ Is .+ the folder of a run\?"):
-        RunFolder(tmp_path).read_json(path)
+        CleanFolder(tmp_path).read_json(path)
 
 
 # ---------------------------------------------------------------------------------------------------------- the lock
 
 
 def test_lock_keeps_a_second_run_out(tmp_path: Path) -> None:
-    first, second = RunFolder(tmp_path / "out"), RunFolder(tmp_path / "out")
+    first, second = CleanFolder(tmp_path / "out"), CleanFolder(tmp_path / "out")
     with first.locked():
         (first.work / "run.json").write_text("{}", encoding="utf-8")
         with pytest.raises(RunFolderError, match=r"another run is at work in .*out; wait for it, or name"):
@@ -121,8 +121,8 @@ def test_lock_keeps_a_second_run_out(tmp_path: Path) -> None:
 
 def test_lock_keeps_another_process_out_and_ends_with_its_holder(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from jina_data.run.folder import RunFolder\n"
-        f"with RunFolder(Path({str(tmp_path)!r})).locked():\n"
+        "import sys, time; from pathlib import Path; from jina_data.clean.folder import CleanFolder\n"
+        f"with CleanFolder(Path({str(tmp_path)!r})).locked():\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -130,22 +130,22 @@ def test_lock_keeps_another_process_out_and_ends_with_its_holder(tmp_path: Path)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(RunFolderError, match="another run is at work"):
-            RunFolder(tmp_path).locked().__enter__()
+            CleanFolder(tmp_path).locked().__enter__()
         holder.kill()
         holder.wait()
-        with RunFolder(tmp_path).locked():
+        with CleanFolder(tmp_path).locked():
             pass
 
 
 def test_lock_says_why_a_folder_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RunFolderError, match=r"output folder .*file/out cannot be written: Not a directory"):
-        RunFolder(tmp_path / "file" / "out").locked().__enter__()
+        CleanFolder(tmp_path / "file" / "out").locked().__enter__()
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_run_that_left_nothing_leaves_no_folder_of_its_own(tmp_path: Path, *, is_new: bool) -> None:
-    folder = RunFolder(tmp_path / "out")
+    folder = CleanFolder(tmp_path / "out")
     if not is_new:
         folder.path.mkdir()
     with folder.locked():
@@ -157,7 +157,7 @@ def test_a_run_that_left_nothing_leaves_no_folder_of_its_own(tmp_path: Path, *, 
 
 
 def test_a_run_that_stopped_leaves_its_work(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "out")
+    folder = CleanFolder(tmp_path / "out")
 
     def stop() -> None:
         with folder.locked():
@@ -170,7 +170,7 @@ def test_a_run_that_stopped_leaves_its_work(tmp_path: Path) -> None:
 
 
 def test_halves_of_a_killed_run_are_removed_before_the_next(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "out")
+    folder = CleanFolder(tmp_path / "out")
     halves = [folder.out / "data" / ".part-00000.parquet.123.tmp", folder.work / ".decide-01.parquet.9.tmp"]
     whole = [folder.out / "data" / "part-00000.parquet", folder.spool(0, 0)]
     spilled = folder.work / "duckdb" / "duckdb_temp_block-1.block"
@@ -185,7 +185,7 @@ def test_halves_of_a_killed_run_are_removed_before_the_next(tmp_path: Path) -> N
 # ---------------------------------------------------------------------------------------------- what belongs to a run
 
 
-def finished_run(folder: RunFolder) -> None:
+def finished_run(folder: CleanFolder) -> None:
     for name in ("data", "dropped", "ledger", "scores/01-length"):
         (folder.path / name).mkdir(parents=True)
         (folder.path / name / "part-00000.parquet").write_bytes(b"x")
@@ -194,7 +194,7 @@ def finished_run(folder: RunFolder) -> None:
 
 
 def test_clear_removes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = CleanFolder(tmp_path)
     finished_run(folder)
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "mine" / "data").mkdir(parents=True)
@@ -209,21 +209,21 @@ def test_clear_removes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None
 
 
 def test_foreign_names_what_no_run_wrote(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = CleanFolder(tmp_path)
     finished_run(folder)
     folder.work.mkdir()
-    assert folder.foreign() == []
+    assert folder.foreign_names() == []
     (tmp_path / "data" / "part-00001.jsonl").touch()
-    assert folder.foreign() == []
+    assert folder.foreign_names() == []
     (tmp_path / "notes.txt").touch()
     (tmp_path / "data" / "README.md").touch()
     (tmp_path / "scores" / "mine").mkdir()
     (tmp_path / "scores" / "mine" / "table.csv").touch()
-    assert folder.foreign() == ["data/README.md", "notes.txt", "scores/mine/table.csv"]
+    assert folder.foreign_names() == ["data/README.md", "notes.txt", "scores/mine/table.csv"]
 
 
 def test_finished_means_a_manifest_and_no_run_under_way(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = CleanFolder(tmp_path)
     states = [folder.is_finished]
     folder.manifest.touch()
     states.append(folder.is_finished)
@@ -304,7 +304,7 @@ def test_followed_counts_the_rows_that_are_finished_meanwhile(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "disk of .*out is full. Make room .* goes on where it"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk of .*out is full. Free some space .* will resume"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk of .*out is full"),
         (pa.ArrowException("[Errno 28] Error writing bytes: No space left on device"), "disk of .*out is full"),
         (duckdb.IOException('Could not write file "x": No space left on device'), "disk of .*out is full"),

@@ -204,7 +204,7 @@ def test_random_negatives_depend_on_seed_and_content_alone(tmp_path: Path) -> No
 def test_units_do_not_change_the_negatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pair_rows(90)
     whole = rows_of(run(tmp_path / "a", rows, relative_margin=0.02))
-    for module in ("pairs", "vectors", "run", "outputs"):
+    for module in ("pairs", "store", "run", "outputs"):
         monkeypatch.setattr(f"jina_data.mining.{module}.UNIT_ROWS", 7)
     monkeypatch.setattr("jina_data.mining.outputs.SHARD_UNITS", 3)
     cut = run(tmp_path / "b", rows, relative_margin=0.02)
@@ -384,7 +384,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: 
     path = write_parquet(tmp_path / "pairs.parquet", pair_rows(400))
     code = (
         "import sys, time, jina_data.mining.run as run\n"
-        "for name in ('pairs', 'vectors', 'run', 'outputs'):\n"
+        "for name in ('pairs', 'store', 'run', 'outputs'):\n"
         "    sys.modules['jina_data.mining.' + name].UNIT_ROWS = 50\n"
         "from jina_data.embed.static import StaticEmbedder\n"
         "encode = StaticEmbedder.encode\n"

@@ -28,14 +28,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
 from jina_data.clean.run import RunOptions, clean
 from jina_data.clean.session import Session
 from jina_data.clean.spool import RangeFacts, write_range
 from jina_data.errors import RunFolderError, StoppedError
+from jina_data.run.resume import ResumableRun
 from jina_data.read.model import RANGE_BYTES, ParsedRange
-from jina_data.run.folder import OUTPUTS, RunFolder
 
 DEMO = Path(__file__).parent / "data" / "demo"
 WORKERS = 2
@@ -269,9 +270,11 @@ class Run:
 
 def results(run: Path) -> dict[str, str]:
     """Return the sha256 of every file that must not depend on kills; any other name is a mistake."""
-    names = {*OUTPUTS, "events.jsonl", "manifest.json"}
+    names = {*CleanFolder.outputs, "events.jsonl", "manifest.json"}
     assert {path.name for path in run.iterdir()} - {"cache"} == names
-    files = (path for path in run.rglob("*") if path.is_file() and path.relative_to(run).parts[0] in OUTPUTS)
+    files = (
+        path for path in run.rglob("*") if path.is_file() and path.relative_to(run).parts[0] in CleanFolder.outputs
+    )
     return {
         str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
@@ -474,7 +477,7 @@ class Small:
     """A small run within this process, which can be stopped at any of its steps."""
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
-        self.folder = RunFolder(folder / "out")
+        self.folder = CleanFolder(folder / "out")
         self.limit = limit
         self.input = folder / "rows.jsonl"
         self.input.write_bytes(lines_of(make_rows(500, seed=2)))
@@ -490,8 +493,8 @@ class Small:
             raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Session, step, stop)
-            with pytest.raises(StoppedError, match="Give the same command again"):
+            patch.setattr(ResumableRun if step == "finish" else Session, step, stop)
+            with pytest.raises(StoppedError, match="Run the same command again"):
                 self.clean()
 
     def check(self) -> None:
@@ -512,14 +515,14 @@ def small(tmp_path: Path) -> Small:
 STEPS = ("_work", "_read", "_settle", "_run_pass", "_look", "_write_ledger", "_write_shards", "_write_unreadable")
 
 
-@pytest.mark.parametrize("step", [*STEPS, "_describe", "_finish"])
+@pytest.mark.parametrize("step", [*STEPS, "_describe", "finish"])
 def test_a_run_goes_on_from_every_step(small: Small, step: str) -> None:
     small.stop_before(step)
     small.check()
 
 
 def test_a_run_that_stops_at_every_step_in_turn(small: Small) -> None:
-    for step in (*STEPS, "_describe", "_finish"):
+    for step in (*STEPS, "_describe", "finish"):
         small.stop_before(step)
     small.check()
 
@@ -538,7 +541,7 @@ def test_a_limit_over_several_files_reads_nothing_twice(tmp_path: Path) -> None:
     recipe = Recipe.parse(PAIRS)
     written: list[int] = []
 
-    def write(folder: RunFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:
+    def write(folder: CleanFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:
         if written == [0]:
             written.append(file_index)
             raise KeyboardInterrupt
@@ -556,18 +559,18 @@ def test_a_limit_over_several_files_reads_nothing_twice(tmp_path: Path) -> None:
     assert results(tmp_path / "out") == results(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("n_moved", range(len(OUTPUTS) + 1))
+@pytest.mark.parametrize("n_moved", range(len(CleanFolder.outputs) + 1))
 def test_a_kill_among_the_final_moves(small: Small, n_moved: int) -> None:
-    small.stop_before("_finish")
-    for name in OUTPUTS[:n_moved]:
+    small.stop_before("finish")
+    for name in CleanFolder.outputs[:n_moved]:
         (small.folder.out / name).replace(small.folder.path / name)
     assert not small.folder.is_finished
     small.check()
 
 
 def test_a_kill_behind_the_manifest(small: Small) -> None:
-    small.stop_before("_finish")
-    for name in OUTPUTS:
+    small.stop_before("finish")
+    for name in CleanFolder.outputs:
         (small.folder.out / name).replace(small.folder.path / name)
     shutil.copy(small.folder.work / "complete.json", small.folder.manifest)
     assert not small.folder.is_finished
@@ -625,7 +628,7 @@ def test_an_input_that_changed_is_refused(small: Small, change: str) -> None:
         clean(small.recipe, list(map(str, inputs)), small.folder.path, options=ONE)
     assert str(caught.value) == (
         f"{small.folder.path} holds an unfinished run with other inputs (names, sizes or modification times). "
-        "Name another folder, or start anew with --overwrite"
+        "Name another folder, or start over with --overwrite"
     )
     assert sorted(str(path) for path in small.folder.path.rglob("*")) == before
     clean(
@@ -687,7 +690,7 @@ def test_ctrl_c_inside_a_query_stops_the_run(small: Small) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, "_look", query)
-        with pytest.raises(StoppedError, match="Give the same command again"):
+        with pytest.raises(StoppedError, match="Run the same command again"):
             small.clean()
     small.check()
 
@@ -727,7 +730,7 @@ def modelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
     return small
 
 
-@pytest.mark.parametrize("step", ["_settle", "_run_pass", "_look", "_write_ledger", "_finish"])
+@pytest.mark.parametrize("step", ["_settle", "_run_pass", "_look", "_write_ledger", "finish"])
 def test_a_run_with_models_goes_on_from_every_step(modelled: Small, step: str) -> None:
     modelled.stop_before(step)
     modelled.check()

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import duckdb
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.report import CleanReport
 from jina_data.errors import UsageError
-from jina_data.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Inspection:
         """
         path = Path(folder)
         report = CleanReport.load(path)
-        roles = RunFolder(path).read_json(path / "manifest.json")["roles"]
+        roles = CleanFolder(path).read_json(path / "manifest.json")["roles"]
         con = duckdb.connect()
         for name in ("ledger", "dropped"):
             con.read_parquet(str(path / name / "*.parquet")).create_view(name)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import ROW_BITS, UNKNOWN_SOURCE, Plan, Range, grouped
 from jina_data.clean.rows import SURVIVES, read_decisions, row_sources
 from jina_data.clean.spool import unreadable_rows
@@ -20,7 +21,6 @@ from jina_data.clean.worker import Desk
 from jina_data.errors import LawError
 from jina_data.read import ROW
 from jina_data.run.files import whole_path
-from jina_data.run.folder import RunFolder
 from jina_data.stages.base import Collective
 
 UNREADABLE = -2
@@ -211,12 +211,12 @@ def write_ledger(desk: Desk, number: int, pieces: Sequence[Range]) -> dict[str, 
     return {"rows": table.num_rows}
 
 
-def ledger_path(folder: RunFolder, number: int) -> Path:
+def ledger_path(folder: CleanFolder, number: int) -> Path:
     """Return the path of a file of the ledger while the run is at work."""
     return folder.out / "ledger" / f"part-{number:05d}.parquet"
 
 
-def read_counts(folder: RunFolder, number: int) -> list[RangeCounts]:
+def read_counts(folder: CleanFolder, number: int) -> list[RangeCounts]:
     """Read back how the rows of the ranges in a ledger file fared."""
     metadata = pq.read_schema(ledger_path(folder, number)).metadata
     return [RangeCounts(**count) for count in json.loads(metadata[b"jina_data"])]
@@ -240,7 +240,7 @@ def _write_scores(desk: Desk, number: int, pieces: Sequence[Range], index: int, 
         pq.write_table(pa.concat_tables(tables).combine_chunks(), temporary, compression="zstd", row_group_size=2**17)
 
 
-def _scores_of(folder: RunFolder, pass_number: int, piece: Range, names: Sequence[str], prefix: str) -> pa.Table:
+def _scores_of(folder: CleanFolder, pass_number: int, piece: Range, names: Sequence[str], prefix: str) -> pa.Table:
     state = pq.read_table(folder.state(pass_number, piece.ordinal), columns=[ROW, *names])
     row_ids = state.column(ROW).to_numpy().astype(np.uint64) + np.uint64(piece.first_row_id)
     columns = {name.removeprefix(prefix): state.column(name) for name in names}

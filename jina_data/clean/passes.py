@@ -123,7 +123,9 @@ def _apply(desk: Desk, indices: Sequence[int], rows: Rows) -> tuple[list[Outcome
         fused = [one for one in (desk.plan.stages[index] for index in indices) if isinstance(one, Sql)]
         return apply_sql(desk.con, fused, desk.plan.views[indices[0] : indices[-1] + 2], rows)
     if isinstance(stage, Barrier):
-        seen = Seen(desk.folder.read_json(desk.folder.seen(indices[0])), desk.folder.looked(indices[0]))
+        seen = Seen(
+            desk.folder.read_json(desk.folder.barrier_result(indices[0])), desk.folder.barrier_files(indices[0])
+        )
         outcome = stage.apply(rows, seen, desk.context)
     elif isinstance(stage, Scored):
         outcome = stage.apply(rows, desk.context)

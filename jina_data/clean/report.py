@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import duckdb
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.histograms import Bins, ScoreCounts, count_scores
 from jina_data.clean.ledger import READ_STAGE
 from jina_data.clean.plan import Plan
 from jina_data.errors import RunFolderError
-from jina_data.run.folder import RunFolder
 from jina_data.run.resume import versions
 from jina_data.stages.base import Threshold
 from jina_data.stages.mismatch import Mismatch, count_mismatches
@@ -79,7 +79,7 @@ class CleanReport:
         Raises:
             RunFolderError: there is no finished run in this folder.
         """
-        run = RunFolder(Path(folder))
+        run = CleanFolder(Path(folder))
         if not run.manifest.exists():
             state = "an unfinished run" if run.work.exists() else "no run"
             raise RunFolderError(f"{folder} holds {state}; expected the folder of a finished one (with manifest.json)")
@@ -109,7 +109,7 @@ class CleanReport:
 
 def build_report(
     plan: Plan,
-    folder: RunFolder,
+    folder: CleanFolder,
     events: Sequence[Mapping[str, Any]],
     *,
     con: duckdb.DuckDBPyConnection,

@@ -136,7 +136,7 @@ def _notes(desk: Desk, report: CleanReport) -> list[dict[str, Any]]:
     """Return what stages that looked at all rows have to tell of them."""
     out = []
     for index, stage in enumerate(desk.plan.stages):
-        path = desk.folder.seen(index) if isinstance(stage, Barrier) else desk.folder.facts(index)
+        path = desk.folder.barrier_result(index) if isinstance(stage, Barrier) else desk.folder.stage_facts(index)
         facts: dict[str, Any] = desk.folder.read_json(path) if path.exists() else {}
         plain = {key: value for key, value in facts.items() if isinstance(value, int | float | str)}
         note = {"index": index, "name": stage.name, "facts": plain, **_bands(desk.plan, facts)}

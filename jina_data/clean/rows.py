@@ -98,7 +98,7 @@ def read_decisions(desk: Desk, stage_index: int, piece: Range) -> pa.Table:
     first = pa.scalar(piece.first_row_id, pa.uint64())
     behind = pa.scalar(piece.first_row_id + piece.n_rows, pa.uint64())
     row_id = pc.field("row_id")
-    return pq.read_table(desk.folder.decision(stage_index), filters=(row_id >= first) & (row_id < behind))
+    return pq.read_table(desk.folder.dropped_rows(stage_index), filters=(row_id >= first) & (row_id < behind))
 
 
 def load_table(

@@ -10,10 +10,10 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan, make_plan
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
@@ -25,9 +25,7 @@ from jina_data.progress import Progress, Quiet
 from jina_data.read import resolve_inputs, sample_schema, unite_schemas
 from jina_data.read.checks import refuse_rowless
 from jina_data.roles import bind_roles
-from jina_data.run.files import remove, resource_errors
-from jina_data.run.folder import RunFolder, check_folder
-from jina_data.run.resume import differences, fingerprint_hash
+from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
 from jina_data.stages.where import Where
 
@@ -105,7 +103,7 @@ def clean(
         JinaDataError: the inputs, the recipe or the folder are not as they must be; see `jina_data.errors`.
     """
     progress = progress or Quiet()
-    folder = RunFolder(Path(out))
+    folder = CleanFolder(Path(out))
     plan = bind_run(
         recipe,
         inputs,
@@ -117,19 +115,17 @@ def clean(
         options=options,
         progress=progress,
     )
-    fingerprint = plan.fingerprint()
-    if folder.is_finished and not options.overwrite:
-        return _finished(folder, fingerprint, progress)
-    budget = share_budget(plan, options, progress)
-    with folder.locked(), resource_errors(folder.path):
-        session = Session(plan, folder, budget, progress, overwrite=options.overwrite, reuse=options.reuse)
-        return session.go(fingerprint)
+    run = ResumableRun(folder, plan.fingerprint(), progress, overwrite=options.overwrite)
+    if run.is_finished():
+        run.report_finished()
+        return CleanReport.load(folder.path)
+    return Session(plan, run, share_budget(plan, options, progress), reuse=options.reuse).run()
 
 
 def bind_run(
     recipe: Recipe | RecipeChoice,
     inputs: Sequence[str],
-    folder: RunFolder | None,
+    folder: CleanFolder | None,
     *,
     columns: dict[str, tuple[str, ...]],
     out_format: str,
@@ -144,9 +140,9 @@ def bind_run(
         JinaDataError: the inputs, the recipe or a folder are not as they must be.
     """
     if folder is not None:
-        check_folder(folder, overwrite=options.overwrite)
+        folder.check_writable(overwrite=options.overwrite)
     for old in options.reuse:
-        refuse_no_cache(RunFolder(old), folder)
+        refuse_no_cache(CleanFolder(old), folder)
     files = tuple(resolve_inputs(inputs))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
     refuse_rowless(files, [schema for _, schema in named_schemas])
@@ -181,7 +177,7 @@ def share_budget(plan: Plan, options: RunOptions, progress: Progress) -> Budget:
     return budget
 
 
-def refuse_no_cache(old: RunFolder, new: RunFolder | None) -> None:
+def refuse_no_cache(old: CleanFolder, new: CleanFolder | None) -> None:
     """Refuse to reuse a folder that no run has left scores in; `new` is where this run writes to, if it writes.
 
     Raises:
@@ -222,15 +218,3 @@ def _chosen(choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[st
     roles, _, _ = bind_roles(schema, columns)
     progress.say(f"recipe: {default_recipe(roles)} (choose another with -p)")
     return choice.recipe_for(roles)
-
-
-def _finished(folder: RunFolder, fingerprint: dict[str, Any], progress: Progress) -> CleanReport:
-    manifest = folder.read_json(folder.manifest)
-    if manifest["fingerprint_sha256"] != fingerprint_hash(fingerprint):
-        what = differences(manifest["fingerprint"], fingerprint)
-        raise RunFolderError(
-            f"{folder.path} holds a finished run with {what}. Name another folder, or replace it with --overwrite"
-        )
-    remove(folder.path / ".trash")  # a kill may have left it
-    progress.say(f"{folder.path} is finished: same inputs, same settings; nothing to do")
-    return CleanReport.load(folder.path)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.clean.checks import check_laws
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.ledger import RangeCounts, ledger_groups, ledger_path, read_counts
 from jina_data.clean.plan import Pass, Plan, Range
 from jina_data.clean.report import CleanReport, build_report
@@ -26,7 +24,7 @@ from jina_data.clean.spool import read_facts, unreadable_rows, write_range
 from jina_data.clean.units import do_unit, first_rows
 from jina_data.clean.worker import Desk, open_desk
 from jina_data.engines.local import Budget, LocalEngine
-from jina_data.errors import InputError, ModelError, RecipeError, RunFolderError, StoppedError
+from jina_data.errors import InputError, ModelError, RecipeError
 from jina_data.progress import Progress
 from jina_data.read import (
     InputFile,
@@ -38,97 +36,42 @@ from jina_data.read import (
     unite_or_none,
     unite_schemas,
 )
-from jina_data.run.events import Events
-from jina_data.run.files import remove, sha256_of, whole_file, whole_path, write_json
-from jina_data.run.folder import OUTPUTS, RunFolder
-from jina_data.run.memory import MemoryWatch
-from jina_data.run.resume import differences, fingerprint_hash, versions
+from jina_data.run.files import remove, whole_file, whole_path, write_json
+from jina_data.run.resume import ResumableRun, versions
 from jina_data.stages.base import Barrier, Collective, Survivors, literal, quoted
 from jina_data.stages.reference import OUTSIDE_BITS, Outside
 from jina_data.stages.score_cache import build_index
 
 
 class Session:
-    """One session of a run, from its start or from where the last session stopped."""
+    """One session of a run: the steps that are not done yet."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        folder: RunFolder,
-        budget: Budget,
-        progress: Progress,
-        *,
-        overwrite: bool = False,
-        reuse: Sequence[Path] = (),
-    ) -> None:
+    def __init__(self, plan: Plan, run: ResumableRun, budget: Budget, *, reuse: Sequence[Path] = ()) -> None:
         self.plan = plan
+        self.run_state = run
         self.reuse = reuse
-        self.folder = folder
-        self.progress = progress
+        self.folder = CleanFolder(run.folder.path)
+        self.progress = run.progress
         self.budget = budget
-        self.overwrite = overwrite
-        self.engine = LocalEngine(folder, budget)
-        self.events = Events(folder.events)
+        self.engine = LocalEngine(self.folder, budget)
+        self.events = run.events
 
-    def go(self, fingerprint: dict[str, Any]) -> CleanReport:
-        """Do what is left to do. A run that cannot go on with its input leaves nothing behind."""
-        self._start(fingerprint)
-        started = time.perf_counter()
-        watch = MemoryWatch()
-        interrupts = _Interrupts()
-        try:
-            with interrupts, watch:
-                if not self._complete.exists():
-                    self._work(fingerprint, watch, started)
-                return self._finish()
-        except (Exception, KeyboardInterrupt) as error:
-            if interrupts.seen or isinstance(error, KeyboardInterrupt):
-                raise StoppedError(
-                    f"stopped. Give the same command again: the run in {self.folder.path} goes on where it stopped"
-                ) from None
-            if isinstance(error, InputError | RecipeError | ModelError) and self._is_local:
+    def run(self) -> CleanReport:
+        """Do the remaining work. A run that cannot resume with its input leaves nothing behind."""
+        # A failed read of a remote input may succeed next time, so only local input errors end a run for good.
+        is_local = all(file.is_local for file in self.plan.inputs)
+        with self.run_state.session(unresumable=(InputError, RecipeError, ModelError) if is_local else ()):
+            try:
+                if not self.run_state.is_complete:
+                    self._work()
+            finally:
                 self.engine.close()
-                self.folder.clear()  # it cannot go on with this input, so nothing of it stays
-            raise
-        finally:
-            self.engine.close()
-            if self.events.path.exists():
-                seconds = round(time.perf_counter() - started, 3)
-                self.events.write("session", seconds=seconds, peak_memory_bytes=watch.peak_bytes)
+            self.run_state.finish()
+        return CleanReport.load(self.folder.path)
 
-    @property
-    def _is_local(self) -> bool:
-        """Whether every input lies on this machine; what failed on the way from elsewhere may go well next time."""
-        return all(file.is_local for file in self.plan.inputs)
-
-    @property
-    def _complete(self) -> Path:
-        """Says that every output is written; what is left is to move them into place."""
-        return self.folder.work / "complete.json"
-
-    def _start(self, fingerprint: dict[str, Any]) -> None:
-        """Begin, or make sure that what was begun here is the same run."""
-        record = self.folder.work / "run.json"
-        if self.overwrite and (self.folder.manifest.exists() or record.exists()):
-            self.folder.clear()
-        if record.exists():
-            begun = self.folder.read_json(record)
-            if begun != json.loads(json.dumps(fingerprint)):
-                raise RunFolderError(
-                    f"{self.folder.path} holds an unfinished run with {differences(begun, fingerprint)}. "
-                    "Name another folder, or start anew with --overwrite"
-                )
-            self.progress.say(f"going on with the run in {self.folder.path}")
-            self.events.mend()
-            self.events.write("resume")
-        else:
-            self.folder.clear()  # what an --overwrite left that was killed
-            self.events.write("start")
-            write_json(record, fingerprint)
-
-    def _work(self, fingerprint: dict[str, Any], watch: MemoryWatch, started: float) -> None:
+    def _work(self) -> None:
         prepare(self.plan, self.progress)
-        build_index([self.folder.cache, *(RunFolder(path).cache for path in self.reuse)], self.folder.old_index)
+        build_index([self.folder.cache, *(CleanFolder(path).cache for path in self.reuse)], self.folder.old_index)
         self.engine.set_plan(self.plan)
         self._read()
         pieces, schema = self._settle()
@@ -142,7 +85,7 @@ class Session:
         counts = self._write_ledger(pieces)
         self._write_shards(pieces, counts)
         self._write_unreadable(pieces)
-        self._describe(fingerprint, pieces, watch, started)
+        self._describe(pieces)
 
     def _map(self, step: str, total_rows: int | None, units: Sequence[tuple[Any, ...]]) -> None:
         """Run units wherever the engine likes; their progress is read from the log."""
@@ -160,7 +103,7 @@ class Session:
         units: list[tuple[Any, ...]] = []
         splits: dict[int, int] = {}
         for file in self.plan.inputs:
-            if not self.folder.digest(file.index).exists():
+            if not self.folder.input_sha256(file.index).exists():
                 units.append(("digest", file.index))
             if self.folder.end_of_file(file.index).exists():
                 continue
@@ -272,10 +215,10 @@ class Session:
     def _look(self, current: Pass, index: int, pieces: Sequence[Range]) -> None:
         """Let a collective stage decide, or a barrier look, over the keys of all survivors."""
         stage = self.plan.stages[index]
-        done = self.folder.seen(index) if isinstance(stage, Barrier) else self.folder.decision(index)
+        done = self.folder.barrier_result(index) if isinstance(stage, Barrier) else self.folder.dropped_rows(index)
         if done.exists():
             return
-        remove(self.folder.looked(index))
+        remove(self.folder.barrier_files(index))
         if isinstance(stage, Barrier):  # only these look for scores
             build_index([self.folder.cache], self.folder.index)
         desk = open_desk(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
@@ -287,7 +230,7 @@ class Session:
                 assert isinstance(stage, Collective)
                 with whole_path(done) as temporary:
                     stage.decide(survivors).order("row_id").write_parquet(str(temporary))
-                    write_json(self.folder.facts(index), survivors.facts)
+                    write_json(self.folder.stage_facts(index), survivors.facts)
             said["stage"] = index
             if counts := desk.context.cache.take_counts():
                 said["scores"] = counts
@@ -305,7 +248,7 @@ class Session:
             desk.context,
             partial(fetch, desk, current, pieces),
             self._outside(desk, index),
-            self.folder.looked(index),
+            self.folder.barrier_files(index),
         )
 
     def _outside(self, desk: Desk, index: int) -> Outside | None:
@@ -346,20 +289,22 @@ class Session:
                     line = None if line is None else piece.first_line + line
                     sink.write(json.dumps({"file": file, "row": row, "line": line, **broken}) + "\n")
 
-    def _describe(
-        self, fingerprint: dict[str, Any], pieces: Sequence[Range], watch: MemoryWatch, started: float
-    ) -> None:
-        """Write the report, make sure that the laws hold, and mark the outputs as complete."""
+    def _describe(self, pieces: Sequence[Range]) -> None:
+        """Write the report, check the row counts of all outputs, and mark the outputs as complete."""
+        run, fingerprint = self.run_state, self.run_state.fingerprint
         events = list(self.events.read())
-        sessions = [event for event in events if event["event"] == "session"]
-        seconds = sum(event["seconds"] for event in sessions) + time.perf_counter() - started
-        peak = max([watch.peak_bytes, *(event["peak_memory_bytes"] for event in sessions)])
         desk = open_desk(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
         with desk.con:
-            seen = {index: self.folder.seen(index) for index in range(len(self.plan.stages))}
+            seen = {index: self.folder.barrier_result(index) for index in range(len(self.plan.stages))}
             facts = {index: self.folder.read_json(path) for index, path in seen.items() if path.exists()}
             report = build_report(
-                self.plan, self.folder, events, con=desk.con, facts=facts, seconds=seconds, peak_memory_bytes=peak
+                self.plan,
+                self.folder,
+                events,
+                con=desk.con,
+                facts=facts,
+                seconds=run.seconds(),
+                peak_memory_bytes=run.peak_memory_bytes(),
             )
             check_laws(self.folder.out, report, pieces)
             write_json(self.folder.out / "report.json", report.to_json())
@@ -371,16 +316,11 @@ class Session:
             {
                 "name": file.name,
                 "size": file.size,
-                "sha256": self.folder.read_json(self.folder.digest(file.index))["sha256"],
+                "sha256": self.folder.read_json(self.folder.input_sha256(file.index))["sha256"],
                 "rows": rows[file.index],
             }
             for file in self.plan.inputs
         ]
-        outputs = {
-            str(path.relative_to(self.folder.out)): {"size": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in sorted(self.folder.out.rglob("*"))
-            if path.is_file()
-        }
         manifest = {
             "kind": "clean",
             "inputs": inputs,
@@ -391,46 +331,8 @@ class Session:
             "seed": self.plan.recipe.seed,
             "versions": versions(),
             "models": fingerprint["models"],
-            "outputs": outputs,
-            "fingerprint": fingerprint,
-            "fingerprint_sha256": fingerprint_hash(fingerprint),
         }
-        write_json(self._complete, manifest)
-
-    def _finish(self) -> CleanReport:
-        """Move the outputs into place; the manifest comes last and says that the run is whole."""
-        for name in OUTPUTS:
-            if (self.folder.out / name).exists():
-                (self.folder.out / name).replace(self.folder.path / name)
-        write_json(self.folder.manifest, self.folder.read_json(self._complete))
-        self.events.write("done")
-        self.folder.discard_work()
-        return CleanReport.load(self.folder.path)
-
-
-class _Interrupts:
-    """Notices Ctrl-C, which libraries may turn into errors of their own: DuckDB says "Query interrupted"."""
-
-    def __init__(self) -> None:
-        self.seen = False
-        self._before: Any = None
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            if callable(self._before):
-                signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if callable(self._before):
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.seen = True
-        self._before(number, frame)
+        run.mark_complete(manifest)
 
 
 def prepare(plan: Plan, progress: Progress) -> None:

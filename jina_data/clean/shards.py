@@ -13,12 +13,12 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.ledger import Fates, RangeCounts, fates_of, partners_of, reason_name, stage_name
 from jina_data.clean.plan import Plan, Range, grouped
 from jina_data.clean.rows import load_table
 from jina_data.clean.worker import Desk
 from jina_data.run.files import whole_path
-from jina_data.run.folder import RunFolder
 
 SHARD_BYTES = 256 * 2**20
 """A shard holds the rows of whole ranges, up to about so many bytes in memory."""
@@ -47,7 +47,7 @@ class Shard:
     number: int
     groups: tuple[tuple[Range, ...], ...]
 
-    def path(self, folder: RunFolder, out_format: str) -> Path:
+    def path(self, folder: CleanFolder, out_format: str) -> Path:
         """Return where the shard is written while the run is at work."""
         suffix = "jsonl" if self.kind == "data" and out_format == "jsonl" else "parquet"
         return folder.out / self.kind / f"part-{self.number:05d}.{suffix}"

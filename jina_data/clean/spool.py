@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Range
 from jina_data.read import ROW, ParsedRange, conform
 from jina_data.run.files import whole_file, whole_path
-from jina_data.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class RangeFacts:
     end: dict[str, int]
 
 
-def write_range(folder: RunFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:
+def write_range(folder: CleanFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:
     """Write a parsed range: first what could not be parsed, then the rows, whose file marks the range as done."""
     facts = RangeFacts(
         parsed.row_count, len(parsed.unreadable), parsed.line_count, parsed.rows.nbytes, dict(parsed.end)
     )
     if parsed.unreadable:
-        with whole_file(folder.broken(file_index, parsed.number), "w") as sink:
+        with whole_file(folder.unreadable(file_index, parsed.number), "w") as sink:
             for broken in parsed.unreadable:
                 sink.write(json.dumps(asdict(broken)) + "\n")
     table = parsed.rows.replace_schema_metadata({b"jina_data": json.dumps(asdict(facts)).encode()})
@@ -48,7 +48,7 @@ def write_parquet(path: Path, table: pa.Table, *, compression: str = "zstd") -> 
         pq.write_table(table, temporary, compression=compression, row_group_size=max(1, table.num_rows))
 
 
-def read_facts(folder: RunFolder, file_index: int, number: int) -> tuple[RangeFacts, pa.Schema]:
+def read_facts(folder: CleanFolder, file_index: int, number: int) -> tuple[RangeFacts, pa.Schema]:
     """Read what is known of a range, and the columns it has."""
     schema = pq.read_schema(folder.spool(file_index, number))
     facts = RangeFacts(**json.loads(schema.metadata[b"jina_data"]))
@@ -56,7 +56,7 @@ def read_facts(folder: RunFolder, file_index: int, number: int) -> tuple[RangeFa
     return facts, schema.remove(position).remove_metadata()
 
 
-def read_rows(folder: RunFolder, piece: Range, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
+def read_rows(folder: CleanFolder, piece: Range, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
     """Read some columns of a range, with `__row`, in the types of the run's schema.
 
     A column that this range lacks is null: another file, or a later line, brought it.
@@ -68,9 +68,9 @@ def read_rows(folder: RunFolder, piece: Range, columns: Sequence[str], schema: p
     return conform(table, pa.schema([schema.field(name) for name in columns]))
 
 
-def unreadable_rows(folder: RunFolder, piece: Range) -> Iterator[dict[str, Any]]:
+def unreadable_rows(folder: CleanFolder, piece: Range) -> Iterator[dict[str, Any]]:
     """Yield what could not be parsed in a range, in order; rows and lines count from the range's start."""
-    path = folder.broken(piece.file_index, piece.number)
+    path = folder.unreadable(piece.file_index, piece.number)
     if path.exists():
         with path.open(encoding="utf-8") as lines:
             for line in lines:

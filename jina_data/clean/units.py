@@ -27,7 +27,7 @@ def do_unit(desk: Desk, kind: str, *arguments: Any) -> None:
 
 def _digest(desk: Desk, file_index: int) -> None:
     with desk.events.unit(f"digest {file_index}"):
-        write_json(desk.folder.digest(file_index), {"sha256": digest(desk.plan.inputs[file_index])})
+        write_json(desk.folder.input_sha256(file_index), {"sha256": digest(desk.plan.inputs[file_index])})
 
 
 def _ranges(desk: Desk, specs: Sequence[RangeSpec]) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import duckdb
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan
 from jina_data.run.events import Events
-from jina_data.run.folder import RunFolder
 from jina_data.stages.base import Context
 from jina_data.stages.score_cache import ScoreCache
 
@@ -18,13 +18,13 @@ class Desk:
     """What a worker has at hand: the plan, the run folder, the log, and its DuckDB connection."""
 
     plan: Plan
-    folder: RunFolder
+    folder: CleanFolder
     events: Events
     con: duckdb.DuckDBPyConnection
     context: Context
 
 
-def open_desk(plan: Plan, folder: RunFolder, duckdb_bytes: int, threads: int = 1) -> Desk:
+def open_desk(plan: Plan, folder: CleanFolder, duckdb_bytes: int, threads: int = 1) -> Desk:
     """Set up a worker, whose DuckDB may use so many threads."""
     temporary = folder.work / "duckdb"
     con = duckdb.connect(

@@ -6,21 +6,20 @@ whole or not at all. A run that was stopped takes those over; when all are there
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import glob
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.embed.vectors import VectorModel, VectorOptions, load_vector_model
-from jina_data.errors import InputError, ModelError, RunFolderError, StoppedError, UsageError
+from jina_data.errors import InputError, ModelError, RunFolderError, UsageError
 from jina_data.progress import Progress, Quiet, Task
 from jina_data.read import (
     ROW,
@@ -37,7 +36,9 @@ from jina_data.read import (
 )
 from jina_data.read.checks import refuse_rowless
 from jina_data.read.schema import is_string
-from jina_data.run.files import remove, resource_errors, whole_path, write_json
+from jina_data.run.files import remove, whole_path, write_json
+from jina_data.run.folder import RunFolder
+from jina_data.run.resume import ResumableRun
 
 SLICE_ROWS = 2048
 """Rows that are encoded at a time: sorted by length among themselves, a row group of the output."""
@@ -86,32 +87,110 @@ def encode_table(
         RunFolderError: the output is there already, of another run.
     """
     table, progress = table or TableOptions(), progress or Quiet()
-    if output.is_dir():
-        raise RunFolderError(f"{output} is a folder; -o names a Parquet file")
     files = resolve_inputs(inputs)
     schemas = [sample_schema(file) for file in files]
     refuse_rowless(files, schemas)
     schema = unite_schemas([(file.name, one) for file, one in zip(files, schemas, strict=True)])
     column = _text_column(schema, table)
-    key = _key(files, column, vectors, table)
-    if output.exists() and not table.overwrite:
-        return _finished(output, key, progress)
+    fingerprint = _fingerprint(files, column, vectors, table)
+    folder = VectorFile(output)
+    run = ResumableRun(folder, fingerprint, progress, overwrite=table.overwrite)
+    if run.is_finished():
+        run.report_finished()
+        return folder.report()
     if table.column is None:
         progress.say(f"texts: column {column!r} (choose another with --column)")
-    with _work_folder(output, key, overwrite=table.overwrite) as work, resource_errors(output.parent):
-        run = _Run(files, schema, column, table, vectors=vectors, work=work)
-        try:
-            with progress.task("encode", table.limit or _known_rows(files)) as task:
-                parts = [part for number in range(len(files)) for part in run.encode_file(number, task)]
-        except KeyboardInterrupt:
-            raise StoppedError("stopped; the same command goes on where it stopped") from None
-        report = run.gather(parts, output, key)
+    with run.session():
+        encoder = _RangeEncoder(files, schema, column, table, vectors=vectors, work=folder.work)
+        with progress.task("encode", table.limit or _known_rows(files)) as task:
+            parts = [part for number in range(len(files)) for part in encoder.encode_file(number, task)]
+        report = encoder.gather(parts, output, json.dumps(fingerprint, sort_keys=True))
+        folder.discard_work()
     if report.n_cut:
         progress.say(f"{report.n_cut:,} of {report.n_rows:,} texts were longer than the model reads, and were cut")
     return report
 
 
-class _Run:
+@dataclass(frozen=True)
+class VectorFile(RunFolder):
+    """The output file of a run that encodes, and the hidden work folder next to it."""
+
+    work_name: ClassVar[re.Pattern[str]] = re.compile(r"lock|run\.json|events\.jsonl|file-.*|\..*\.tmp")
+
+    @property
+    def work(self) -> Path:
+        """The folder of the parts, next to the output; removed after success."""
+        return self.path.with_name(f".{self.path.name}.work")
+
+    @property
+    def events(self) -> Path:
+        """The log of the sessions; removed with the work folder."""
+        return self.work / "events.jsonl"
+
+    @property
+    def manifest(self) -> Path:
+        """The output: its metadata holds the fingerprint."""
+        return self.path
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether a part was encoded."""
+        return any(self.work.glob("*.parquet"))
+
+    def finished_fingerprint(self) -> Any:
+        """Return the fingerprint of the run that wrote the output.
+
+        Raises:
+            RunFolderError: another program wrote it.
+        """
+        return json.loads(self._metadata()["key"])
+
+    def report(self) -> EncodeReport:
+        """Return the report of the run that wrote the output."""
+        written = self._metadata()
+        return EncodeReport(self.path, written["n_rows"], written["dim"], written["n_cut"])
+
+    def _metadata(self) -> dict[str, Any]:
+        try:
+            written: dict[str, Any] = json.loads((pq.read_schema(self.path).metadata or {})[_KEY])
+        except (OSError, ValueError, KeyError, pa.ArrowException):
+            raise RunFolderError(
+                f"{self.path} exists and was not written by jina-data encode; name another file"
+            ) from None
+        return written
+
+    def check_writable(self, *, overwrite: bool) -> None:
+        """Check that the output is not a folder.
+
+        Raises:
+            RunFolderError: it is one.
+        """
+        if self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a folder; -o names a Parquet file")
+
+    def clear(self) -> None:
+        """Remove the parts; an earlier output stays until the new one replaces it."""
+        self.clear_work()
+
+    def discard_work(self) -> None:
+        """Remove the work folder."""
+        remove(self.work)
+
+    def discard_trash(self) -> None:
+        """Do nothing: a work folder next to a file is removed in place."""
+
+    def discard_partial_files(self) -> None:
+        """Remove the files that a killed run was writing."""
+        super().discard_partial_files()
+        for partial in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):
+            remove(partial)
+
+    def _remove_if_empty(self, *, is_new: bool) -> None:
+        if self.work.is_dir() and all(entry.name == "lock" for entry in self.work.iterdir()):
+            remove(self.work)
+
+
+class _RangeEncoder:
     """The files of one run, and the model, which is loaded when the first range asks for it."""
 
     def __init__(
@@ -275,60 +354,19 @@ def _texts(rows: pa.Table, column: str, *, file: InputFile, first_row: int) -> l
     return values
 
 
-def _key(files: Sequence[InputFile], column: str, vectors: VectorOptions, table: TableOptions) -> str:
-    """Return what tells runs apart: the inputs, the model and all options that change the output."""
-    shown = {name: value for name, value in asdict(table).items() if name not in ("overwrite", "column")}
-    said = {"version": VERSION, "slice": SLICE_ROWS, "column": column, "model": vectors.model_key(), **shown}
-    return json.dumps({**said, "inputs": [file.to_json() for file in files]}, sort_keys=True)
-
-
-def _finished(output: Path, key: str, progress: Progress) -> EncodeReport:
-    try:
-        said = json.loads((pq.read_schema(output).metadata or {})[_KEY])
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        raise RunFolderError(f"{output} is there already, and not of jina-data encode; name another file") from None
-    if said["key"] != key:
-        raise RunFolderError(
-            f"{output} holds the vectors of other inputs, another model or other options. Name another file, or "
-            "replace it with --overwrite"
-        )
-    progress.say(f"{output} is finished: same inputs, same model; nothing to do")
-    return EncodeReport(output, said["n_rows"], said["dim"], said["n_cut"])
-
-
-@contextlib.contextmanager
-def _work_folder(output: Path, key: str, *, overwrite: bool) -> Iterator[Path]:
-    """Hold the folder in which parts gather, beside the output; it is gone after success."""
-    work = output.with_name(f".{output.name}.work")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"{output.parent} cannot be written: {error.strerror}") from None
-    with (work / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunFolderError(f"another run is at work on {output}; wait for it, or name another file") from None
-        begun = work / "run.json"
-        if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) != key:
-            if not overwrite:
-                raise RunFolderError(
-                    f"{work} holds an unfinished run of other inputs, another model or other options. Give that "
-                    "command again, or begin anew with --overwrite"
-                )
-            for part in work.glob("file-*"):
-                remove(part)
-        # What a process that was killed left half written; nobody else writes here while the lock is held.
-        for half in [*work.glob(".*.tmp"), *output.parent.glob(f".{glob.escape(output.name)}.*.tmp")]:
-            remove(half)
-        write_json(begun, key)
-        try:
-            yield work
-        except BaseException:
-            if not any(work.glob("*.parquet")):  # nothing to go on with
-                remove(work)
-            raise
-    remove(work)
+def _fingerprint(
+    files: Sequence[InputFile], column: str, vectors: VectorOptions, table: TableOptions
+) -> dict[str, Any]:
+    """Return what decides the output: the inputs, the model and all options that change it."""
+    options = {name: value for name, value in asdict(table).items() if name not in ("overwrite", "column")}
+    return {
+        "version": VERSION,
+        "slice": SLICE_ROWS,
+        "column": column,
+        "model": vectors.model_key(),
+        **options,
+        "inputs": [file.to_json() for file in files],
+    }
 
 
 def _known_rows(files: Sequence[InputFile]) -> int | None:

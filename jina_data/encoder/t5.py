@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from jina_data.encoder.options import check_choice, check_number, check_whole
+from jina_data.encoder.checks import check_choice, check_number, check_whole
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"num_layers": 6, "d_model": 512, "num_heads": 8, "d_ff": 2048},

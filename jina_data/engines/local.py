@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan
 from jina_data.clean.worker import Desk, open_desk
 from jina_data.errors import ResourceError
 from jina_data.run.files import resource_errors
-from jina_data.run.folder import RunFolder
 
 PROCESS_BYTES = 260 * 2**20
 """What a process holds before it has read a row: interpreter, Arrow, DuckDB, kernels, models."""
@@ -76,7 +76,7 @@ class Engine(Protocol):
 class LocalEngine:
     """Runs units in `workers` processes; with one worker, in this process."""
 
-    def __init__(self, folder: RunFolder, budget: Budget) -> None:
+    def __init__(self, folder: CleanFolder, budget: Budget) -> None:
         """Make an engine that works within a budget; `set_plan` comes before `map`."""
         self.folder = folder
         self.budget = budget
@@ -161,7 +161,7 @@ _desk: Desk | None = None
 """The desk of this process, where it is a worker."""
 
 
-def _set_up(plan: Plan, folder: RunFolder, duckdb_bytes: int) -> None:
+def _set_up(plan: Plan, folder: CleanFolder, duckdb_bytes: int) -> None:
     global _desk  # noqa: PLW0603 - a pool hands its workers nothing else to keep
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

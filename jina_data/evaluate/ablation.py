@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.run import RunOptions, clean
 from jina_data.embed.load import load_embedder
-from jina_data.errors import RunFolderError, UsageError
+from jina_data.errors import UsageError
 from jina_data.evaluate.ablation_report import AblateReport, VariantScores
 from jina_data.evaluate.mteb_tasks import tasks_named
 from jina_data.evaluate.tasks import evaluate_tasks
 from jina_data.progress import Progress, Quiet
 from jina_data.read import resolve_inputs
 from jina_data.run.files import remove, write_json
-from jina_data.run.folder import RunFolder, check_folder
-from jina_data.run.resume import differences
+from jina_data.run.folder import RunFolder
+from jina_data.run.resume import ResumableRun
 
 if TYPE_CHECKING:
     from mteb.abstasks.abstask import AbsTask
@@ -85,13 +85,13 @@ class AblateFolder(RunFolder):
         return self.path / "scores" / f"{variant}-seed-{seed}.json"
 
     @property
-    def record(self) -> Path:
-        """The fingerprint of the ablation under way."""
-        return self.work / "run.json"
+    def has_progress(self) -> bool:
+        """Whether a variant was cleaned or measured: a run that failed before may be repeated with other settings."""
+        return any((self.path / name).exists() for name in ("clean", "scores"))
 
-    def foreign(self) -> list[str]:
+    def foreign_names(self) -> list[str]:
         """Return the names in the folder that no ablation wrote; what is inside its runs is theirs."""
-        known = {"manifest.json", *self.outputs, ".work", ".trash"}
+        known = {"manifest.json", *self.outputs, "events.jsonl", ".work", ".trash"}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
 
 
@@ -137,22 +137,20 @@ def ablate(
     progress = progress or Quiet()
     folder = AblateFolder(Path(out))
     variants = variants_of(replace(recipe, columns={**recipe.columns, **(columns or {})}))
-    fingerprint = _fingerprint(variants, inputs, settings)
-    if _is_done(folder, fingerprint, overwrite=options.overwrite):
-        progress.say(f"{folder.path} is finished: same inputs, same settings; nothing to do")
+    run = ResumableRun(folder, _fingerprint(variants, inputs, settings), progress, overwrite=options.overwrite)
+    if run.is_finished():
+        run.report_finished()
         return AblateReport.load(folder.path)
-    with folder.locked():
-        _begin(folder, fingerprint, overwrite=options.overwrite)
-        found = _Ablation(folder, inputs, settings, options, progress, keep_models=keep_models).go(variants)
+    with run.session():
+        if not run.is_complete:
+            session = _Ablation(folder, inputs, settings, options, progress, keep_models=keep_models)
+            report = AblateReport(folder.path, session.run(variants), json.loads(json.dumps(asdict(settings))))
+            report.write(folder.out)
+            run.mark_complete({"kind": "ablate"})
         if not keep_models:
             remove(folder.path / "runs")
-        report = AblateReport(folder.path, found, json.loads(json.dumps(asdict(settings))))
-        report.write()
-        write_json(
-            folder.manifest, {"kind": "ablate", "fingerprint": fingerprint, "fingerprint_sha256": _hash(fingerprint)}
-        )
-        folder.discard_work()
-    return report
+        run.finish()
+    return AblateReport.load(folder.path)
 
 
 @dataclass
@@ -172,7 +170,7 @@ class _Ablation:
         check_start(self.settings.model, has_tokenizer=self.settings.tokenizer is not None)
         self.tasks: list[AbsTask] = tasks_named(self.settings.tasks)
 
-    def go(self, variants: Mapping[str, Recipe]) -> list[VariantScores]:
+    def run(self, variants: Mapping[str, Recipe]) -> list[VariantScores]:
         """Clean, train and measure; what is there already is not done again."""
         start = self._measured(START, self.settings.model)
         found = [VariantScores(START, None, None, [start])]
@@ -248,36 +246,3 @@ def _fingerprint(variants: Mapping[str, Recipe], inputs: Sequence[str], settings
     recipes = {name: recipe.to_dict() for name, recipe in variants.items()}
     told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
     return {"inputs": files, "recipe": recipes, "settings": told}
-
-
-def _hash(fingerprint: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
-
-
-def _is_done(folder: AblateFolder, fingerprint: dict[str, Any], *, overwrite: bool) -> bool:
-    check_folder(folder, overwrite=overwrite)
-    if overwrite or not folder.is_finished:
-        return False
-    manifest = folder.read_json(folder.manifest)
-    if manifest.get("fingerprint_sha256") != _hash(fingerprint):
-        what = differences(manifest.get("fingerprint", {}), fingerprint)
-        raise RunFolderError(
-            f"{folder.path} holds a finished ablation with {what}. Name another folder, or replace it with --overwrite"
-        )
-    return True
-
-
-def _begin(folder: AblateFolder, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
-    """Begin, or make sure that the ablation under way is the same."""
-    if overwrite:
-        folder.clear()
-    if folder.record.exists():
-        begun = folder.read_json(folder.record)
-        if _hash(begun) != _hash(fingerprint):
-            raise RunFolderError(
-                f"{folder.path} holds an unfinished ablation with {differences(begun, fingerprint)}. Give that command "
-                "again, or begin anew with --overwrite"
-            )
-        return
-    folder.clear()
-    write_json(folder.record, fingerprint)

@@ -104,10 +104,11 @@ class AblateReport:
             "versions": {name: metadata.version(name) for name in ("jina-data", "torch", "mteb", "numpy")},
         }
 
-    def write(self) -> None:
-        """Write report.json and plot.png into the folder."""
-        write_json(self.path / "report.json", self.to_json())
-        self.plot(self.path / "plot.png")
+    def write(self, folder: Path) -> None:
+        """Write report.json and plot.png into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "report.json", self.to_json())
+        self.plot(folder / "plot.png")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.run import RecipeChoice, RunOptions, bind_run, share_budget
@@ -25,7 +26,6 @@ from jina_data.forecast.sample import MODEL_ROWS, Drawn, Part, generator, pick, 
 from jina_data.forecast.seconds import Spent, spent_on
 from jina_data.forecast.trial import Step, Trial, merged, run_trial
 from jina_data.progress import Progress, Quiet
-from jina_data.run.folder import RunFolder
 from jina_data.run.memory import held_bytes
 
 SMALL_ROWS = 256
@@ -118,7 +118,7 @@ def forecast(
     plan = bind_run(
         recipe,
         inputs,
-        None if out is None else RunFolder(Path(out)),
+        None if out is None else CleanFolder(Path(out)),
         columns=columns or {},
         out_format=out_format,
         limit=limit,

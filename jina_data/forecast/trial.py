@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import ROW_BITS, Plan, Range
 from jina_data.clean.session import Session
 from jina_data.clean.spool import write_range
@@ -23,8 +24,8 @@ from jina_data.forecast.sample import IntArray, Part
 from jina_data.progress import Quiet
 from jina_data.read import ROW, ParsedRange
 from jina_data.run.files import resource_errors, write_json
-from jina_data.run.folder import RunFolder
 from jina_data.run.memory import MemoryWatch
+from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
 from jina_data.stages.sample import Sample
 
@@ -79,10 +80,11 @@ def run_trial(plan: Plan, parts: Sequence[Part], budget: Budget, reuse: Sequence
     """
     plan = replace(plan, recipe=replace(plan.recipe, stages=tuple(map(_open, plan.stages))), limit=None)
     with tempfile.TemporaryDirectory(prefix="jina-data-plan-") as path:
-        folder = RunFolder(Path(path) / "run")
-        session = _TrialSession(plan, folder, budget, Quiet(), reuse=reuse)
+        folder = CleanFolder(Path(path) / "run")
+        run = ResumableRun(folder, plan.fingerprint(), Quiet())
         with folder.locked(), resource_errors(folder.path):
-            return session.run(merged(parts) if merge else parts)
+            run.begin()
+            return _TrialSession(plan, run, budget, reuse=reuse).trial(merged(parts) if merge else parts)
 
 
 def _open(stage: Stage) -> Stage:
@@ -95,16 +97,14 @@ def _open(stage: Stage) -> Stage:
 class _TrialSession(Session):
     """A session whose input is a sample that was parsed before."""
 
-    def run(self, parts: Sequence[Part]) -> Trial:
-        """Run all steps, and look at what they left."""
+    def trial(self, parts: Sequence[Part]) -> Trial:
+        """Run all steps on the parts, and measure them."""
         self.parts = parts
         self.pieces: Sequence[Range] = ()
         self.describe_seconds = 0.0
-        fingerprint = self.plan.fingerprint()
-        self._start(fingerprint)
         try:
             with MemoryWatch(0.05) as watch:
-                self._work(fingerprint, watch, time.perf_counter())
+                self._work()
         finally:
             self.engine.close()
         return self._gathered(watch.peak_bytes)
@@ -119,14 +119,12 @@ class _TrialSession(Session):
             numbers[part.file_index] += 1
         for index, n_ranges in numbers.items():
             write_json(self.folder.end_of_file(index), {"ranges": n_ranges})
-            write_json(self.folder.digest(index), {"sha256": None})
+            write_json(self.folder.input_sha256(index), {"sha256": None})
 
-    def _describe(
-        self, fingerprint: dict[str, Any], pieces: Sequence[Range], watch: MemoryWatch, started: float
-    ) -> None:
-        begun = time.perf_counter()
-        super()._describe(fingerprint, pieces, watch, started)
-        self.describe_seconds = time.perf_counter() - begun
+    def _describe(self, pieces: Sequence[Range]) -> None:
+        started = time.perf_counter()
+        super()._describe(pieces)
+        self.describe_seconds = time.perf_counter() - started
 
     # ------------------------------------------------------------------------------------------------ what it left
 
@@ -183,7 +181,7 @@ class _TrialSession(Session):
         return next((index for index in reversed(models) if self.plan.stages[index].process_bytes()), -1)
 
     def _seen(self, index: int) -> dict[str, Any]:
-        path = self.folder.seen(index)
+        path = self.folder.barrier_result(index)
         return dict(self.folder.read_json(path)) if path.exists() else {}
 
     def _fates(self) -> Fates:

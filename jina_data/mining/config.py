@@ -111,22 +111,3 @@ class MineSettings:
         if not inputs:
             raise UsageError("no pairs: name files with an anchor and a positive in each row")
         return inputs, corpus
-
-
-WORDS = {
-    "inputs": "other inputs (names, sizes or modification times)",
-    "corpus": "another --corpus",
-    "roles": "other roles (-c)",
-    "embedder": "another --embedder",
-    "embedder_files": "other files of the embedder",
-    "cross_encoder_files": "other files of the cross-encoder",
-    "version": "another version of jina-data",
-}
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in words what differs between two fingerprints."""
-    if old.get("kind") != new.get("kind"):
-        return "another kind of run"
-    changed = [name for name in new if old.get(name) != new[name]]
-    return " and ".join(WORDS.get(name, f"another --{name.replace('_', '-')}") for name in changed) or "other settings"

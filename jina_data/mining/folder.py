@@ -15,11 +15,15 @@ class MiningFolder(RunFolder):
     """The paths of a run that mines negatives."""
 
     outputs: ClassVar[tuple[str, ...]] = ("data", "dropped", "ledger", "report.json", "report.html")
-    kept: ClassVar[tuple[str, ...]] = ()
     work_name: ClassVar[re.Pattern[str]] = re.compile(
         r"lock|(run|complete)\.json|pairs|texts-(anchors|corpus)|vectors-(anchors|corpus)|found|out|\..*\.tmp"
     )
     shard_name: ClassVar[re.Pattern[str]] = re.compile(r"part-[0-9]{5,}\.parquet")
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether the pairs were read: a run that failed before may be repeated with other settings."""
+        return self.pairs.exists()
 
     @property
     def pairs(self) -> Path:

@@ -24,8 +24,8 @@ from jina_data.mining.report import MineReport
 from jina_data.mining.store import UNIT_ROWS
 from jina_data.progress import Task
 from jina_data.read import InputFile
-from jina_data.run.files import count_rows, remove, sha256_of, write_json
-from jina_data.run.resume import fingerprint_hash, versions
+from jina_data.run.files import count_rows, remove, write_json
+from jina_data.run.resume import versions
 
 SHARD_UNITS = 64
 """Units of pairs in a file of the outputs."""
@@ -193,13 +193,6 @@ class Outputs:
             "output_format": self.settings.output_format,
             "seed": report.seed,
             "versions": dict(report.versions),
-            "outputs": {
-                path.relative_to(self.out).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
-                for path in sorted(self.out.rglob("*"))
-                if path.is_file()
-            },
-            "fingerprint": dict(fingerprint),
-            "fingerprint_sha256": fingerprint_hash(fingerprint),
         }
 
     def write_report(self, report: MineReport) -> None:

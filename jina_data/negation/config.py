@@ -152,37 +152,6 @@ class NegateOptions:
     overwrite: bool = False
 
 
-WORDS = {
-    "inputs": "other sources (names, sizes or modification times)",
-    "generator": "another generator, or another version of it",
-    "model": "another --model",
-    "base_url": "another --base-url",
-    "prompt": "another version of the prompt",
-    "params": "another --param",
-    "max_tokens": "another --max-tokens",
-    "structured": "another --structured",
-    "pairs_per_request": "another --pairs-per-request",
-    "retries": "another --retries",
-    "seed": "another --seed",
-    "limit": "another --limit",
-    "test_fraction": "another --test-fraction",
-    "mix": "another --mix",
-    "restate": "--restate given or left out, or another version of its rules",
-    "recipe": "another --recipe",
-    "checks": "other limits of the checks",
-    "nli": "another --nli, or other files of it",
-    "judge": "another judge",
-    "version": "another version of jina-data",
-}
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in words what differs between two fingerprints."""
-    if old.get("kind") != new.get("kind"):
-        return "another kind of run"
-    return " and ".join(words for key, words in WORDS.items() if old.get(key) != new.get(key)) or "other settings"
-
-
 def _files_of(source: NamedSource) -> dict[str, Any]:
     path = Path(source.path)
     if path.is_dir():

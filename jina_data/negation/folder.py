@@ -18,7 +18,9 @@ class NegationFolder(RunFolder):
     """The paths of a run that writes negatives. The ledger of requests stays, since its answers were paid for."""
 
     outputs: ClassVar[tuple[str, ...]] = ("data", "rejected", "unanswered", "report.json", "report.html")
-    kept: ClassVar[tuple[str, ...]] = (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm")
+    side_files: ClassVar[tuple[str, ...]] = (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm")
+    keeps_side_files: ClassVar[bool] = True
+    """An answer that was paid for is not requested again, so `clear` leaves the ledger."""
     work_name: ClassVar[re.Pattern[str]] = re.compile(
         r"lock|(run|complete|cleaned)\.json|(pairs|clean-pairs|round-\d+)\.parquet|seen\.sqlite(-wal|-shm)?"
         r"|clean|batches|out|\.pairs-.*|\..*\.tmp"
@@ -59,20 +61,13 @@ class NegationFolder(RunFolder):
         """What became of the pairs that were asked for in a round."""
         return self.work / f"round-{number}.parquet"
 
-    def clear(self) -> None:
-        """Remove what a run wrote here but its ledger: an answer that was paid for is not asked again."""
-        for name in ("manifest.json", *self.outputs, "events.jsonl", ".trash"):
-            remove(self.path / name)
-        self.clear_work()
+    @property
+    def has_progress(self) -> bool:
+        """Whether the pairs of the sources were read: a run that failed before may be repeated with other settings."""
+        return self.pairs.exists()
 
-    def clear_work(self) -> None:
-        """Remove what only a resumed run needs; the lock stays with its holder."""
-        if self.work.is_dir():
-            for entry in self.work.iterdir():
-                if entry.name != "lock":
-                    remove(entry)
-
-    def discard_scratch(self) -> None:
-        """Remove folders that a killed run used while it chose the pairs."""
+    def discard_partial_files(self) -> None:
+        """Remove the files that a killed run was writing, and the folders in which it chose the pairs."""
+        super().discard_partial_files()
         for entry in self.work.glob(".pairs-*"):
             remove(entry)

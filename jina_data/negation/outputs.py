@@ -13,8 +13,7 @@ from jina_data.negation.report import NegateReport, Tally, versions, warnings_fo
 from jina_data.negation.report_page import Gallery, write_html
 from jina_data.negation.rounds import Rounds, pairs_of
 from jina_data.negation.sources import read_counts, read_pairs
-from jina_data.run.files import remove, sha256_of, write_json
-from jina_data.run.resume import fingerprint_hash
+from jina_data.run.files import remove, write_json
 
 
 class Outputs:
@@ -92,13 +91,6 @@ class Outputs:
             "models": dict(report.models),
             "seed": report.seed,
             "versions": dict(report.versions),
-            "outputs": {
-                str(path.relative_to(self.out)): {"size": path.stat().st_size, "sha256": sha256_of(path)}
-                for path in sorted(self.out.rglob("*"))
-                if path.is_file()
-            },
-            "fingerprint": dict(self.fingerprint),
-            "fingerprint_sha256": fingerprint_hash(self.fingerprint),
         }
 
 

@@ -5,17 +5,15 @@ A run stops anywhere and goes on from there: pairs, answers and rounds each lie 
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from jina_data.errors import InputError, RunFolderError, StoppedError, UsageError
+from jina_data.errors import InputError, StoppedError, UsageError
 from jina_data.llm.request_ledger import RequestLedger
-from jina_data.negation.config import NegateOptions, NegateSettings, differences
+from jina_data.negation.config import NegateOptions, NegateSettings
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.outputs import Outputs
 from jina_data.negation.pairs import Answer, Judge
@@ -26,11 +24,8 @@ from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.sources import COUNTS, PAIR_SCHEMA, write_pairs
 from jina_data.negation.verify import Seen, Verifier
 from jina_data.progress import Progress, Quiet
-from jina_data.run.events import Events
-from jina_data.run.files import remove, resource_errors, whole_path, write_json
-from jina_data.run.folder import check_folder
-from jina_data.run.memory import MemoryWatch
-from jina_data.run.resume import fingerprint_hash
+from jina_data.run.files import whole_path, write_json
+from jina_data.run.resume import ResumableRun
 
 
 def negate(
@@ -50,101 +45,43 @@ def negate(
     options, progress = options or NegateOptions(), progress or Quiet()
     settings.check()
     folder = NegationFolder(Path(out))
-    check_folder(folder, overwrite=options.overwrite)
+    run = ResumableRun(folder, settings.fingerprint(), progress, overwrite=options.overwrite)
     check_money(settings, options)
-    fingerprint = settings.fingerprint()
-    if folder.is_finished and not options.overwrite:
-        report = _finished(folder, fingerprint)
+    if run.is_finished():
+        report = NegateReport.load(folder.path)
         if not report.pairs.unanswered:
-            progress.say(f"{folder.path} is finished: same sources, same settings; nothing to do")
+            run.report_finished()
             return report
-        progress.say(f"going on with the {report.pairs.unanswered:,} pairs that have no answer")
-    with folder.locked(), resource_errors(folder.path):
-        return NegateRun(folder, settings, options, progress).go(fingerprint)
-
-
-def _finished(folder: NegationFolder, fingerprint: dict[str, Any]) -> NegateReport:
-    manifest = folder.read_json(folder.manifest)
-    if manifest["fingerprint_sha256"] != fingerprint_hash(fingerprint):
-        what = differences(manifest["fingerprint"], fingerprint)
-        raise RunFolderError(
-            f"{folder.path} holds a finished run with {what}. Name another folder, or replace it with --overwrite"
-        )
-    remove(folder.path / ".trash")  # a kill may have left it
+        progress.say(f"resuming with the {report.pairs.unanswered:,} pairs that have no answer")
+    with run.session():
+        if not run.is_complete:
+            NegateSession(run, settings, options).run()
+        run.finish()
     return NegateReport.load(folder.path)
 
 
-class NegateRun:
-    """One session of a run, from its start or from where the last session stopped."""
+class NegateSession:
+    """One session of a run: the steps that are not done yet."""
 
-    def __init__(
-        self, folder: NegationFolder, settings: NegateSettings, options: NegateOptions, progress: Progress
-    ) -> None:
-        self.folder = folder
+    def __init__(self, run: ResumableRun, settings: NegateSettings, options: NegateOptions) -> None:
+        self.state = run
+        self.folder = NegationFolder(run.folder.path)
         self.settings = settings
         self.options = options
-        self.progress = progress
-        self.events = Events(folder.events)
-        self.rounds = Rounds(folder)
+        self.progress = run.progress
+        self.events = run.events
+        self.rounds = Rounds(self.folder)
         self.rules = RuleGenerator()
         self.stopped: str | None = None
 
-    def go(self, fingerprint: dict[str, Any]) -> NegateReport:
-        """Do what is left to do."""
-        self._start(fingerprint)
-        started = time.perf_counter()
-        watch = MemoryWatch()
-        try:
-            with watch:
-                if not self._complete.exists():
-                    self._work(fingerprint, watch, started)
-                return self._finish()
-        except KeyboardInterrupt:
-            raise StoppedError(
-                f"stopped. Give the same command again: the run in {self.folder.path} goes on where it stopped"
-            ) from None
-        finally:
-            if self.events.path.exists():
-                seconds = round(time.perf_counter() - started, 3)
-                self.events.write("session", seconds=seconds, peak_memory_bytes=watch.peak_bytes)
-
-    @property
-    def _complete(self) -> Path:
-        """Says that every output is written; what is left is to move them into place."""
-        return self.folder.work / "complete.json"
-
-    def _start(self, fingerprint: dict[str, Any]) -> None:
-        """Begin, or make sure that what was begun here is the same run."""
-        record = self.folder.work / "run.json"
-        if self.options.overwrite and (self.folder.manifest.exists() or record.exists()):
-            self.folder.clear()
-        self.folder.discard_scratch()
-        if record.exists():
-            begun = self.folder.read_json(record)
-            if begun != json.loads(json.dumps(fingerprint)):
-                raise RunFolderError(
-                    f"{self.folder.path} holds an unfinished run with {differences(begun, fingerprint)}. "
-                    "Name another folder, or start anew with --overwrite"
-                )
-            self.progress.say(f"going on with the run in {self.folder.path}")
-            self.events.mend()
-            self.events.write("resume")
-            return
-        if self.folder.manifest.exists():
-            self.folder.clear_work()  # what is there stays until the new outputs replace it
-            self.events.write("resume")
-        else:
-            self.folder.clear()
-            self.events.write("start")
-        write_json(record, fingerprint)
-
     # ---------------------------------------------------------------------------------------------------------- steps
 
-    def _work(self, fingerprint: dict[str, Any], watch: MemoryWatch, started: float) -> None:
+    def run(self) -> None:
+        """Do the remaining work."""
         self._make_pairs()
         if self.settings.generator == "rules":
             self._round(self._rule_answers)
-            self._write(fingerprint, watch, started, None)
+            self._write(None)
             return
         with RequestLedger(self.folder.ledger) as ledger:
             ledger.recover()
@@ -159,7 +96,7 @@ class NegateRun:
                 self._round(lambda: asking.answers(self.rounds, self.stopped), judge)
                 ledger.recover()
                 self._stop(judge.stopped if judge is not None else None)
-            self._write(fingerprint, watch, started, asking)
+            self._write(asking)
 
     def _make_pairs(self) -> None:
         settings = self.settings
@@ -233,31 +170,19 @@ class NegateRun:
         for question in self.rounds.questions(1):
             yield question.places[0], self.rules.generate(question.pairs[0])
 
-    def _write(self, fingerprint: dict[str, Any], watch: MemoryWatch, started: float, asking: Asking | None) -> None:
+    def _write(self, asking: Asking | None) -> None:
         """Write all outputs, and mark them as complete."""
         requests, judged = (None, None) if asking is None else (asking.requests(), asking.judged())
-        sessions = [event for event in self.events.read() if event["event"] == "session"]
         with self.events.unit("write"), self.progress.task("writing", None) as task:
-            outputs = Outputs(self.folder, fingerprint, self.settings)
+            outputs = Outputs(self.folder, self.state.fingerprint, self.settings)
             outputs.write_pairs(self.rounds, task.advance)
             report = outputs.write_report(
                 requests,
                 judged,
-                seconds=sum(event["seconds"] for event in sessions) + time.perf_counter() - started,
-                peak_memory_bytes=max([watch.peak_bytes, *(event["peak_memory_bytes"] for event in sessions)]),
+                seconds=self.state.seconds(),
+                peak_memory_bytes=self.state.peak_memory_bytes(),
             )
-        write_json(self._complete, outputs.manifest(report))
-
-    def _finish(self) -> NegateReport:
-        """Move the outputs into place; the manifest comes last and says that the run is whole."""
-        for name in self.folder.outputs:
-            if (self.folder.out / name).exists():
-                remove(self.folder.path / name)
-                (self.folder.out / name).replace(self.folder.path / name)
-        write_json(self.folder.manifest, self.folder.read_json(self._complete))
-        self.events.write("done")
-        self.folder.discard_work()
-        return NegateReport.load(self.folder.path)
+        self.state.mark_complete(outputs.manifest(report))
 
 
 def _counted(answers: Iterator[Any], advance: Any) -> Iterator[Any]:

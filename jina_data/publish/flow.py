@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -35,6 +34,7 @@ from jina_data.publish.repository import (
     save,
 )
 from jina_data.run.files import remove, resource_errors
+from jina_data.run.folder import file_lock
 
 RECORD = "built.json"
 """Says that the repository in the work folder is whole, and what it was made of."""
@@ -169,12 +169,8 @@ def _work_folder(folder: Path) -> Iterator[Path]:
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     is_ours = os.access(folder, os.W_OK)
     work = folder / WORK_NAME if is_ours else Path(tempfile.gettempdir()) / f"jina-data-publish-{name}"
-    work.mkdir(exist_ok=True)
-    with (work / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunFolderError(f"another process is publishing {folder}; wait for it") from None
+    busy = f"another process is publishing {folder}; wait for it"
+    with file_lock(work, busy=busy, failed=f"{work} cannot be written"):
         try:
             yield work
         finally:

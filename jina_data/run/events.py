@@ -1,4 +1,4 @@
-"""."""
+"""The event log of a run: units of work begun and finished, by worker."""
 
 from __future__ import annotations
 

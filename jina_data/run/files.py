@@ -1,4 +1,4 @@
-"""."""
+"""Files that appear complete or not at all, their hashes and row counts, and clear errors for full disks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +20,7 @@ from jina_data.errors import ResourceError
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -28,7 +29,7 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Write a file that appears under its name whole or not at all: to a temporary name, then renamed."""
+    """Open a file for writing that appears under its name complete or not at all: it is renamed at the end."""
     encoding = None if "b" in mode else "utf-8"
     with whole_path(path) as temporary, temporary.open(mode, encoding=encoding) as sink:
         yield sink
@@ -36,7 +37,7 @@ def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write; rename it to `path` afterwards, remove it on any failure."""
+    """Yield a temporary path to write to. It is renamed to `path` afterwards, and removed on any failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -48,7 +49,7 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all."""
+    """Write a JSON file that appears complete or not at all."""
     with whole_file(path, "w") as sink:
         json.dump(value, sink, ensure_ascii=False, indent=2)
         sink.write("\n")
@@ -56,29 +57,35 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def resource_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk, or memory that ran out, into one clear error."""
-    import duckdb
+    """Turn a full disk, or memory that ran out, into one clear error; `folder` is named in it.
 
+    Raises:
+        ResourceError: one of these happened.
+    """
     try:
         yield
-    except (OSError, pa.ArrowException, duckdb.Error) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left" in str(error):
+    except Exception as error:
+        duckdb = sys.modules.get("duckdb")  # its errors exist only where it was imported
+        library_errors = (pa.ArrowException, *((duckdb.Error,) if duckdb is not None else ()))
+        if isinstance(error, (OSError, *library_errors)) and _is_disk_full(error):
             raise ResourceError(
-                f"the disk of {folder} is full. Make room and give the same command again: "
-                "the run goes on where it stopped"
+                f"the disk of {folder} is full. Free some space and run the same command again: the run will resume"
             ) from None
-        if isinstance(error, duckdb.OutOfMemoryException | pa.ArrowMemoryError):
+        is_duckdb_memory = duckdb is not None and isinstance(error, duckdb.OutOfMemoryException)
+        if is_duckdb_memory or isinstance(error, pa.ArrowMemoryError):
             raise ResourceError(
-                f"out of memory: {str(error).splitlines()[0]}. Raise --memory-limit or lower --workers, "
-                "and give the same command again: the run goes on where it stopped"
+                f"out of memory: {str(error).splitlines()[0]}. Raise --memory-limit or lower --workers, and run the "
+                "same command again: the run will resume"
+            ) from None
+        if isinstance(error, MemoryError):
+            raise ResourceError(
+                "out of memory. Lower --workers or --batch-rows, and run the same command again: the run will resume"
             ) from None
         raise
-    except MemoryError:
-        raise ResourceError(
-            "out of memory. Lower --workers or --batch-rows, and give the same command again: "
-            "the run goes on where it stopped"
-        ) from None
+
+
+def _is_disk_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
 def sha256_of(path: Path) -> str:

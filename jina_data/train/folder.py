@@ -1,17 +1,12 @@
-"""The run folder of training, and whether a run may begin, go on or has nothing to do in it."""
+"""The paths of a run folder of `train`."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from jina_data.errors import RunFolderError
-from jina_data.run.files import remove, write_json
 from jina_data.run.folder import RunFolder
 from jina_data.train.checkpoint import last_checkpoint
 
@@ -23,9 +18,8 @@ class TrainFolder(RunFolder):
     outputs: ClassVar[tuple[str, ...]] = (
         *("model", "checkpoints", "failed", "tensorboard", "metrics.jsonl", "report.json", "report.html"),
     )
-    kept: ClassVar[tuple[str, ...]] = ()
     work_name: ClassVar[re.Pattern[str]] = re.compile(
-        r"lock|run\.json|tokenizer\.json|input-\d+\.parquet|model|\..*\.tmp"
+        r"lock|(run|complete)\.json|tokenizer\.json|input-\d+\.parquet|out|\..*\.tmp"
     )
     shard_name: ClassVar[re.Pattern[str]] = re.compile(r".*")
 
@@ -50,66 +44,11 @@ class TrainFolder(RunFolder):
         return self.work / "tokenizer.json"
 
     @property
-    def record(self) -> Path:
-        """The fingerprint of the run under way."""
-        return self.work / "run.json"
+    def has_progress(self) -> bool:
+        """Whether there is a checkpoint: a run without one gives way to a run with other settings."""
+        return last_checkpoint(self.checkpoints) is not None
 
-    def is_done(self, fingerprint: Mapping[str, Any]) -> bool:
-        """Tell whether this very run is finished.
-
-        Raises:
-            RunFolderError: another one is.
-        """
-        if not self.is_finished:
-            return False
-        manifest = self.read_json(self.manifest)
-        if manifest.get("fingerprint_sha256") != hash_of(fingerprint):
-            what = differences(manifest.get("fingerprint", {}), fingerprint)
-            raise RunFolderError(
-                f"{self.path} holds a finished run with {what}. Name another folder, or replace it with --overwrite"
-            )
-        remove(self.path / ".trash")
-        return True
-
-    def begin(self, fingerprint: Mapping[str, Any], *, overwrite: bool) -> bool:
-        """Begin a run, or make sure that the one under way is the same; tell whether it goes on.
-
-        A run that came to no checkpoint gives way: one that failed at once can be tried with other settings.
-
-        Raises:
-            RunFolderError: another run is under way.
-        """
-        if overwrite:
-            self.clear()
-        if self.record.exists():
-            begun = self.read_json(self.record)
-            is_same = hash_of(begun) == hash_of(fingerprint)
-            if not is_same and last_checkpoint(self.checkpoints) is not None:
-                raise RunFolderError(
-                    f"{self.path} holds an unfinished run with {differences(begun, fingerprint)}. Give that command "
-                    "again, or begin anew with --overwrite"
-                )
-            if is_same:
-                return True
-        self.clear()
-        write_json(self.record, dict(fingerprint))
-        return False
-
-
-def hash_of(fingerprint: Mapping[str, Any]) -> str:
-    """Return the sha256 of a fingerprint."""
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in words what differs between two fingerprints."""
-    old, new = json.loads(json.dumps(old)), json.loads(json.dumps(new))
-    before, after = old.get("settings", {}), new.get("settings", {})
-    changed = [
-        f"{name} {before.get(name)!r} (now {after.get(name)!r})"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
-    words = {"inputs": "other inputs (names, sizes or times)", "start": "another start", "version": "another version"}
-    changed += [said for key, said in words.items() if old.get(key) != new.get(key)]
-    return ", ".join(changed) or "other settings"
+    def clear_if_empty(self) -> None:
+        """Remove what a failed run wrote, unless it saved the batch that made it fail."""
+        if not (self.path / "failed").exists():
+            super().clear_if_empty()

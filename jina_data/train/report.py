@@ -93,10 +93,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def write_report(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> None:
-    """Write report.json and report.html."""
-    write_json(report.path / "report.json", report.to_json())
-    with whole_file(report.path / "report.html", "w") as sink:
+def write_report(report: TrainReport, metrics: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write report.json and report.html into a folder."""
+    write_json(folder / "report.json", report.to_json())
+    with whole_file(folder / "report.html", "w") as sink:
         sink.write(_page(report, metrics))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ from jina_data.embed.device import settle_device
 from jina_data.embed.model_files import combined_sha256, model_files
 from jina_data.errors import DivergedError, StoppedError
 from jina_data.progress import Progress, Quiet
-from jina_data.run.files import remove, whole_path, write_json
-from jina_data.run.folder import check_folder
+from jina_data.run.files import remove, whole_path
+from jina_data.run.resume import ResumableRun
 from jina_data.train.batches import Batches, Feed, Work
 from jina_data.train.checkpoint import Progressed, last_checkpoint, load_checkpoint, save_checkpoint
 from jina_data.train.config import TrainConfig
 from jina_data.train.evaluators import evaluate, read_eval
-from jina_data.train.folder import TrainFolder, hash_of
+from jina_data.train.folder import TrainFolder
 from jina_data.train.inputs import identities
 from jina_data.train.machine import device_name, peak_bytes, resource_errors, stopping, versions
 from jina_data.train.meter import Meter, Metrics, metered
@@ -67,22 +68,21 @@ class Trainer:
             processes = stack.enter_context(joined(device))
             if not processes.is_first:
                 self.progress = Quiet()
-            fingerprint = self._fingerprint()
-            if processes.agree(self._is_done(fingerprint) if processes.is_first else None):
-                self.progress.say(f"{self.folder.path} is finished: same inputs, same settings; nothing to do")
+            run = ResumableRun(self.folder, self._fingerprint(), self.progress, overwrite=self.overwrite)
+            if processes.agree(run.is_finished() if processes.is_first else None):
+                run.report_finished()
                 return TrainReport.load(self.folder.path)
             if processes.is_first:
-                stack.enter_context(self.folder.locked())
-                if self.folder.begin(fingerprint, overwrite=self.overwrite):
-                    self.progress.say(f"going on with the run in {self.folder.path}")
+                stack.enter_context(run.session())
+            if processes.agree(run.is_complete if processes.is_first else None):
+                report = TrainReport.load(self.folder.out)
+            else:
+                name = f"cuda:{processes.local_rank}" if device == "cuda" and processes.world > 1 else device
+                report = _Session(self.config, run, processes, device=name).run()
+            if processes.is_first:
+                run.finish()
             processes.agree(None)
-            name = f"cuda:{processes.local_rank}" if device == "cuda" and processes.world > 1 else device
-            session = _Session(self.config, self.folder, self.progress, processes, device=name)
-            return session.go(fingerprint)
-
-    def _is_done(self, fingerprint: dict[str, Any]) -> bool:
-        check_folder(self.folder, overwrite=self.overwrite)
-        return not self.overwrite and self.folder.is_done(fingerprint)
+            return replace(report, path=self.folder.path)
 
     def _fingerprint(self) -> dict[str, Any]:
         folder = started_folder(self.config.model)
@@ -94,14 +94,13 @@ class Trainer:
 class _Session:
     """One process of one session of a run."""
 
-    def __init__(
-        self, config: TrainConfig, folder: TrainFolder, progress: Progress, processes: Processes, *, device: str
-    ) -> None:
-        self.config, self.folder, self.progress, self.processes = config, folder, progress, processes
+    def __init__(self, config: TrainConfig, run: ResumableRun, processes: Processes, *, device: str) -> None:
+        self.config, self.state, self.progress, self.processes = config, run, run.progress, processes
+        self.folder = folder = TrainFolder(run.folder.path)
         self.device = torch.device(device)
-        self.sources = find_sources_together(config, folder, processes, progress)
+        self.sources = find_sources_together(config, folder, processes, self.progress)
         self.evals = [read_eval(path) for path in config.eval_files]
-        self.trainee = load_start(config, folder, self.sources, processes, device=device, progress=progress)
+        self.trainee = load_start(config, folder, self.sources, processes, device=device, progress=self.progress)
         self.start = copied(self.trainee.module) if config.average_start else []
         self.budget = config.micro_tokens or self.trainee.micro_tokens[self.device.type]
         self.phase = phase_of(self.trainee, config, processes, token_budget=self.budget, cast=self._cast)
@@ -111,8 +110,8 @@ class _Session:
         self.steps = count_steps(config, self.sources)
         self.is_stopped = False
 
-    def go(self, fingerprint: dict[str, Any]) -> TrainReport:
-        """Do what is left of the run."""
+    def run(self) -> TrainReport:
+        """Do the remaining steps, and write model and report."""
         done = self._resume()
         if self.processes.is_first:
             self.metrics = Metrics(self.folder.metrics, step=done.step, tensorboard=self.folder.path / "tensorboard")
@@ -123,7 +122,7 @@ class _Session:
                 resource_errors(self.config, self.folder.path, token_budget=self.budget),
             ):
                 done = self.train(done)
-                return self._finish(done, fingerprint)
+                return self._write_outputs(done)
         finally:
             if self.processes.is_first:
                 self.metrics.close()
@@ -254,22 +253,19 @@ class _Session:
             "--warmup-steps, or use --precision fp32; the last checkpoint stays"
         )
 
-    def _finish(self, done: Progressed, fingerprint: dict[str, Any]) -> TrainReport:
-        """Write model, report and manifest; the manifest comes last."""
+    def _write_outputs(self, done: Progressed) -> TrainReport:
+        """Write model and report, and mark the outputs as complete."""
         if self.start:
             average_weights(self.trainee.module, self.start, share=self.config.average_start)
             self.progress.say(f"averaged with the start, which weighs {self.config.average_start:g}")
             self._evaluate(done)
         report = self._report(done)
         if self.processes.is_first:
-            staged = self.folder.work / "model"
-            remove(staged)
-            self.trainee.save(staged)
-            remove(self.folder.model)
-            staged.replace(self.folder.model)
-            write_report(report, read_metrics(self.folder.metrics))
-            write_json(self.folder.manifest, self._manifest(fingerprint))
-            self.folder.discard_work()
+            model = self.folder.out / "model"
+            remove(model)
+            self.trainee.save(model)
+            write_report(report, read_metrics(self.folder.metrics), self.folder.out)
+            self.state.mark_complete(self._manifest())
         self.processes.agree(None)
         return report
 
@@ -295,7 +291,7 @@ class _Session:
             settings=self.config.to_json(),
         )
 
-    def _manifest(self, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    def _manifest(self) -> dict[str, Any]:
         return {
             "kind": "train",
             "phase": self.config.phase,
@@ -304,8 +300,6 @@ class _Session:
             "steps": self.steps,
             "processes": self.processes.world,
             "versions": versions(),
-            "fingerprint": fingerprint,
-            "fingerprint_sha256": hash_of(fingerprint),
         }
 
 
