@@ -35,7 +35,7 @@ from jina_data.negation.pairs import Pair
 from jina_data.negation.prompt import Question
 from jina_data.run.memory import held_bytes
 
-SERVER = Path(__file__).parent.parent / "tests" / "llm_server.py"
+SERVER = Path(__file__).parent.parent / "tests" / "support" / "llm_server.py"
 
 
 def questions(n_pairs: int) -> Iterator[Question]:

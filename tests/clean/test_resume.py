@@ -1,0 +1,802 @@
+"""A run that is killed goes on: the same bytes, and nothing done twice but what was in flight."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jina_data.clean.folder import CleanFolder
+from jina_data.clean.recipe import Recipe
+from jina_data.clean.report import CleanReport
+from jina_data.clean.run import RunOptions, clean
+from jina_data.clean.session import Session
+from jina_data.clean.spool import RangeFacts, write_range
+from jina_data.errors import RunFolderError, StoppedError
+from jina_data.read.model import RANGE_BYTES, ParsedRange
+from jina_data.run.resume import ResumableRun
+
+DEMO = Path(__file__).parents[1] / "data" / "demo"
+WORKERS = 2
+ONE = RunOptions(workers=1)
+
+DOCUMENTS = """\
+columns: {text: text, source: origin}
+stages:
+  - normalize
+  - length: {min_words: 2, max_words: 200}
+  - language: {languages: any}
+  - exact_dedup
+"""
+
+PAIRS = """\
+columns: {anchor: text, positive: answer}
+stages:
+  - normalize
+  - length: {min_words: 1}
+  - exact_dedup: {roles: [anchor, positive], priority: [web, wiki]}
+"""
+
+KILLED = """\
+columns: {anchor: text, positive: answer}
+stages:
+  - decontaminate: {files: eval.jsonl, columns: text}
+  - normalize
+  - exact_dedup: {roles: anchor, against: known.jsonl}
+  - near_dedup: {n_grams: 2, threshold: 0.6}
+  - consistency: {pool_size: 500, top_k: 40}
+"""
+
+TWICE = """\
+columns: {text: text, source: origin}
+seed: 3
+stages:
+  - exact_dedup: {fold_case: false}
+  - normalize
+  - sample: {count: 30000}
+  - length: {min_words: 2}
+  - exact_dedup: {priority: [web, wiki]}
+"""
+
+MODELS = """\
+columns: {anchor: text, positive: answer}
+seed: 5
+stages:
+  - decontaminate: {files: held/held.parquet, columns: text, min_words: 4}
+  - near_dedup: {role: anchor, threshold: 0.5, n_grams: 2}
+  - exact_dedup: {roles: [anchor, positive], against: [held/known.parquet]}
+  - consistency: {top_k: 5, pool_size: 100}
+"""
+
+
+# ------------------------------------------------------------------------------------------------------- the inputs
+
+
+def make_rows(number: int, seed: int) -> list[dict[str, Any]]:
+    """Return the demo's sentences over and over, most with a variation, some empty or in capitals."""
+    sentences = pq.read_table(DEMO / "sentences.parquet").column("text").to_pylist()
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(number):
+        text = rng.choice(sentences)
+        chance = rng.random()
+        if chance < 0.02:
+            text = ""
+        elif chance < 0.1:
+            text = text.upper()
+        elif chance < 0.8:
+            text = f"{text} {rng.randrange(10**6)}"
+        answer = rng.choice(sentences)[:60]
+        note = f"{rng.getrandbits(32):x} " * 40
+        rows.append({"text": text, "answer": answer, "origin": rng.choice(["web", "wiki", None]), "note": note})
+    return rows
+
+
+def lines_of(rows: Sequence[Mapping[str, Any]], *, broken: bool = True) -> bytes:
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    if broken:
+        lines[len(lines) // 2] = '{"text": "cut o'
+        lines[len(lines) // 3] = '{"text": ["no", "text"]}'
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return sink.getvalue().encode()
+
+
+def write_inputs(folder: Path, n_rows: int) -> None:
+    """Write files of several formats, some of them of several ranges, read at once and in sequence."""
+    rows = make_rows(n_rows, seed=11)
+    parts = [rows[start : start + n_rows // 8] for start in range(0, n_rows, n_rows // 8)]
+    (folder / "a.jsonl").write_bytes(lines_of([*parts[0], *parts[1]]))
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(lines_of([*parts[2], *parts[3]]), 1, mtime=0))
+    pq.write_table(pa.Table.from_pylist(parts[4]), folder / "c.parquet")
+    (folder / "d.csv.gz").write_bytes(gzip.compress(csv_of(parts[5]), 1, mtime=0))
+    (folder / "e.jsonl").write_bytes(lines_of(parts[6], broken=False))
+    pq.write_table(pa.Table.from_pylist(parts[7]), folder / "f.parquet", row_group_size=1_000)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some 90 MB of input, in 16 ranges."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "in").mkdir()
+    write_inputs(folder / "in", 200_000)
+    (folder / "known.jsonl").write_bytes(lines_of(make_rows(500, seed=11), broken=False))
+    (folder / "eval.jsonl").write_bytes(lines_of(make_rows(50, seed=5), broken=False))
+    for name, recipe in {"documents": DOCUMENTS, "pairs": PAIRS, "twice": TWICE, "killed": KILLED}.items():
+        (folder / f"{name}.yaml").write_text(recipe, encoding="utf-8")
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------- runs to be killed
+
+
+KILLED_AT = """
+import os, signal
+from contextlib import contextmanager
+import numpy as np
+from jina_data.clean import session
+from jina_data.cli import main
+from jina_data.kernels import lsh
+from jina_data.stages import Consistency, consistency, near_dedup
+
+def kill(*_, **__):
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+def killing(number, function):
+    "Return the function, with a kill in place of its call of that number."
+    calls = iter(range(1, number))
+    return lambda *given, **named: (function if next(calls, None) else kill)(*given, **named)
+"""
+MOMENTS = {
+    # Sets of some rows are written, in near_dedup.
+    "sets": """
+rows_at = near_dedup._rows_at
+def some(*given):
+    for number, rows in enumerate(rows_at(*given)):
+        if number == 2:
+            kill()
+        yield rows
+near_dedup._rows_at = some
+""",
+    # Some rows are decided.
+    "decisions": "lsh.NODES_AT_A_TIME = 100; lsh._decide = killing(3, lsh._decide)",
+    # The decisions are written, but not under their name.
+    "name": """
+whole_path = session.whole_path
+@contextmanager
+def half(path):
+    with whole_path(path) as temporary:
+        yield temporary
+        kill()
+session.whole_path = half
+""",
+    # Some of the pool is written, in consistency.
+    "pool": "consistency.CHUNK = 64; Consistency._pool_vectors = killing(4, Consistency._pool_vectors)",
+    # The pool is written, and one of the three files of what does not compete.
+    "excluded": """
+open_memmap = np.lib.format.open_memmap
+made = killing(2, open_memmap)
+np.lib.format.open_memmap = lambda *a, mode, **more: (made if mode == "w+" else open_memmap)(*a, mode=mode, **more)
+""",
+    # All is written, but nothing says so.
+    "facts": """
+write_json = session.write_json
+session.write_json = lambda path, value: kill() if path.name == "look-04.json" else write_json(path, value)
+""",
+}
+"""Code that kills the run of the recipe `killed` at some moment of a decision or a look, and all its workers."""
+
+
+class Run:
+    """A run that can be started again and again, in a process group of its own."""
+
+    def __init__(self, inputs: Path, recipe: str, out: Path) -> None:
+        self.inputs, self.recipe, self.out = inputs, recipe, out
+        self.events = out / "events.jsonl"
+
+    def start(self, code: str = "from jina_data.cli import main") -> subprocess.Popen[bytes]:
+        command = (
+            sys.executable,
+            "-c",
+            f"{code}\nmain()",
+            "clean",
+            "in",
+            "-o",
+            self.out,
+            "-p",
+            f"{self.recipe}.yaml",
+            "--workers",
+            str(WORKERS),
+        )
+        with (self.out.parent / f"{self.out.name}.log").open("ab") as log:
+            return subprocess.Popen(
+                list(map(str, command)), cwd=self.inputs, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def finish(self) -> None:
+        status = self.start().wait(timeout=600)
+        assert status == 0, self.log()
+
+    def log(self) -> str:
+        return (self.out.parent / f"{self.out.name}.log").read_text(encoding="utf-8")
+
+    def n_events(self) -> int:
+        return self.events.read_bytes().count(b"\n") if self.events.exists() else 0
+
+    def start_and_wait_for(self, n_events: int) -> subprocess.Popen[bytes]:
+        """Start, and wait until the log has that many lines, and a new one beside."""
+        before = self.n_events()
+        process = self.start()
+        while process.poll() is None and self.n_events() < max(n_events, before + 1):
+            time.sleep(0.002)
+        return process
+
+    def start_and_kill(self, n_events: int, seconds: float) -> bool:
+        """Start, wait until the log has that many lines and some seconds more, kill all; tell if it was at work."""
+        process = self.start_and_wait_for(n_events)
+        time.sleep(seconds)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.wait(timeout=60) == -signal.SIGKILL
+
+
+def results(run: Path) -> dict[str, str]:
+    """Return the sha256 of every file that must not depend on kills; any other name is a mistake."""
+    names = {*CleanFolder.outputs, "events.jsonl", "manifest.json"}
+    assert {path.name for path in run.iterdir()} - {"cache"} == names
+    files = (
+        path for path in run.rglob("*") if path.is_file() and path.relative_to(run).parts[0] in CleanFolder.outputs
+    )
+    return {
+        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name not in ("report.json", "report.html")
+    }
+
+
+def read_events(run: Path) -> list[dict[str, Any]]:
+    events = []
+    for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            events.append(json.loads(line))
+    return events
+
+
+def sessions(events: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Cut the log where a session began."""
+    starts = [place for place, event in enumerate(events) if event["event"] in ("start", "resume")]
+    for start, stop in zip(starts, [*starts[1:], len(events)], strict=True):
+        yield list(events[start:stop])
+
+
+def check_repeats(events: Sequence[dict[str, Any]]) -> None:
+    """Make sure that a unit was begun again only if a kill found it in flight, and that few were."""
+    begun: set[str] = set()
+    in_flight: set[str] = set()
+    for session in sessions(events):
+        again = [event["unit"] for event in session if event["event"] == "begin" and event["unit"] in begun]
+        assert set(again) <= in_flight
+        assert len(again) == len(set(again)) <= WORKERS + 1
+        begins = {event["unit"] for event in session if event["event"] == "begin"}
+        finishes = {event["unit"] for event in session if event["event"] == "finish"}
+        assert finishes <= begins
+        begun |= begins
+        # What was in flight and not begun again had left its file before its end was logged.
+        in_flight = (in_flight - finishes) | (begins - finishes)
+    assert in_flight <= {event["unit"] for event in events if event["event"] == "begin"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs: Path) -> Callable[[str], Run]:
+    """Give the run of a recipe that nobody killed."""
+    runs: dict[str, Run] = {}
+
+    def of(recipe: str) -> Run:
+        if recipe not in runs:
+            runs[recipe] = Run(inputs, recipe, inputs / f"undisturbed-{recipe}")
+            runs[recipe].finish()
+        return runs[recipe]
+
+    return of
+
+
+def kill_and_go_on(undisturbed: Run, out: Path, n_kills: int, seed: int) -> None:
+    """Kill a run at random moments of its work, over and over, and compare what it comes to."""
+    rng = random.Random(seed)
+    n_events = undisturbed.n_events()
+    run = Run(undisturbed.inputs, undisturbed.recipe, out)
+    moments = sorted(rng.sample(range(2, n_events - 4), n_kills))
+    kills = [run.start_and_kill(moment, rng.random() * 0.2) for moment in moments]
+    run.finish()
+    assert results(out) == results(undisturbed.out)
+    events = read_events(out)
+    check_repeats(events)
+    assert sum(kills) >= n_kills - 2, run.log()
+    assert [event["event"] for event in events].count("resume") >= sum(kills)
+    one, other = CleanReport.load(out), CleanReport.load(undisturbed.out)
+    assert (one.rows, one.files, one.sources) == (other.rows, other.files, other.sources)
+    assert [stage.dropped for stage in one.stages] == [stage.dropped for stage in other.stages]
+
+
+def test_the_inputs_are_of_several_ranges(inputs: Path, undisturbed: Callable[[str], Run]) -> None:
+    begun = [event.get("unit", "") for event in read_events(undisturbed("pairs").out) if event["event"] == "finish"]
+    for file in (0, 1, 2):
+        assert sum(unit.startswith(f"read {file}:") for unit in begun) >= 2
+    assert sum(unit.startswith("pass 0:") for unit in begun) >= 8
+    assert (inputs / "in" / "a.jsonl").stat().st_size > 2 * RANGE_BYTES
+
+
+def test_a_run_that_is_killed_three_times(undisturbed: Callable[[str], Run], tmp_path: Path) -> None:
+    kill_and_go_on(undisturbed("pairs"), tmp_path / "out", 3, seed=1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("recipe", ["documents", "pairs", "twice", "killed"])
+def test_runs_that_are_killed_ten_times(
+    undisturbed: Callable[[str], Run], tmp_path: Path, recipe: str, seed: int
+) -> None:
+    kill_and_go_on(undisturbed(recipe), tmp_path / "out", 10, seed)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Input of six files and some 4 MB, with what the recipe `killed` compares it with."""
+    folder = tmp_path_factory.mktemp("few")
+    (folder / "in").mkdir()
+    write_inputs(folder / "in", 8_000)
+    (folder / "known.jsonl").write_bytes(lines_of(make_rows(500, seed=11), broken=False))
+    (folder / "eval.jsonl").write_bytes(lines_of(make_rows(50, seed=5), broken=False))
+    (folder / "killed.yaml").write_text(KILLED, encoding="utf-8")
+    return folder
+
+
+def test_a_run_that_is_killed_in_the_middle_of_looks(few: Path, tmp_path: Path) -> None:
+    """At each moment in turn: in near_dedup between sets, decisions and their name, in consistency within the pool."""
+    undisturbed = Run(few, "killed", tmp_path / "undisturbed")
+    undisturbed.finish()
+    run = Run(few, "killed", tmp_path / "out")
+    left = {}
+    for moment, code in MOMENTS.items():
+        assert run.start(KILLED_AT + code).wait(timeout=600) == -signal.SIGKILL, (moment, run.log())
+        work = [path.relative_to(run.out / ".work") for path in (run.out / ".work").rglob("*") if path.is_file()]
+        left[moment] = {re.sub(r"\.\d+\.tmp$", ".tmp", str(path)) for path in work}
+        assert read_events(run.out)[-1]["unit"] == (
+            "decide 3" if moment in ("sets", "decisions", "name") else "decide 4"
+        )
+    assert {"look-03/sets.bin", "look-03/signatures.bin"} <= left["sets"]
+    assert ".decide-03.parquet.tmp" in left["name"]
+    assert not [moment for moment in ("sets", "decisions", "name") if "decide-03.parquet" in left[moment]]
+    assert "look-04/pool.f16" in left["pool"]
+    assert "look-04/anchor_high.npy" in left["excluded"] - left["pool"]
+    assert "look-04/ordinal.npy" in left["facts"] - left["excluded"]
+    run.finish()
+    assert results(run.out) == results(undisturbed.out)
+    events = read_events(run.out)
+    check_repeats(events)
+    begun = Counter(event["unit"] for event in events if event["event"] == "begin")
+    assert {unit: number for unit, number in begun.items() if number > 1} == {"decide 3": 4, "decide 4": 4}
+    dropped = [stage.dropped for stage in CleanReport.load(run.out).stages]
+    assert [list(reasons) for reasons in dropped] == [
+        ["contaminated"],
+        [],
+        ["exact_duplicate"],
+        ["near_duplicate"],
+        ["inconsistent"],
+    ]
+    assert dropped == [stage.dropped for stage in CleanReport.load(undisturbed.out).stages]
+
+
+# --------------------------------------------------------------------------------------- only one of the processes dies
+
+
+def parents() -> dict[int, int]:
+    """Return the parent of every process that is alive."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = entry.read_text().rpartition(")")[2].split()[:2]
+            if state not in "ZX":
+                found[int(entry.parent.name)] = int(parent)
+    return found
+
+
+def wait_for(reached: Callable[[], object], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(reached())
+
+
+def start_until_the_workers_work(run: Run) -> tuple[subprocess.Popen[bytes], list[int]]:
+    process = run.start()
+    assert wait_for(lambda: run.events.exists() and '"finish"' in run.events.read_text(encoding="utf-8"), 120)
+    workers = {event["worker"] for event in read_events(run.out) if event["event"] == "begin"} - {process.pid}
+    assert workers
+    return process, sorted(workers)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for the workers in /proc")
+def test_workers_end_with_their_parent(undisturbed: Callable[[str], Run], tmp_path: Path) -> None:
+    run = Run(undisturbed("pairs").inputs, "pairs", tmp_path / "out")
+    process, _ = start_until_the_workers_work(run)
+    children = [pid for pid, parent in parents().items() if parent == process.pid]
+    assert len(children) >= WORKERS
+    process.kill()
+    process.wait()
+    assert wait_for(lambda: not set(children) & set(parents()), 15), run.log()
+    run.finish()
+    assert results(run.out) == results(undisturbed("pairs").out)
+
+
+def test_a_worker_that_is_killed_is_told(undisturbed: Callable[[str], Run], tmp_path: Path) -> None:
+    run = Run(undisturbed("pairs").inputs, "pairs", tmp_path / "out")
+    process, workers = start_until_the_workers_work(run)
+    os.kill(workers[0], signal.SIGKILL)
+    assert process.wait(timeout=60) == 1
+    last = run.log().rstrip("\n").splitlines()[-1]
+    assert last.startswith("Error: a worker process ended early. Most likely memory ran out: lower --workers or raise ")
+    assert last.endswith("start again: the run goes on where it stopped")
+    assert "Traceback" not in run.log()
+    run.finish()
+    assert results(run.out) == results(undisturbed("pairs").out)
+
+
+# --------------------------------------------------------------------------------------------- states made by hand
+
+
+class Small:
+    """A small run within this process, which can be stopped at any of its steps."""
+
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
+        self.folder = CleanFolder(folder / "out")
+        self.limit = limit
+        self.input = folder / "rows.jsonl"
+        self.input.write_bytes(lines_of(make_rows(500, seed=2)))
+        self.recipe = Recipe.parse(TWICE.replace("30000", "200"))
+
+    def clean(self, out: Path | None = None) -> CleanReport:
+        return clean(self.recipe, [str(self.input)], out or self.folder.path, limit=self.limit, options=ONE)
+
+    def stop_before(self, step: str) -> None:
+        """Run up to a step of the session, as if Ctrl-C came there."""
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ResumableRun if step == "finish" else Session, step, stop)
+            with pytest.raises(StoppedError, match="Run the same command again"):
+                self.clean()
+
+    def check(self) -> None:
+        """Finish, and compare with a run that was not stopped."""
+        self.clean()
+        fresh = self.folder.path.with_name("fresh")
+        self.clean(fresh)
+        assert results(self.folder.path) == results(fresh)
+        check_repeats(read_events(self.folder.path))
+        shutil.rmtree(fresh)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Small:
+    return Small(tmp_path)
+
+
+STEPS = ("_work", "_read", "_settle", "_run_pass", "_look", "_write_ledger", "_write_shards", "_write_unreadable")
+
+
+@pytest.mark.parametrize("step", [*STEPS, "_describe", "finish"])
+def test_a_run_goes_on_from_every_step(small: Small, step: str) -> None:
+    small.stop_before(step)
+    small.check()
+
+
+def test_a_run_that_stops_at_every_step_in_turn(small: Small) -> None:
+    for step in (*STEPS, "_describe", "finish"):
+        small.stop_before(step)
+    small.check()
+
+
+def test_a_run_with_a_limit_reads_nothing_twice(tmp_path: Path) -> None:
+    small = Small(tmp_path, limit=300)
+    small.stop_before("_write_ledger")
+    small.check()
+
+
+def test_a_limit_over_several_files_reads_nothing_twice(tmp_path: Path) -> None:
+    rows = make_rows(300, seed=2)
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.jsonl").write_bytes(lines_of(rows))
+    inputs = [str(tmp_path / f"{name}.jsonl") for name in "abc"]
+    recipe = Recipe.parse(PAIRS)
+    written: list[int] = []
+
+    def write(folder: CleanFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:
+        if written == [0]:
+            written.append(file_index)
+            raise KeyboardInterrupt
+        written.append(file_index)
+        return write_range(folder, file_index, parsed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jina_data.clean.session.write_range", write)
+        with pytest.raises(StoppedError):
+            clean(recipe, inputs, tmp_path / "out", limit=700, options=ONE)
+        clean(recipe, inputs, tmp_path / "out", limit=700, options=ONE)
+    assert written == [0, 1, 1, 2]
+    report = clean(recipe, inputs, tmp_path / "fresh", limit=700, options=ONE)
+    assert report.rows.read == 700
+    assert results(tmp_path / "out") == results(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("n_moved", range(len(CleanFolder.outputs) + 1))
+def test_a_kill_among_the_final_moves(small: Small, n_moved: int) -> None:
+    small.stop_before("finish")
+    for name in CleanFolder.outputs[:n_moved]:
+        (small.folder.out / name).replace(small.folder.path / name)
+    assert not small.folder.is_finished
+    small.check()
+
+
+def test_a_kill_behind_the_manifest(small: Small) -> None:
+    small.stop_before("finish")
+    for name in CleanFolder.outputs:
+        (small.folder.out / name).replace(small.folder.path / name)
+    shutil.copy(small.folder.work / "complete.json", small.folder.manifest)
+    assert not small.folder.is_finished
+    small.check()
+
+
+def test_a_kill_while_the_work_is_thrown_away(small: Small) -> None:
+    small.clean()
+    before = results(small.folder.path)
+    (small.folder.path / ".trash" / "spool").mkdir(parents=True)
+    assert small.folder.is_finished
+    small.clean()
+    assert results(small.folder.path) == before
+
+
+def test_halves_of_outputs_are_left_behind(small: Small) -> None:
+    small.stop_before("_describe")
+    (small.folder.out / "data" / ".part-00000.parquet.4711.tmp").write_bytes(b"half")
+    (small.folder.out / ".report.html.4711.tmp").write_bytes(b"half")
+    small.check()
+    manifest = small.folder.read_json(small.folder.manifest)
+    assert not [name for name in manifest["outputs"] if "tmp" in name]
+
+
+def test_a_log_whose_last_line_was_cut_off(small: Small) -> None:
+    small.stop_before("_write_ledger")
+    with small.folder.events.open("a", encoding="utf-8") as sink:
+        sink.write('{"time": 1, "event": "begin", "unit": "pass 0')
+    small.check()
+    lines = small.folder.events.read_text(encoding="utf-8").splitlines()
+    broken = [line for line in lines if not line.endswith("}")]
+    assert broken == ['{"time": 1, "event": "begin", "unit": "pass 0']
+
+
+def test_a_lock_without_a_run_is_a_new_run(small: Small) -> None:
+    small.folder.work.mkdir(parents=True)
+    (small.folder.work / "lock").touch()
+    small.check()
+
+
+@pytest.mark.parametrize("change", ["grown", "touched", "other name", "more files"])
+def test_an_input_that_changed_is_refused(small: Small, change: str) -> None:
+    small.stop_before("_write_ledger")
+    before = sorted(str(path) for path in small.folder.path.rglob("*"))
+    inputs = [small.input]
+    if change == "grown":
+        with small.input.open("ab") as sink:
+            sink.write(b'{"text": "one more"}\n')
+    elif change == "touched":
+        os.utime(small.input, (1, 1))
+    else:
+        inputs.append(Path(shutil.copy(small.input, small.input.with_name("other.jsonl"))))
+        inputs = inputs if change == "more files" else inputs[1:]
+    with pytest.raises(RunFolderError) as caught:
+        clean(small.recipe, list(map(str, inputs)), small.folder.path, options=ONE)
+    assert str(caught.value) == (
+        f"{small.folder.path} holds an unfinished run with other inputs (names, sizes or modification times). "
+        "Name another folder, or start over with --overwrite"
+    )
+    assert sorted(str(path) for path in small.folder.path.rglob("*")) == before
+    clean(
+        small.recipe,
+        list(map(str, inputs)),
+        small.folder.path,
+        options=RunOptions(workers=1, overwrite=True),
+    )
+
+
+def test_other_settings_are_refused(small: Small) -> None:
+    small.stop_before("_write_ledger")
+    other = Recipe.parse(TWICE.replace("30000", "100"))
+    with pytest.raises(RunFolderError, match="holds an unfinished run with another recipe"):
+        clean(other, [str(small.input)], small.folder.path, options=ONE)
+    with pytest.raises(RunFolderError, match="with another recipe and another output format and another --limit"):
+        clean(other, [str(small.input)], small.folder.path, out_format="jsonl", limit=9, options=ONE)
+    small.check()
+
+
+def test_how_a_run_is_carried_out_may_change_on_the_way(small: Small) -> None:
+    small.stop_before("_write_ledger")
+    clean(
+        small.recipe,
+        [str(small.input)],
+        small.folder.path,
+        options=RunOptions(workers=1, batch_rows=7, memory_limit_bytes=2 * 10**9),
+    )
+    small.check()
+
+
+def sleep_on(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def test_processes_of_the_calling_program_are_left_alone(small: Small) -> None:
+    """A run within a program ends its own workers, and no others."""
+    other = multiprocessing.get_context("spawn").Process(target=sleep_on, args=(60,), daemon=True)
+    other.start()
+    try:
+        second = small.input.with_name("more.jsonl")
+        second.write_bytes(lines_of(make_rows(100, seed=3)))
+        inputs = [str(small.input), str(second)]
+        clean(small.recipe, inputs, small.folder.path, options=RunOptions(workers=2))
+        other.join(2)
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
+
+
+def test_ctrl_c_inside_a_query_stops_the_run(small: Small) -> None:
+    """DuckDB turns the interrupt into an error of its own."""
+
+    def query(*_: object) -> None:
+        threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+        with duckdb.connect(config={"threads": 1}) as con:
+            con.sql("SELECT sum(hash(a.range + b.range)) FROM range(1000000) a, range(100000) b").fetchall()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_look", query)
+        with pytest.raises(StoppedError, match="Run the same command again"):
+            small.clean()
+    small.check()
+
+
+def test_an_interrupt_that_looks_like_bad_input_does_not_clear_the_run(small: Small) -> None:
+    """Readers turn whatever goes wrong into an `InputError`, and that would throw the work of hours away."""
+    from jina_data.errors import InputError
+
+    def read(*_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        raise InputError("rows.jsonl: could not be read: interrupted")
+
+    small.stop_before("_write_ledger")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_write_ledger", read)
+        with pytest.raises(StoppedError):
+            small.clean()
+    assert (small.folder.work / "run.json").exists()
+    small.check()
+
+
+# ------------------------------------------------------------------------------------- stages with models and decisions
+
+
+@pytest.fixture
+def modelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
+    """A small run with evaluation texts, known rows and an embedder."""
+    rows = [{name: row[name] for name in ("text", "answer")} for row in make_rows(60, seed=2)]
+    (tmp_path / "held").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows[:20]).select(["text"]), tmp_path / "held" / "held.parquet")
+    pq.write_table(pa.Table.from_pylist(rows[20:40]), tmp_path / "held" / "known.parquet")
+    monkeypatch.chdir(tmp_path)
+    small = Small(tmp_path)
+    small.recipe = Recipe.parse(MODELS)
+    return small
+
+
+@pytest.mark.parametrize("step", ["_settle", "_run_pass", "_look", "_write_ledger", "finish"])
+def test_a_run_with_models_goes_on_from_every_step(modelled: Small, step: str) -> None:
+    modelled.stop_before(step)
+    modelled.check()
+
+
+def test_a_run_with_models_stops_before_every_look(modelled: Small) -> None:
+    """Stop between the pass that makes the keys and each look, in turn."""
+    looks: list[int] = []
+    look = Session._look
+    for n_done in range(3):
+        looks.clear()
+
+        def stop(session: Session, *args: Any, n_done: int = n_done) -> Any:
+            looks.append(1)
+            if len(looks) > 1 or n_done == 0:
+                raise KeyboardInterrupt
+            return look(session, *args)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "_look", stop)
+            with pytest.raises(StoppedError):
+                modelled.clean()
+    modelled.check()
+    units = {event["unit"] for event in read_events(modelled.folder.path) if event["event"] == "finish"}
+    assert sum(unit.startswith("decide ") for unit in units) == 3
+
+
+def counted(run: Path, kind: str) -> int:
+    """Return how many scores were "computed" or "reused"."""
+    found = [event["scores"] for event in read_events(run) if event["event"] == "finish" and event.get("scores")]
+    return sum(counts.get(kind, 0) for scores in found for counts in scores.values())
+
+
+def test_another_threshold_asks_no_model(modelled: Small, tmp_path: Path) -> None:
+    modelled.clean()
+    assert counted(modelled.folder.path, "computed") > 0
+    modelled.recipe = Recipe.parse(MODELS.replace("top_k: 5", "top_k: 1"))
+    outs = [tmp_path / name for name in ("again", "third")]
+    old = modelled.folder.path
+    for out in outs:
+        options = RunOptions(workers=1, reuse=(old,))
+        clean(modelled.recipe, [str(modelled.input)], out, options=options)
+        assert counted(out, "computed") == 0
+        shutil.rmtree(old)
+        old = out
+    modelled.clean(tmp_path / "fresh")
+    assert counted(tmp_path / "fresh", "computed") > 0
+    assert results(outs[-1]) == results(tmp_path / "fresh")
+
+
+def test_one_more_file_embeds_only_what_is_new(modelled: Small, tmp_path: Path) -> None:
+    modelled.recipe = Recipe.parse(MODELS[: MODELS.index("  - decon")] + "  - consistency: {pool_size: 100}\n")
+    modelled.clean()
+    more = modelled.input.with_name("more.jsonl")
+    more.write_bytes(lines_of(make_rows(100, seed=3), broken=False))
+
+    def texts(path: Path) -> set[str]:
+        table = pq.read_table(path)
+        return {text or "" for name in ("text", "answer") for text in table.column(name).to_pylist()}
+
+    inputs = [str(modelled.input), str(more)]
+    clean(modelled.recipe, inputs, tmp_path / "both", options=RunOptions(workers=1, reuse=(modelled.folder.path,)))
+    clean(modelled.recipe, inputs, tmp_path / "fresh", options=ONE)
+    assert results(tmp_path / "both") == results(tmp_path / "fresh")
+    before, after = (
+        {text for part in ("data", "dropped") for text in texts(run / part)}
+        for run in (modelled.folder.path, tmp_path / "both")
+    )
+    assert counted(tmp_path / "both", "computed") == len(after - before) > 0

@@ -1,0 +1,251 @@
+"""The Batch API: splitting, both files, rows that expired or failed, and processes that die in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jina_data.errors import ServerError
+from jina_data.llm.batch import BatchClient, BatchSettings
+from jina_data.llm.batch_server import BatchServer, RowError, read_row
+from jina_data.llm.cost import Price, Purse, bill, purse_for
+from jina_data.llm.failures import MalformedError, Outcome
+from tests.support.llm_server import LlmServer, ServerSettings
+from tests.support.negation import EXPECTED, SECRET, Bench, questions
+
+
+class BatchBench(Bench):
+    """Asks in batches."""
+
+    def __init__(self, folder: Path, server: LlmServer, **target: Any) -> None:
+        super().__init__(folder, server, **target)
+        self.scratch = folder / "scratch"
+        self.said: list[str] = []
+
+    def client(self, purse: Purse | None = None, **settings: Any) -> BatchClient:
+        chosen = BatchSettings(**{"poll_seconds": 0.01, **settings})
+        return BatchClient(
+            self.target,
+            self.ledger,
+            chosen,
+            scratch=self.scratch,
+            api_key=SECRET,
+            purse=purse,
+            say=self.said.append,
+        )
+
+    def batch(self, n_pairs: int, *, each: int = 1, purse: Purse | None = None, **settings: Any) -> Outcome:
+        return self.client(purse, **settings).ask(lambda: questions(n_pairs, each))
+
+    def events(self) -> Counter[str]:
+        return Counter(entry["event"] for entry in self.server.log)
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("each", [1, 5])
+def test_a_batch_answers_every_pair_in_any_order(tmp_path: Path, each: int) -> None:
+    with LlmServer() as server:
+        bench = BatchBench(tmp_path, server)
+        outcome = bench.batch(50, each=each)
+        assert (outcome.answered, outcome.failed, outcome.stopped) == (50 // each, 0, None)
+        assert bench.negatives(50, each) == EXPECTED[:50]
+        assert bench.events()["batch"] == 1
+        assert list(bench.scratch.iterdir()) == []
+        assert bench.batch(50, each=each).answered == 0
+        assert bench.events()["batch"] == 1
+
+
+def test_a_batch_is_split_at_lines_and_at_bytes(tmp_path: Path) -> None:
+    with LlmServer() as server:
+        bench = BatchBench(tmp_path, server)
+        assert bench.batch(50, max_lines=20).answered == 50
+        assert [entry["lines"] for entry in server.log if entry["event"] == "upload"] == [20, 20, 10]
+    with LlmServer() as server:
+        bench = BatchBench(make_folder(tmp_path / "bytes"), server)
+        assert bench.batch(50, max_bytes=2**20 + 40_000).answered == 50
+        sizes = [entry["size"] for entry in server.log if entry["event"] == "upload"]
+        assert len(sizes) > 2
+        assert max(sizes) <= 2**20 + 40_000
+    assert BatchSettings().max_lines == 50_000
+    assert BatchSettings().max_bytes == 200_000_000
+
+
+@pytest.mark.parametrize("script", ["expired", "cancelled", "partly_failed", "all_failed", "lost", "unwrapped"])
+def test_what_a_batch_did_not_answer_is_handed_in_again(tmp_path: Path, script: str) -> None:
+    with LlmServer(ServerSettings(batch_script=[script])) as server:
+        bench = BatchBench(tmp_path, server)
+        outcome = bench.batch(21)
+        assert (outcome.answered, outcome.failed) == (21, 0)
+        assert bench.negatives(21) == EXPECTED[:21]
+        sizes = [entry["keys"] for entry in server.log if entry["event"] == "batch"]
+        assert sizes == {"all_failed": [21, 21], "unwrapped": [21]}.get(script, [21, 11])
+
+
+def test_rows_that_fail_again_and_again_are_given_up(tmp_path: Path) -> None:
+    with LlmServer(ServerSettings(batch_script=["partly_failed"] + ["all_failed"] * 9)) as server:
+        bench = BatchBench(tmp_path, server)
+        outcome = bench.batch(20, attempts=3)
+        assert (outcome.answered, outcome.failed) == (10, 10)
+        assert bench.events()["batch"] == 3
+        usage = bench.ledger.usage("tiny", server.url)
+        assert (usage.answered, usage.failed) == (10, 10)
+
+
+@pytest.mark.parametrize(("forms", "form"), [(("json_object",), "json"), ((), "text")])
+def test_a_form_that_all_rows_are_refused_for_is_left(tmp_path: Path, forms: tuple[str, ...], form: str) -> None:
+    with LlmServer(ServerSettings(forms=forms)) as server:
+        bench = BatchBench(tmp_path, server)
+        outcome = bench.batch(8)
+        assert (outcome.answered, outcome.failed) == (8, 0)
+        assert bench.negatives(8) == EXPECTED[:8]
+        dialect = bench.ledger.dialect("tiny", server.url)
+        assert dialect is not None
+        assert dialect.form == form
+
+
+def test_too_many_tokens_at_once_halves_the_batches(tmp_path: Path) -> None:
+    with LlmServer(ServerSettings(batch_script=["token_limit"])) as server:
+        bench = BatchBench(tmp_path, server)
+        assert bench.batch(20).answered == 20
+        assert [entry["keys"] for entry in server.log if entry["event"] == "batch"] == [20, 10, 10]
+
+
+def test_a_batch_that_is_refused_is_told(tmp_path: Path) -> None:
+    with LlmServer(ServerSettings(batch_script=["failed"])) as server:
+        bench = BatchBench(tmp_path, server)
+        with pytest.raises(ServerError, match="refuses batch batch-0: it failed: invalid_json_line"):
+            bench.batch(4)
+        assert bench.batch(4).answered == 4
+
+
+# ---------------------------------------------------------------------------------------------------- other processes
+
+
+def test_another_process_fetches_what_was_handed_in(tmp_path: Path) -> None:
+    with LlmServer() as server:
+        outcome = BatchBench(tmp_path, server).batch(30, wait=False)
+        assert (outcome.answered, outcome.stopped) == (0, "batches")
+        while outcome.stopped == "batches":
+            outcome = BatchBench(tmp_path, server).batch(30, wait=False)
+        assert outcome.answered == 30
+        assert BatchBench(tmp_path, server).negatives(30) == EXPECTED[:30]
+        assert BatchBench(tmp_path, server).events()["batch"] == 1
+
+
+class Killed(BaseException):
+    """Stands for the end of a process at a certain point: nothing catches it."""
+
+
+STEPS = [
+    (BatchServer, "_upload"),
+    (BatchServer, "create"),
+    *((BatchClient, name) for name in ("_look", "_read", "_take", "_put_back")),
+]
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize(("owner", "step"), STEPS)
+def test_a_process_that_dies_at_any_step_loses_and_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, is_after: bool
+) -> None:
+    done: Callable[..., Any] = getattr(owner, step)
+
+    def dying(*arguments: Any, **named: Any) -> Any:
+        if is_after:
+            done(*arguments, **named)
+        raise Killed
+
+    with LlmServer(ServerSettings(batch_script=["expired"])) as server:
+        bench = BatchBench(tmp_path, server)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, step, dying)
+            with pytest.raises(Killed):
+                bench.batch(20)
+        bench.ledger.con.close()
+        again = BatchBench(tmp_path, server)
+        again.ledger.recover()
+        again.batch(20)
+        assert again.negatives(20) == EXPECTED[:20]
+        # One batch with all, one with the half that expired, whatever died in between.
+        assert [entry["keys"] for entry in server.log if entry["event"] == "batch"] == [20, 10]
+        assert again.ledger.usage("tiny", server.url).answered == 20
+
+
+def test_a_batch_whose_creation_was_cut_off_is_found_again(tmp_path: Path) -> None:
+    with LlmServer(ServerSettings(batch_script=["cut_create"])) as server:
+        bench = BatchBench(tmp_path, server)
+        assert bench.batch(10).answered == 10
+        assert bench.events()["batch"] == 1
+
+
+# -------------------------------------------------------------------------------------------------------------- money
+
+
+def test_a_batch_costs_half_and_stops_before_the_limit(tmp_path: Path) -> None:
+    price = Price(10.0, 100.0, 10.0, 0.5, "a test")
+    with LlmServer() as server:
+        bench = BatchBench(tmp_path, server)
+        purse = purse_for(bench.ledger, bench.target, price, 0.2, is_batch=True)
+        outcome = bench.batch(200, purse=purse)
+        assert outcome.stopped == "max_cost"
+        spent = bill(bench.ledger, bench.target, price)
+        assert spent.cost is not None
+        assert 0.18 < spent.cost <= 0.2
+        usage = bench.ledger.usage("tiny", server.url)
+        assert spent.cost == pytest.approx((usage.tokens_in * 10 + usage.tokens_out * 100) / 2e6)
+        assert purse is not None
+        assert purse.spent == pytest.approx(spent.cost)
+
+
+# --------------------------------------------------------------------------------------------------------------- rows
+
+WHOLE = {"model": "m", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "row", [{"response": {"status_code": 200, "body": WHOLE}, "error": None}, {"response": WHOLE, "error": None}]
+)
+def test_rows_are_read_wrapped_and_bare(row: dict[str, Any]) -> None:
+    assert read_row(row).content == "x"
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "is_transient"),
+    [
+        ({"response": None, "error": {"code": "batch_expired", "message": "x"}}, "batch_expired", True),
+        ({"response": None, "error": {"code": "invalid_request", "message": "x"}}, "invalid_request", False),
+        ({"response": {"status_code": 500, "body": None}}, None, True),
+        ({"response": {"status_code": 429, "body": {"error": {"code": "rate_limit_exceeded"}}}},
+         "rate_limit_exceeded", True),
+        ({"response": {"status_code": 429, "body": {"error": {"type": "insufficient_quota", "code": "x"}}}},
+         "insufficient_quota", True),
+        ({"response": {"status_code": 400, "body": {"error": {"message": "no"}}}}, None, False),
+    ],
+)  # fmt: skip
+def test_rows_with_errors(row: dict[str, Any], code: str | None, is_transient: bool) -> None:
+    with pytest.raises(RowError) as raised:
+        read_row(row)
+    assert (raised.value.code, raised.value.is_transient) == (code, is_transient)
+
+
+@pytest.mark.parametrize("row", [{}, {"response": None, "error": None}, {"response": {"status_code": 200}}])
+def test_rows_with_nothing(row: dict[str, Any]) -> None:
+    with pytest.raises(MalformedError):
+        read_row(row)
+
+
+def test_the_key_is_in_no_file_of_a_batch(tmp_path: Path) -> None:
+    with LlmServer(ServerSettings(batch_script=["stuck"])) as server:
+        bench = BatchBench(tmp_path, server)
+        bench.batch(4, wait=False)
+        assert all(SECRET not in line for line in bench.said)
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes()

@@ -1,0 +1,189 @@
+"""An LLM as a judge: asked where the other checks disagree, once for each negative, and accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jina_data.errors import ServerError, UsageError
+from jina_data.llm.cost import Price
+from jina_data.negation.config import NegateSettings
+from jina_data.negation.forecast import foresee
+from jina_data.negation.judge import read_opinion
+from jina_data.negation.report import NegateReport
+from jina_data.negation.run import negate
+from tests.support.cli import jina_data
+from tests.support.llm_server import LlmServer, ServerSettings
+from tests.support.negation import SECRET, make_pairs, options_for, read, settings_for
+
+PAIRS = 12
+PRICES = "as_of: '2026-11'\nmodels:\n  tiny: {input: 1, output: 1}\n  judge: {input: 100, output: 100}\n"
+
+
+def number_of(item: Mapping[str, Any]) -> int:
+    return int(str(item["entailment"]).split()[4])
+
+
+def sleep_or_not(item: Mapping[str, Any]) -> str:
+    """Write an opposite that no list has for two of three, a plain negation for the third."""
+    word = "not running" if number_of(item) % 3 == 0 else "sleeping"
+    return str(item["entailment"]).replace("running", word)
+
+
+def is_even(item: Mapping[str, Any]) -> bool:
+    return number_of(item) % 2 == 0
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_pairs(tmp_path_factory.mktemp("pairs") / "pairs.csv", PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("content", "sure", "why"),
+    [
+        ('{"reason": "it says not", "contradicts": true}', 1.0, "it says not"),
+        ('```json\n{"contradicts": false, "reason": "same"}\n```', 0.0, "same"),
+        ("Yes: one stands, one sits", 1.0, "one stands, one sits"),
+        ("**no** - both may be", 0.0, "both may be"),
+        ("<think>yes, well</think> No.", 0.0, ""),
+        ('{"contradicts": "true"}', None, 'neither yes nor no: {"contradicts": "true"}'),
+        ("Nobody knows", None, "neither yes nor no: Nobody knows"),
+        (None, None, "neither yes nor no: nothing"),
+    ],
+)
+def test_opinions_are_read(content: str | None, sure: float | None, why: str) -> None:
+    opinion = read_opinion(content)
+    assert (opinion.sure, opinion.why, opinion.is_answered) == (sure, why, True)
+
+
+@pytest.mark.parametrize("forms", [("json_schema",), ()])
+def test_it_decides_where_no_list_has_the_opposite(source: str, tmp_path: Path, forms: tuple[str, ...]) -> None:
+    """One request for each such negative; the model that writes is told why one was refused."""
+    folder = tmp_path / "run"
+    with LlmServer(ServerSettings(forms=forms), answer=sleep_or_not, judge=is_even) as server:
+        settings = settings_for(server, source, judge_model="tiny", retries=0)
+        report = negate(settings, folder, options=options_for())
+        assert sorted(map(number_of, server.judged)) == [1, 2, 4, 5, 7, 8, 10, 11]
+        assert {tuple(item) for item in server.judged} == {("anchor", "entailment", "negative")}
+        again = negate(settings, folder, options=options_for(overwrite=True))
+        assert len(server.judged) == 8, "what the ledger knows is not asked again"
+    assert (report.pairs.accepted, report.pairs.rejected) == (8, 4)
+    assert dict(report.reasons) == dict(again.reasons) == {"judged_compatible": 4}
+    assert report.flags["judged"] == 4
+    assert report.judge is not None
+    assert report.requests is not None
+    assert (report.judge["model"], report.judge["answered"], report.requests["answered"]) == ("tiny", 8, 12)
+    rows = read(folder, "rejected")
+    assert {(row["reason"], row["detail"]) for row in rows} == {("judged_compatible", "both may be")}
+    assert {row["scores"]["judge_contradiction"] for row in rows} == {0.0}
+    assert "<h3>The judge</h3>" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_rejected_pair_is_asked_again_with_the_reason(source: str, tmp_path: Path) -> None:
+    def better(item: Mapping[str, Any]) -> str:
+        told = [str(one["because"]) for one in item.get("rejected", ())]
+        return str(item["entailment"]).replace("running", "not running" if told else "sleeping")
+
+    with LlmServer(answer=better, judge=lambda _: False) as server:
+        report = negate(settings_for(server, source, judge_model="tiny"), tmp_path / "run", options=options_for())
+    assert report.pairs.accepted == PAIRS
+    assert report.rounds[0]["reasons"] == {"judged_compatible": PAIRS}
+    assert {row["final"] for row in read(tmp_path / "run", "rejected")} == {False}
+
+
+def test_what_is_no_opinion_is_no_consent(source: str, tmp_path: Path) -> None:
+    with LlmServer(answer=sleep_or_not) as server, LlmServer(ServerSettings(model="judge", fault_share=1.0)) as judge:
+        judge.settings.faults = ("bad_content",)
+        settings = settings_for(server, source, judge_model="judge", judge_base_url=judge.url, retries=0)
+        report = negate(settings, tmp_path / "run", options=options_for())
+    assert dict(report.reasons) == {"unjudged": 8}
+    assert all("neither yes nor no: Sure!" in row["detail"] for row in read(tmp_path / "run", "rejected"))
+
+
+def test_what_was_not_judged_is_judged_later(source: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with LlmServer(answer=sleep_or_not) as server, LlmServer(ServerSettings(model="judge"), judge=is_even) as judge:
+        judge.settings.script = ["ok", "ok", "400", "ok", "400"]
+        settings = settings_for(server, source, judge_model="judge", judge_base_url=judge.url, retries=0)
+        first = negate(settings, folder, options=options_for(concurrency=1))
+        assert (first.pairs.rejected, first.pairs.unanswered) == (first.reasons["judged_compatible"], 2)
+        assert {row["error"] for row in read(folder, "unanswered")} == {"not_judged"}
+        n_written, n_asked = server.n_chats, judge.n_chats
+        second = negate(settings, folder, options=options_for(concurrency=1))
+        assert (server.n_chats, judge.n_chats) == (n_written, n_asked + 2)
+    assert (second.pairs.accepted, second.pairs.rejected, second.pairs.unanswered) == (8, 4, 0)
+    assert second.judge is not None
+    assert second.judge["requests"] == 8
+
+
+def test_the_key_goes_to_no_other_server(source: str, tmp_path: Path) -> None:
+    judge = LlmServer(ServerSettings(model="judge", key=SECRET))
+    with LlmServer(ServerSettings(key=SECRET), answer=sleep_or_not) as server, judge:
+        settings = settings_for(server, source, judge_model="judge", judge_base_url=judge.url)
+        with pytest.raises(ServerError, match="Incorrect API key"):
+            negate(settings, tmp_path / "run", options=options_for())
+        report = negate(settings, tmp_path / "run", options=options_for(judge_api_key=SECRET))
+        assert report.pairs.accepted == PAIRS
+        same = settings_for(server, source, judge_model="tiny")
+        assert negate(same, tmp_path / "same", options=options_for()).pairs.accepted == PAIRS
+
+
+def test_the_limit_of_the_cost_holds_for_both(source: str, tmp_path: Path) -> None:
+    table, limit = tmp_path / "prices.yaml", 0.2
+    table.write_text(PRICES, encoding="utf-8")
+    with LlmServer(answer=sleep_or_not) as server, LlmServer(ServerSettings(model="judge")) as judge:
+        settings = settings_for(server, source, judge_model="judge", judge_base_url=judge.url)
+        report = negate(settings, tmp_path / "run", options=options_for(prices=table, max_cost=limit))
+    assert report.requests is not None
+    assert report.judge is not None
+    assert 0 < report.judge["usd"] + report.requests["usd"] <= limit
+    assert report.pairs.unanswered > 0
+    assert report.pairs.accepted >= 4, "what needs no judge is accepted"
+    price = Price(100, 100, 100, 1, "")
+    assert report.judge["usd"] == pytest.approx(price.cost(report.judge["tokens_in"], report.judge["tokens_out"]))
+    unknown = options_for(price_in=1.0, price_out=1.0, max_cost=limit)
+    with pytest.raises(UsageError, match="the price of judge at"):
+        negate(settings, tmp_path / "other", options=unknown)
+
+
+def test_the_plan_counts_it(source: str) -> None:
+    settings = NegateSettings(sources=[source], model="gpt-4o-mini", judge_model="gpt-4o", retries=1)
+    judge = foresee(settings, None, options=options_for()).judge
+    assert judge is not None
+    assert (judge.model, judge.requests, judge.tokens_out) == ("gpt-4o", 2 * PAIRS, 2 * PAIRS * 256)
+    assert judge.cost is not None
+    assert judge.tokens_in > 2 * PAIRS * 100
+    assert judge.line().startswith("judge:     gpt-4o, up to 24 requests more, ")
+    assert foresee(NegateSettings(sources=[source], model="m"), None, options=options_for()).judge is None
+
+
+def test_the_command_names_it(source: str, tmp_path: Path) -> None:
+    with LlmServer(answer=sleep_or_not, judge=is_even) as server:
+        call = jina_data(
+            "negate", source, "-o", tmp_path / "run", "--base-url", server.url, "--model", "tiny",
+            "--judge-model", "tiny", "--retries", "0",
+        )  # fmt: skip
+    assert call.returncode == 0, call.stderr
+    assert "judge tiny: 8 requests sent 8 times" in call.stdout
+    assert NegateReport.load(tmp_path / "run").reasons == {"judged_compatible": 4}
+    for more, said in (
+        (["--generator", "rules", "--judge-model", "tiny"], "a judge would never be asked"),
+        (["--model", "tiny", "--base-url", "http://x/v1", "--judge-base-url", "http://y/v1"], "names no judge"),
+    ):
+        call = jina_data("negate", source, "-o", tmp_path / "no", *more)
+        assert call.returncode == 2
+        assert said in call.stderr
+
+
+def test_another_judge_is_another_run(source: str) -> None:
+    def of(**more: Any) -> Any:
+        return NegateSettings(sources=[source], model="m", **more).fingerprint()["judge"]
+
+    assert of() is None
+    assert of(judge_model="a") != of(judge_model="b")
+    assert of(judge_model="a") != of(judge_model="a", judge_base_url="http://x/v1")
+    assert "user" not in str(of(judge_model="a", judge_base_url="http://user:pass@x/v1"))

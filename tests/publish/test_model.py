@@ -1,0 +1,96 @@
+"""A trained model goes up as it is, with a card that names its licence, and loads back with sentence-transformers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.hub_server import Hub
+from tests.support.publish_runs import LICENSED, loopback, send, tiny_model
+
+pytest.importorskip("datasets")
+pytest.importorskip("sentence_transformers")
+
+from jina_data.errors import LicenseError, RunFolderError, UsageError
+from jina_data.publish.flow import PublishOptions, write_repository
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def model(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with loopback(monkeypatch, tmp_path / "home") as hub:
+        yield hub
+
+
+def head(repository: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((repository / "README.md").read_text().split("---\n")[1])
+    return found
+
+
+def test_a_model_is_published_and_loads(model: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    done = send(model, "me/tiny", replace(LICENSED, license="apache-2.0", verify=True))
+    assert done.url == f"{hub.url}/me/tiny"
+    assert len(hub.commits("me/tiny", "models")) == 1
+    again = SentenceTransformer("me/tiny", cache_folder=str(tmp_path / "cache"), revision=done.commit)
+    texts = ["a dog", "a cat runs"]
+    assert (again.encode(texts) == SentenceTransformer(str(model)).encode(texts)).all()
+    assert not send(model, "me/tiny", replace(LICENSED, license="apache-2.0")).is_new
+
+
+def test_the_card_of_the_model_is_kept(model: Path, tmp_path: Path) -> None:
+    (model / "README.md").write_text("---\nlicense: mit\ntags: [mine]\nlanguage: en\n---\n\n# My model\n")
+    (model / ".publish").mkdir(exist_ok=True)
+    (model / ".publish" / "lock").write_text("")
+    repository = write_repository(model, "me/tiny", tmp_path / "repo", options=PublishOptions())
+    assert head(repository.folder)["license"] == "mit"
+    assert head(repository.folder)["tags"][:2] == ["mine", "sentence-transformers"]
+    assert "# My model" in (repository.folder / "README.md").read_text()
+    assert not (repository.folder / ".publish").exists()
+    assert repository.repo_type == "model"
+
+
+def test_a_card_is_written_where_there_is_none(model: Path, tmp_path: Path) -> None:
+    (model / "README.md").unlink(missing_ok=True)
+    options = replace(LICENSED, license="apache-2.0")
+    repository = write_repository(model, "me/tiny", tmp_path / "repo", options=options)
+    assert 'SentenceTransformer("me/tiny")' in (repository.folder / "README.md").read_text()
+    assert head(repository.folder)["library_name"] == "sentence-transformers"
+
+
+def test_no_licence_is_assumed(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(LicenseError, match=r"names no licence, and none is assumed; name one with --license"):
+        write_repository(model, "me/tiny", tmp_path / "repo", options=PublishOptions())
+    with pytest.raises(UsageError, match="is not an id of a licence"):
+        write_repository(model, "me/tiny", tmp_path / "repo", options=PublishOptions(license="mine"))
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '[{"path": "x"}]'])
+def test_a_damaged_model_is_refused(model: Path, tmp_path: Path, text: str) -> None:
+    (model / "modules.json").write_text(text)
+    with pytest.raises(RunFolderError, match=r"modules\.json cannot be read: .*Save the model again"):
+        write_repository(model, "me/tiny", tmp_path / "repo", options=LICENSED)
+
+
+def test_a_missing_module_is_told(model: Path, tmp_path: Path) -> None:
+    (model / "modules.json").write_text('[{"path": "9_Gone", "type": "x"}]')
+    with pytest.raises(RunFolderError, match="names 9_Gone, which is missing"):
+        write_repository(model, "me/tiny", tmp_path / "repo", options=LICENSED)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jina_data.errors import InputError, MissingExtraError
+from jina_data.read import InputFile, digest, resolve_inputs, sample_schema, split
+from tests.support.tables import one, ranges_of, rows_of, small_ranges, table_of
+
+datasets = pytest.importorskip("datasets")
+
+TABLE = pa.table({"n": range(2000), "t": [f"text {number}" for number in range(2000)], "l": [["a", "b"]] * 2000})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    data = tmp_path / "corpus"
+    data.mkdir()
+    pq.write_table(TABLE.slice(0, 1500), data / "train-00000-of-00002.parquet", row_group_size=400)
+    pq.write_table(TABLE.slice(1500), data / "train-00001-of-00002.parquet")
+    pq.write_table(TABLE.slice(0, 3), data / "test.parquet")
+    return data
+
+
+def test_a_split_is_read_in_order(folder: Path) -> None:
+    file = one(f"datasets:{folder}?split=train")
+    assert (file.format, file.option("split"), file.option("id")) == ("datasets", "train", str(folder))
+    assert InputFile.from_json(json.loads(json.dumps(file.to_json()))) == file
+    assert file.etag
+    schema = sample_schema(file)
+    assert split(file, schema) is None
+    assert digest(file) is None
+    for n_bytes, n_rows, n_ranges in ((2**23, 65_536, 1), (2**23, 300, 4), (20_000, 65_536, 3)):
+        with small_ranges(n_bytes, n_rows):
+            ranges = ranges_of(file)
+        assert len(ranges) == n_ranges
+        assert table_of(ranges).equals(TABLE)
+    assert ranges[-1].end == {"row": 2000}
+
+
+def test_options_choose_files(folder: Path) -> None:
+    assert len(rows_of(one(f"datasets:{folder}?split=test"))) == 3
+    assert len(rows_of(one(f"datasets:{folder}?split=train&data_files=test.parquet"))) == 3
+    assert len(rows_of(one(f"datasets:{folder}?data_files=test.parquet"))) == 3
+
+
+def test_lines_of_a_data_set_are_read(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "train.jsonl").write_text('{"a": 1, "b": null}\n{"a": 2, "b": "x"}\n')
+    assert rows_of(one(f"datasets:{tmp_path}/x")) == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
+
+
+def test_images_pass_as_they_are_stored(tmp_path: Path) -> None:
+    image = {"bytes": b"\x89PNG", "path": None}
+    table = pa.table({"image": pa.array([image], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))})
+    features = {"info": {"features": {"image": {"_type": "Image"}}}}
+    table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    (tmp_path / "x").mkdir()
+    pq.write_table(table, tmp_path / "x" / "train.parquet")
+    assert rows_of(one(f"datasets:{tmp_path}/x")) == [{"image": image}]
+
+
+REFUSED: list[tuple[str, str]] = [
+    ("", r"it has the splits train, test. Name one: datasets:.*corpus\?split=train"),
+    ("?split=nope", "it has no split 'nope'; its splits are train, test"),
+    ("?split=train&config=nope", "the data set could not be opened: BuilderConfig 'nope' not found"),
+    ("?spilt=train", "unknown option 'spilt'; known are config, split"),
+    ("/nope?split=train", "the data set could not be opened"),
+]
+
+
+@pytest.mark.parametrize(("query", "message"), REFUSED)
+def test_what_cannot_be_opened_is_told(folder: Path, query: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve_inputs([f"datasets:{folder}{query}"])
+
+
+def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'jina-data\[hub\]'"):
+        resolve_inputs(["datasets:user/name?split=train"])
+
+
+def test_a_data_set_named_twice_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="named twice"):
+        resolve_inputs([f"datasets:{folder}?split=train"] * 2)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jina_data.errors import InputError
+from jina_data.read import ROW, InputFile, parse_range, resolve_inputs, sample_schema, split, stream_ranges
+from jina_data.read import parquet as parquet_module
+from tests.support.tables import one, ranges_of, rows_of, same, small_ranges, table_of, tables, written
+
+quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def stored(folder: Path, table: pa.Table, name: str = "t.parquet", **settings: Any) -> InputFile:
+    path = folder / name
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **settings)
+    return written(folder, path.name, sink.getvalue().to_pybytes())
+
+
+@quick
+@given(
+    table=tables(),
+    group=st.integers(1, 5),
+    n_rows=st.integers(1, 6),
+    pack=st.sampled_from(["", "", ".gz", ".zst"]),
+)
+def test_any_table_comes_back(tmp_path: Path, table: pa.Table, group: int, n_rows: int, pack: str) -> None:
+    file = stored(tmp_path, table, "t.parquet" + pack, row_group_size=group)
+    with small_ranges(2**20, n_rows):
+        ranges = ranges_of(file)
+    assert [parsed.row_count for parsed in ranges[:-1]] == [n_rows] * (len(ranges) - 1)
+    assert table_of(ranges).equals(table)
+    assert [parsed.end for parsed in ranges][-1] == {"row": table.num_rows}
+
+
+def test_every_type_passes_untouched(tmp_path: Path) -> None:
+    parts = pa.struct([("a", pa.list_(pa.int32())), ("b", pa.string())])
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table(
+        {
+            "i8": pa.array([1, None], pa.int8()),
+            "u64": pa.array([2**64 - 1, None], pa.uint64()),
+            "f16": pa.array([1.5, None], pa.float32()),
+            "time": pa.array([datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC), None], pa.timestamp("us", "UTC")),
+            "date": pa.array([datetime.date(2020, 1, 1), None], pa.date32()),
+            "money": pa.array([decimal.Decimal("1.25"), None], pa.decimal128(10, 2)),
+            "bytes": pa.array([b"\xff\x00", None], pa.binary()),
+            "fixed": pa.array([b"abcd", None], pa.binary(4)),
+            "large": pa.array(["x", None], pa.large_string()),
+            "nested": pa.array([[{"a": [1], "b": "x"}], None], pa.list_(parts)),
+            "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+            "vector": pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2)),
+            "none": pa.nulls(2),
+            "struct": pa.array([{"bytes": b"\x89PNG", "path": None}, None], image),
+        }
+    )  # fmt: skip
+    assert table_of(ranges_of(stored(tmp_path, table))).equals(table)
+
+
+def test_metadata_is_dropped_and_the_index_of_pandas_is_a_column(tmp_path: Path) -> None:
+    meta = {b"pandas": json.dumps({"index_columns": ["__index_level_0__"], "columns": []}).encode()}
+    table = pa.table({"a": [1], "__index_level_0__": ["x"]}).replace_schema_metadata(meta)
+    file = stored(tmp_path, table)
+    assert sample_schema(file).metadata is None
+    assert rows_of(file) == [{"a": 1, "__index_level_0__": "x"}]
+    (parsed,) = stream_ranges(file, sample_schema(file))
+    assert parsed.rows.schema.metadata is None
+
+
+def test_dictionaries_become_their_values(tmp_path: Path) -> None:
+    file = stored(tmp_path, pa.table({"a": pa.array(["x", None, "x"]).dictionary_encode()}))
+    assert sample_schema(file) == pa.schema([("a", pa.string())])
+    assert rows_of(file) == [{"a": "x"}, {"a": None}, {"a": "x"}]
+
+
+def test_required_columns_unite_with_others(tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("a", pa.int64(), nullable=False)])
+    file = stored(tmp_path, pa.table({"a": [1]}, schema=schema))
+    assert sample_schema(file) == pa.schema([("a", pa.int64())])
+    assert rows_of(file, pa.schema([("b", pa.string()), ("a", pa.float64())])) == [{"b": None, "a": 1.0}]
+
+
+def bad_texts(values: list[bytes | None]) -> pa.Array:
+    return pa.array(values, pa.binary()).view(pa.string())
+
+
+def test_text_that_is_not_utf8_costs_its_row(tmp_path: Path) -> None:
+    good, bad = b"\xc3\xa9", b"caf\xe9"
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 1, 3, 4]), bad_texts([good, good, bad, good]))
+    table = pa.table(
+        {"n": [1, 2, 3, 4], "t": bad_texts([good, bad, good, None]), "l": lists, "b": pa.array([b"\xff"] * 4)}
+    )
+    file = stored(tmp_path, table)
+    (parsed,) = ranges_of(file)
+    assert parsed.rows.column("n").to_pylist() == [1, 4]
+    assert parsed.rows.column(ROW).to_pylist() == [0, 3]
+    assert [(broken.row, broken.line, broken.byte_offset, broken.error) for broken in parsed.unreadable] == [
+        (1, None, None, "column 't': not UTF-8"),
+        (2, None, None, "column 'l': not UTF-8"),
+    ]
+    raw = json.loads(parsed.unreadable[0].raw)
+    assert raw["t"].encode("utf-8", "surrogateescape") == bad
+    assert json.loads(parsed.unreadable[1].raw)["l"][1].encode("utf-8", "surrogateescape") == bad
+    with small_ranges(2**20, 1):
+        assert [len(parsed.unreadable) for parsed in ranges_of(file)] == [0, 1, 1, 0]
+
+
+def large(folder: Path, **settings: Any) -> tuple[InputFile, pa.Table]:
+    table = pa.table({"n": range(20_000), "t": [f"text {number} " * 10 for number in range(20_000)]})
+    return stored(folder, table, **settings), table
+
+
+def test_ranges_are_chosen_by_bytes_and_rows(tmp_path: Path) -> None:
+    file, _ = large(tmp_path)
+    with small_ranges(2**18):
+        specs = split(file, sample_schema(file))
+        assert specs is not None
+        assert 8 < len(specs) < 20
+        assert len({spec.stop - spec.start for spec in specs[:-1]}) == 1
+    repeated = stored(tmp_path, pa.table({"t": ["the same long text " * 100] * 5_000}), "r.parquet")
+    with small_ranges(2**18):
+        assert len(split(repeated, sample_schema(repeated)) or []) > 30  # though stored in a few bytes a row
+    assert split(stored(tmp_path, pa.table({"a": pa.array([], pa.string())})), pa.schema([])) == []
+
+
+@pytest.mark.parametrize("group", [20_000, 7_000, 100])
+def test_ranges_can_be_read_in_any_order_and_by_any_thread(tmp_path: Path, group: int) -> None:
+    file, table = large(tmp_path, row_group_size=group)
+    schema = sample_schema(file)
+    with small_ranges(2**18):
+        specs = split(file, schema) or []
+        ranges = list(stream_ranges(file, schema))
+        for order in (specs[::2] + specs[1::2], specs[::-1], specs[5:6] * 3 + specs):
+            same([parse_range(file, spec, schema) for spec in order], [ranges[spec.number] for spec in order])
+        found: dict[int, pa.Table] = {}
+
+        def work(mine: int) -> None:
+            for spec in specs[mine::3]:
+                found[spec.number] = parse_range(file, spec, schema).rows
+
+        threads = [threading.Thread(target=work, args=(mine,)) for mine in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert pa.concat_tables([found[number] for number in range(len(specs))]).drop_columns([ROW]).equals(table)
+        parquet_module._close_reader()
+
+
+def test_a_reader_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    file, _ = large(tmp_path)
+    schema = sample_schema(file)
+    with small_ranges(2**18):
+        specs = split(file, schema) or []
+        parse_range(file, specs[0], schema)
+        first = parquet_module._reader_at_hand()
+        parse_range(file, specs[1], schema)
+        assert parquet_module._reader_at_hand() is first
+        parse_range(file, specs[-1], schema)
+        assert parquet_module._reader_at_hand() is None
+
+
+def test_corrupt_files_are_told(tmp_path: Path) -> None:
+    file, _ = large(tmp_path, write_page_checksum=True)
+    raw = (tmp_path / "t.parquet").read_bytes()
+    cases = {"cut": raw[: len(raw) // 2], "empty": b"", "text": b"hello, this is no parquet file", "short": raw[:5]}
+    for name, data in cases.items():
+        with pytest.raises(InputError, match=rf"{name}.parquet: could not be read.*again"):
+            sample_schema(written(tmp_path, f"{name}.parquet", data))
+    damaged = bytearray(raw)
+    damaged[len(raw) // 2 : len(raw) // 2 + 100] = bytes(100)
+    file = written(tmp_path, "damaged.parquet", bytes(damaged))
+    with pytest.raises(InputError, match=r"damaged.parquet: could not be read"):
+        ranges_of(file)
+    assert parquet_module._reader_at_hand() is None
+
+
+@pytest.mark.parametrize("name", ["_row", "__row_number"])
+def test_reserved_names_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"column '{name}': jina-data keeps that name for itself"):
+        sample_schema(stored(tmp_path, pa.table({name: [1]})))
+
+
+def test_names_that_occur_twice_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"column 'a': it occurs twice"):
+        sample_schema(stored(tmp_path, pa.table([[1], [2]], names=["a", "a"])))
+
+
+@pytest.mark.corpora
+@pytest.mark.skipif("JINA_DATA_CORPORA" not in os.environ, reason="the corpora are not on this machine")
+def test_real_files() -> None:
+    folder = Path(os.environ["JINA_DATA_CORPORA"]) / "train"
+    for path in sorted(folder.glob("nli_*.parquet")):
+        assert table_of(ranges_of(one(path))).equals(pq.read_table(path).replace_schema_metadata(None))
+    assert len(resolve_inputs([str(folder)])) > 10

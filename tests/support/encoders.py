@@ -1,0 +1,50 @@
+"""Tiny encoders with random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+
+from jina_data.embed import base
+from jina_data.embed.base import HalfArray
+from jina_data.encoder import Encoder, JinaBert, JinaBertConfig, T5Config, T5Encoder
+
+WORDS = "How do I boil an egg in cold water? Put the kettle on, wait, and count; naïve cafés in München don't!"
+
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40}
+
+
+def jina_bert(tokenizer: Tokenizer, **options: Any) -> Encoder:
+    torch.manual_seed(0)
+    config = JinaBertConfig(vocab_size=256, initializer_range=0.2, **TINY)  # type: ignore[arg-type]
+    return Encoder(JinaBert(config), tokenizer, **{"device": "cpu", "max_length": 64, **options})
+
+
+def t5(tokenizer: Tokenizer, **options: Any) -> Encoder:
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=256, d_model=32, d_kv=8, d_ff=40, num_layers=2, num_heads=4)
+    return Encoder(T5Encoder(config), tokenizer, **{"device": "cpu", "max_length": 64, **options})
+
+
+def check_alone(embedder: base.Embedder, texts: list[str], singles: int) -> None:
+    """Check that vectors do not depend on order, number or neighbours."""
+    whole = embedder.encode(texts)
+    assert whole.shape == (len(texts), embedder.dim)
+    assert whole.dtype == np.float16
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(texts))
+    assert (bits(embedder.encode([texts[i] for i in order])) == bits(whole)[order]).all()
+    some = np.sort(order[: len(texts) // 3])
+    assert (bits(embedder.encode([texts[i] for i in some])) == bits(whole)[some]).all()
+    for i in order[:singles].tolist():
+        assert (bits(embedder.encode([texts[i]]))[0] == bits(whole)[i]).all(), texts[i]
+    assert embedder.encode([]).shape == (0, embedder.dim)
+
+
+def bits(vectors: HalfArray) -> npt.NDArray[np.uint16]:
+    return vectors.view(np.uint16)

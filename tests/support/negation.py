@@ -1,0 +1,152 @@
+"""Pairs, settings and a server for the tests of negation data."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from jina_data.llm.cost import Purse
+from jina_data.llm.dialect import Target
+from jina_data.llm.failures import Outcome
+from jina_data.llm.online import ClientSettings, OnlineClient
+from jina_data.llm.request_ledger import RequestLedger
+from jina_data.negation.config import NegateOptions, NegateSettings
+from jina_data.negation.pairs import Pair
+from jina_data.negation.prompt import Question, read_answer
+from tests.support.files import write_csv
+from tests.support.llm_server import LlmServer
+
+NLI_WORDS = "a man is not sitting standing on bench the two dogs bark loudly in park".split()  # noqa: SIM905
+
+SUBJECTS = ["dog", "cat", "horse", "child", "woman", "man", "girl", "boy", "bird", "player", "teacher", "driver"]
+
+EXPECTED = [f"The dog number {number} is not running." for number in range(300)]
+
+
+SECRET = "sk-test-1234567890abcdef"
+
+
+class Bench:
+    """A ledger and a target, with which questions are asked of a server."""
+
+    def __init__(self, folder: Path, server: LlmServer, **target: Any) -> None:
+        self.target = Target(**{"model": "tiny", "base_url": server.url, **target})
+        self.server = server
+        self.ledger = RequestLedger(folder / "requests.sqlite")
+
+    def ask(
+        self, asked: Sequence[Question] | Iterator[Question], purse: Purse | None = None, **settings: Any
+    ) -> Outcome:
+        client = OnlineClient(
+            self.target, self.ledger, ClientSettings(**{"concurrency": 8, **settings}), api_key=SECRET, purse=purse
+        )
+        return asyncio.run(client.ask(asked))
+
+    def negatives(self, n_pairs: int, each: int = 1) -> list[str | None]:
+        """Return the stored answers in the order of the pairs."""
+        dialect = self.ledger.dialect(self.target.model, self.target.shown_url)
+        assert dialect is not None
+        found = []
+        for question in questions(n_pairs, each):
+            answer = self.ledger.answer(self.target.request(question, dialect).key)
+            assert answer is not None
+            found += [one.negative for one in read_answer(answer.content, len(question.pairs), dialect.form)]
+        return found
+
+    def did(self) -> Counter[str]:
+        return Counter(entry["did"] for entry in self.server.log if entry["event"] == "answer")
+
+
+def questions(n_pairs: int, each: int = 1) -> Iterator[Question]:
+    for start in range(0, n_pairs, each):
+        places = tuple(range(start, min(start + each, n_pairs)))
+        yield Question(places, tuple(map(make_pair, places)), tuple(() for _ in places))
+
+
+def make_pair(number: int) -> Pair:
+    return Pair(
+        id=f"p-{number:06d}",
+        source="pairs",
+        source_id=str(number),
+        source_license=None,
+        group=str(number),
+        split="train",
+        anchor=f"A dog with number {number} is running over a green field.",
+        entailment=f"The dog number {number} is running.",
+        kind="verbal",
+    )
+
+
+def most_in(times: Sequence[float], seconds: float) -> int:
+    """Return the most events that any window of so many seconds holds."""
+    return max(sum(start <= time < start + seconds for time in times) for start in times)
+
+
+def make_pairs(path: Path, n_pairs: int) -> str:
+    """Write pairs whose entailments have an auxiliary; return them as a source."""
+    rows = [
+        {
+            "anchor": f"In picture {number} a {SUBJECTS[number % 12]} is running over a green field.",
+            "entailment": f"The {SUBJECTS[number % 12]} of picture {number} is running.",
+        }
+        for number in range(n_pairs)
+    ]
+    write_csv(path, rows)
+    return f"pairs={path}"
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for path in sorted((folder / name).rglob("*.parquet")):
+        rows += pq.read_table(path).to_pylist()
+    return rows
+
+
+def options_for(**more: Any) -> NegateOptions:
+    return NegateOptions(**{"api_key": SECRET, "poll_seconds": 0.01, **more})
+
+
+def settings_for(server: LlmServer, source: str, **more: Any) -> NegateSettings:
+    given = {"sources": [source], "model": "tiny", "base_url": server.url, "test_fraction": 0.2, **more}
+    return NegateSettings(**given)
+
+
+def data_bytes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name in ("data", "rejected", "unanswered")
+        for path in sorted((folder / name).rglob("*.parquet"))
+    }
+
+
+def saved(folder: Path, labels: list[str]) -> str:
+    """Save a cross-encoder with random weights and these labels."""
+    pytest.importorskip("sentence_transformers")
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *NLI_WORDS]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    BertTokenizer(vocab_file=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
+    return str(folder)

@@ -1,0 +1,168 @@
+"""Read inputs in small ranges, and compare tables."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+import zstandard
+from hypothesis import strategies as st
+
+from jina_data.read import (
+    ROW,
+    InputFile,
+    ParsedRange,
+    conform,
+    parse_range,
+    resolve_inputs,
+    sample_schema,
+    split,
+    stream_ranges,
+    unite_or_none,
+)
+
+
+def errors_of(file: InputFile, schema: pa.Schema | None = None) -> list[str]:
+    """Return why records are unreadable; check that each stands in the file where it is said to."""
+    ranges = ranges_of(file, schema)
+    path = Path(file.name)
+    data = path.read_bytes()
+    if file.compression:
+        data = gzip.decompress(data) if file.compression == "gzip" else zstandard.decompress(data)
+    first_line = 0
+    for parsed in ranges:
+        for broken in parsed.unreadable:
+            if broken.byte_offset is not None and broken.line is not None:
+                raw = broken.raw.encode("utf-8", "surrogateescape")
+                assert data[broken.byte_offset :].startswith(raw)
+                assert data.count(b"\n", 0, broken.byte_offset) == first_line + broken.line - 1
+        first_line += parsed.line_count
+    return [broken.error for parsed in ranges for broken in parsed.unreadable]
+
+
+def one(path: Path | str) -> InputFile:
+    (file,) = resolve_inputs([str(path)])
+    return file
+
+
+def ranges_of(file: InputFile, schema: pa.Schema | None = None) -> list[ParsedRange]:
+    """Read a file in sequence and check the laws of ranges on the way."""
+    schema = sample_schema(file) if schema is None else schema
+    ranges = list(stream_ranges(file, schema))
+    for number, parsed in enumerate(ranges):
+        assert parsed.number == number
+        positions = [*parsed.rows.column(ROW).to_pylist(), *(broken.row for broken in parsed.unreadable)]
+        assert sorted(positions) == list(range(parsed.row_count))
+        assert parsed.rows.column(ROW).to_pylist() == sorted(parsed.rows.column(ROW).to_pylist())
+        assert parsed.rows.schema.field(ROW).type == pa.int32()
+        assert [broken.row for broken in parsed.unreadable] == sorted(broken.row for broken in parsed.unreadable)
+        assert parsed.rows.column_names[: len(schema)] == schema.names
+        if len(ranges) - number <= 12:
+            same(list(stream_ranges(file, schema, parsed.end, number + 1)), ranges[number + 1 :])
+    specs = split(file, schema)
+    if specs is not None:
+        assert [spec.number for spec in specs] == list(range(len(specs)))
+        same([parse_range(file, spec, schema) for spec in specs], ranges)
+        same([parse_range(file, spec, schema) for spec in reversed(specs)], ranges[::-1])
+    return ranges
+
+
+def rows_of(file: InputFile, schema: pa.Schema | None = None) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = table_of(ranges_of(file, schema)).to_pylist()
+    return rows
+
+
+def same(left: list[ParsedRange], right: list[ParsedRange]) -> None:
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert (a.number, a.row_count, a.line_count, a.unreadable) == (
+            b.number,
+            b.row_count,
+            b.line_count,
+            b.unreadable,
+        )
+        assert a.rows.schema == b.rows.schema
+        assert str(a.rows.to_pylist()) == str(b.rows.to_pylist())
+
+
+@contextlib.contextmanager
+def small_ranges(n_bytes: int, n_rows: int = 65_536) -> Iterator[None]:
+    """Make ranges small enough that a small file has many."""
+    with contextlib.ExitStack() as stack:
+        for module in ("jsonl", "json_text", "delimited", "parquet", "hub"):
+            stack.enter_context(mock.patch(f"jina_data.read.{module}.RANGE_BYTES", n_bytes))
+            if module != "jsonl":
+                stack.enter_context(mock.patch(f"jina_data.read.{module}.RANGE_ROWS", n_rows))
+        yield
+
+
+def table_of(ranges: list[ParsedRange]) -> pa.Table:
+    """Unite the rows of all ranges, as the engine does."""
+    schema = pa.schema([])
+    for parsed in ranges:
+        united = unite_or_none(schema, parsed.rows.schema)
+        assert united is not None
+        schema = united
+    tables = [conform(parsed.rows.drop_columns([ROW]), schema) for parsed in ranges]
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def written(folder: Path, name: str, data: bytes | str) -> InputFile:
+    """Write a file, packed as its name says, and resolve it."""
+    raw = data.encode() if isinstance(data, str) else data
+    path = folder / name
+    path.write_bytes(PACK.get(path.suffix, PACK[""])(raw))
+    return one(path)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """Any table of the types JSON has. The first row has no null, so that types show."""
+    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    columns: dict[str, pa.Array] = {}
+    n_rows = draw(st.integers(1, 12))
+    for name in names:
+        kind, of_kind = draw(values())
+        cells = draw(st.lists(st.none() | of_kind, min_size=n_rows, max_size=n_rows))
+        columns[name] = pa.array(cells, kind)
+    return pa.table(columns)
+
+
+NAMES = st.sampled_from(["a", "b", "text", "ключ", "x y", 'q"', "😀"])
+
+
+def values(depth: int = 2) -> st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]:
+    """A type, and values of that type."""
+    scalars: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
+        (STRING, TEXTS),
+        (INT, st.integers(-(2**63), 2**63 - 1)),
+        (DOUBLE, st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)),
+        (BOOL, st.booleans()),
+    ]
+    leaf = st.sampled_from(scalars)
+    if depth == 0:
+        return leaf
+
+    def nested(parts: list[tuple[str, tuple[pa.DataType, st.SearchStrategy[Any]]]]) -> Any:
+        kind = pa.struct([(name, part[0]) for name, part in parts])
+        return kind, st.fixed_dictionaries({name: st.none() | part[1] for name, part in parts})
+
+    lists = values(depth - 1).map(lambda part: (pa.list_(part[0]), st.lists(st.none() | part[1], max_size=3)))
+    fields = st.lists(st.tuples(NAMES, values(depth - 1)), min_size=1, max_size=3, unique_by=lambda pair: pair[0])
+    return leaf | lists | fields.map(nested)
+
+
+PACK = {"": lambda data: data, ".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+INT, DOUBLE, STRING, BOOL, NULL = pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.null()
+
+
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    ["", "😀👩‍👩‍👧", "שלום עולם", "a\u0000b", 'q"u\\o', "\u2028", "\ufeff", "}\n{"]
+)
