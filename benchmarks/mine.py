@@ -62,10 +62,10 @@ def ours(path: str, limit: int | None, out: Path) -> list[tuple[str, ...]]:
     """Mine with jina-data."""
     import pyarrow.parquet as pq
 
-    from jina_data.mining.config import MineSettings
+    from jina_data.mining.config import MineConfig
     from jina_data.mining.run import mine
 
-    mine(MineSettings(inputs=[path], limit=limit, **OPTIONS), out)
+    mine(MineConfig(inputs=[path], limit=limit, **OPTIONS), out)
     return [tuple(row.values()) for row in pq.read_table(out / "data").to_pylist()]
 
 

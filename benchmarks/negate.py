@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.llm.completions import make_client
-from jina_data.llm.dialect import Dialect, Target
-from jina_data.llm.online import ClientSettings, OnlineClient
+from jina_data.llm.dialect import Dialect, Endpoint
+from jina_data.llm.online import ClientConfig, OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.pairs import Pair
 from jina_data.negation.prompt import Question
@@ -68,7 +68,7 @@ def serving(latency: float) -> Iterator[str]:
             process.terminate()
 
 
-async def bare(target: Target, n_requests: int, concurrency: int) -> float:
+async def bare(target: Endpoint, n_requests: int, concurrency: int) -> float:
     """Send all requests in a bare loop; return requests a second."""
     bodies = (dict(target.request(question, Dialect()).body) for question in questions(n_requests))
 
@@ -84,10 +84,10 @@ async def bare(target: Target, n_requests: int, concurrency: int) -> float:
         return n_requests / (time.perf_counter() - began)
 
 
-def ours(target: Target, n_requests: int, concurrency: int, path: Path) -> float:
+def ours(target: Endpoint, n_requests: int, concurrency: int, path: Path) -> float:
     """Ask all questions with the ledger; return requests a second."""
     with RequestLedger(path) as ledger:
-        client = OnlineClient(target, ledger, ClientSettings(concurrency=concurrency))
+        client = OnlineClient(target, ledger, ClientConfig(concurrency=concurrency))
         began = time.perf_counter()
         outcome = asyncio.run(client.ask(questions(n_requests)))
         seconds = time.perf_counter() - began
@@ -114,7 +114,7 @@ def measure_rates(n_requests: int, concurrency: int, latency: float, repeats: in
     """Measure both by turns."""
     rates = Rates(concurrency, latency, [], [])
     with serving(latency) as url, tempfile.TemporaryDirectory() as scratch:
-        target = Target(model="tiny", base_url=url)
+        target = Endpoint(model="tiny", base_url=url)
         asyncio.run(bare(target, min(500, n_requests), concurrency))  # warm up
         for number in range(repeats):
             rates.bare.append(asyncio.run(bare(target, n_requests, concurrency)))
@@ -141,7 +141,7 @@ def measure_memory(n_requests: int, concurrency: int) -> list[tuple[int, float]]
         tempfile.TemporaryDirectory() as scratch,
         RequestLedger(Path(scratch) / "requests.sqlite") as ledger,
     ):
-        client = OnlineClient(Target(model="tiny", base_url=url), ledger, ClientSettings(concurrency=concurrency))
+        client = OnlineClient(Endpoint(model="tiny", base_url=url), ledger, ClientConfig(concurrency=concurrency))
         outcome = asyncio.run(client.ask(watched()))
     assert (outcome.answered, outcome.failed) == (n_requests, 0)
     return samples

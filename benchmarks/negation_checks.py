@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from jina_data.english.texts import hash_64
 from jina_data.negation.pairs import Answer, Pair
-from jina_data.negation.verify import REASONS, Seen, Verifier, VerifySettings
+from jina_data.negation.verify import REASONS, AcceptedTexts, Verifier, VerifyConfig
 
 GRID: dict[str, Sequence[dict[str, Any]]] = {
     "max_replaced": [{"max_replaced": value} for value in (0, 1, 2, 3, 5)],
@@ -40,7 +40,7 @@ TUNING_ROWS = 3000
 """Pairs of the tuning half that settings are compared on, drawn by a hash."""
 
 
-class Forgetful(Seen):
+class Forgetful(AcceptedTexts):
     """Remembers nothing: labelled sets repeat texts on purpose."""
 
     def add(self, text: str, pair_id: str) -> None:
@@ -72,12 +72,11 @@ def main() -> None:
     said: dict[str, Any] = {"pairs": {half: len(rows) for half, rows in halves.items()}}
     said["tuning"] = {
         name: [
-            {**setting, **summary(run(halves["tuning"][:TUNING_ROWS], VerifySettings(**setting)))}
-            for setting in settings
+            {**setting, **summary(run(halves["tuning"][:TUNING_ROWS], VerifyConfig(**setting)))} for setting in settings
         ]
         for name, settings in GRID.items()
     }
-    outcomes = run(halves["reported"], VerifySettings())
+    outcomes = run(halves["reported"], VerifyConfig())
     said["reported"] = by_set(outcomes)
     said["checks"] = by_check(outcomes)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +108,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return list(pq.read_table(path).to_pylist())
 
 
-def run(pairs: Sequence[Labelled], settings: VerifySettings) -> list[tuple[Labelled, str | None, bool]]:
+def run(pairs: Sequence[Labelled], settings: VerifyConfig) -> list[tuple[Labelled, str | None, bool]]:
     """Return for each pair the reason it is rejected for, None where it passes, and whether an opposite was listed."""
     verifier = Verifier(settings, seen=Forgetful())
     found = []

@@ -32,7 +32,7 @@ RUNS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
 CHILD = """
 import json, sys, threading, time
 from pathlib import Path
-from jina_data.clean.run import RecipeChoice, RunOptions, clean
+from jina_data.clean.run import CleanConfig, RecipeChoice, clean
 from jina_data.forecast.forecast import forecast
 from jina_data.roles import parse_roles
 
@@ -51,18 +51,18 @@ def watch(folder, seen, stop):
 
 def main():
     what, recipe, files, columns, out, workers, seed = json.loads(sys.argv[1])
-    options = RunOptions(workers=workers)
     choice, roles = RecipeChoice(recipe, seed=seed), parse_roles(columns)
+    config = CleanConfig(recipe=choice, inputs=files, columns=roles, workers=workers)
     started = time.perf_counter()
     if what == "forecast":
-        answer = forecast(choice, files, columns=roles, options=options).to_json()
+        answer = forecast(config).to_json()
         print(json.dumps({**answer, "took": time.perf_counter() - started}))
         return
     folder, seen, stop = Path(out), {"work": 0}, threading.Event()
     thread = threading.Thread(target=watch, args=(folder, seen, stop))
     thread.start()
     try:
-        report = clean(choice, files, folder, columns=roles, options=options).to_json()
+        report = clean(config, folder).to_json()
     finally:
         stop.set()
         thread.join()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.clean.inspection import Inspection
-from jina_data.clean.run import RecipeChoice, RunOptions, clean, default_workers
+from jina_data.clean.run import CleanConfig, RecipeChoice, clean, default_workers
 
 SAMPLE_ROWS = 50
 
@@ -57,8 +57,8 @@ def main() -> None:
             continue
         files = [str(path) for pattern in patterns for path in sorted((arguments.corpora / "train").glob(pattern))]
         folder = arguments.work / name.replace(" ", "-")
-        options = RunOptions(workers=default_workers(files), overwrite=True)
-        clean(choice, files, folder, columns=columns, options=options)
+        config = CleanConfig(recipe=choice, inputs=files, columns=columns, workers=default_workers(files))
+        clean(config, folder, overwrite=True)
         lines += draw(name, Inspection.open(folder), verdicts)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
-from jina_data.clean.run import RunOptions, clean
+from jina_data.clean.run import CleanConfig, clean
 from jina_data.errors import UsageError
 from jina_data.progress import Progress
 from jina_data.roles import check_role
@@ -86,19 +86,19 @@ class Pipeline:
         """
         _check_choices(out_format, device)
         return clean(
-            self.recipe,
-            _names(inputs),
-            out,
-            out_format=out_format,
-            limit=limit,
-            device=device,
-            options=RunOptions(
+            CleanConfig(
+                recipe=self.recipe,
+                inputs=_names(inputs),
+                out_format=out_format,
+                limit=limit,
+                device=device,
                 workers=workers,
                 memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
                 batch_rows=batch_rows,
-                overwrite=overwrite,
                 reuse=[Path(name) for name in _names(reuse)],
             ),
+            out,
+            overwrite=overwrite,
             progress=progress,
         )
 
@@ -124,12 +124,12 @@ class Pipeline:
 
         _check_choices(out_format, device)
         return forecast(
-            self.recipe,
-            _names(inputs),
-            out_format=out_format,
-            limit=limit,
-            device=device,
-            options=RunOptions(
+            CleanConfig(
+                recipe=self.recipe,
+                inputs=_names(inputs),
+                out_format=out_format,
+                limit=limit,
+                device=device,
                 workers=workers,
                 memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
                 batch_rows=batch_rows,

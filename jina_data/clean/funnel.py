@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jina_data.clean.report import CleanReport, notices, told_cut
+from jina_data.clean.report import CleanReport, notices, truncation_notice
 from jina_data.html.page import percent
 
 
@@ -37,7 +37,7 @@ def print_funnel(report: CleanReport, console: Console | None = None) -> None:
     )
     for counts in report.cut:
         if counts.cut:
-            console.print(told_cut(counts), highlight=False, markup=False, soft_wrap=True)
+            console.print(truncation_notice(counts), highlight=False, markup=False, soft_wrap=True)
     for notice in notices(report):
         console.print(f"look: {notice}", highlight=False, markup=False, style="bold", soft_wrap=True)
     for name, what in (("data", "kept rows"), ("dropped", "dropped rows and why"), ("report.html", "the report")):

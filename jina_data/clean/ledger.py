@@ -17,7 +17,7 @@ from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import ROW_BITS, UNKNOWN_SOURCE, Plan, Range, grouped
 from jina_data.clean.rows import SURVIVES, read_decisions, row_sources
 from jina_data.clean.spool import unreadable_rows
-from jina_data.clean.worker import Desk
+from jina_data.clean.worker import WorkerContext
 from jina_data.errors import LawError
 from jina_data.read import ROW
 from jina_data.run.files import whole_path
@@ -49,7 +49,7 @@ LEDGER_SCHEMA = pa.schema(
 
 
 @dataclass
-class Fates:
+class RowOutcomes:
     """What became of the N rows of a range, by position.
 
     `stage` is SURVIVES, UNREADABLE or the index of the stage that dropped the row; `partner` and `partner_row_id` are
@@ -73,19 +73,19 @@ class Fates:
         return np.flatnonzero(self.stage >= 0).astype(np.int32)
 
 
-def fates_of(desk: Desk, piece: Range) -> Fates:
+def fates_of(worker: WorkerContext, piece: Range) -> RowOutcomes:
     """Gather what the passes and the collective stages said about a range."""
-    fates = Fates(
+    fates = RowOutcomes(
         np.full(piece.n_rows, UNREADABLE, np.int16),
         np.full(piece.n_rows, -1, np.int16),
         np.full(piece.n_rows, np.nan),
         {},
         {},
     )
-    parsed = pq.read_table(desk.folder.spool(piece.file_index, piece.number), columns=[ROW]).column(ROW).to_numpy()
+    parsed = pq.read_table(worker.folder.spool(piece.file_index, piece.number), columns=[ROW]).column(ROW).to_numpy()
     fates.stage[parsed] = SURVIVES
-    for current in desk.plan.passes:
-        path = desk.folder.state(current.number, piece.ordinal)
+    for current in worker.plan.passes:
+        path = worker.folder.state(current.number, piece.ordinal)
         partners = [name for name in pq.read_schema(path).names if name.startswith("partner:")]
         state = pq.read_table(path, columns=[ROW, "stage", "reason", "score", *partners])
         rows = state.column(ROW).to_numpy()
@@ -93,19 +93,19 @@ def fates_of(desk: Desk, piece: Range) -> Fates:
             values[rows] = state.column(name).to_numpy()
         for name in partners:
             _note_partners(fates, int(name.removeprefix("partner:")), rows, state.column(name))
-        if current.keys_for is not None and isinstance(desk.plan.stages[current.keys_for], Collective):
-            _note_decisions(fates, current.keys_for, read_decisions(desk, current.keys_for, piece), piece)
+        if current.keys_for is not None and isinstance(worker.plan.stages[current.keys_for], Collective):
+            _note_decisions(fates, current.keys_for, read_decisions(worker, current.keys_for, piece), piece)
     return fates
 
 
-def _note_partners(fates: Fates, index: int, rows: npt.NDArray[np.int32], partners: pa.ChunkedArray) -> None:
+def _note_partners(fates: RowOutcomes, index: int, rows: npt.NDArray[np.int32], partners: pa.ChunkedArray) -> None:
     """Note the outside partners of the rows that a stage dropped."""
     for row, partner in zip(rows.tolist(), partners.to_pylist(), strict=True):
         if partner is not None and fates.stage[row] == index:
             fates.partner[row] = partner
 
 
-def _note_decisions(fates: Fates, index: int, decided: pa.Table, piece: Range) -> None:
+def _note_decisions(fates: RowOutcomes, index: int, decided: pa.Table, piece: Range) -> None:
     rows = (decided.column("row_id").to_numpy() - np.uint64(piece.first_row_id)).astype(np.int64)
     if (fates.stage[rows] != SURVIVES).any():
         raise LawError(f"stage {index} dropped a row that had not reached it")
@@ -118,7 +118,7 @@ def _note_decisions(fates: Fates, index: int, decided: pa.Table, piece: Range) -
     fates.partner_row_id |= {row: row_id for row, row_id in ids if row_id is not None}
 
 
-def partners_of(plan: Plan, fates: Fates, rows: npt.NDArray[np.int32]) -> list[str | None]:
+def partners_of(plan: Plan, fates: RowOutcomes, rows: npt.NDArray[np.int32]) -> list[str | None]:
     """Return the partner of some rows as `file:row`, or null."""
     out: list[str | None] = []
     for row in rows.tolist():
@@ -142,37 +142,37 @@ def reason_name(plan: Plan, index: int, reason: int) -> str:
     return READ_REASON if index == UNREADABLE else plan.stages[index].reasons[reason]
 
 
-def ledger_table(desk: Desk, piece: Range, fates: Fates) -> pa.Table:
+def ledger_table(worker: WorkerContext, piece: Range, fates: RowOutcomes) -> pa.Table:
     """Return the ledger of a range: one row for every row of the input, parsed or not."""
     rows = np.arange(piece.n_rows, dtype=np.int32)
     kept = fates.stage == SURVIVES
-    stage = [None if index == SURVIVES else stage_name(desk.plan, index) for index in fates.stage.tolist()]
+    stage = [None if index == SURVIVES else stage_name(worker.plan, index) for index in fates.stage.tolist()]
     reason = [
-        None if index == SURVIVES else reason_name(desk.plan, index, code)
+        None if index == SURVIVES else reason_name(worker.plan, index, code)
         for index, code in zip(fates.stage.tolist(), fates.reason.tolist(), strict=True)
     ]
     columns = {
         "row_id": pa.array(rows.astype(np.uint64) + np.uint64(piece.first_row_id)),
-        "file": pa.array([desk.plan.file_name(piece.file_index)] * piece.n_rows, pa.string()),
+        "file": pa.array([worker.plan.file_name(piece.file_index)] * piece.n_rows, pa.string()),
         "row": pa.array(rows.astype(np.int64) + piece.first_row),
-        "source": _sources(desk, piece, fates),
+        "source": _sources(worker, piece, fates),
         "kept": pa.array(kept),
         "stage_index": pa.array(np.maximum(fates.stage, -1), mask=fates.stage < 0),
         "stage": pa.array(stage, pa.string()),
         "reason": pa.array(reason, pa.string()),
         "score": pa.array(fates.score, mask=np.isnan(fates.score)),
-        "partner": pa.array(partners_of(desk.plan, fates, rows), pa.string()),
+        "partner": pa.array(partners_of(worker.plan, fates, rows), pa.string()),
         "partner_row_id": pa.array([fates.partner_row_id.get(row) for row in rows.tolist()], pa.uint64()),
     }
     return pa.table(columns, schema=LEDGER_SCHEMA)
 
 
-def _sources(desk: Desk, piece: Range, fates: Fates) -> pa.Array:
-    if desk.plan.views[0].source is None:
-        return pa.array([desk.plan.file_name(piece.file_index)] * piece.n_rows, pa.string())
+def _sources(worker: WorkerContext, piece: Range, fates: RowOutcomes) -> pa.Array:
+    if worker.plan.views[0].source is None:
+        return pa.array([worker.plan.file_name(piece.file_index)] * piece.n_rows, pa.string())
     parsed = np.flatnonzero(fates.stage != UNREADABLE).astype(np.int32)
     out = np.full(piece.n_rows, UNKNOWN_SOURCE, dtype=object)
-    out[parsed] = row_sources(desk, piece, parsed).to_pylist()
+    out[parsed] = row_sources(worker, piece, parsed).to_pylist()
     return pa.array(out, pa.string())
 
 
@@ -186,7 +186,7 @@ class RangeCounts:
     unreadable: int
 
 
-def write_ledger(desk: Desk, number: int, pieces: Sequence[Range]) -> dict[str, Any]:
+def write_ledger(worker: WorkerContext, number: int, pieces: Sequence[Range]) -> dict[str, Any]:
     """Write one file of the ledger, and of the scores of every stage, over some whole ranges.
 
     Raises:
@@ -195,18 +195,18 @@ def write_ledger(desk: Desk, number: int, pieces: Sequence[Range]) -> dict[str, 
     counts: list[RangeCounts] = []
     tables: list[pa.Table] = []
     for piece in pieces:
-        fates = fates_of(desk, piece)
-        unreadable = sum(1 for _ in unreadable_rows(desk.folder, piece))
+        fates = fates_of(worker, piece)
+        unreadable = sum(1 for _ in unreadable_rows(worker.folder, piece))
         count = RangeCounts(piece.ordinal, len(fates.kept), len(fates.dropped), unreadable)
         if count.kept + count.dropped + count.unreadable != piece.n_rows:
             raise LawError(f"range {piece.ordinal} has {piece.n_rows} rows, but {count} do not add up to them")
         counts.append(count)
-        tables.append(ledger_table(desk, piece, fates))
-    for index, stage in enumerate(desk.plan.stages):
-        _write_scores(desk, number, pieces, index, f"{index:02d}-{stage.name}")
+        tables.append(ledger_table(worker, piece, fates))
+    for index, stage in enumerate(worker.plan.stages):
+        _write_scores(worker, number, pieces, index, f"{index:02d}-{stage.name}")
     metadata = {b"jina_data": json.dumps([vars(count) for count in counts]).encode()}
     table = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *tables]).combine_chunks().replace_schema_metadata(metadata)
-    with whole_path(ledger_path(desk.folder, number)) as temporary:
+    with whole_path(ledger_path(worker.folder, number)) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=2**17)
     return {"rows": table.num_rows}
 
@@ -222,21 +222,21 @@ def read_counts(folder: CleanFolder, number: int) -> list[RangeCounts]:
     return [RangeCounts(**count) for count in json.loads(metadata[b"jina_data"])]
 
 
-def _write_scores(desk: Desk, number: int, pieces: Sequence[Range], index: int, name: str) -> None:
+def _write_scores(worker: WorkerContext, number: int, pieces: Sequence[Range], index: int, name: str) -> None:
     """Write the scores that a stage measured, for the rows that reached it; nothing where it measures none."""
-    home = next((current for current in desk.plan.passes if index in current.stages), None)
+    home = next((current for current in worker.plan.passes if index in current.stages), None)
     if home is None or not pieces:
         return
     prefix = f"score:{index}:"
     names = [
         column
-        for column in pq.read_schema(desk.folder.state(home.number, pieces[0].ordinal)).names
+        for column in pq.read_schema(worker.folder.state(home.number, pieces[0].ordinal)).names
         if column.startswith(prefix)
     ]
     if not names:
         return
-    tables = [_scores_of(desk.folder, home.number, piece, names, prefix) for piece in pieces]
-    with whole_path(desk.folder.out / "scores" / name / f"part-{number:05d}.parquet") as temporary:
+    tables = [_scores_of(worker.folder, home.number, piece, names, prefix) for piece in pieces]
+    with whole_path(worker.folder.out / "scores" / name / f"part-{number:05d}.parquet") as temporary:
         pq.write_table(pa.concat_tables(tables).combine_chunks(), temporary, compression="zstd", row_group_size=2**17)
 
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 from jina_data.clean.plan import Pass, Plan, Range
 from jina_data.clean.rows import SURVIVES, changed_columns, load, view_behind, without
 from jina_data.clean.spool import write_parquet
-from jina_data.clean.worker import Desk
+from jina_data.clean.worker import WorkerContext
 from jina_data.read import ROW
-from jina_data.stages.base import KEEP, Barrier, Collective, Outcome, RowLocal, Scored, Seen, Sql
+from jina_data.stages.base import KEEP, Barrier, Collective, FitResult, Outcome, RowLocal, Scored, Sql
 from jina_data.stages.fuse import apply_sql
 from jina_data.stages.rows import Rows
 from jina_data.stages.select import Select
@@ -43,11 +43,11 @@ class _State:
         self.reason[positions[dropped]] = outcome.reason[dropped]
         self.score[positions[dropped]] = outcome.score[dropped]
         for name, values in outcome.scores.items():
-            self.more[f"score:{index}:{name}"] = spread(values, positions, len(self.stage))
+            self.more[f"score:{index}:{name}"] = scatter(values, positions, len(self.stage))
         for name, values in outcome.removed.items():
-            self.more[f"removed:{index}:{name}"] = spread(values, positions, len(self.stage))
+            self.more[f"removed:{index}:{name}"] = scatter(values, positions, len(self.stage))
         if outcome.partner is not None:
-            self.more[f"partner:{index}"] = spread(outcome.partner, positions, len(self.stage))
+            self.more[f"partner:{index}"] = scatter(outcome.partner, positions, len(self.stage))
 
     def table(self, rows: pa.Array) -> pa.Table:
         fixed = {
@@ -59,7 +59,7 @@ class _State:
         return pa.table(fixed | self.more)
 
 
-def run_pass(desk: Desk, current: Pass, piece: Range) -> dict[str, Any]:
+def run_pass(worker: WorkerContext, current: Pass, piece: Range) -> dict[str, Any]:
     """Run a pass over one range and write what it said, as one file.
 
     Returns:
@@ -67,20 +67,20 @@ def run_pass(desk: Desk, current: Pass, piece: Range) -> dict[str, Any]:
     """
     seconds: dict[int, float] = {}
     tables = []
-    for rows, positions in load(desk, current, piece):
-        tables.append(_run_batch(desk, current, rows, positions, seconds))
-    desk.context.cache.flush(f"pass-{current.number:02d}-range-{piece.ordinal:06d}")
-    write_parquet(desk.folder.state(current.number, piece.ordinal), _unite(tables), compression="lz4")
+    for rows, positions in load(worker, current, piece):
+        tables.append(_run_batch(worker, current, rows, positions, seconds))
+    worker.context.cache.flush(f"pass-{current.number:02d}-range-{piece.ordinal:06d}")
+    write_parquet(worker.folder.state(current.number, piece.ordinal), _unite(tables), compression="lz4")
     said: dict[str, Any] = {
         "rows": sum(table.num_rows for table in tables),
         "stages": {str(index): round(value, 6) for index, value in seconds.items()},
     }
-    counts = desk.context.cache.take_counts()
+    counts = worker.context.cache.take_counts()
     return said | {"scores": counts} if counts else said
 
 
 def _run_batch(
-    desk: Desk,
+    worker: WorkerContext,
     current: Pass,
     rows: Rows,
     positions: pa.Array,
@@ -90,45 +90,45 @@ def _run_batch(
     alive = np.arange(len(rows), dtype=np.int64)
     changed: dict[str, pa.Array] = {}
     for _, group in groupby(
-        current.stages, lambda index: index if not isinstance(desk.plan.stages[index], Sql) else -1
+        current.stages, lambda index: index if not isinstance(worker.plan.stages[index], Sql) else -1
     ):
         indices = list(group)
         started = time.perf_counter()
-        outcomes, rows = _apply(desk, indices, rows)
+        outcomes, rows = _apply(worker, indices, rows)
         keep = np.ones(len(rows), np.bool_)
         for index, outcome in zip(indices, outcomes, strict=True):
             state.note(index, outcome, alive)
             keep &= outcome.reason == KEEP
             for name, values in outcome.changed.items():
-                changed[name] = spread(values, alive, len(state.stage))
+                changed[name] = scatter(values, alive, len(state.stage))
             for name in outcome.removed.keys() & changed.keys():
-                changed[name] = without(changed[name], spread(outcome.removed[name], alive, len(state.stage)))
-        changed = _renamed(desk.plan, indices, changed)
+                changed[name] = without(changed[name], scatter(outcome.removed[name], alive, len(state.stage)))
+        changed = _renamed(worker.plan, indices, changed)
         rows, alive = rows.take(keep), alive[keep]
         seconds[indices[0]] = seconds.get(indices[0], 0.0) + time.perf_counter() - started
     if current.keys_for is not None:
         started = time.perf_counter()
-        _note_keys(desk, current.keys_for, state, rows, alive)
+        _note_keys(worker, current.keys_for, state, rows, alive)
         seconds[current.keys_for] = seconds.get(current.keys_for, 0.0) + time.perf_counter() - started
-    for name in changed_columns(desk.plan, current):
-        kind = desk.plan.views[view_behind(current)].schema.field(name).type
+    for name in changed_columns(worker.plan, current):
+        kind = worker.plan.views[view_behind(current)].schema.field(name).type
         state.more[f"text:{name}"] = changed.get(name, pa.nulls(len(state.stage), kind))
     return state.table(positions)
 
 
-def _apply(desk: Desk, indices: Sequence[int], rows: Rows) -> tuple[list[Outcome], Rows]:
+def _apply(worker: WorkerContext, indices: Sequence[int], rows: Rows) -> tuple[list[Outcome], Rows]:
     """Apply one stage, or several SQL stages fused; return their outcomes and all rows behind them."""
-    stage = desk.plan.stages[indices[0]]
+    stage = worker.plan.stages[indices[0]]
     if isinstance(stage, Sql):
-        fused = [one for one in (desk.plan.stages[index] for index in indices) if isinstance(one, Sql)]
-        return apply_sql(desk.con, fused, desk.plan.views[indices[0] : indices[-1] + 2], rows)
+        fused = [one for one in (worker.plan.stages[index] for index in indices) if isinstance(one, Sql)]
+        return apply_sql(worker.con, fused, worker.plan.views[indices[0] : indices[-1] + 2], rows)
     if isinstance(stage, Barrier):
-        seen = Seen(
-            desk.folder.read_json(desk.folder.barrier_result(indices[0])), desk.folder.barrier_files(indices[0])
+        seen = FitResult(
+            worker.folder.read_json(worker.folder.barrier_result(indices[0])), worker.folder.barrier_files(indices[0])
         )
-        outcome = stage.apply(rows, seen, desk.context)
+        outcome = stage.apply(rows, seen, worker.context)
     elif isinstance(stage, Scored):
-        outcome = stage.apply(rows, desk.context)
+        outcome = stage.apply(rows, worker.context)
     else:
         assert isinstance(stage, RowLocal)
         outcome = stage.apply(rows)
@@ -147,16 +147,16 @@ def _renamed(plan: Plan, indices: Sequence[int], changed: dict[str, pa.Array]) -
     return changed
 
 
-def _note_keys(desk: Desk, index: int, state: _State, rows: Rows, alive: npt.NDArray[np.int64]) -> None:
-    stage = desk.plan.stages[index]
+def _note_keys(worker: WorkerContext, index: int, state: _State, rows: Rows, alive: npt.NDArray[np.int64]) -> None:
+    stage = worker.plan.stages[index]
     assert isinstance(stage, Barrier | Collective)
-    for name, values in stage.keys(rows, desk.context).items():
-        state.more[f"key:{name}"] = spread(values, alive, len(state.stage))
-    state.more["key:source"] = spread(rows.sources, alive, len(state.stage))
-    state.more["key:row_id"] = spread(rows.row_ids, alive, len(state.stage))
+    for name, values in stage.keys(rows, worker.context).items():
+        state.more[f"key:{name}"] = scatter(values, alive, len(state.stage))
+    state.more["key:source"] = scatter(rows.sources, alive, len(state.stage))
+    state.more["key:row_id"] = scatter(rows.row_ids, alive, len(state.stage))
 
 
-def spread(values: pa.Array, positions: npt.NDArray[np.int64], n_rows: int) -> pa.Array:
+def scatter(values: pa.Array, positions: npt.NDArray[np.int64], n_rows: int) -> pa.Array:
     """Place values at some positions of N rows; the others are null."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()

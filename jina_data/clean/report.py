@@ -204,7 +204,7 @@ def _stage_seconds(events: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     return seconds
 
 
-def told_cut(counts: CutCounts) -> str:
+def truncation_notice(counts: CutCounts) -> str:
     """Return a line about the texts, or pairs of texts, that a model cut."""
     return (
         f"{counts.cut:,} of {counts.count:,} {counts.reads} were longer than the model's limit of "

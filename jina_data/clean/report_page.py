@@ -12,9 +12,9 @@ import yaml
 from jina_data.clean import charts
 from jina_data.clean.ledger import READ_REASON, READ_STAGE, row_name
 from jina_data.clean.plan import Plan, Range
-from jina_data.clean.report import CleanReport, PartCounts, notices, told_cut
+from jina_data.clean.report import CleanReport, PartCounts, notices, truncation_notice
 from jina_data.clean.report_samples import sample_drops, sample_unreadable
-from jina_data.clean.worker import Desk
+from jina_data.clean.worker import WorkerContext
 from jina_data.html import page
 from jina_data.run.files import whole_file
 from jina_data.stages.base import Barrier, quoted
@@ -23,15 +23,15 @@ MAX_PARTS, MAX_LABELS = 40, 30
 """So many files, sources and languages have a row of their own."""
 
 
-def write_html(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> None:
-    """Write report.html, while the run is at work; `desk.con` has the view `ledger`."""
-    with whole_file(desk.folder.out / "report.html", "w") as sink:
-        sink.write(render_report(report, desk, pieces))
+def write_html(report: CleanReport, worker: WorkerContext, pieces: Sequence[Range]) -> None:
+    """Write report.html, while the run is at work; `worker.con` has the view `ledger`."""
+    with whole_file(worker.folder.out / "report.html", "w") as sink:
+        sink.write(render_report(report, worker, pieces))
 
 
-def render_report(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> str:
+def render_report(report: CleanReport, worker: WorkerContext, pieces: Sequence[Range]) -> str:
     """Return the page."""
-    plan = desk.plan
+    plan = worker.plan
     return page.render(
         "report.html",
         report=report,
@@ -39,15 +39,15 @@ def render_report(report: CleanReport, desk: Desk, pieces: Sequence[Range]) -> s
         roles=plan.views[0].roles,
         matrices=_matrices(report),
         scores=_scores(report),
-        languages=_languages(desk),
-        notes=_notes(desk, report),
+        languages=_languages(worker),
+        notes=_notes(worker, report),
         notices=notices(report),
-        drops=sample_drops(desk, pieces),
-        unreadable=sample_unreadable(desk),
+        drops=sample_drops(worker, pieces),
+        unreadable=sample_unreadable(worker),
         recipe=recipe_yaml(plan),
         command=command_line(plan),
         models=plan.model_hashes(),
-        cut=[told_cut(counts) for counts in report.cut],
+        cut=[truncation_notice(counts) for counts in report.cut],
     )
 
 
@@ -96,27 +96,27 @@ def _scores(report: CleanReport) -> list[dict[str, Any]]:
     return out
 
 
-def _languages(desk: Desk) -> list[dict[str, Any]]:
+def _languages(worker: WorkerContext) -> list[dict[str, Any]]:
     """Return what the `language` stages found, by role: rows, rows dropped and mean probability of each label."""
     out = []
-    for index, stage in enumerate(desk.plan.stages):
-        files = sorted((desk.folder.out / "scores" / f"{index:02d}-{stage.name}").glob("part-*.parquet"))
+    for index, stage in enumerate(worker.plan.stages):
+        files = sorted((worker.folder.out / "scores" / f"{index:02d}-{stage.name}").glob("part-*.parquet"))
         if stage.name != "language" or not files:
             continue
-        desk.con.read_parquet([str(path) for path in files]).create_view("labelled", replace=True)
-        columns = desk.con.sql("FROM labelled").columns
+        worker.con.read_parquet([str(path) for path in files]).create_view("labelled", replace=True)
+        columns = worker.con.sql("FROM labelled").columns
         out += [
-            {"index": index, "role": role, **_labels(desk, index, role)}
-            for role in desk.plan.views[index].roles
+            {"index": index, "role": role, **_labels(worker, index, role)}
+            for role in worker.plan.views[index].roles
             if f"{role}.language" in columns
         ]
     return out
 
 
-def _labels(desk: Desk, index: int, role: str) -> dict[str, Any]:
+def _labels(worker: WorkerContext, index: int, role: str) -> dict[str, Any]:
     """Count the labels of a role, most frequent first; the mean does not depend on the order of the rows."""
     label, probability = quoted(f"{role}.language"), quoted(f"{role}.probability")
-    found = desk.con.execute(
+    found = worker.con.execute(
         f"SELECT coalesce({label}, '(none)'), count(*), "
         "count(*) FILTER (row_id IN (SELECT row_id FROM ledger WHERE stage_index = ?)), "
         f"sum(({probability} * 1e6)::BIGINT)::BIGINT FROM labelled WHERE {probability} IS NOT NULL "
@@ -132,14 +132,14 @@ def _labels(desk: Desk, index: int, role: str) -> dict[str, Any]:
     return {"labels": labels}
 
 
-def _notes(desk: Desk, report: CleanReport) -> list[dict[str, Any]]:
+def _notes(worker: WorkerContext, report: CleanReport) -> list[dict[str, Any]]:
     """Return what stages that looked at all rows have to tell of them."""
     out = []
-    for index, stage in enumerate(desk.plan.stages):
-        path = desk.folder.barrier_result(index) if isinstance(stage, Barrier) else desk.folder.stage_facts(index)
-        facts: dict[str, Any] = desk.folder.read_json(path) if path.exists() else {}
+    for index, stage in enumerate(worker.plan.stages):
+        path = worker.folder.barrier_result(index) if isinstance(stage, Barrier) else worker.folder.stage_facts(index)
+        facts: dict[str, Any] = worker.folder.read_json(path) if path.exists() else {}
         plain = {key: value for key, value in facts.items() if isinstance(value, int | float | str)}
-        note = {"index": index, "name": stage.name, "facts": plain, **_bands(desk.plan, facts)}
+        note = {"index": index, "name": stage.name, "facts": plain, **_bands(worker.plan, facts)}
         note |= {"mismatch": [one for one in report.mismatch if one.stage == index]}
         if plain or len(note) > 4:
             out.append(note)

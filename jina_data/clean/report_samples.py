@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from jina_data.clean.plan import Range
 from jina_data.clean.spool import read_rows
-from jina_data.clean.worker import Desk
+from jina_data.clean.worker import WorkerContext
 from jina_data.errors import JinaDataError
 from jina_data.html.text_diff import Shown, _around, _start, compare
 from jina_data.read import ROW, InputFile, sample_schema
@@ -68,14 +68,14 @@ class _Picked:
     partner_row_id: int | None
 
 
-def sample_drops(desk: Desk, pieces: Sequence[Range]) -> dict[tuple[int, str], list[Drop]]:
-    """Return some dropped rows of each stage and reason; `desk.con` has the view `ledger`."""
-    picked = _pick(desk)
+def sample_drops(worker: WorkerContext, pieces: Sequence[Range]) -> dict[tuple[int, str], list[Drop]]:
+    """Return some dropped rows of each stage and reason; `worker.con` has the view `ledger`."""
+    picked = _pick(worker)
     wanted = {one.row_id for one in picked} | {one.partner_row_id for one in picked if one.partner_row_id is not None}
-    columns = {index: _shown_columns(desk, index) for index in {one.stage for one in picked}}
+    columns = {index: _shown_columns(worker, index) for index in {one.stage for one in picked}}
     names = tuple(dict.fromkeys(name for shown in columns.values() for name in shown))
-    texts = _texts_of(desk, pieces, sorted(wanted), names)
-    outside = _outside_texts(desk, picked, columns)
+    texts = _texts_of(worker, pieces, sorted(wanted), names)
+    outside = _outside_texts(worker, picked, columns)
     out: dict[tuple[int, str], list[Drop]] = {}
     for one in picked:
         own = {name: texts[one.row_id].get(name) for name in columns[one.stage]}
@@ -84,20 +84,20 @@ def sample_drops(desk: Desk, pieces: Sequence[Range]) -> dict[tuple[int, str], l
             other = {name: texts[one.partner_row_id].get(name) for name in columns[one.stage]}
         else:
             other = outside.get((one.stage, one.partner or ""))
-        lines = _lines(own, other, _labels(desk))
+        lines = _lines(own, other, _labels(worker))
         out.setdefault((one.stage, one.reason), []).append(Drop(one.place, one.score, one.partner, lines))
     return out
 
 
-def _pick(desk: Desk) -> list[_Picked]:
+def _pick(worker: WorkerContext) -> list[_Picked]:
     """Pick the rows by a hash, without sorting the ledger."""
-    picked = desk.con.execute(
+    picked = worker.con.execute(
         "SELECT stage_index, reason, unnest(min_by(row_id, hash(row_id, 0::BIGINT), ?)) FROM ledger "
         "WHERE stage_index IS NOT NULL GROUP BY 1, 2",
         [SAMPLES],
     ).fetchall()
     ids = [row_id for *_, row_id in picked]
-    found = desk.con.execute(
+    found = worker.con.execute(
         "SELECT stage_index, reason, row_id, file || ':' || row, score, partner, partner_row_id FROM ledger "
         "WHERE row_id IN (SELECT unnest(?::UBIGINT[])) ORDER BY stage_index, reason, hash(row_id, 0::BIGINT), row_id",
         [ids],
@@ -105,20 +105,20 @@ def _pick(desk: Desk) -> list[_Picked]:
     return [_Picked(*row) for row in found]
 
 
-def _shown_columns(desk: Desk, index: int) -> tuple[str, ...]:
+def _shown_columns(worker: WorkerContext, index: int) -> tuple[str, ...]:
     """Return the input columns that tell why a stage dropped a row: those it looks at, and the texts."""
-    view = desk.plan.views[index]
-    reads = [view.input_name(name) for name in desk.plan.stages[index].reads(view)][:MAX_COLUMNS]
-    return tuple(dict.fromkeys((*reads, *desk.plan.views[0].text_columns)))
+    view = worker.plan.views[index]
+    reads = [view.input_name(name) for name in worker.plan.stages[index].reads(view)][:MAX_COLUMNS]
+    return tuple(dict.fromkeys((*reads, *worker.plan.views[0].text_columns)))
 
 
-def _labels(desk: Desk) -> dict[str, str]:
-    roles = desk.plan.views[0].roles
+def _labels(worker: WorkerContext) -> dict[str, str]:
+    roles = worker.plan.views[0].roles
     return {name: role if name == role else f"{role} = {name}" for role, names in roles.items() for name in names}
 
 
 def _texts_of(
-    desk: Desk, pieces: Sequence[Range], row_ids: Sequence[int], columns: Sequence[str]
+    worker: WorkerContext, pieces: Sequence[Range], row_ids: Sequence[int], columns: Sequence[str]
 ) -> dict[int, dict[str, str | None]]:
     """Read some columns of some rows (ids ascending) as they came in; a range is read once."""
     ids = np.array(row_ids, np.uint64)
@@ -128,7 +128,7 @@ def _texts_of(
         low, high = np.searchsorted(ids, bounds)
         if low < high:
             positions = (ids[low:high] - np.uint64(piece.first_row_id)).tolist()
-            table = read_rows(desk.folder, piece, columns, desk.plan.views[0].schema)
+            table = read_rows(worker.folder, piece, columns, worker.plan.views[0].schema)
             rows = table.filter(pc.is_in(table.column(ROW), pa.array(positions, table.schema.field(ROW).type)))
             for row in rows.to_pylist():
                 position = row.pop(ROW)
@@ -149,11 +149,11 @@ def _as_text(value: Any) -> str | None:
 
 
 def _outside_texts(
-    desk: Desk, picked: Sequence[_Picked], columns: Mapping[int, Sequence[str]]
+    worker: WorkerContext, picked: Sequence[_Picked], columns: Mapping[int, Sequence[str]]
 ) -> dict[tuple[int, str], dict[str, str | None]]:
     """Read the rows outside the run that sampled rows were dropped for; what cannot be read is left out."""
     out: dict[tuple[int, str], dict[str, str | None]] = {}
-    for index, files in desk.plan.outside.items():
+    for index, files in worker.plan.outside.items():
         partners = {one.partner for one in picked if one.stage == index and one.partner_row_id is None and one.partner}
         for file in files:
             rows = {row for name, _, row in (partner.rpartition(":") for partner in partners) if name == file.name}
@@ -201,9 +201,9 @@ def _lines(own: Texts, other: Texts | None, labels: Mapping[str, str]) -> list[L
     return out
 
 
-def sample_unreadable(desk: Desk) -> list[dict[str, Any]]:
+def sample_unreadable(worker: WorkerContext) -> list[dict[str, Any]]:
     """Return the first records that could not be parsed: "place", "error", "raw" (cut)."""
-    with (desk.folder.out / "unreadable.jsonl").open(encoding="utf-8") as lines:
+    with (worker.folder.out / "unreadable.jsonl").open(encoding="utf-8") as lines:
         broken = [json.loads(line) for line in islice(lines, SAMPLES)]
     return [
         {"place": f"{one['file']}:{one['row']}", "error": one["error"], "raw": _start(str(one["raw"]))}

@@ -7,8 +7,8 @@ unit is done, and what a resumed run looks for.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,11 +19,11 @@ from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
 from jina_data.clean.session import Session
 from jina_data.embed.device import settle_device
-from jina_data.engines.local import Budget
+from jina_data.engines.local import MemoryBudget
 from jina_data.errors import InputError, RunFolderError
 from jina_data.progress import Progress, Quiet
 from jina_data.read import resolve_inputs, sample_schema, unite_schemas
-from jina_data.read.checks import refuse_rowless
+from jina_data.read.checks import check_parseable
 from jina_data.roles import bind_roles
 from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
@@ -31,20 +31,6 @@ from jina_data.stages.where import Where
 
 WORKER_BYTES = 4 * 2**20
 """Starting a worker takes a second or two; it pays from about so many bytes of input each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a run is carried out. None of it changes a byte of data/.
-
-    `workers` is a number of processes; with 1, everything happens in this one.
-    """
-
-    workers: int
-    memory_limit_bytes: int = 4 * 2**30
-    batch_rows: int = 4096
-    overwrite: bool = False
-    reuse: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +54,27 @@ class RecipeChoice:
         return recipe if self.seed is None else replace(recipe, seed=self.seed)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CleanConfig:
+    """The inputs and the recipe of a run, and how it is carried out.
+
+    `workers`, `memory_limit_bytes`, `batch_rows` and `reuse` change no byte of data/. With one worker, everything
+    happens in this process.
+    """
+
+    recipe: Recipe | RecipeChoice
+    inputs: Sequence[str]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The columns of each role; roles that are not named here are inferred."""
+    out_format: str = "parquet"
+    limit: int | None = None
+    device: str = "auto"
+    workers: int = 1
+    memory_limit_bytes: int = 4 * 2**30
+    batch_rows: int = 4096
+    reuse: Sequence[Path] = ()
+
+
 def default_recipe(roles: Collection[str]) -> str:
     """Return the name of the shipped recipe for a table with these roles."""
     if "anchor" in roles:
@@ -86,98 +93,70 @@ def default_workers(inputs: Sequence[str]) -> int:
 
 
 def clean(
-    recipe: Recipe | RecipeChoice,
-    inputs: Sequence[str],
-    out: str | Path,
-    *,
-    columns: dict[str, tuple[str, ...]] | None = None,
-    out_format: str = "parquet",
-    limit: int | None = None,
-    device: str = "auto",
-    options: RunOptions,
-    progress: Progress | None = None,
+    config: CleanConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> CleanReport:
-    """Run a recipe over some inputs into a run folder, or go on with a run that was stopped there.
+    """Run a recipe over some inputs into a run folder, or resume the run that was stopped there.
 
     Raises:
-        JinaDataError: the inputs, the recipe or the folder are not as they must be; see `jina_data.errors`.
+        JinaDataError: the inputs, the recipe or the folder cannot be used; see `jina_data.errors`.
     """
     progress = progress or Quiet()
     folder = CleanFolder(Path(out))
-    plan = bind_run(
-        recipe,
-        inputs,
-        folder,
-        columns=columns or {},
-        out_format=out_format,
-        limit=limit,
-        device=device,
-        options=options,
-        progress=progress,
-    )
-    run = ResumableRun(folder, plan.fingerprint(), progress, overwrite=options.overwrite)
+    plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
+    run = ResumableRun(folder, plan.fingerprint(), progress, overwrite=overwrite)
     if run.is_finished():
         run.report_finished()
         return CleanReport.load(folder.path)
-    return Session(plan, run, share_budget(plan, options, progress), reuse=options.reuse).run()
+    return Session(plan, run, share_budget(plan, config, progress), reuse=config.reuse).run()
 
 
-def bind_run(
-    recipe: Recipe | RecipeChoice,
-    inputs: Sequence[str],
-    folder: CleanFolder | None,
-    *,
-    columns: dict[str, tuple[str, ...]],
-    out_format: str,
-    limit: int | None,
-    device: str,
-    options: RunOptions,
-    progress: Progress,
-) -> Plan:
-    """Bind a recipe to some inputs and a folder (None: nothing will be written), and say what was guessed.
+def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool, progress: Progress) -> Plan:
+    """Bind a recipe to its inputs and a folder (None: nothing will be written), and report what was inferred.
 
     Raises:
-        JinaDataError: the inputs, the recipe or a folder are not as they must be.
+        JinaDataError: the inputs, the recipe or a folder cannot be used.
     """
     if folder is not None:
-        folder.check_writable(overwrite=options.overwrite)
-    for old in options.reuse:
-        refuse_no_cache(CleanFolder(old), folder)
-    files = tuple(resolve_inputs(inputs))
+        folder.check_writable(overwrite=overwrite)
+    for old in config.reuse:
+        check_reusable(CleanFolder(old), folder)
+    files = tuple(resolve_inputs(config.inputs))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
-    refuse_rowless(files, [schema for _, schema in named_schemas])
+    check_parseable(files, [schema for _, schema in named_schemas])
     schema = unite_schemas(named_schemas)
+    columns = dict(config.columns)
+    recipe = config.recipe
     if isinstance(recipe, RecipeChoice):
         recipe = _chosen(recipe, schema, columns, progress)
-    plan, said = make_plan(
+    plan, assumptions = make_plan(
         files,
         schema,
         recipe,
         columns,
-        batch_rows=options.batch_rows,
-        out_format=out_format,
-        limit=limit,
-        device=choose_device(device, recipe.stages),
+        batch_rows=config.batch_rows,
+        out_format=config.out_format,
+        limit=config.limit,
+        device=choose_device(config.device, recipe.stages),
     )
-    if said:
-        progress.say(said)
-    refuse_strangers(named_schemas, plan.views[0].text_columns)
+    if assumptions:
+        progress.say(assumptions)
+    check_text_columns(named_schemas, plan.views[0].text_columns)
     return plan
 
 
-def share_budget(plan: Plan, options: RunOptions, progress: Progress) -> Budget:
+def share_budget(plan: Plan, config: CleanConfig, progress: Progress) -> MemoryBudget:
     """Share the memory limit out, and say so where it holds fewer workers than were asked for.
 
     Raises:
         ResourceError: it does not hold one.
     """
-    budget = Budget.share(options.memory_limit_bytes, options.workers, plan.process_bytes())
-    if budget.workers < options.workers:
-        progress.say(f"{budget.workers} of {options.workers} workers: the memory limit holds no more")
+    budget = MemoryBudget.share(config.memory_limit_bytes, config.workers, plan.process_bytes())
+    if budget.workers < config.workers:
+        progress.say(f"{budget.workers} of {config.workers} workers: the memory limit holds no more")
     return budget
 
 
-def refuse_no_cache(old: CleanFolder, new: CleanFolder | None) -> None:
+def check_reusable(old: CleanFolder, new: CleanFolder | None) -> None:
     """Refuse to reuse a folder that no run has left scores in; `new` is where this run writes to, if it writes.
 
     Raises:
@@ -198,7 +177,7 @@ def choose_device(device: str, stages: Sequence[Stage]) -> str:
     return settle_device(device) if any(stage.uses_device for stage in stages) else "cpu"
 
 
-def refuse_strangers(named_schemas: Sequence[tuple[str, pa.Schema]], text_columns: Collection[str]) -> None:
+def check_text_columns(named_schemas: Sequence[tuple[str, pa.Schema]], text_columns: Collection[str]) -> None:
     """Refuse a file that has columns, but none that holds a text of this run: all of its rows would be empty.
 
     Raises:

@@ -22,8 +22,8 @@ from jina_data.clean.rows import SURVIVES, fetch
 from jina_data.clean.shards import cut_shards
 from jina_data.clean.spool import read_facts, unreadable_rows, write_range
 from jina_data.clean.units import do_unit, first_rows
-from jina_data.clean.worker import Desk, open_desk
-from jina_data.engines.local import Budget, LocalEngine
+from jina_data.clean.worker import WorkerContext, open_worker
+from jina_data.engines.local import LocalEngine, MemoryBudget
 from jina_data.errors import InputError, ModelError, RecipeError
 from jina_data.progress import Progress
 from jina_data.read import (
@@ -38,15 +38,15 @@ from jina_data.read import (
 )
 from jina_data.run.files import remove, whole_file, whole_path, write_json
 from jina_data.run.resume import ResumableRun, versions
-from jina_data.stages.base import Barrier, Collective, Survivors, literal, quoted
-from jina_data.stages.reference import OUTSIDE_BITS, Outside
+from jina_data.stages.base import Barrier, Collective, RemainingRows, literal, quoted
+from jina_data.stages.reference import ROW_BITS, ReferenceRows
 from jina_data.stages.score_cache import build_index
 
 
 class Session:
     """One session of a run: the steps that are not done yet."""
 
-    def __init__(self, plan: Plan, run: ResumableRun, budget: Budget, *, reuse: Sequence[Path] = ()) -> None:
+    def __init__(self, plan: Plan, run: ResumableRun, budget: MemoryBudget, *, reuse: Sequence[Path] = ()) -> None:
         self.plan = plan
         self.run_state = run
         self.reuse = reuse
@@ -221,47 +221,47 @@ class Session:
         remove(self.folder.barrier_files(index))
         if isinstance(stage, Barrier):  # only these look for scores
             build_index([self.folder.cache], self.folder.index)
-        desk = open_desk(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
-        with self.progress.task(stage.name, None), desk.con, self.events.unit(f"decide {index}") as said:
-            survivors = self._survivors(desk, current, index, pieces)
+        worker = open_worker(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
+        with self.progress.task(stage.name, None), worker.con, self.events.unit(f"decide {index}") as said:
+            survivors = self._survivors(worker, current, index, pieces)
             if isinstance(stage, Barrier):
-                write_json(done, stage.look(survivors))
+                write_json(done, stage.fit(survivors))
             else:
                 assert isinstance(stage, Collective)
                 with whole_path(done) as temporary:
                     stage.decide(survivors).order("row_id").write_parquet(str(temporary))
                     write_json(self.folder.stage_facts(index), survivors.facts)
             said["stage"] = index
-            if counts := desk.context.cache.take_counts():
+            if counts := worker.context.cache.take_counts():
                 said["scores"] = counts
 
-    def _survivors(self, desk: Desk, current: Pass, index: int, pieces: Sequence[Range]) -> Survivors:
+    def _survivors(self, worker: WorkerContext, current: Pass, index: int, pieces: Sequence[Range]) -> RemainingRows:
         """Name the keys that the survivors of a pass left, and those of the rows outside."""
         files = [str(path) for path in sorted(self.folder.state(current.number, 0).parent.glob("range-*.parquet"))]
         names = [name for name in pq.read_schema(files[0]).names if name.startswith("key:")]
         columns = ", ".join(f"{quoted(name)} AS {quoted(name.removeprefix('key:'))}" for name in names)
-        desk.con.read_parquet(files).create_view("states")
-        desk.con.execute(f"CREATE VIEW survivors AS SELECT {columns} FROM states WHERE stage = {SURVIVES}")
-        return Survivors(
-            desk.con,
+        worker.con.read_parquet(files).create_view("states")
+        worker.con.execute(f"CREATE VIEW survivors AS SELECT {columns} FROM states WHERE stage = {SURVIVES}")
+        return RemainingRows(
+            worker.con,
             "survivors",
-            desk.context,
-            partial(fetch, desk, current, pieces),
-            self._outside(desk, index),
+            worker.context,
+            partial(fetch, worker, current, pieces),
+            self._outside(worker, index),
             self.folder.barrier_files(index),
         )
 
-    def _outside(self, desk: Desk, index: int) -> Outside | None:
+    def _outside(self, worker: WorkerContext, index: int) -> ReferenceRows | None:
         files = self.plan.outside.get(index, ())
         if not files:
             return None
         paths = [literal(str(self.folder.outside(index, number))) for number in range(len(files))]
         places = " UNION ALL ".join(
-            f"SELECT {number << OUTSIDE_BITS}::UBIGINT + row AS place, * EXCLUDE (row) FROM read_parquet({path})"
+            f"SELECT {number << ROW_BITS}::UBIGINT + row AS place, * EXCLUDE (row) FROM read_parquet({path})"
             for number, path in enumerate(paths)
         )
-        desk.con.execute(f"CREATE VIEW outside AS {places}")
-        return Outside(files, "outside")
+        worker.con.execute(f"CREATE VIEW outside AS {places}")
+        return ReferenceRows(files, "outside")
 
     # ------------------------------------------------------------------------------------------------- writing
 
@@ -293,22 +293,22 @@ class Session:
         """Write the report, check the row counts of all outputs, and mark the outputs as complete."""
         run, fingerprint = self.run_state, self.run_state.fingerprint
         events = list(self.events.read())
-        desk = open_desk(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
-        with desk.con:
+        worker = open_worker(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
+        with worker.con:
             seen = {index: self.folder.barrier_result(index) for index in range(len(self.plan.stages))}
             facts = {index: self.folder.read_json(path) for index, path in seen.items() if path.exists()}
             report = build_report(
                 self.plan,
                 self.folder,
                 events,
-                con=desk.con,
+                con=worker.con,
                 facts=facts,
                 seconds=run.seconds(),
                 peak_memory_bytes=run.peak_memory_bytes(),
             )
             check_laws(self.folder.out, report, pieces)
             write_json(self.folder.out / "report.json", report.to_json())
-            write_html(report, desk, pieces)
+            write_html(report, worker, pieces)
         rows = dict.fromkeys(range(len(self.plan.inputs)), 0)
         for piece in pieces:
             rows[piece.file_index] += piece.n_rows

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.clean.folder import CleanFolder
-from jina_data.clean.ledger import Fates, RangeCounts, fates_of, partners_of, reason_name, stage_name
+from jina_data.clean.ledger import RangeCounts, RowOutcomes, fates_of, partners_of, reason_name, stage_name
 from jina_data.clean.plan import Plan, Range, grouped
 from jina_data.clean.rows import load_table
-from jina_data.clean.worker import Desk
+from jina_data.clean.worker import WorkerContext
 from jina_data.run.files import whole_path
 
 SHARD_BYTES = 256 * 2**20
@@ -67,13 +67,15 @@ def cut_shards(kind: Kind, pieces: Sequence[Range], counts: Sequence[RangeCounts
     return shards
 
 
-def write_shard(desk: Desk, shard: Shard) -> dict[str, Any]:
+def write_shard(worker: WorkerContext, shard: Shard) -> dict[str, Any]:
     """Write a shard."""
-    schema = shard_schema(desk.plan, shard.kind)
+    schema = shard_schema(worker.plan, shard.kind)
     n_rows = 0
-    with whole_path(shard.path(desk.folder, desk.plan.out_format)) as temporary:
-        tables = (_group_table(desk, shard.kind, group) for group in shard.groups)
-        writer = _write_jsonl if shard.path(desk.folder, desk.plan.out_format).suffix == ".jsonl" else _write_parquet
+    with whole_path(shard.path(worker.folder, worker.plan.out_format)) as temporary:
+        tables = (_group_table(worker, shard.kind, group) for group in shard.groups)
+        writer = (
+            _write_jsonl if shard.path(worker.folder, worker.plan.out_format).suffix == ".jsonl" else _write_parquet
+        )
         n_rows = writer(temporary, schema, tables)
     return {"rows": n_rows}
 
@@ -85,36 +87,36 @@ def shard_schema(plan: Plan, kind: Kind) -> pa.Schema:
     return pa.schema([*plan.views[0].schema, *DROPPED_COLUMNS])
 
 
-def _group_table(desk: Desk, kind: Kind, group: Sequence[Range]) -> pa.Table:
+def _group_table(worker: WorkerContext, kind: Kind, group: Sequence[Range]) -> pa.Table:
     tables = []
     for piece in group:
-        fates = fates_of(desk, piece)
+        fates = fates_of(worker, piece)
         make = kept_rows if kind == "data" else dropped_rows
-        tables.append(make(desk, piece, fates).cast(shard_schema(desk.plan, kind)))
+        tables.append(make(worker, piece, fates).cast(shard_schema(worker.plan, kind)))
     return pa.concat_tables(tables).combine_chunks()
 
 
-def kept_rows(desk: Desk, piece: Range, fates: Fates) -> pa.Table:
+def kept_rows(worker: WorkerContext, piece: Range, fates: RowOutcomes) -> pa.Table:
     """Return the kept rows of a range as data/ holds them."""
-    table = load_table(desk, None, piece, desk.plan.views[0].schema.names, fates.kept)
-    return table.select(desk.plan.views[-1].schema.names)
+    table = load_table(worker, None, piece, worker.plan.views[0].schema.names, fates.kept)
+    return table.select(worker.plan.views[-1].schema.names)
 
 
-def dropped_rows(desk: Desk, piece: Range, fates: Fates) -> pa.Table:
+def dropped_rows(worker: WorkerContext, piece: Range, fates: RowOutcomes) -> pa.Table:
     """Return the dropped rows of a range: the input's columns as they were, and what became of them."""
     rows = fates.dropped
-    table = load_table(desk, desk.plan.passes[0], piece, desk.plan.views[0].schema.names, rows)
+    table = load_table(worker, worker.plan.passes[0], piece, worker.plan.views[0].schema.names, rows)
     stages = fates.stage[rows].tolist()
     reasons = fates.reason[rows].tolist()
     columns = {
-        "_file": pa.array([desk.plan.file_name(piece.file_index)] * len(rows), pa.string()),
+        "_file": pa.array([worker.plan.file_name(piece.file_index)] * len(rows), pa.string()),
         "_row": pa.array(rows.astype("int64") + piece.first_row),
-        "_stage": pa.array([stage_name(desk.plan, index) for index in stages], pa.string()),
+        "_stage": pa.array([stage_name(worker.plan, index) for index in stages], pa.string()),
         "_reason": pa.array(
-            [reason_name(desk.plan, index, code) for index, code in zip(stages, reasons, strict=True)], pa.string()
+            [reason_name(worker.plan, index, code) for index, code in zip(stages, reasons, strict=True)], pa.string()
         ),
         "_score": pa.array(fates.score[rows], from_pandas=True),
-        "_partner": pa.array(partners_of(desk.plan, fates, rows), pa.string()),
+        "_partner": pa.array(partners_of(worker.plan, fates, rows), pa.string()),
     }
     for name, values in columns.items():
         table = table.append_column(name, values)

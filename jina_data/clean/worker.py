@@ -14,7 +14,7 @@ from jina_data.stages.score_cache import ScoreCache
 
 
 @dataclass
-class Desk:
+class WorkerContext:
     """What a worker has at hand: the plan, the run folder, the log, and its DuckDB connection."""
 
     plan: Plan
@@ -24,7 +24,7 @@ class Desk:
     context: Context
 
 
-def open_desk(plan: Plan, folder: CleanFolder, duckdb_bytes: int, threads: int = 1) -> Desk:
+def open_worker(plan: Plan, folder: CleanFolder, duckdb_bytes: int, threads: int = 1) -> WorkerContext:
     """Set up a worker, whose DuckDB may use so many threads."""
     temporary = folder.work / "duckdb"
     con = duckdb.connect(
@@ -37,4 +37,4 @@ def open_desk(plan: Plan, folder: CleanFolder, duckdb_bytes: int, threads: int =
     )
     cache = ScoreCache(folder.cache, (folder.index, folder.old_index))
     context = Context(plan.recipe.seed, plan.device, cache)
-    return Desk(plan, folder, Events(folder.events), con, context)
+    return WorkerContext(plan, folder, Events(folder.events), con, context)

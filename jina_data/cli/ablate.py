@@ -94,36 +94,30 @@ def command(
     goes on when the same command is given again.
     """
     from jina_data.clean.recipe import Recipe
-    from jina_data.clean.run import RunOptions, default_workers
-    from jina_data.evaluate.ablation import AblateSettings, ablate
+    from jina_data.clean.run import default_workers
+    from jina_data.evaluate.ablation import AblateConfig, ablate
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
     from jina_data.run.memory import machine_bytes, parse_bytes
 
-    report = ablate(
-        Recipe.load(recipe, settings),
-        inputs,
-        output,
-        AblateSettings(
-            tasks=tasks,
-            model=model,
-            tokenizer=tokenizer,
-            phase="triplets" if phase == "triplets" else "pairs",
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            max_length=max_length,
-            seeds=seeds,
-            device=device,
-        ),
+    config = AblateConfig(
+        recipe=Recipe.load(recipe, settings),
+        inputs=inputs,
         columns=parse_roles(columns),
-        options=RunOptions(
-            workers=workers or default_workers(inputs),
-            memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
-            overwrite=overwrite,
-        ),
+        tasks=tasks,
+        model=model,
+        tokenizer=tokenizer,
+        phase="triplets" if phase == "triplets" else "pairs",
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_length=max_length,
+        seeds=seeds,
+        device=device,
+        workers=workers or default_workers(inputs),
+        memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
         keep_models=keep_models,
-        progress=progress_for(quiet=quiet),
     )
+    report = ablate(config, output, overwrite=overwrite, progress=progress_for(quiet=quiet))
     if not quiet:
         report.print()

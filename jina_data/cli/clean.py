@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -94,29 +93,33 @@ def command(
     With --plan, a forecast of all this is printed instead.
     """
     from jina_data.clean.funnel import print_funnel
-    from jina_data.clean.run import RecipeChoice, RunOptions, clean, default_workers
+    from jina_data.clean.run import CleanConfig, RecipeChoice, clean, default_workers
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
     from jina_data.run.memory import machine_bytes, parse_bytes
 
     check_output(output, plan=plan)
     choice, roles = RecipeChoice(recipe, settings, where, seed), parse_roles(columns)
-    options = RunOptions(
+    config = CleanConfig(
+        recipe=choice,
+        inputs=inputs,
+        columns=roles,
+        out_format=out_format,
+        limit=limit,
+        device=device,
         workers=workers or default_workers(inputs),
         memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
         batch_rows=batch_rows,
-        overwrite=overwrite,
         reuse=reuse,
     )
-    common: dict[str, Any] = {"columns": roles, "out_format": out_format, "limit": limit, "device": device}
     progress = progress_for(quiet=quiet)
     if plan:
         from jina_data.forecast.forecast import forecast
         from jina_data.forecast.table import print_forecast
 
-        print_forecast(forecast(choice, inputs, output, **common, options=options, progress=progress))
+        print_forecast(forecast(config, output, overwrite=overwrite, progress=progress))
         return
     assert output is not None
-    report = clean(choice, inputs, output, **common, options=options, progress=progress)
+    report = clean(config, output, overwrite=overwrite, progress=progress)
     if not quiet:
         print_funnel(report)

@@ -66,21 +66,23 @@ def command(
     INPUT is what `clean` reads. FILE gets its columns, in its order, and a column of vectors behind them. A run that
     was stopped goes on when the same command is given again.
     """
-    from jina_data.embed.table import TableOptions, encode_table
-    from jina_data.embed.vectors import VectorOptions, choose_device
+    from jina_data.embed.table import EncodeConfig, encode
+    from jina_data.embed.vectors import choose_device
     from jina_data.progress import progress_for
 
-    options = VectorOptions(
+    config = EncodeConfig(
+        inputs=inputs,
         model=model,
         device=choose_device(device, model),
         max_length=max_length,
         truncate_dim=truncate_dim,
         prompt=prompt,
         normalize=not no_normalize,
+        column=column,
+        vector_column=vector_column,
+        vectors_only=vectors_only,
+        limit=limit,
     )
-    table = TableOptions(
-        column=column, vector_column=vector_column, vectors_only=vectors_only, limit=limit, overwrite=overwrite
-    )
-    report = encode_table(inputs, output, vectors=options, table=table, progress=progress_for(quiet=quiet))
+    report = encode(config, output, overwrite=overwrite, progress=progress_for(quiet=quiet))
     if not quiet:
         click.echo(f"{report.n_rows:,} vectors of {report.dim} dimensions: {report.path}")

@@ -116,13 +116,13 @@ def command(
     with scores, and DIR/report.html an audit. A run that was stopped goes on when the same command is given again.
     """
     from jina_data.embed.vectors import choose_device
-    from jina_data.mining.config import MineSettings
+    from jina_data.mining.config import MineConfig
     from jina_data.mining.report import print_report
     from jina_data.mining.run import mine
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
-    settings = MineSettings(
+    settings = MineConfig(
         inputs=inputs,
         corpus=corpus,
         roles=parse_roles(columns),

@@ -211,14 +211,31 @@ def command(
     reject it. The triplets are in DIR/data, what was rejected with its reasons in DIR/rejected, and a report in
     DIR/report.html. A run that was stopped goes on when the same command is given again; no answer is asked for twice.
     """
-    from jina_data.negation.config import NegateOptions, NegateSettings
+    from jina_data.negation.config import NegateConfig, RequestConfig
     from jina_data.negation.kinds import parse_mix
     from jina_data.negation.run import negate
     from jina_data.progress import progress_for
 
     check_output(output, plan=plan)
     choices: dict[str, Any] = {"generator": generator, "form": None if structured == "auto" else structured}
-    settings = NegateSettings(
+    ways: dict[str, Any] = {"mode": mode}
+    requests = RequestConfig(
+        **ways,
+        api_key=os.environ.get(api_key_env) or None,
+        judge_api_key=(os.environ.get(judge_api_key_env) or None) if judge_api_key_env else None,
+        concurrency=concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        timeout_seconds=timeout,
+        attempts=attempts,
+        poll_seconds=poll_seconds,
+        wait=not no_wait,
+        max_cost=max_cost,
+        prices=prices,
+        price_in=price_in,
+        price_out=price_out,
+    )
+    config = NegateConfig(
         sources=sources,
         **choices,
         model=model,
@@ -236,39 +253,22 @@ def command(
         nli=nli,
         judge_model=judge_model,
         judge_base_url=judge_base_url,
-    )
-    ways: dict[str, Any] = {"mode": mode}
-    options = NegateOptions(
-        **ways,
-        api_key=os.environ.get(api_key_env) or None,
-        judge_api_key=(os.environ.get(judge_api_key_env) or None) if judge_api_key_env else None,
-        concurrency=concurrency,
-        rpm=rpm,
-        tpm=tpm,
-        timeout_seconds=timeout,
-        attempts=attempts,
-        poll_seconds=poll_seconds,
-        wait=not no_wait,
-        max_cost=max_cost,
-        prices=prices,
-        price_in=price_in,
-        price_out=price_out,
-        overwrite=overwrite,
+        requests=requests,
     )
     progress = progress_for(quiet=quiet)
     if plan:
         from jina_data.negation.forecast import foresee
         from jina_data.negation.table import print_outlook
 
-        print_outlook(foresee(settings, output, options=options, tokenizer=tokenizer, progress=progress))
+        print_outlook(foresee(config, output, tokenizer=tokenizer, progress=progress))
         return
-    if generator == "llm" and base_url is None and options.api_key is None:
+    if generator == "llm" and base_url is None and requests.api_key is None:
         raise click.UsageError(
             f"there is no key: set the environment variable {api_key_env}, name another with --api-key-env, "
             "or name a server of your own with --base-url"
         )
     assert output is not None
-    report = negate(settings, output, options=options, progress=progress)
+    report = negate(config, output, overwrite=overwrite, progress=progress)
     if not quiet:
         from jina_data.negation.table import print_report
 

@@ -11,7 +11,7 @@ import click
 from jina_data.cli.options import DEBUG
 
 if TYPE_CHECKING:
-    from jina_data.publish.preview import Plan
+    from jina_data.publish.preview import PublishPlan
 
 
 @click.command(name="publish")
@@ -76,13 +76,14 @@ def command(
     that was cut off goes on when the same command is given again.
     """
     from jina_data.progress import progress_for
-    from jina_data.publish.flow import PublishOptions, publish, write_repository
+    from jina_data.publish.flow import PublishConfig, publish, write_repository
     from jina_data.publish.licenses import parse_source_licenses
     from jina_data.publish.preview import size_lines, warning_lines
     from jina_data.publish.split import parse_test_size
     from jina_data.run.memory import parse_bytes
 
-    options = PublishOptions(
+    config = PublishConfig(
+        folder=folder,
         license=license_id,
         source_licenses=parse_source_licenses(source_licenses),
         excluded_sources=excluded,
@@ -92,19 +93,22 @@ def command(
         private=private,
         revision=revision,
         tag=tag,
-        overwrite=overwrite,
         verify=not no_verify,
     )
     progress = progress_for(quiet=quiet)
     if dry_run is not None:
-        repository = write_repository(folder, repo_id, dry_run, options=options, progress=progress)
+        repository = write_repository(config, repo_id, dry_run, progress=progress)
         for line in (*size_lines(repository), *warning_lines(repository)):
             click.echo(line, err=True)
         click.echo(str(dry_run))
         return
     _settle_bars(quiet=quiet)
     done = publish(
-        folder, repo_id, options=options, confirm=lambda plan: _confirm(plan, yes=yes, quiet=quiet), progress=progress
+        config,
+        repo_id,
+        overwrite=overwrite,
+        confirm=lambda plan: _confirm(plan, yes=yes, quiet=quiet),
+        progress=progress,
     )
     if done is None:
         click.echo("nothing was sent", err=True)
@@ -124,7 +128,7 @@ def _settle_bars(*, quiet: bool) -> None:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _confirm(plan: Plan, *, yes: bool, quiet: bool) -> bool:
+def _confirm(plan: PublishPlan, *, yes: bool, quiet: bool) -> bool:
     """Show what will happen, and ask.
 
     Raises:

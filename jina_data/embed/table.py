@@ -10,7 +10,7 @@ import glob
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.embed.vectors import VectorModel, VectorOptions, load_vector_model
+from jina_data.embed.vectors import VectorConfig, VectorModel, load_vector_model
 from jina_data.errors import InputError, ModelError, RunFolderError, UsageError
 from jina_data.progress import Progress, Quiet, Task
 from jina_data.read import (
@@ -34,7 +34,7 @@ from jina_data.read import (
     unite_schemas,
     writable,
 )
-from jina_data.read.checks import refuse_rowless
+from jina_data.read.checks import check_parseable
 from jina_data.read.schema import is_string
 from jina_data.run.files import remove, whole_path, write_json
 from jina_data.run.folder import RunFolder
@@ -50,14 +50,20 @@ _KEY = b"jina_data.encode"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableOptions:
-    """What is read and what is written."""
+class EncodeConfig(VectorConfig):
+    """The inputs, the model and its options, and which columns are read and written."""
 
+    inputs: Sequence[str]
     column: str | None = None
+    """The text column; None: `text`, or the only column of texts."""
     vector_column: str = "vector"
     vectors_only: bool = False
     limit: int | None = None
-    overwrite: bool = False
+
+    @property
+    def vectors(self) -> VectorConfig:
+        """The model and its options alone."""
+        return VectorConfig(**{entry.name: getattr(self, entry.name) for entry in fields(VectorConfig)})
 
 
 @dataclass(frozen=True)
@@ -70,39 +76,34 @@ class EncodeReport:
     n_cut: int
 
 
-def encode_table(
-    inputs: Sequence[str],
-    output: Path,
-    *,
-    vectors: VectorOptions,
-    table: TableOptions | None = None,
-    progress: Progress | None = None,
+def encode(
+    config: EncodeConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> EncodeReport:
-    """Encode a text column of some inputs into a Parquet file, or go on with a run that was stopped there.
+    """Encode a text column of some inputs into a Parquet file, or resume the run that was stopped there.
 
     Raises:
         InputError: an input cannot be read, or a text is missing; the message names file and row.
         UsageError: there is no such column, or the model does not take an option.
         ModelError: the model cannot be loaded, or gave a vector that is not finite.
-        RunFolderError: the output is there already, of another run.
+        RunFolderError: the output exists, and is of another run.
     """
-    table, progress = table or TableOptions(), progress or Quiet()
-    files = resolve_inputs(inputs)
+    progress, output = progress or Quiet(), Path(out)
+    files = resolve_inputs(config.inputs)
     schemas = [sample_schema(file) for file in files]
-    refuse_rowless(files, schemas)
+    check_parseable(files, schemas)
     schema = unite_schemas([(file.name, one) for file, one in zip(files, schemas, strict=True)])
-    column = _text_column(schema, table)
-    fingerprint = _fingerprint(files, column, vectors, table)
+    column = _text_column(schema, config)
+    fingerprint = _fingerprint(files, column, config)
     folder = VectorFile(output)
-    run = ResumableRun(folder, fingerprint, progress, overwrite=table.overwrite)
+    run = ResumableRun(folder, fingerprint, progress, overwrite=overwrite)
     if run.is_finished():
         run.report_finished()
         return folder.report()
-    if table.column is None:
+    if config.column is None:
         progress.say(f"texts: column {column!r} (choose another with --column)")
     with run.session():
-        encoder = _RangeEncoder(files, schema, column, table, vectors=vectors, work=folder.work)
-        with progress.task("encode", table.limit or _known_rows(files)) as task:
+        encoder = _RangeEncoder(files, schema, column, config, work=folder.work)
+        with progress.task("encode", config.limit or _known_rows(files)) as task:
             parts = [part for number in range(len(files)) for part in encoder.encode_file(number, task)]
         report = encoder.gather(parts, output, json.dumps(fingerprint, sort_keys=True))
         folder.discard_work()
@@ -198,20 +199,19 @@ class _RangeEncoder:
         files: Sequence[InputFile],
         schema: pa.Schema,
         column: str,
-        table: TableOptions,
+        config: EncodeConfig,
         *,
-        vectors: VectorOptions,
         work: Path,
     ) -> None:
-        self.files, self.schema, self.column, self.table = files, schema, column, table
-        self.vectors, self.work = vectors, work
-        self.rows_left = table.limit
+        self.files, self.schema, self.column, self.config = files, schema, column, config
+        self.work = work
+        self.rows_left = config.limit
         self._model: VectorModel | None = None
 
     @property
     def model(self) -> VectorModel:
         if self._model is None:
-            self._model = load_vector_model(self.vectors)
+            self._model = load_vector_model(self.config.vectors)
         return self._model
 
     def encode_file(self, number: int, task: Task) -> Iterator[Path]:
@@ -275,7 +275,7 @@ class _RangeEncoder:
         cut_before = self.model.n_cut
         vectors = self.model.encode(texts)
         self._refuse_not_finite(vectors, texts, file=file, first_row=first_row)
-        kept = rows.select([] if self.table.vectors_only else [name for name in rows.column_names if name != ROW])
+        kept = rows.select([] if self.config.vectors_only else [name for name in rows.column_names if name != ROW])
         ready = conform(kept, writable(kept.schema))
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1), pa.float32()), self.model.dim)
         schema = self._with_vectors(kept.schema)
@@ -301,12 +301,12 @@ class _RangeEncoder:
         """Write the parts into one file, row group by row group."""
         metas = [pq.read_metadata(part) for part in parts]
         named = [(part.name, pq.read_schema(part)) for part in parts]
-        nothing = self._with_vectors(pa.schema([]) if self.table.vectors_only else self.schema) if not named else None
+        nothing = self._with_vectors(pa.schema([]) if self.config.vectors_only else self.schema) if not named else None
         schema = nothing or unite_schemas(named)
         n_cut = sum(int((meta.metadata or {}).get(b"n_cut", b"0")) for meta in metas)
         n_rows = sum(meta.num_rows for meta in metas)
-        dim = schema.field(self.table.vector_column).type.list_size
-        said = json.dumps({"key": key, "model": self.vectors.model, "n_rows": n_rows, "dim": dim, "n_cut": n_cut})
+        dim = schema.field(self.config.vector_column).type.list_size
+        said = json.dumps({"key": key, "model": self.config.model, "n_rows": n_rows, "dim": dim, "n_cut": n_cut})
         with (
             whole_path(output) as temporary,
             pq.ParquetWriter(temporary, schema.with_metadata({_KEY: said}), compression="zstd") as sink,
@@ -319,23 +319,23 @@ class _RangeEncoder:
         return EncodeReport(output, n_rows, dim, n_cut)
 
     def _with_vectors(self, kept: pa.Schema) -> pa.Schema:
-        return writable(kept).append(pa.field(self.table.vector_column, pa.list_(pa.float32(), self.model.dim)))
+        return writable(kept).append(pa.field(self.config.vector_column, pa.list_(pa.float32(), self.model.dim)))
 
 
-def _text_column(schema: pa.Schema, table: TableOptions) -> str:
+def _text_column(schema: pa.Schema, config: EncodeConfig) -> str:
     """Return the column to encode: the one named, else `text`, else the only one that holds texts."""
     named = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-    if table.vector_column in schema.names and not table.vectors_only:
+    if config.vector_column in schema.names and not config.vectors_only:
         raise UsageError(
-            f"the input has a column {table.vector_column!r} already; name another with --vector-column, or leave the "
+            f"the input has a column {config.vector_column!r} already; name another with --vector-column, or leave the "
             "input's columns out with --vectors-only"
         )
-    if table.column is not None:
-        if table.column not in schema.names:
-            raise UsageError(f"--column {table.column}: there is no such column; the input has: {named}")
-        if not is_string(schema.field(table.column).type):
-            raise UsageError(f"--column {table.column} holds {schema.field(table.column).type}; expected texts")
-        return table.column
+    if config.column is not None:
+        if config.column not in schema.names:
+            raise UsageError(f"--column {config.column}: there is no such column; the input has: {named}")
+        if not is_string(schema.field(config.column).type):
+            raise UsageError(f"--column {config.column} holds {schema.field(config.column).type}; expected texts")
+        return config.column
     strings = [field.name for field in schema if is_string(field.type)]
     if "text" in strings or len(strings) == 1:
         return "text" if "text" in strings else strings[0]
@@ -354,17 +354,16 @@ def _texts(rows: pa.Table, column: str, *, file: InputFile, first_row: int) -> l
     return values
 
 
-def _fingerprint(
-    files: Sequence[InputFile], column: str, vectors: VectorOptions, table: TableOptions
-) -> dict[str, Any]:
+def _fingerprint(files: Sequence[InputFile], column: str, config: EncodeConfig) -> dict[str, Any]:
     """Return what decides the output: the inputs, the model and all options that change it."""
-    options = {name: value for name, value in asdict(table).items() if name not in ("overwrite", "column")}
     return {
         "version": VERSION,
         "slice": SLICE_ROWS,
         "column": column,
-        "model": vectors.model_key(),
-        **options,
+        "model": config.vectors.model_key(),
+        "vector_column": config.vector_column,
+        "vectors_only": config.vectors_only,
+        "limit": config.limit,
         "inputs": [file.to_json() for file in files],
     }
 

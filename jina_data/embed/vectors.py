@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +27,7 @@ _FLAGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorOptions:
+class VectorConfig:
     """Which model makes vectors, and how. Only our own encoder takes others than the defaults."""
 
     model: str
@@ -44,7 +44,8 @@ class VectorOptions:
             ModelError: there is no such model.
             MissingExtraError: it needs a package that is not installed.
         """
-        said = {**asdict(self), "model": model_hashes(self.model)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(VectorConfig)}
+        said = {**values, "model": model_hashes(self.model)}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -72,7 +73,7 @@ class VectorModel(Protocol):
         ...
 
 
-def load_vector_model(options: VectorOptions) -> VectorModel:
+def load_vector_model(options: VectorConfig) -> VectorModel:
     """Load a model by its name or folder.
 
     Raises:
@@ -89,7 +90,7 @@ def load_vector_model(options: VectorOptions) -> VectorModel:
 class _OfEncoder:
     """Our encoder."""
 
-    def __init__(self, encoder: Any, options: VectorOptions) -> None:
+    def __init__(self, encoder: Any, options: VectorConfig) -> None:
         encoder.n_cut = 0
         self._encoder, self._options = encoder, options
         if options.truncate_dim and options.truncate_dim > encoder.dim:
@@ -127,8 +128,8 @@ def _without_warnings() -> Iterator[None]:
 class _OfEmbedder:
     """A static model, or one of sentence-transformers."""
 
-    def __init__(self, embedder: Any, options: VectorOptions) -> None:
-        defaults = asdict(VectorOptions(model=options.model, device=options.device))
+    def __init__(self, embedder: Any, options: VectorConfig) -> None:
+        defaults = asdict(VectorConfig(model=options.model, device=options.device))
         others = [name for name, value in asdict(options).items() if value != defaults[name]]
         if others:
             kind = "the static model" if options.model == STATIC else "a model of sentence-transformers"

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan
-from jina_data.clean.worker import Desk, open_desk
+from jina_data.clean.worker import WorkerContext, open_worker
 from jina_data.errors import ResourceError
 from jina_data.run.files import resource_errors
 
@@ -31,7 +31,7 @@ WORK_BYTES = 240 * 2**20
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """How the memory of the whole process tree is shared out, in bytes."""
 
     total: int
@@ -39,7 +39,7 @@ class Budget:
     duckdb: int
 
     @classmethod
-    def share(cls, memory_limit_bytes: int, workers: int, model_bytes: int = 0) -> Budget:
+    def share(cls, memory_limit_bytes: int, workers: int, model_bytes: int = 0) -> MemoryBudget:
         """Share out a limit; fewer workers run where it does not hold the number wanted, with their models.
 
         Raises:
@@ -62,21 +62,21 @@ class Budget:
 THREAD_NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Work = Callable[..., Any]
-"""A function of a desk and the arguments of one unit."""
+"""A function of a worker and the arguments of one unit."""
 
 
 class Engine(Protocol):
     """Decides where units run. Every engine gives the same rows."""
 
     def map(self, work: Work, units: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-        """Run `work(desk, *unit)` for every unit; yield each unit with its answer as it ends, in any order."""
+        """Run `work(worker, *unit)` for every unit; yield each unit with its answer as it ends, in any order."""
         ...
 
 
 class LocalEngine:
     """Runs units in `workers` processes; with one worker, in this process."""
 
-    def __init__(self, folder: CleanFolder, budget: Budget) -> None:
+    def __init__(self, folder: CleanFolder, budget: MemoryBudget) -> None:
         """Make an engine that works within a budget; `set_plan` comes before `map`."""
         self.folder = folder
         self.budget = budget
@@ -90,13 +90,13 @@ class LocalEngine:
         self._plan = plan
 
     def map(self, work: Work, units: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-        """Run `work(desk, *unit)` for every unit; yield each unit with its answer as it ends, in any order."""
+        """Run `work(worker, *unit)` for every unit; yield each unit with its answer as it ends, in any order."""
         assert self._plan is not None
         if self.budget.workers == 1 or len(units) <= 1:
-            desk = open_desk(self._plan, self.folder, self.budget.duckdb)
-            with desk.con:
+            worker = open_worker(self._plan, self.folder, self.budget.duckdb)
+            with worker.con:
                 for unit in units:
-                    yield unit, _do(desk, work, unit)
+                    yield unit, _do(worker, work, unit)
         else:
             yield from self._map_pool(work, units)
 
@@ -157,8 +157,8 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_desk: Desk | None = None
-"""The desk of this process, where it is a worker."""
+_desk: WorkerContext | None = None
+"""The worker of this process, where it is a worker."""
 
 
 def _set_up(plan: Plan, folder: CleanFolder, duckdb_bytes: int) -> None:
@@ -166,7 +166,7 @@ def _set_up(plan: Plan, folder: CleanFolder, duckdb_bytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pa.set_cpu_count(1)
-    _desk = open_desk(plan, folder, duckdb_bytes)
+    _desk = open_worker(plan, folder, duckdb_bytes)
 
 
 def _leave_with_parent() -> None:
@@ -182,8 +182,8 @@ def _work_here(work: Work, unit: tuple[Any, ...]) -> Any:
     return _do(_desk, work, unit)
 
 
-def _do(desk: Desk, work: Work, unit: tuple[Any, ...]) -> Any:
-    with resource_errors(desk.folder.path):
-        answer = work(desk, *unit)
+def _do(worker: WorkerContext, work: Work, unit: tuple[Any, ...]) -> Any:
+    with resource_errors(worker.folder.path):
+        answer = work(worker, *unit)
     pa.default_memory_pool().release_unused()
     return answer

@@ -7,14 +7,13 @@ Variants that keep the same rows are trained once.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jina_data.clean.recipe import Recipe
-from jina_data.clean.run import RunOptions, clean
+from jina_data.clean.run import CleanConfig, clean
 from jina_data.embed.load import load_embedder
 from jina_data.errors import UsageError
 from jina_data.evaluate.ablation_report import AblateReport, VariantScores
@@ -38,9 +37,13 @@ PREPARING = ("select", "normalize", "where", "sample")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblateSettings:
-    """What all variants have in common."""
+class AblateConfig:
+    """The recipe and inputs whose filters are compared, and the training and evaluation of all variants."""
 
+    recipe: Recipe
+    inputs: Sequence[str]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The columns of each role, in addition to those in the recipe."""
     tasks: tuple[str, ...]
     """Files, prefixes of files, or tasks of mteb, as `evaluate mteb` takes them."""
     model: str = "static"
@@ -54,6 +57,20 @@ class AblateSettings:
     max_length: int = 128
     seeds: int = 3
     device: str = "auto"
+    workers: int = 1
+    """Worker processes of `clean`."""
+    memory_limit_bytes: int = 4 * 2**30
+    """Memory limit of `clean`."""
+    keep_models: bool = False
+    """Keep the trained models; else only their scores are kept."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that decide the scores, as plain data."""
+        names = (
+            *("tasks", "model", "tokenizer", "phase", "steps", "batch_size", "learning_rate", "max_length", "seeds"),
+            "device",
+        )
+        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
 
     def __post_init__(self) -> None:
         """Refuse what makes no comparison.
@@ -119,35 +136,27 @@ def variants_of(recipe: Recipe) -> dict[str, Recipe]:
 
 
 def ablate(
-    recipe: Recipe,
-    inputs: Sequence[str],
-    out: str | Path,
-    settings: AblateSettings,
-    *,
-    columns: Mapping[str, tuple[str, ...]] | None = None,
-    options: RunOptions,
-    keep_models: bool = False,
-    progress: Progress | None = None,
+    config: AblateConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> AblateReport:
-    """Run an ablation into a folder, or go on with one that was stopped there.
+    """Run an ablation into a folder, or resume the one that was stopped there.
 
     Raises:
-        JinaDataError: recipe, inputs, tasks, model or folder are not as they must be.
+        JinaDataError: recipe, inputs, tasks, model or folder cannot be used.
     """
     progress = progress or Quiet()
     folder = AblateFolder(Path(out))
-    variants = variants_of(replace(recipe, columns={**recipe.columns, **(columns or {})}))
-    run = ResumableRun(folder, _fingerprint(variants, inputs, settings), progress, overwrite=options.overwrite)
+    variants = variants_of(replace(config.recipe, columns={**config.recipe.columns, **config.columns}))
+    run = ResumableRun(folder, _fingerprint(variants, config), progress, overwrite=overwrite)
     if run.is_finished():
         run.report_finished()
         return AblateReport.load(folder.path)
     with run.session():
         if not run.is_complete:
-            session = _Ablation(folder, inputs, settings, options, progress, keep_models=keep_models)
-            report = AblateReport(folder.path, session.run(variants), json.loads(json.dumps(asdict(settings))))
+            session = _Ablation(folder, config, progress)
+            report = AblateReport(folder.path, session.run(variants), config.settings())
             report.write(folder.out)
             run.mark_complete({"kind": "ablate"})
-        if not keep_models:
+        if not config.keep_models:
             remove(folder.path / "runs")
         run.finish()
     return AblateReport.load(folder.path)
@@ -158,70 +167,76 @@ class _Ablation:
     """A session of an ablation."""
 
     folder: AblateFolder
-    inputs: Sequence[str]
-    settings: AblateSettings
-    options: RunOptions
+    config: AblateConfig
     progress: Progress
-    keep_models: bool
 
     def __post_init__(self) -> None:
         from jina_data.train.models import check_start
 
-        check_start(self.settings.model, has_tokenizer=self.settings.tokenizer is not None)
-        self.tasks: list[AbsTask] = tasks_named(self.settings.tasks)
+        check_start(self.config.model, has_tokenizer=self.config.tokenizer is not None)
+        self.tasks: list[AbsTask] = tasks_named(self.config.tasks)
 
     def run(self, variants: Mapping[str, Recipe]) -> list[VariantScores]:
         """Clean, train and measure; what is there already is not done again."""
-        start = self._measured(START, self.settings.model)
+        start = self._measured(START, self.config.model)
         found = [VariantScores(START, None, None, [start])]
-        n_trained = len(variants) * self.settings.seeds
+        n_trained = len(variants) * self.config.seeds
         rows: dict[str, int] = {}
         data: dict[str, str] = {}
         for number, (name, recipe) in enumerate(variants.items(), 1):
             self.progress.say(f"cleaning {number} of {len(variants)}: {name}")
-            options = replace(self.options, overwrite=False)
-            report = clean(recipe, self.inputs, self.folder.cleaned(name), options=options, device=self.settings.device)
+            report = clean(self._clean_config(recipe), self.folder.cleaned(name))
             rows[name], data[name] = report.rows.kept, _kept_sha256(self.folder.cleaned(name))
         for place, name in enumerate(variants):
             twin = next(other for other in variants if data[other] == data[name])
-            for seed in range(self.settings.seeds):
+            for seed in range(self.config.seeds):
                 if twin == name:
-                    number = place * self.settings.seeds + seed + 1
+                    number = place * self.config.seeds + seed + 1
                     self.progress.say(f"training {number} of {n_trained}: {name}, seed {seed}, {rows[name]:,} rows")
                     self._train(name, seed)
-            scores = [self.folder.read_json(self.folder.score(twin, seed)) for seed in range(self.settings.seeds)]
+            scores = [self.folder.read_json(self.folder.score(twin, seed)) for seed in range(self.config.seeds)]
             found.append(VariantScores(name, rows[name], twin if twin != name else None, scores))
         return found
+
+    def _clean_config(self, recipe: Recipe) -> CleanConfig:
+        config = self.config
+        return CleanConfig(
+            recipe=recipe,
+            inputs=config.inputs,
+            device=config.device,
+            workers=config.workers,
+            memory_limit_bytes=config.memory_limit_bytes,
+        )
 
     def _train(self, name: str, seed: int) -> None:
         from jina_data.train import TrainConfig, Trainer
 
         if self.folder.score(name, seed).exists():
             return
-        settings, run = self.settings, self.folder.run(name, seed)
-        config = TrainConfig(
-            phase=settings.phase,
+        config, run = self.config, self.folder.run(name, seed)
+        train_config = TrainConfig(
+            phase=config.phase,
             inputs=(str(self.folder.cleaned(name)),),
-            model=settings.model,
-            tokenizer=settings.tokenizer,
-            steps=settings.steps,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            max_length=settings.max_length,
+            model=config.model,
+            tokenizer=config.tokenizer,
+            steps=config.steps,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            max_length=config.max_length,
             seed=seed,
-            device=settings.device,
+            device=config.device,
         )
-        report = Trainer(config, run).run()
+        report = Trainer(train_config, run).run()
         scores = self._measured(f"{name}-{seed}", str(report.model))
         write_json(self.folder.score(name, seed), scores | {"loss": report.last_loss})
-        if not self.keep_models:
+        if not self.config.keep_models:
             remove(run)
 
     def _measured(self, label: str, model: str) -> dict[str, float]:
         """Return what a model makes of the tasks; of a start that cannot be measured (a preset), nothing."""
-        if label == START and self.settings.tokenizer is not None:
+        if label == START and self.config.tokenizer is not None:
             return {}
-        embedder = load_embedder(model, _settled(self.settings.device))
+        embedder = load_embedder(model, _settled(self.config.device))
         scores = evaluate_tasks(self.tasks, [embedder], labels=[label]).models[0]
         return {name: one.value for name, one in scores.tasks.items()}
 
@@ -241,8 +256,7 @@ def _kept_sha256(run: Path) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint(variants: Mapping[str, Recipe], inputs: Sequence[str], settings: AblateSettings) -> dict[str, Any]:
-    files = [{"name": file.name, "size": file.size} for file in resolve_inputs(inputs)]
+def _fingerprint(variants: Mapping[str, Recipe], config: AblateConfig) -> dict[str, Any]:
+    files = [{"name": file.name, "size": file.size} for file in resolve_inputs(config.inputs)]
     recipes = {name: recipe.to_dict() for name, recipe in variants.items()}
-    told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
-    return {"inputs": files, "recipe": recipes, "settings": told}
+    return {"inputs": files, "recipe": recipes, "settings": config.settings()}

@@ -14,10 +14,10 @@ import zstandard
 from jina_data.clean.plan import Plan
 from jina_data.forecast.sample import (
     SAMPLE_BYTES,
-    Drawn,
+    InputSample,
     IntArray,
     Part,
-    Settled,
+    TypedReader,
     closeness,
     generator,
     packed_bytes,
@@ -61,7 +61,7 @@ class Extent:
     size: float
 
 
-def draw_blocks(plan: Plan, n_rows: int) -> Drawn:
+def draw_blocks(plan: Plan, n_rows: int) -> InputSample:
     """Draw about `n_rows` rows in blocks; the number of rows of all input is exact for Parquet, else estimated."""
     return _Drawing(plan, n_rows).go()
 
@@ -69,7 +69,7 @@ def draw_blocks(plan: Plan, n_rows: int) -> Drawn:
 class _Drawing:
     def __init__(self, plan: Plan, n_rows: int) -> None:
         self.plan = plan
-        self.settled = Settled(plan)
+        self.settled = TypedReader(plan)
         self.rng = generator(plan, 2)
         self.extents = [_extent(plan, file) for file in plan.inputs if file.size != 0]
         self.packed = np.zeros(2)
@@ -82,7 +82,7 @@ class _Drawing:
         self.n_blocks = 0
         self.notes: list[str] = []
 
-    def go(self) -> Drawn:
+    def go(self) -> InputSample:
         estimated = {extent.file.index: self._rows_of(extent) for extent in self.extents}
         total = sum(estimated.values())
         parts: list[Part] = []
@@ -96,7 +96,7 @@ class _Drawing:
             found[kind] = (n_rows, deviation)
         return self._drawn(sorted(parts, key=lambda part: part.file_index), found)
 
-    def _drawn(self, parts: Sequence[Part], found: dict[str, tuple[float, float]]) -> Drawn:
+    def _drawn(self, parts: Sequence[Part], found: dict[str, tuple[float, float]]) -> InputSample:
         kinds = {extent.file.index: extent.kind for extent in self.extents}
         sampled = dict.fromkeys(found, 0)
         for part in parts:
@@ -114,7 +114,7 @@ class _Drawing:
         seconds = {kind: found[kind][0] * look.seconds / max(1, look.n_rows) for kind, look in self.looks.items()}
         streams = [extent for extent in self.extents if extent.kind == "stream"]
         longest = max((extent.size for extent in streams), default=0.0) / max(1.0, sum(one.size for one in streams))
-        return Drawn(
+        return InputSample(
             parts=parts,
             n_rows=(low, expected, high),
             way="blocks",

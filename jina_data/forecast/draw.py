@@ -14,9 +14,9 @@ from jina_data.forecast.repeats import count_keys, repeat_keys, repeats
 from jina_data.forecast.sample import (
     READ_BYTES,
     SAMPLE_BYTES,
-    Drawn,
+    InputSample,
     Part,
-    Settled,
+    TypedReader,
     closeness,
     generator,
     packed_bytes,
@@ -27,7 +27,7 @@ from jina_data.kernels.keys import KeyArray
 from jina_data.read import InputFile, ParsedRange, split
 
 
-def draw(plan: Plan) -> Drawn:
+def draw(plan: Plan) -> InputSample:
     """Draw a sample of a plan's input: all of it, rows, or blocks of rows."""
     from jina_data.forecast.blocks import draw_blocks
 
@@ -57,7 +57,7 @@ class _Reading:
     def __init__(self, plan: Plan, n_wanted: int) -> None:
         self.plan = plan
         self.n_wanted = n_wanted
-        self.settled = Settled(plan)
+        self.settled = TypedReader(plan)
         self.kept: list[tuple[Part, npt.NDArray[np.float64]]] = []
         self.below = 1.0
         self.n_rows = self.n_unreadable = self.n_bytes = self.n_ranges = 0
@@ -65,7 +65,7 @@ class _Reading:
         self.packed = np.zeros(2)
         self.keys: dict[int, list[KeyArray]] = {index: [] for index in repeats(plan)}
 
-    def go(self, unknown: Sequence[str]) -> Drawn | None:
+    def go(self, unknown: Sequence[str]) -> InputSample | None:
         """Return the sample; None where the input turned out to be too large to be read as a whole.
 
         Where files do not tell their size, what was read until then has to do.
@@ -90,7 +90,7 @@ class _Reading:
         self._thin(min(self.n_wanted, self._most()))
         is_all = self.below == 1.0
         longest = [seconds for index, seconds in self.seconds.items() if not self._splits(index)]
-        return Drawn(
+        return InputSample(
             parts=[part for part, _ in self.kept],
             n_rows=(self.n_rows, self.n_rows, self.n_rows),
             way="all" if is_all else "rows",

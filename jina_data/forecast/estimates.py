@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from jina_data.forecast.trial import UNREADABLE, Fates
+from jina_data.forecast.trial import UNREADABLE, RowOutcomes
 from jina_data.stages.rows import BoolArray, FloatArray
 
 DRAWS = 2_000
@@ -68,7 +68,7 @@ class Sampled:
     """N sampled records: what became of them, the block each was drawn with, and the input rows each stands for
     (relative to the mean). `fraction` of the input was sampled. Records are independent where each is its own block."""
 
-    fates: Fates
+    fates: RowOutcomes
     blocks: IntArray
     weights: FloatArray
     fraction: float

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jina_data.clean.plan import Plan
-from jina_data.engines.local import PROCESS_BYTES, Budget
+from jina_data.engines.local import PROCESS_BYTES, MemoryBudget
 from jina_data.forecast.estimates import Interval
 from jina_data.forecast.row_flow import Flow
-from jina_data.forecast.sample import Drawn
+from jina_data.forecast.sample import InputSample
 from jina_data.forecast.trial import KEPT, UNREADABLE, Trial
 from jina_data.stages.base import Collective
 
@@ -28,7 +28,7 @@ EXCLUDED_BYTES = 24
 
 
 @dataclass(frozen=True)
-class Footprint:
+class MemoryEstimate:
     """The bytes of a run: at the peak in memory; of its folder at the largest and at the end; of data/, dropped/."""
 
     memory: Interval
@@ -38,16 +38,18 @@ class Footprint:
     dropped: Interval
 
 
-def footprint_of(plan: Plan, drawn: Drawn, trial: Trial, flow: Flow, budget: Budget, sample_bytes: int) -> Footprint:
+def footprint_of(
+    plan: Plan, drawn: InputSample, trial: Trial, flow: Flow, budget: MemoryBudget, sample_bytes: int
+) -> MemoryEstimate:
     """Return the bytes of a run; `sample_bytes` is what the sample held in memory during the trial."""
     stepping = _Stepping(plan, drawn, trial, flow)
     sizes = {name: stepping.size(name, n_bytes) for name, n_bytes in trial.sizes.items()}
     stays = [size for name, size in sizes.items() if not name.startswith(".work") or name == MANIFEST]
     memory = _memory(plan, drawn, flow, budget, max(PROCESS_BYTES, trial.peak_memory_bytes - sample_bytes))
-    return Footprint(memory, _sum(sizes.values()), _sum(stays), sizes["data"], sizes["dropped"])
+    return MemoryEstimate(memory, _sum(sizes.values()), _sum(stays), sizes["data"], sizes["dropped"])
 
 
-def _memory(plan: Plan, drawn: Drawn, flow: Flow, budget: Budget, one: float) -> Interval:
+def _memory(plan: Plan, drawn: InputSample, flow: Flow, budget: MemoryBudget, one: float) -> Interval:
     """Return the memory at the peak: what one process held, for every worker, their parent, and keys."""
     deciding = [
         rows.expected for stage, rows in zip(plan.stages, flow.rows_in, strict=True) if isinstance(stage, Collective)
@@ -63,7 +65,7 @@ class _Stepping:
     """Steps from the size of a folder of the trial to that of the run."""
 
     plan: Plan
-    drawn: Drawn
+    drawn: InputSample
     trial: Trial
     flow: Flow
 

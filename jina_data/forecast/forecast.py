@@ -13,17 +13,16 @@ import numpy as np
 
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan
-from jina_data.clean.recipe import Recipe
-from jina_data.clean.run import RecipeChoice, RunOptions, bind_run, share_budget
+from jina_data.clean.run import CleanConfig, bind_run, share_budget
 from jina_data.clean.session import prepare
-from jina_data.engines.local import Budget
+from jina_data.engines.local import MemoryBudget
 from jina_data.forecast.costs import measure_ranking
 from jina_data.forecast.draw import draw
 from jina_data.forecast.estimates import Interval
-from jina_data.forecast.footprint import Footprint, footprint_of
+from jina_data.forecast.footprint import MemoryEstimate, footprint_of
 from jina_data.forecast.row_flow import Flow, flow_of
-from jina_data.forecast.sample import MODEL_ROWS, Drawn, Part, generator, pick, sample_rows
-from jina_data.forecast.seconds import Spent, spent_on
+from jina_data.forecast.sample import MODEL_ROWS, InputSample, Part, generator, pick, sample_rows
+from jina_data.forecast.seconds import TimeEstimate, spent_on
 from jina_data.forecast.trial import Step, Trial, merged, run_trial
 from jina_data.progress import Progress, Quiet
 from jina_data.run.memory import held_bytes
@@ -98,43 +97,29 @@ class Forecast:
 
 
 def forecast(
-    recipe: Recipe | RecipeChoice,
-    inputs: Sequence[str],
+    config: CleanConfig,
     out: str | Path | None = None,
     *,
-    columns: dict[str, tuple[str, ...]] | None = None,
-    out_format: str = "parquet",
-    limit: int | None = None,
-    device: str = "auto",
-    options: RunOptions,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Forecast:
-    """Forecast what `clean` would do with the same arguments. `out` is looked at, never written to.
+    """Forecast what `clean` would do with the same arguments; `out` is checked, never written to.
 
     Raises:
-        JinaDataError: the inputs, the recipe or the folder are not as they must be; as `clean` does.
+        JinaDataError: the inputs, the recipe or the folder cannot be used, as in `clean`.
     """
     progress = progress or Quiet()
-    plan = bind_run(
-        recipe,
-        inputs,
-        None if out is None else CleanFolder(Path(out)),
-        columns=columns or {},
-        out_format=out_format,
-        limit=limit,
-        device=device,
-        options=options,
-        progress=progress,
-    )
-    return _Forecasting(plan, share_budget(plan, options, progress), options, progress).go()
+    folder = None if out is None else CleanFolder(Path(out))
+    plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
+    return _Forecasting(plan, share_budget(plan, config, progress), config, progress).run()
 
 
 class _Forecasting:
-    def __init__(self, plan: Plan, budget: Budget, options: RunOptions, progress: Progress) -> None:
-        self.plan, self.budget, self.options, self.progress = plan, budget, options, progress
-        self.alone = Budget.share(options.memory_limit_bytes, 1, plan.process_bytes())
+    def __init__(self, plan: Plan, budget: MemoryBudget, config: CleanConfig, progress: Progress) -> None:
+        self.plan, self.budget, self.config, self.progress = plan, budget, config, progress
+        self.alone = MemoryBudget.share(config.memory_limit_bytes, 1, plan.process_bytes())
 
-    def go(self) -> Forecast:
+    def run(self) -> Forecast:
         before = held_bytes(os.getpid())
         with self.progress.task("reading a sample", None):
             drawn = draw(self.plan)
@@ -150,14 +135,14 @@ class _Forecasting:
         footprint = footprint_of(self.plan, drawn, large, flow, self.budget, sample_bytes)
         return self._told(drawn, flow, spent, footprint)
 
-    def _trials(self, drawn: Drawn) -> tuple[Trial | None, dict[Step, float], Trial]:
+    def _trials(self, drawn: InputSample) -> tuple[Trial | None, dict[Step, float], Trial]:
         """Run the trials: one with few rows twice, first cold, then warm, then the sample.
 
         Returns:
             The small trial where there is need of it, the seconds that every step of the first one took longer, and
             the large one.
         """
-        reuse = self.options.reuse
+        reuse = self.config.reuse
         if drawn.way == "all":
             return None, {}, run_trial(self.plan, drawn.parts, self.alone, reuse, merge=False)
         few = [_few(merged(drawn.parts), SMALL_ROWS * sample_rows(self.plan) // (8 * MODEL_ROWS))]
@@ -167,7 +152,7 @@ class _Forecasting:
         touched["report", 0] = max(0.0, cold.describe_seconds - warm.describe_seconds)
         return warm, touched, run_trial(self.plan, drawn.parts, self.alone, reuse, merge=True)
 
-    def _told(self, drawn: Drawn, flow: Flow, spent: Spent, footprint: Footprint) -> Forecast:
+    def _told(self, drawn: InputSample, flow: Flow, spent: TimeEstimate, footprint: MemoryEstimate) -> Forecast:
         stages = [
             StageForecast(
                 index,

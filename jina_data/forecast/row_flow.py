@@ -19,7 +19,7 @@ from jina_data.forecast.estimates import (
     repeated_share,
     share_of,
 )
-from jina_data.forecast.sample import Drawn
+from jina_data.forecast.sample import InputSample
 from jina_data.forecast.trial import UNREADABLE, Trial, blocks_of, files_of
 from jina_data.stages.base import Collective
 from jina_data.stages.consistency import Consistency
@@ -57,7 +57,7 @@ class Flow:
         return Interval(max(0.0, expected - wide), expected, expected + wide)
 
 
-def flow_of(plan: Plan, drawn: Drawn, trial: Trial, rng: np.random.Generator) -> Flow:
+def flow_of(plan: Plan, drawn: InputSample, trial: Trial, rng: np.random.Generator) -> Flow:
     """Put what became of a sample to the size of the input."""
     return _Flowing(plan, drawn, trial, rng).go()
 
@@ -65,7 +65,7 @@ def flow_of(plan: Plan, drawn: Drawn, trial: Trial, rng: np.random.Generator) ->
 class _Flowing:
     """Goes through the stages with the number of rows that is left, expected and in every draw."""
 
-    def __init__(self, plan: Plan, drawn: Drawn, trial: Trial, rng: np.random.Generator) -> None:
+    def __init__(self, plan: Plan, drawn: InputSample, trial: Trial, rng: np.random.Generator) -> None:
         self.plan, self.drawn, self.trial, self.rng = plan, drawn, trial, rng
         low, self.expected, high = drawn.n_rows
         deviation = (high - low) / (2 * 1.96)

@@ -50,7 +50,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class InputSample:
     """A sample of the input, and what was learned about all of it on the way.
 
     `n_rows` are the records of the input: low, expected, high; `n_unreadable` those that cannot be rows, where all
@@ -90,7 +90,7 @@ def generator(plan: Plan, *numbers: int) -> np.random.Generator:
     return np.random.default_rng([SALT, plan.recipe.seed % 2**63, *numbers])
 
 
-class Settled:
+class TypedReader:
     """Parses ranges to types that unite, in order: what does not fit those before becomes unreadable, as in a run."""
 
     def __init__(self, plan: Plan) -> None:

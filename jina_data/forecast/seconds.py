@@ -10,11 +10,11 @@ from typing import Any
 from jina_data.clean.ledger import LEDGER_ROWS
 from jina_data.clean.plan import Plan
 from jina_data.clean.shards import SHARD_BYTES
-from jina_data.engines.local import Budget
+from jina_data.engines.local import MemoryBudget
 from jina_data.forecast.costs import Ranking, Rate, counted_share_of_pool, rates_of
 from jina_data.forecast.estimates import Interval
 from jina_data.forecast.row_flow import Flow
-from jina_data.forecast.sample import Drawn
+from jina_data.forecast.sample import InputSample
 from jina_data.forecast.trial import KEPT, UNREADABLE, Step, Trial
 from jina_data.stages.consistency import Consistency
 
@@ -27,7 +27,7 @@ START_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
-class Spent:
+class TimeEstimate:
     """What a run will take: seconds of the stages and of the other steps (of all workers together), and on the clock;
     `consistency` has the fields of a `ConsistencyCost` for each such stage."""
 
@@ -39,15 +39,15 @@ class Spent:
 
 def spent_on(
     plan: Plan,
-    drawn: Drawn,
+    drawn: InputSample,
     small: Trial | None,
     large: Trial,
     flow: Flow,
     ranking: Mapping[int, Ranking],
-    budget: Budget,
+    budget: MemoryBudget,
     prepared: float,
     touched: Mapping[Step, float],
-) -> Spent:
+) -> TimeEstimate:
     """Return what a run takes.
 
     Args:
@@ -61,16 +61,16 @@ def spent_on(
 @dataclass
 class _Spending:
     plan: Plan
-    drawn: Drawn
+    drawn: InputSample
     small: Trial | None
     large: Trial
     flow: Flow
     ranking: Mapping[int, Ranking]
-    budget: Budget
+    budget: MemoryBudget
     prepared: float
     touched: Mapping[Step, float]
 
-    def go(self) -> Spent:
+    def go(self) -> TimeEstimate:
         rows = self._step_rows(self.large)
         self.before = self._step_rows(self.small) if self.small else {}
         self.rates = self._rates(rows)
@@ -79,7 +79,7 @@ class _Spending:
         counted = {index: self._count_seconds(index) for index in self.ranking}
         stages = [self._of_stage(seconds, counted, index) for index in range(len(self.plan.stages))]
         steps = self._other_steps(seconds)
-        return Spent(
+        return TimeEstimate(
             stages=stages,
             steps=steps,
             seconds=_about(self._wall(seconds, counted, steps), self.flow.rows),

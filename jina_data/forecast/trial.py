@@ -19,7 +19,7 @@ from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import ROW_BITS, Plan, Range
 from jina_data.clean.session import Session
 from jina_data.clean.spool import write_range
-from jina_data.engines.local import Budget
+from jina_data.engines.local import MemoryBudget
 from jina_data.forecast.sample import IntArray, Part
 from jina_data.progress import Quiet
 from jina_data.read import ROW, ParsedRange
@@ -35,7 +35,7 @@ number of the pass or stage (0 where there is one only)."""
 
 
 @dataclass(frozen=True)
-class Fates:
+class RowOutcomes:
     """What became of N sampled records, in order of row id.
 
     `stage` is the index of the stage that dropped a row, KEPT or UNREADABLE; `partner` is the position of the row that
@@ -60,7 +60,7 @@ class Trial:
     """
 
     n_rows: int
-    fates: Fates
+    fates: RowOutcomes
     seconds: Mapping[Step, float]
     units: Mapping[Step, int]
     rows: Mapping[Step, int]
@@ -72,7 +72,7 @@ class Trial:
     describe_seconds: float
 
 
-def run_trial(plan: Plan, parts: Sequence[Part], budget: Budget, reuse: Sequence[Path], *, merge: bool) -> Trial:
+def run_trial(plan: Plan, parts: Sequence[Part], budget: MemoryBudget, reuse: Sequence[Path], *, merge: bool) -> Trial:
     """Run the stages of a plan over some parts of its input; nothing of it stays.
 
     Args:
@@ -184,7 +184,7 @@ class _TrialSession(Session):
         path = self.folder.barrier_result(index)
         return dict(self.folder.read_json(path)) if path.exists() else {}
 
-    def _fates(self) -> Fates:
+    def _fates(self) -> RowOutcomes:
         names = ["row_id", "stage_index", "stage", "reason", "partner_row_id"]
         ledger = pq.read_table(self.folder.out / "ledger", columns=names).sort_by("row_id")
         row_ids = ledger.column("row_id").to_numpy()
@@ -193,9 +193,9 @@ class _TrialSession(Session):
         partner = np.full(len(row_ids), -1, np.int64)
         known = ledger.column("partner_row_id").is_valid().to_numpy()
         partner[known] = np.searchsorted(row_ids, ledger.column("partner_row_id").drop_null().to_numpy())
-        return Fates(row_ids, stage, ledger.column("reason").to_pylist(), partner)
+        return RowOutcomes(row_ids, stage, ledger.column("reason").to_pylist(), partner)
 
-    def _ranks(self, index: int, fates: Fates) -> IntArray | None:
+    def _ranks(self, index: int, fates: RowOutcomes) -> IntArray | None:
         path = self.folder.out / "scores" / f"{index:02d}-{self.plan.stages[index].name}"
         if self.plan.stages[index].name != "consistency" or not path.is_dir():
             return None
@@ -251,6 +251,6 @@ def blocks_of(parts: Sequence[Part]) -> IntArray:
     return np.concatenate([np.empty(0, np.int64), *(part.blocks for part in parts)])
 
 
-def files_of(fates: Fates) -> IntArray:
+def files_of(fates: RowOutcomes) -> IntArray:
     """Return the index of the file of every sampled record."""
     return (fates.row_ids >> np.uint64(ROW_BITS)).astype(np.int64)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from jina_data.errors import ServerError
 from jina_data.llm.batch_server import BatchServer, RowError, batch_line, read_row
-from jina_data.llm.cost import Purse
-from jina_data.llm.dialect import Dialect, Form, Request, Target
+from jina_data.llm.cost import CostLimit
+from jina_data.llm.dialect import Dialect, Endpoint, Form, Request
 from jina_data.llm.failures import FATAL_CODES, MalformedError, Outcome
 from jina_data.llm.request_ledger import Batch, RequestLedger
 from jina_data.negation.prompt import Question
@@ -47,13 +47,13 @@ class BatchClient:
 
     def __init__(
         self,
-        target: Target,
+        target: Endpoint,
         ledger: RequestLedger,
         settings: BatchSettings,
         *,
         scratch: Path,
         api_key: str | None = None,
-        purse: Purse | None = None,
+        cost_limit: CostLimit | None = None,
         advance: Callable[[int], None] = lambda _: None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -63,7 +63,7 @@ class BatchClient:
         self.settings = settings
         self.scratch = scratch
         self.api_key = api_key
-        self.purse = purse
+        self.cost_limit = cost_limit
         self.advance = advance
         self.say = say
         self.outcome = Outcome()
@@ -86,9 +86,9 @@ class BatchClient:
         """
         timeout, attempts = self.settings.timeout_seconds, self.settings.attempts
         with BatchServer(self.target, self.api_key, timeout_seconds=timeout, attempts=attempts) as self.server:
-            if self.purse is not None:
+            if self.cost_limit is not None:
                 for key, most_in, most_out in self.ledger.batched():
-                    self.purse.hold(key, most_in, most_out)
+                    self.cost_limit.hold(key, most_in, most_out)
             is_new = True
             while True:
                 if is_new:
@@ -139,7 +139,7 @@ class BatchClient:
                     request = next(requests, None)
                     if request is None:
                         break
-                    if self.purse is not None and not self.purse.reserve(request):
+                    if self.cost_limit is not None and not self.cost_limit.reserve(request):
                         self.outcome.stopped = "max_cost"
                         break
                     self.ledger.sending(request, self.target.model, self.url)
@@ -221,9 +221,9 @@ class BatchClient:
 
     def _has_money_left(self) -> bool:
         """Tell whether answers were so much cheaper than they might have been that another batch pays."""
-        if self.outcome.stopped != "max_cost" or self.purse is None:
+        if self.outcome.stopped != "max_cost" or self.cost_limit is None:
             return False
-        return self.purse.limit - self.purse.spent - self.purse.under_way > 0.05 * self.purse.limit
+        return self.cost_limit.limit - self.cost_limit.spent - self.cost_limit.under_way > 0.05 * self.cost_limit.limit
 
     def _take(self, batch: Batch, row: dict[str, Any]) -> None:
         """Write down what a row says; rows of others, and rows that were read before, are passed over."""
@@ -238,8 +238,8 @@ class BatchClient:
             self._again(key, "malformed", str(error), is_unknown=True)
         else:
             self.ledger.received(key, received, "batch")
-            if self.purse is not None:
-                self.purse.settle(key, received)
+            if self.cost_limit is not None:
+                self.cost_limit.settle(key, received)
             self.outcome.answered += 1
             self.advance(1)
             if self.ledger.dialect(self.target.model, self.url) is None:
@@ -260,8 +260,8 @@ class BatchClient:
         self._tries.pop(key, None)
         self.outcome.failed += 1
         self.ledger.failed(key, kind, message)
-        if self.purse is not None:
-            self.purse.settle(key, None)
+        if self.cost_limit is not None:
+            self.cost_limit.settle(key, None)
 
     def _again(self, key: str, kind: str, message: str, *, is_unknown: bool = False) -> None:
         """Put a row back, to be handed in again, unless it was so often enough."""
@@ -271,8 +271,8 @@ class BatchClient:
             return
         self._n_back += 1
         self.ledger.failed(key, kind, message, is_unknown=is_unknown, state="waiting")
-        if self.purse is not None:
-            self.purse.settle(key, None, is_unknown=is_unknown)
+        if self.cost_limit is not None:
+            self.cost_limit.settle(key, None, is_unknown=is_unknown)
 
     def _put_back(self, batch: Batch, kind: str, message: str) -> None:
         """Put back all rows of a batch that got no result."""

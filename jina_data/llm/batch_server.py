@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jina_data.errors import ServerError
 from jina_data.llm.completions import make_plain_client, read_completion
-from jina_data.llm.dialect import Request, Target
+from jina_data.llm.dialect import Endpoint, Request
 from jina_data.llm.failures import FATAL_CODES, MalformedError, failure_of
 from jina_data.llm.request_ledger import Received
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class BatchServer:
     """Talks to the server of a target: `with BatchServer(...) as server`."""
 
-    def __init__(self, target: Target, api_key: str | None, *, timeout_seconds: float, attempts: int) -> None:
+    def __init__(self, target: Endpoint, api_key: str | None, *, timeout_seconds: float, attempts: int) -> None:
         self.url = target.shown_url
         self.api_key = api_key
         self.attempts = attempts

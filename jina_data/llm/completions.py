@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jina_data.errors import MissingExtraError
-from jina_data.llm.dialect import Target
+from jina_data.llm.dialect import Endpoint
 from jina_data.llm.failures import MalformedError
 from jina_data.llm.request_ledger import Received
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NO_CLIENT = "asking an LLM needs the openai client: pip install 'jina-data[llm]'"
 
 
-def make_client(target: Target, api_key: str | None, timeout_seconds: float) -> AsyncOpenAI:
+def make_client(target: Endpoint, api_key: str | None, timeout_seconds: float) -> AsyncOpenAI:
     """Return the openai client; servers of one's own ask for no key, but the client wants one.
 
     Raises:
@@ -28,7 +28,7 @@ def make_client(target: Target, api_key: str | None, timeout_seconds: float) -> 
     return AsyncOpenAI(**_arguments(target, api_key, timeout_seconds))
 
 
-def make_plain_client(target: Target, api_key: str | None, timeout_seconds: float) -> OpenAI:
+def make_plain_client(target: Endpoint, api_key: str | None, timeout_seconds: float) -> OpenAI:
     """Return the openai client for one call at a time.
 
     Raises:
@@ -41,7 +41,7 @@ def make_plain_client(target: Target, api_key: str | None, timeout_seconds: floa
     return OpenAI(**_arguments(target, api_key, timeout_seconds))
 
 
-def _arguments(target: Target, api_key: str | None, timeout_seconds: float) -> dict[str, Any]:
+def _arguments(target: Endpoint, api_key: str | None, timeout_seconds: float) -> dict[str, Any]:
     from openai import Timeout
 
     return {

@@ -1,4 +1,4 @@
-"""What requests cost: prices, a purse that is never overdrawn, and the sum in the end."""
+"""What requests cost: prices, a limit of the cost that is never overdrawn, and the sum in the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jina_data.errors import UsageError
-from jina_data.llm.dialect import Request, Target
+from jina_data.llm.dialect import Endpoint, Request
 from jina_data.llm.request_ledger import Received, RequestLedger, Usage
 
 MILLION = 1_000_000
@@ -77,7 +77,7 @@ class Price:
 
 
 def price_of(
-    target: Target, *, table: Path | None = None, price_in: float | None = None, price_out: float | None = None
+    target: Endpoint, *, table: Path | None = None, price_in: float | None = None, price_out: float | None = None
 ) -> Price | None:
     """Return the price of a model; None where nobody said it. Nothing is guessed.
 
@@ -108,7 +108,7 @@ NO_PRICE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class Cost:
     """What the requests of a run took. Costs are None where the price is not known."""
 
     usage: Usage
@@ -127,20 +127,20 @@ class Bill:
         return {**counts, **rounded, "price": self.origin}
 
 
-def bill(ledger: RequestLedger, target: Target, price: Price | None, *, role: str = "") -> Bill:
+def bill(ledger: RequestLedger, target: Endpoint, price: Price | None, *, role: str = "") -> Cost:
     """Add up what was spent on a model in a role, by the ledger."""
     usage = ledger.usage(target.model, target.shown_url, role=role)
     if price is None:
-        return Bill(usage, None, None, None)
+        return Cost(usage, None, None, None)
     cost = 0.0
     for via in ("online", "batch"):
         part = ledger.usage(target.model, target.shown_url, via, role=role)
         cost += price.cost(part.tokens_in, part.tokens_out, part.tokens_cached, is_batch=via == "batch")
     doubt = price.cost(*ledger.doubts(target.model, target.shown_url, role=role))
-    return Bill(usage, cost, doubt, price.origin)
+    return Cost(usage, cost, doubt, price.origin)
 
 
-class Purse:
+class CostLimit:
     """Money that is never overdrawn: what is under way counts with the most that it can cost."""
 
     def __init__(self, price: Price, limit: float, spent: float, *, is_batch: bool = False) -> None:
@@ -182,7 +182,7 @@ class Purse:
             self.spent += self.price.cost(*counted, is_batch=self.is_batch)
 
 
-def refuse_unknown_price(target: Target, price: Price | None, limit: float | None) -> None:
+def refuse_unknown_price(target: Endpoint, price: Price | None, limit: float | None) -> None:
     """Refuse a limit of the cost where the price is not known.
 
     Raises:
@@ -193,22 +193,22 @@ def refuse_unknown_price(target: Target, price: Price | None, limit: float | Non
         raise UsageError(f"--max-cost {limit:g} cannot be kept: {said}")
 
 
-def spent_on(bill: Bill) -> float:
+def spent_on(bill: Cost) -> float:
     """Return the most that was spent, what is in doubt included."""
     return (bill.cost or 0.0) + (bill.most_in_doubt or 0.0)
 
 
-def purse_for(
+def cost_limit_for(
     ledger: RequestLedger,
-    target: Target,
+    target: Endpoint,
     price: Price | None,
     limit: float | None,
     *,
     is_batch: bool = False,
     role: str = "",
     others: float = 0.0,
-) -> Purse | None:
-    """Return the purse of a run; None where nothing limits what it may cost. `others` was spent in other roles.
+) -> CostLimit | None:
+    """Return the cost limit of a run; None where nothing limits what it may cost. `others` was spent in other roles.
 
     Raises:
         UsageError: there is a limit, and no price.
@@ -217,7 +217,7 @@ def purse_for(
     if limit is None or price is None:
         return None
     spent = others + spent_on(bill(ledger, target, price, role=role))
-    return Purse(price, limit, spent, is_batch=is_batch)
+    return CostLimit(price, limit, spent, is_batch=is_batch)
 
 
 def dollars(value: float) -> str:

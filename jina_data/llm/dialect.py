@@ -41,7 +41,7 @@ class Dialect:
         return None if is_fixed or place == len(FORMS) else replace(self, form=FORMS[place])
 
 
-class Asked(Protocol):
+class Prompt(Protocol):
     """What a request asks: negatives of the model that writes, or an opinion of the judge."""
 
     @property
@@ -68,7 +68,7 @@ class Request:
     """A request that is ready to be sent. `key` stands for all that can change its answer."""
 
     key: str
-    question: Asked
+    question: Prompt
     body: Mapping[str, Any]
     max_tokens: int
 
@@ -86,7 +86,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Endpoint:
     """Whom requests go to, and what goes with each of them."""
 
     model: str
@@ -99,7 +99,7 @@ class Target:
         """The address as it may be shown and stored: without a user, a password or a query."""
         return shown_url(self.base_url)
 
-    def request(self, question: Asked, dialect: Dialect) -> Request:
+    def request(self, question: Prompt, dialect: Dialect) -> Request:
         """Return the request that asks a question."""
         bound = self.max_tokens or ANSWER_TOKENS * question.n_pairs + OVERHEAD_TOKENS
         body: dict[str, Any] = {"model": self.model, "messages": question.messages(dialect.form)}

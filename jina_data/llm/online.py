@@ -17,8 +17,8 @@ from typing import Any
 
 from jina_data.errors import ServerError
 from jina_data.llm.completions import make_client, read_completion
-from jina_data.llm.cost import Purse
-from jina_data.llm.dialect import Asked, Dialect, Form, Request, Target
+from jina_data.llm.cost import CostLimit
+from jina_data.llm.dialect import Dialect, Endpoint, Form, Prompt, Request
 from jina_data.llm.failures import Failure, MalformedError, Outcome, back_off, failure_of, reason_to_stop
 from jina_data.llm.rate_limits import Throttle
 from jina_data.llm.request_ledger import Received, RequestLedger
@@ -33,7 +33,7 @@ BYTES_PER_TOKEN = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSettings:
+class ClientConfig:
     """How a server is asked. None of it changes an answer."""
 
     concurrency: int = 16
@@ -58,12 +58,12 @@ class OnlineClient:
 
     def __init__(
         self,
-        target: Target,
+        target: Endpoint,
         ledger: RequestLedger,
-        settings: ClientSettings,
+        settings: ClientConfig,
         *,
         api_key: str | None = None,
-        purse: Purse | None = None,
+        cost_limit: CostLimit | None = None,
         advance: Callable[[int], None] = lambda _: None,
         seed: int = 0,
     ) -> None:
@@ -72,7 +72,7 @@ class OnlineClient:
         self.ledger = ledger
         self.settings = settings
         self.api_key = api_key
-        self.purse = purse
+        self.cost_limit = cost_limit
         self.advance = advance
         self.throttle = Throttle(settings.concurrency, rpm=settings.rpm, tpm=settings.tpm)
         self.outcome = Outcome()
@@ -92,7 +92,7 @@ class OnlineClient:
         self._changed = asyncio.Event()
         self._halted = asyncio.Event()
 
-    async def ask(self, questions: Iterable[Asked]) -> Outcome:
+    async def ask(self, questions: Iterable[Prompt]) -> Outcome:
         """Ask all questions that have no answer yet, and store what comes back.
 
         Raises:
@@ -112,9 +112,9 @@ class OnlineClient:
 
     # ---------------------------------------------------------------------------------------------- the first request
 
-    async def _probe(self, questions: Iterator[Asked]) -> tuple[Dialect | None, Iterator[Asked]]:
+    async def _probe(self, questions: Iterator[Prompt]) -> tuple[Dialect | None, Iterator[Prompt]]:
         """Find out with single requests how the server wants to be spoken to; return it, and what is left to ask."""
-        held: list[Asked] = []
+        held: list[Prompt] = []
         refusal: Failure | None = None
         for question in questions:
             held.append(question)
@@ -127,7 +127,7 @@ class OnlineClient:
             self._error = ServerError(f"{self.url} refuses every request: {refusal.message}")
         return None, iter(())
 
-    async def _try_dialects(self, question: Asked) -> tuple[Dialect | None, Failure | None]:
+    async def _try_dialects(self, question: Prompt) -> tuple[Dialect | None, Failure | None]:
         """Return the dialect in which a question was answered, or why it was not; (None, None): the run must stop."""
         dialect: Dialect | None = Dialect.first_for(self.target.base_url, self.settings.form)
         tried = set()
@@ -274,9 +274,9 @@ class OnlineClient:
         prompt_tokens = int(request.prompt_bytes / BYTES_PER_TOKEN)
         await self.throttle.permit(prompt_tokens + request.max_tokens)
         while self._error is None and self.outcome.stopped is None:
-            if self.purse is None or self.purse.reserve(request):
+            if self.cost_limit is None or self.cost_limit.reserve(request):
                 return True
-            if not self.purse.reserved:
+            if not self.cost_limit.reserved:
                 self.outcome.stopped = "max_cost"
                 break
             await self._wait()  # what is under way may turn out cheaper
@@ -297,8 +297,8 @@ class OnlineClient:
     def _settle_answer(self, request: Request, received: Received, headers: Mapping[str, str]) -> None:
         self.ledger.received(request.key, received)
         self.throttle.succeeded(headers)
-        if self.purse is not None:
-            self.purse.settle(request.key, received)
+        if self.cost_limit is not None:
+            self.cost_limit.settle(request.key, received)
         self._open.discard(request.key)
         self.outcome.answered += 1
         self._failed_in_a_row = 0
@@ -306,8 +306,8 @@ class OnlineClient:
 
     def _settle_failure(self, job: _Job, failure: Failure, headers: Mapping[str, str] | None) -> None:
         """Write a failure down, and queue the request for another try, give it up, or stop the run."""
-        if self.purse is not None:
-            self.purse.settle(job.request.key, None, is_unknown=failure.is_unknown)
+        if self.cost_limit is not None:
+            self.cost_limit.settle(job.request.key, None, is_unknown=failure.is_unknown)
         if failure.kind == "rate_limit" or failure.status == 503:
             self.throttle.refused(failure, headers)
         if failure.kind == "rate_limit":

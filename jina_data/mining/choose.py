@@ -17,7 +17,7 @@ import pyarrow as pa
 from jina_data.kernels.keys import content_keys
 from jina_data.kernels.rank import FloatArray, dots
 from jina_data.kernels.top import Found, find_top
-from jina_data.mining.config import MineSettings
+from jina_data.mining.config import MineConfig
 from jina_data.mining.pairs import Pairs
 from jina_data.mining.store import LongArray, Texts, Vectors
 
@@ -52,7 +52,7 @@ class Stock:
 class Chooser:
     """Chooses the negatives of anchors."""
 
-    def __init__(self, stock: Stock, settings: MineSettings, scorer: PairScorer | None) -> None:
+    def __init__(self, stock: Stock, settings: MineConfig, scorer: PairScorer | None) -> None:
         self.stock, self.settings, self.scorer = stock, settings, scorer
 
     def choose(self, first: int, stop: int) -> pa.Table:
@@ -168,7 +168,7 @@ class _Checked:
     refused: Sequence[int]
 
 
-def highest(settings: MineSettings, positives: FloatArray) -> FloatArray:
+def highest(settings: MineConfig, positives: FloatArray) -> FloatArray:
     """Return how close to each of N anchors a negative may be, (N,); infinite without a limit."""
     upper = np.full(len(positives), np.inf)
     if settings.absolute_margin is not None:

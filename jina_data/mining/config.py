@@ -22,7 +22,7 @@ WIDENING = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class MineSettings:
+class MineConfig:
     """What decides the results of a run. The names are those of sentence-transformers' `mine_hard_negatives`."""
 
     inputs: Sequence[str]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from jina_data.errors import LawError
 from jina_data.mining.audit import Audit
 from jina_data.mining.choose import Stock
-from jina_data.mining.config import MineSettings
+from jina_data.mining.config import MineConfig
 from jina_data.mining.folder import MiningFolder
 from jina_data.mining.pairs import FILE_BITS, place_names
 from jina_data.mining.report import MineReport
@@ -66,7 +66,7 @@ DROPPED = pa.schema(
 class Outputs:
     """Writes the outputs into the work folder; they move into place when all are whole."""
 
-    def __init__(self, folder: MiningFolder, stock: Stock, settings: MineSettings, files: Sequence[InputFile]) -> None:
+    def __init__(self, folder: MiningFolder, stock: Stock, settings: MineConfig, files: Sequence[InputFile]) -> None:
         self.folder, self.stock, self.settings, self.files = folder, stock, settings, files
         self.out = folder.out
         self.audit = Audit(settings.audit_quantile)
@@ -203,7 +203,7 @@ class Outputs:
         write_html(self.out / "report.html", report)
 
 
-def _shown(settings: MineSettings) -> dict[str, Any]:
+def _shown(settings: MineConfig) -> dict[str, Any]:
     said = asdict(settings)
     return (
         said

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from jina_data.embed.load import load_embedder
 from jina_data.mining.choose import Chooser, Stock
-from jina_data.mining.config import MineSettings
+from jina_data.mining.config import MineConfig
 from jina_data.mining.folder import MiningFolder
 from jina_data.mining.outputs import Outputs
 from jina_data.mining.pairs import Pairs, write_pairs
@@ -25,23 +25,23 @@ from jina_data.run.resume import ResumableRun
 
 
 def mine(
-    settings: MineSettings, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
+    config: MineConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> MineReport:
     """Mine negatives into a run folder, or go on with a run that was stopped there; a finished one is left as it is.
 
     Raises:
-        JinaDataError: the inputs, the settings, a model or the folder are not as they must be.
+        JinaDataError: the inputs, the config, a model or the folder are not as they must be.
     """
     progress = progress or Quiet()
-    settings.check()
-    inputs, corpus = settings.files()
-    run = ResumableRun(MiningFolder(Path(out)), settings.fingerprint(inputs, corpus), progress, overwrite=overwrite)
+    config.check()
+    inputs, corpus = config.files()
+    run = ResumableRun(MiningFolder(Path(out)), config.fingerprint(inputs, corpus), progress, overwrite=overwrite)
     if run.is_finished():
         run.report_finished()
     else:
         with run.session():
             if not run.is_complete:
-                MineSession(run, settings, (inputs, corpus)).run()
+                MineSession(run, config, (inputs, corpus)).run()
             run.finish()
     return MineReport.load(run.folder.path)
 
@@ -49,8 +49,8 @@ def mine(
 class MineSession:
     """One session of a run: the steps that are not done yet."""
 
-    def __init__(self, run: ResumableRun, settings: MineSettings, files: Any) -> None:
-        self.state, self.settings, self.progress, self.events = run, settings, run.progress, run.events
+    def __init__(self, run: ResumableRun, config: MineConfig, files: Any) -> None:
+        self.state, self.config, self.progress, self.events = run, config, run.progress, run.events
         self.folder = MiningFolder(run.folder.path)
         self.inputs, self.corpus = files
 
@@ -64,7 +64,7 @@ class MineSession:
         stock = Stock(pairs, anchors, corpus, vectors["anchors"], vectors["corpus"])
         refused = self._choose(stock)
         with self.events.unit("write"), self.progress.task("writing", len(pairs)) as task:
-            outputs = Outputs(self.folder, stock, self.settings, [*self.inputs, *self.corpus])
+            outputs = Outputs(self.folder, stock, self.config, [*self.inputs, *self.corpus])
             outputs.write(task)
             report = outputs.report(
                 seconds=self.state.seconds(),
@@ -83,15 +83,15 @@ class MineSession:
                     self.folder.texts,
                     inputs=self.inputs,
                     corpus=self.corpus,
-                    roles=self.settings.roles,
-                    limit=self.settings.limit,
+                    roles=self.config.roles,
+                    limit=self.config.limit,
                     say=self.progress.say,
                 )
         return Pairs(self.folder.pairs)
 
     def _embed(self, texts: dict[str, Texts]) -> tuple[dict[str, Vectors], dict[str, int]]:
-        embedder = load_embedder(self.settings.embedder, self.settings.device)
-        prompts = {"anchors": self.settings.query_prompt, "corpus": self.settings.corpus_prompt}
+        embedder = load_embedder(self.config.embedder, self.config.device)
+        prompts = {"anchors": self.config.query_prompt, "corpus": self.config.corpus_prompt}
         vectors = {kind: Vectors(self.folder.vectors(kind), embedder.dim) for kind in texts}
         with self.progress.task("embedding", sum(map(len, texts.values()))) as task:
             cut = {
@@ -109,11 +109,11 @@ class MineSession:
     def _choose(self, stock: Stock) -> int:
         """Choose the negatives of all anchors; return how many candidates the cross-encoder refused."""
         scorer = None
-        if self.settings.cross_encoder is not None:
+        if self.config.cross_encoder is not None:
             from jina_data.embed.cross_encoder import load_pair_scorer
 
-            scorer = load_pair_scorer(self.settings.cross_encoder, self.settings.device)
-        choose, refused = partial(Chooser(stock, self.settings, scorer).choose), 0
+            scorer = load_pair_scorer(self.config.cross_encoder, self.config.device)
+        choose, refused = partial(Chooser(stock, self.config, scorer).choose), 0
         with self.progress.task("mining", len(stock.anchors)) as task:
             for unit in range(-(-len(stock.anchors) // UNIT_ROWS)):
                 first, stop = unit * UNIT_ROWS, min((unit + 1) * UNIT_ROWS, len(stock.anchors))

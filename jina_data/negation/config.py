@@ -12,13 +12,13 @@ from typing import Any, Literal
 from jina_data.english.cues import Kind
 from jina_data.english.paraphrase import VERSION as RESTATE_VERSION
 from jina_data.errors import UsageError
-from jina_data.llm.dialect import Form, Target
+from jina_data.llm.dialect import Endpoint, Form
 from jina_data.negation.corpora import NamedSource, parse_source
 from jina_data.negation.judge import JUDGE_PROMPT_HASH
 from jina_data.negation.kinds import DEFAULT_MIX, RULES_MIX, checked_mix
 from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.negation.rules import RuleGenerator
-from jina_data.negation.verify import VerifySettings
+from jina_data.negation.verify import VerifyConfig
 
 JUDGE_TOKENS = 256
 """Tokens that an answer of the judge may have: a few words of reason, and some room to think."""
@@ -28,7 +28,28 @@ Mode = Literal["online", "batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NegateSettings:
+class RequestConfig:
+    """How requests are sent, and what they may cost. None of it changes an answer that a server has given."""
+
+    mode: Mode = "online"
+    api_key: str | None = field(default=None, repr=False)
+    judge_api_key: str | None = field(default=None, repr=False)
+    """None: that of the model that writes, where both ask the same server."""
+    concurrency: int = 16
+    rpm: float | None = None
+    tpm: float | None = None
+    timeout_seconds: float = 120.0
+    attempts: int = 6
+    poll_seconds: float = 30.0
+    wait: bool = True
+    max_cost: float | None = None
+    prices: Path | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegateConfig:
     """What decides the results of a run."""
 
     sources: Sequence[str]
@@ -48,13 +69,15 @@ class NegateSettings:
     restate: bool = False
     """Add pairs of a text and its paraphrase by a negated opposite."""
     recipe: str | None = None
-    verify: VerifySettings = field(default_factory=VerifySettings)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
     nli: str | None = None
     """A cross-encoder for natural language inference, which must see the contradiction, too."""
     judge_model: str | None = None
     """An LLM that is asked where the other checks disagree."""
     judge_base_url: str | None = None
     """The server of the judge; None: that of the model that writes."""
+    requests: RequestConfig = field(default_factory=RequestConfig)
+    """How requests are sent; not part of the run's identity."""
 
     def check(self) -> None:
         """Make sure that the settings go together.
@@ -88,18 +111,18 @@ class NegateSettings:
         return DEFAULT_MIX if self.generator == "llm" else RULES_MIX
 
     @property
-    def target(self) -> Target:
+    def target(self) -> Endpoint:
         """Whom requests go to."""
         assert self.model is not None
-        return Target(model=self.model, base_url=self.base_url, max_tokens=self.max_tokens, params=self.params)
+        return Endpoint(model=self.model, base_url=self.base_url, max_tokens=self.max_tokens, params=self.params)
 
     @property
-    def judge_target(self) -> Target | None:
+    def judge_target(self) -> Endpoint | None:
         """Whom the judge's requests go to; None without a judge."""
         if self.judge_model is None:
             return None
         url = self.judge_base_url or self.base_url
-        return Target(model=self.judge_model, base_url=url, max_tokens=self.max_tokens or JUDGE_TOKENS)
+        return Endpoint(model=self.judge_model, base_url=url, max_tokens=self.max_tokens or JUDGE_TOKENS)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what decides the results, as plain data without secrets; a second call is compared with it."""
@@ -130,28 +153,6 @@ class NegateSettings:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class NegateOptions:
-    """How a run is carried out. None of it changes an answer that a server has given."""
-
-    mode: Mode = "online"
-    api_key: str | None = field(default=None, repr=False)
-    judge_api_key: str | None = field(default=None, repr=False)
-    """None: that of the model that writes, where both ask the same server."""
-    concurrency: int = 16
-    rpm: float | None = None
-    tpm: float | None = None
-    timeout_seconds: float = 120.0
-    attempts: int = 6
-    poll_seconds: float = 30.0
-    wait: bool = True
-    max_cost: float | None = None
-    prices: Path | None = None
-    price_in: float | None = None
-    price_out: float | None = None
-    overwrite: bool = False
-
-
 def _files_of(source: NamedSource) -> dict[str, Any]:
     path = Path(source.path)
     if path.is_dir():
@@ -175,7 +176,7 @@ def _nli_of(name: str | None) -> dict[str, str] | None:
     return {"model": name, "sha256": pair_scorer_sha256(name)}
 
 
-def _judge_of(target: Target | None) -> dict[str, str] | None:
+def _judge_of(target: Endpoint | None) -> dict[str, str] | None:
     if target is None:
         return None
     return {"model": target.model, "base_url": target.shown_url, "prompt": JUDGE_PROMPT_HASH}

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import LawError
 from jina_data.negation.pairs import Pair
-from jina_data.negation.rounds import Tried
+from jina_data.negation.rounds import Attempt
 
 SHARD_ROWS, GROUP_ROWS = 500_000, 10_000
 
@@ -131,7 +131,7 @@ class DatasetWriter:
         for shards in (*self.triplets.values(), *self.full.values(), self.rejected, self.unanswered):
             shards.close()
 
-    def add(self, pair: Pair, history: Sequence[Tried]) -> None:
+    def add(self, pair: Pair, history: Sequence[Attempt]) -> None:
         """Write a pair, and every rejection on its way."""
         for attempt, one in enumerate(history):
             if one.state == "rejected":
@@ -143,20 +143,20 @@ class DatasetWriter:
             said = {"attempt": attempt, "error": last.reason, "detail": last.detail}
             self.unanswered.add({**_pair_row(pair), **said})
 
-    def _accept(self, pair: Pair, last: Tried, attempt: int) -> None:
+    def _accept(self, pair: Pair, last: Attempt, attempt: int) -> None:
         texts = {"anchor": pair.anchor, "entailment": pair.entailment, "negative": last.negative}
         self.triplets[pair.split].add(texts)
         row = {"kind_found": last.kind, "attempt": attempt, "flags": list(last.flags), **self._writer_row(last)}
         self.full[pair.split].add({**_pair_row(pair), **texts, **row})
 
-    def _reject(self, pair: Pair, one: Tried, attempt: int, *, is_final: bool) -> None:
+    def _reject(self, pair: Pair, one: Attempt, attempt: int, *, is_final: bool) -> None:
         said = {
             name: getattr(one, name) for name in ("negative", "reason", "detail", "raw", "finish_reason", "refusal")
         }
         row = {"attempt": attempt, "final": is_final, **said, **self._writer_row(one)}
         self.rejected.add({**_pair_row(pair), **row})
 
-    def _writer_row(self, one: Tried) -> dict[str, Any]:
+    def _writer_row(self, one: Attempt) -> dict[str, Any]:
         scores = json.loads(one.scores)
         unknown = scores.keys() - set(SCORES)
         assert not unknown, f"a score without a column: {unknown}"

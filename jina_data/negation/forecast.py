@@ -15,7 +15,7 @@ from jina_data.llm.cost import NO_PRICE, Price, dollars, price_of
 from jina_data.llm.dialect import Dialect, Request
 from jina_data.llm.online import BYTES_PER_TOKEN
 from jina_data.llm.request_ledger import RequestLedger
-from jina_data.negation.config import NegateOptions, NegateSettings
+from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.judge import Case
 from jina_data.negation.pairs import Pair
@@ -101,10 +101,9 @@ class Outlook:
 
 
 def foresee(
-    settings: NegateSettings,
+    config: NegateConfig,
     out: Path | None,
     *,
-    options: NegateOptions,
     tokenizer: Path | None = None,
     progress: Progress | None = None,
 ) -> Outlook:
@@ -113,23 +112,23 @@ def foresee(
     Raises:
         JinaDataError: the sources or the settings are not as they must be.
     """
-    settings.check()
-    if settings.generator == "rules":
+    config.check()
+    if config.generator == "rules":
         raise UsageError("--plan foresees what an LLM is asked; --generator rules asks nobody and costs nothing")
     with tempfile.TemporaryDirectory(prefix="jina-data-plan-") as scratch:
         path = Path(scratch) / "pairs.parquet"
         counts = write_pairs(
-            settings.sources,
+            config.sources,
             path,
-            seed=settings.seed,
-            limit=settings.limit,
-            test_fraction=settings.test_fraction,
-            mix=settings.shares,
-            restate=settings.restate,
+            seed=config.seed,
+            limit=config.limit,
+            test_fraction=config.test_fraction,
+            mix=config.shares,
+            restate=config.restate,
             progress=progress or Quiet(),
         )
         sample = [pair for _, pair in zip(range(SAMPLE_PAIRS), read_pairs(path), strict=False)]
-    return _outlook(settings, options, counts, sample, _meter(settings, out, tokenizer))
+    return _outlook(config, counts, sample, _meter(config, out, tokenizer))
 
 
 @dataclass(frozen=True)
@@ -141,13 +140,13 @@ class Meter:
     answer: float | None = None
 
 
-def _meter(settings: NegateSettings, out: Path | None, tokenizer: Path | None) -> Meter:
+def _meter(config: NegateConfig, out: Path | None, tokenizer: Path | None) -> Meter:
     """Choose the best way to count tokens that there is."""
     if tokenizer is not None:
         return Meter(f"counted with {tokenizer.name}", _counter(tokenizer))
     ledger_path = NegationFolder(out).ledger if out is not None else None
     if ledger_path is not None and ledger_path.exists():
-        target = settings.target
+        target = config.target
         with RequestLedger(ledger_path) as ledger:
             measured = ledger.ratio(target.model, target.shown_url)
         if measured is not None:
@@ -168,11 +167,9 @@ def _counter(path: Path) -> Callable[[str], float]:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def _outlook(
-    settings: NegateSettings, options: NegateOptions, counts: PairCounts, sample: Sequence[Pair], meter: Meter
-) -> Outlook:
-    each, target = settings.pairs_per_request, settings.target
-    dialect = Dialect.first_for(settings.base_url, settings.form)
+def _outlook(config: NegateConfig, counts: PairCounts, sample: Sequence[Pair], meter: Meter) -> Outlook:
+    each, target = config.pairs_per_request, config.target
+    dialect = Dialect.first_for(config.base_url, config.form)
     groups = [tuple(sample[start : start + each]) for start in range(0, len(sample), each)]
     requests = [
         target.request(Question(tuple(range(len(group))), group, tuple(() for _ in group)), dialect) for group in groups
@@ -182,13 +179,15 @@ def _outlook(
     tokens_in = round(scale * sum(_prompt_tokens(request, meter) for request in requests))
     answers = [meter.answer or meter.count(_answer_like(group)) for group in groups]
     tokens_out = round(scale * sum(answers))
-    tries = 1 + settings.retries
+    tries = 1 + config.retries
     n_requests = math.ceil(n_pairs / each)
     most_out = n_requests * tries * requests[0].max_tokens
     # A question that is asked again holds what was rejected, too: about another answer and its reason.
-    most_in = round(tries * tokens_in + settings.retries * (tokens_out + 30 * n_pairs))
-    price = price_of(target, table=options.prices, price_in=options.price_in, price_out=options.price_out)
-    is_batch = options.mode == "batch"
+    most_in = round(tries * tokens_in + config.retries * (tokens_out + 30 * n_pairs))
+    price = price_of(
+        target, table=config.requests.prices, price_in=config.requests.price_in, price_out=config.requests.price_out
+    )
+    is_batch = config.requests.mode == "batch"
     return Outlook(
         pairs=counts,
         requests=n_requests,
@@ -203,26 +202,24 @@ def _outlook(
         most_cost=None if price is None else price.cost(most_in, most_out, is_batch=is_batch),
         price=price,
         no_price=NO_PRICE.format(model=target.model, url=target.shown_url),
-        judge=_judge_outlook(settings, options, n_pairs, sample, meter),
-        max_cost=options.max_cost,
-        mode=options.mode,
-        recipe=settings.recipe,
+        judge=_judge_outlook(config, n_pairs, sample, meter),
+        max_cost=config.requests.max_cost,
+        mode=config.requests.mode,
+        recipe=config.recipe,
     )
 
 
-def _judge_outlook(
-    settings: NegateSettings, options: NegateOptions, n_pairs: int, sample: Sequence[Pair], meter: Meter
-) -> JudgeOutlook | None:
+def _judge_outlook(config: NegateConfig, n_pairs: int, sample: Sequence[Pair], meter: Meter) -> JudgeOutlook | None:
     """Foresee a judge that is asked of every negative; a negative is about as long as its entailment."""
-    target = settings.judge_target
+    target = config.judge_target
     if target is None:
         return None
-    dialect = Dialect.first_for(target.base_url, settings.form)
+    dialect = Dialect.first_for(target.base_url, config.form)
     cases = [Case(pair.anchor, pair.entailment, f"{pair.entailment} not") for pair in sample]
     tokens = sum(_prompt_tokens(target.request(case, dialect), meter) for case in cases)
-    n_requests = n_pairs * (1 + settings.retries)
+    n_requests = n_pairs * (1 + config.retries)
     tokens_in, tokens_out = round(n_requests * tokens / len(sample)), n_requests * (target.max_tokens or 0)
-    price = judge_price(settings, options)
+    price = judge_price(config)
     return JudgeOutlook(
         model=target.model,
         requests=n_requests,

@@ -1,4 +1,4 @@
-"""An LLM as a judge, asked through the same client, ledger and purse as the one that writes."""
+"""An LLM as a judge, asked through the same client, ledger and limit of the cost as the one that writes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jina_data.llm.cost import Purse
-from jina_data.llm.dialect import Form, Target
-from jina_data.llm.online import ClientSettings, OnlineClient
+from jina_data.llm.cost import CostLimit
+from jina_data.llm.dialect import Endpoint, Form
+from jina_data.llm.online import ClientConfig, OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.pairs import Answer, Opinion
 from jina_data.negation.prompt import json_of, without_thoughts
@@ -23,12 +23,12 @@ class LlmJudge:
 
     def __init__(
         self,
-        target: Target,
+        target: Endpoint,
         ledger: RequestLedger,
-        settings: ClientSettings,
+        settings: ClientConfig,
         *,
         api_key: str | None = None,
-        purse: Purse | None = None,
+        cost_limit: CostLimit | None = None,
         seed: int = 0,
     ) -> None:
         self.name = target.model
@@ -36,7 +36,7 @@ class LlmJudge:
         self.ledger = ledger
         self.settings = settings
         self.api_key = api_key
-        self.purse = purse
+        self.cost_limit = cost_limit
         self.seed = seed
         self.stopped: str | None = None
         """Why nothing is asked any more: max_cost, or None."""
@@ -50,7 +50,12 @@ class LlmJudge:
         cases = [Case(one.pair.anchor, one.pair.entailment, one.negative or "") for one in answers]
         if self.stopped is None:
             client = OnlineClient(
-                self.target, self.ledger, self.settings, api_key=self.api_key, purse=self.purse, seed=self.seed
+                self.target,
+                self.ledger,
+                self.settings,
+                api_key=self.api_key,
+                cost_limit=self.cost_limit,
+                seed=self.seed,
             )
             self.stopped = asyncio.run(client.ask(cases)).stopped
         return [self._opinion(case) for case in cases]

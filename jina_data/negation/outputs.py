@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jina_data.errors import LawError
-from jina_data.negation.config import NegateSettings
+from jina_data.negation.config import NegateConfig
 from jina_data.negation.dataset import DatasetWriter, check_laws
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.report import NegateReport, Tally, versions, warnings_for
@@ -19,7 +19,7 @@ from jina_data.run.files import remove, write_json
 class Outputs:
     """Writes the outputs into the work folder; they move into place when all are whole."""
 
-    def __init__(self, folder: NegationFolder, fingerprint: Mapping[str, Any], settings: NegateSettings) -> None:
+    def __init__(self, folder: NegationFolder, fingerprint: Mapping[str, Any], settings: NegateConfig) -> None:
         self.folder = folder
         self.out = folder.out
         self.fingerprint = fingerprint

@@ -13,7 +13,7 @@ from jina_data.english.cues import KINDS, CueClassifier
 from jina_data.errors import RunFolderError
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.pairs import Pair
-from jina_data.negation.rounds import Tried
+from jina_data.negation.rounds import Attempt
 from jina_data.run.resume import versions as core_versions
 
 CUE_LIMIT = 0.75
@@ -118,7 +118,7 @@ class Tally:
         self.cues = CueClassifier()
         self.source_cues: dict[str, CueClassifier] = {}
 
-    def add(self, pair: Pair, history: Sequence[Tried]) -> None:
+    def add(self, pair: Pair, history: Sequence[Attempt]) -> None:
         """Count a pair by what became of it in the end, and its rounds."""
         last = history[-1]
         key = (pair.source, pair.source_license)
@@ -138,7 +138,7 @@ class Tally:
             self.reasons[last.reason] += 1
             self.source_reasons.setdefault(key, Counter())[last.reason] += 1
 
-    def _accept(self, pair: Pair, last: Tried) -> None:
+    def _accept(self, pair: Pair, last: Attempt) -> None:
         assert last.negative is not None
         self.splits[pair.split] += 1
         self.accepted[pair.kind] += 1

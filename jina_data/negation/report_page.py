@@ -16,7 +16,7 @@ from jina_data.html import page
 from jina_data.html.text_diff import Shown, Span, compare
 from jina_data.negation.pairs import Pair
 from jina_data.negation.report import NegateReport
-from jina_data.negation.rounds import Tried
+from jina_data.negation.rounds import Attempt
 from jina_data.run.files import whole_file
 
 N_SAMPLES, MOST_CHARS = 6, 600
@@ -30,7 +30,7 @@ class Samples:
         self.number = 0
         self.held: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
 
-    def add(self, name: str, pair: Pair, one: Tried) -> None:
+    def add(self, name: str, pair: Pair, one: Attempt) -> None:
         """Offer a pair."""
         # A heap keeps its lowest on top; the largest hash must be there to be pushed out.
         rank = -hash_64(self.seed, "sample", pair.id, name)
@@ -62,7 +62,7 @@ class Gallery:
         self.accepted = Samples(seed)
         self.rejected = Samples(seed)
 
-    def add(self, pair: Pair, history: Sequence[Tried]) -> None:
+    def add(self, pair: Pair, history: Sequence[Attempt]) -> None:
         """Offer a pair and what became of it."""
         for one in history:
             if one.state == "accepted":

@@ -35,7 +35,7 @@ ROUND_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class Attempt:
     """What became of a pair in one round. `reason` and `detail` tell why, of an answer that is missing too."""
 
     place: int
@@ -75,7 +75,7 @@ class Rounds:
             number += 1
         return number
 
-    def walk(self, pairs: Iterable[Pair]) -> Iterator[tuple[int, Pair, list[Tried]]]:
+    def walk(self, pairs: Iterable[Pair]) -> Iterator[tuple[int, Pair, list[Attempt]]]:
         """Yield every pair with its place, and what became of it in the rounds that are over."""
         readers = [_Reader(_rows(self.folder, number)) for number in range(self.number)]
         for place, pair in enumerate(pairs):
@@ -109,40 +109,40 @@ def pairs_of(folder: NegationFolder) -> Path:
 class _Reader:
     """Hands out the rows of a round by place; places are asked for in order."""
 
-    def __init__(self, rows: Iterator[Tried]) -> None:
+    def __init__(self, rows: Iterator[Attempt]) -> None:
         self.rows = rows
         self.next = next(rows, None)
 
-    def take(self, place: int) -> Tried | None:
+    def take(self, place: int) -> Attempt | None:
         if self.next is None or self.next.place != place:
             return None
         found, self.next = self.next, next(self.rows, None)
         return found
 
 
-def _rows(folder: NegationFolder, number: int) -> Iterator[Tried]:
-    names = [column.name for column in fields(Tried)]
+def _rows(folder: NegationFolder, number: int) -> Iterator[Attempt]:
+    names = [column.name for column in fields(Attempt)]
     with pq.ParquetFile(folder.round(number)) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=names):
             for row in batch.to_pylist():
-                yield Tried(**row)
+                yield Attempt(**row)
 
 
-def _rejection(tried: Tried) -> Rejection:
+def _rejection(tried: Attempt) -> Rejection:
     return Rejection(tried.negative, tried.reason or "", tried.detail if tried.reason != "duplicate_negative" else "")
 
 
-def _checked(group: Sequence[tuple[int, Answer | Unanswered]], verifier: Verifier) -> Iterator[Tried]:
+def _checked(group: Sequence[tuple[int, Answer | Unanswered]], verifier: Verifier) -> Iterator[Attempt]:
     verdicts = iter(verifier.check_all([answer for _, answer in group if isinstance(answer, Answer)]))
     for place, answer in group:
         if isinstance(answer, Unanswered):
-            yield Tried(place=place, state="unanswered", reason=answer.reason, detail=answer.detail)
+            yield Attempt(place=place, state="unanswered", reason=answer.reason, detail=answer.detail)
             continue
         verdict = next(verdicts)
         if verdict.reason == NOT_JUDGED:
-            yield Tried(place=place, state="unanswered", reason=NOT_JUDGED, detail=verdict.detail)
+            yield Attempt(place=place, state="unanswered", reason=NOT_JUDGED, detail=verdict.detail)
             continue
-        yield Tried(
+        yield Attempt(
             place=place,
             state="accepted" if verdict.reason is None else "rejected",
             negative=answer.negative,

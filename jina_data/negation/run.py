@@ -13,27 +13,23 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, StoppedError, UsageError
 from jina_data.llm.request_ledger import RequestLedger
-from jina_data.negation.config import NegateOptions, NegateSettings
+from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.outputs import Outputs
 from jina_data.negation.pairs import Answer, Judge
 from jina_data.negation.report import NegateReport
-from jina_data.negation.requester import Asking, check_money
+from jina_data.negation.requester import Requester, check_cost
 from jina_data.negation.rounds import Rounds
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.sources import COUNTS, PAIR_SCHEMA, write_pairs
-from jina_data.negation.verify import Seen, Verifier
+from jina_data.negation.verify import AcceptedTexts, Verifier
 from jina_data.progress import Progress, Quiet
 from jina_data.run.files import whole_path, write_json
 from jina_data.run.resume import ResumableRun
 
 
 def negate(
-    settings: NegateSettings,
-    out: str | Path,
-    *,
-    options: NegateOptions | None = None,
-    progress: Progress | None = None,
+    config: NegateConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> NegateReport:
     """Write negatives into a run folder, or go on with a run that was stopped there.
 
@@ -42,11 +38,11 @@ def negate(
     Raises:
         JinaDataError: the sources, the settings, the server or the folder are not as they must be.
     """
-    options, progress = options or NegateOptions(), progress or Quiet()
-    settings.check()
+    progress = progress or Quiet()
+    config.check()
     folder = NegationFolder(Path(out))
-    run = ResumableRun(folder, settings.fingerprint(), progress, overwrite=options.overwrite)
-    check_money(settings, options)
+    run = ResumableRun(folder, config.fingerprint(), progress, overwrite=overwrite)
+    check_cost(config)
     if run.is_finished():
         report = NegateReport.load(folder.path)
         if not report.pairs.unanswered:
@@ -55,7 +51,7 @@ def negate(
         progress.say(f"resuming with the {report.pairs.unanswered:,} pairs that have no answer")
     with run.session():
         if not run.is_complete:
-            NegateSession(run, settings, options).run()
+            NegateSession(run, config).run()
         run.finish()
     return NegateReport.load(folder.path)
 
@@ -63,11 +59,10 @@ def negate(
 class NegateSession:
     """One session of a run: the steps that are not done yet."""
 
-    def __init__(self, run: ResumableRun, settings: NegateSettings, options: NegateOptions) -> None:
+    def __init__(self, run: ResumableRun, config: NegateConfig) -> None:
         self.state = run
         self.folder = NegationFolder(run.folder.path)
-        self.settings = settings
-        self.options = options
+        self.config = config
         self.progress = run.progress
         self.events = run.events
         self.rounds = Rounds(self.folder)
@@ -79,17 +74,17 @@ class NegateSession:
     def run(self) -> None:
         """Do the remaining work."""
         self._make_pairs()
-        if self.settings.generator == "rules":
+        if self.config.generator == "rules":
             self._round(self._rule_answers)
             self._write(None)
             return
         with RequestLedger(self.folder.ledger) as ledger:
             ledger.recover()
-            if self.options.mode == "online" and (batches := ledger.open_batches()):
+            if self.config.requests.mode == "online" and (batches := ledger.open_batches()):
                 raise UsageError(
                     f"{len(batches)} batches of this run are under way; go on with --mode batch until they have ended"
                 )
-            asking = Asking(ledger, self.folder, self.settings, self.options, self.progress)
+            asking = Requester(ledger, self.folder, self.config, self.progress)
             while self._is_another():
                 self._ask(asking)
                 judge = asking.judge()
@@ -99,32 +94,32 @@ class NegateSession:
             self._write(asking)
 
     def _make_pairs(self) -> None:
-        settings = self.settings
+        config = self.config
         if not self.folder.pairs.exists():
             with self.events.unit("pairs") as said:
                 counts = write_pairs(
-                    settings.sources,
+                    config.sources,
                     self.folder.pairs,
-                    seed=settings.seed,
-                    limit=settings.limit,
-                    test_fraction=settings.test_fraction,
-                    mix=settings.shares,
-                    restate=settings.restate,
+                    seed=config.seed,
+                    limit=config.limit,
+                    test_fraction=config.test_fraction,
+                    mix=config.shares,
+                    restate=config.restate,
                     progress=self.progress,
                 )
                 said["rows"] = sum(counts.pairs.values())
-        if settings.recipe is not None and not self.folder.clean_pairs.exists():
+        if config.recipe is not None and not self.folder.clean_pairs.exists():
             with self.events.unit("clean"):
-                clean_pairs(self.folder, settings.recipe, settings.seed, self.progress)
+                clean_pairs(self.folder, config.recipe, config.seed, self.progress)
 
     def _is_another(self) -> bool:
         """Tell whether there is a round to ask: the first, or one for what was rejected, while money lasts."""
         number = self.rounds.number
-        if self.stopped is not None or number > self.settings.retries:
+        if self.stopped is not None or number > self.config.retries:
             return False
         return number == 0 or next(self.rounds.questions(1), None) is not None
 
-    def _ask(self, asking: Asking) -> None:
+    def _ask(self, asking: Requester) -> None:
         """Ask the questions of the next round that have no answer yet."""
         number = self.rounds.number
         with self.events.unit(f"ask {number}") as said, self.progress.task(_round_name("asking", number), None) as task:
@@ -149,32 +144,32 @@ class NegateSession:
     def _round(self, answers: Any, judge: Judge | None = None) -> None:
         """Check the answers of the next round, unless that was done."""
         number = self.rounds.number
-        if self.settings.generator == "rules" and number:
+        if self.config.generator == "rules" and number:
             return
-        seen = Seen(self.folder.accepted_texts)
+        seen = AcceptedTexts(self.folder.accepted_texts)
         try:
             with self.events.unit(f"check {number}"), self.progress.task(_round_name("checking", number), None) as task:
-                verifier = Verifier(self.settings.verify, seen=seen, nli=self._nli(), judge=judge)
+                verifier = Verifier(self.config.verify, seen=seen, nli=self._nli(), judge=judge)
                 self.rounds.write(_counted(answers(), task.advance), verifier)
         finally:
             seen.close()
 
     def _nli(self) -> Judge | None:
-        if self.settings.nli is None:
+        if self.config.nli is None:
             return None
         from jina_data.negation.nli import load_nli_judge
 
-        return load_nli_judge(self.settings.nli)
+        return load_nli_judge(self.config.nli)
 
     def _rule_answers(self) -> Iterator[tuple[int, Answer]]:
         for question in self.rounds.questions(1):
             yield question.places[0], self.rules.generate(question.pairs[0])
 
-    def _write(self, asking: Asking | None) -> None:
+    def _write(self, asking: Requester | None) -> None:
         """Write all outputs, and mark them as complete."""
         requests, judged = (None, None) if asking is None else (asking.requests(), asking.judged())
         with self.events.unit("write"), self.progress.task("writing", None) as task:
-            outputs = Outputs(self.folder, self.state.fingerprint, self.settings)
+            outputs = Outputs(self.folder, self.state.fingerprint, self.config)
             outputs.write_pairs(self.rounds, task.advance)
             report = outputs.write_report(
                 requests,
@@ -205,15 +200,17 @@ def clean_pairs(folder: NegationFolder, recipe: str, seed: int, progress: Progre
     Raises:
         JinaDataError: the recipe does not fit, or leaves nothing.
     """
-    from jina_data.clean.run import RecipeChoice, RunOptions, clean, default_workers
+    from jina_data.clean.run import CleanConfig, RecipeChoice, clean, default_workers
 
     inner = folder.work / "clean"
     report = clean(
-        RecipeChoice(recipe, seed=seed),
-        [str(folder.pairs)],
+        CleanConfig(
+            recipe=RecipeChoice(recipe, seed=seed),
+            inputs=[str(folder.pairs)],
+            columns={"anchor": ("anchor",), "positive": ("entailment",), "source": ("source",)},
+            workers=default_workers([str(folder.pairs)]),
+        ),
         inner,
-        columns={"anchor": ("anchor",), "positive": ("entailment",), "source": ("source",)},
-        options=RunOptions(workers=default_workers([str(folder.pairs)])),
         progress=progress,
     )
     if not report.rows.kept:

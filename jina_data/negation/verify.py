@@ -63,7 +63,7 @@ _ECHO = re.compile(
 )
 
 
-class VerifySettings(BaseModel):
+class VerifyConfig(BaseModel):
     """The limits of the checks; the defaults are those that docs/negation-data.md measures."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,7 +86,7 @@ class VerifySettings(BaseModel):
     """Sentences of the prompt that no answer may hold."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> VerifySettings:
+    def _ordered(self) -> VerifyConfig:
         if self.min_length_ratio >= self.max_length_ratio:
             raise ValueError(
                 f"min_length_ratio is {self.min_length_ratio}, expected less than max_length_ratio, "
@@ -108,14 +108,14 @@ class Verifier:
 
     def __init__(
         self,
-        settings: VerifySettings | None = None,
+        settings: VerifyConfig | None = None,
         *,
-        seen: Seen | None = None,
+        seen: AcceptedTexts | None = None,
         nli: Judge | None = None,
         judge: Judge | None = None,
     ) -> None:
-        self.settings = settings or VerifySettings()
-        self.seen = seen or Seen()
+        self.settings = settings or VerifyConfig()
+        self.seen = seen or AcceptedTexts()
         self.nli = nli
         self.judge = judge
 
@@ -259,7 +259,7 @@ class Verifier:
         return replace(verdict, reason="judged_compatible", detail=opinion.why or limit, scores=scores)
 
 
-class Seen:
+class AcceptedTexts:
     """The negatives accepted so far, by a hash of 8 bytes, and the pairs that had them first.
 
     They lie in SQLite: in the file named, else in a temporary one that SQLite keeps on disk as it grows.

@@ -1,1 +1,5 @@
-"""Publish a finished run to the Hugging Face Hub: shards, card, one commit, and a look at what arrived."""
+"""Publishes a finished run or a trained model to the Hugging Face Hub."""
+
+from jina_data.callable_package import make_callable
+
+make_callable(__name__, "jina_data.publish.flow")

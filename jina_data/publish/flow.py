@@ -20,7 +20,7 @@ from jina_data.publish.hub import Hub, Patience, check_repo_id, require_packages
 from jina_data.publish.licenses import Licence, check_license, combine, find_source, settle_licenses
 from jina_data.publish.model_folder import TrainedModel, build_model
 from jina_data.publish.open import open_folder
-from jina_data.publish.preview import Plan
+from jina_data.publish.preview import PublishPlan
 from jina_data.publish.readback import check_arrived
 from jina_data.publish.remote import Changes, Remote, compare
 from jina_data.publish.repository import (
@@ -41,9 +41,10 @@ RECORD = "built.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishOptions:
-    """How something is published; see docs/publish.md."""
+class PublishConfig:
+    """The finished run or model to publish, and how it is published; see docs/publish.md."""
 
+    folder: str | Path
     license: str | None = None
     source_licenses: Mapping[str, str] | None = None
     excluded_sources: Sequence[str] = ()
@@ -53,13 +54,12 @@ class PublishOptions:
     private: bool = False
     revision: str | None = None
     tag: str | None = None
-    overwrite: bool = False
     verify: bool = True
     patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishReport:
     """Where something was published, and whether that took a commit."""
 
     url: str
@@ -69,22 +69,22 @@ class Published:
 
 
 def write_repository(
-    folder: str | Path, repo_id: str, target: str | Path, *, options: PublishOptions, progress: Progress | None = None
+    config: PublishConfig, repo_id: str, target: str | Path, *, progress: Progress | None = None
 ) -> Repository:
     """Write the repository that `publish` would send to a new folder, and send nothing.
 
     Raises:
-        JinaDataError: the run, the licences or the folder are not as they must be; see `jina_data.errors`.
+        JinaDataError: the run, the licences or the folder cannot be used; see `jina_data.errors`.
     """
     require_packages()
     check_repo_id(repo_id)
-    run, out = open_folder(folder), Path(target)
+    run, out = open_folder(config.folder), Path(target)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out} is there already, and not an empty folder; name a new one")
     half = out.absolute().with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with resource_errors(out.absolute().parent):
-            repository = _build(run, repo_id, half / "repo", half, options=options, progress=progress or Quiet())
+            repository = _build(run, repo_id, half / "repo", half, config=config, progress=progress or Quiet())
         if out.is_dir():
             out.rmdir()
         (half / "repo").rename(out)
@@ -94,60 +94,73 @@ def write_repository(
 
 
 def publish(
-    folder: str | Path,
+    config: PublishConfig,
     repo_id: str,
     *,
-    options: PublishOptions,
-    confirm: Callable[[Plan], bool],
+    overwrite: bool = False,
+    confirm: Callable[[PublishPlan], bool] | None = None,
     progress: Progress | None = None,
-) -> Published | None:
-    """Publish a finished run; None if `confirm`, which is shown what will happen, says no.
+) -> PublishReport | None:
+    """Publish a finished run or model to the Hugging Face Hub.
+
+    Args:
+        config: what is published, and how.
+        repo_id: the repository, as NAMESPACE/NAME.
+        overwrite: replace the card and shards of a repository that jina-data did not write.
+        confirm: called with what will be sent; nothing is sent unless it returns true. None: no confirmation.
+        progress: where progress is reported.
+
+    Returns:
+        Where it was published; None if `confirm` returned false.
 
     Raises:
-        JinaDataError: the run, the licences or the Hub are not as they must be; see `jina_data.errors`.
+        JinaDataError: the run, the licences or the Hub cannot be used; see `jina_data.errors`.
     """
     progress = progress or Quiet()
     require_packages()
     check_repo_id(repo_id)
+    folder = Path(config.folder)
     run = open_folder(folder)
     repo_type = "model" if isinstance(run, TrainedModel) else "dataset"
-    hub = Hub.connect(repo_id, repo_type, branch=options.revision, patience=options.patience, progress=progress)
-    with resource_errors(Path(folder)), _work_folder(Path(folder)) as work:
-        repository = _built(run, repo_id, work, options=options, progress=progress)
+    hub = Hub.connect(repo_id, repo_type, branch=config.revision, patience=config.patience, progress=progress)
+    with resource_errors(folder), _work_folder(folder) as work:
+        repository = _built(run, repo_id, work, config=config, progress=progress)
         remote = hub.look()
         changes = compare(repository, remote)
-        _refuse(hub, remote, changes, options, work)
-        if (changes or remote.head is None) and not confirm(
-            Plan(hub.url, hub.branch, repository, remote, options.private)
+        _refuse(hub, remote, changes, config, overwrite, work)
+        if (
+            (changes or remote.head is None)
+            and confirm is not None
+            and not confirm(PublishPlan(hub.url, hub.branch, repository, remote, config.private))
         ):
             (work / RECORD).unlink()
             return None
-        remote = hub.create(private=options.private, remote=remote)
+        remote = hub.create(private=config.private, remote=remote)
         commit = hub.commit(repository, remote, message=f"Publish with jina-data {metadata.version('jina-data')}")
-        if options.tag is not None:
-            hub.tag(options.tag, commit)
-        if options.verify:
+        if config.tag is not None:
+            hub.tag(config.tag, commit)
+        if config.verify:
             progress.say(f"loading {repo_id} back at {commit[:12]} ...")
-            check_arrived(repository, commit, work, options.patience.first_seconds)
+            check_arrived(repository, commit, work, config.patience.first_seconds)
         (work / RECORD).unlink()
-    return Published(hub.url, commit, bool(changes), repository)
+    return PublishReport(hub.url, commit, bool(changes), repository)
 
 
-def _refuse(hub: Hub, remote: Remote, changes: Changes, options: PublishOptions, work: Path) -> None:
+def _refuse(hub: Hub, remote: Remote, changes: Changes, config: PublishConfig, overwrite: bool, work: Path) -> None:
     """Refuse what would surprise: a public repository for private data, somebody else's data set, a tag that moves.
 
     Raises:
         HubError: one of these.
     """
-    if options.private and remote.exists and not remote.is_private:
+    if config.private and remote.exists and not remote.is_private:
         raise HubError(
             f"{hub.repo_id} is public already, so --private cannot keep it from view. Make it private in its "
             f"settings, {hub.url}/settings, and give the same command again"
         )
-    at = remote.tags.get(options.tag or "")
+    at = remote.tags.get(config.tag or "")
     if at is not None and (changes or at != remote.head):
-        raise HubError(f"{hub.repo_id} has a tag {options.tag} on another commit; choose another --tag")
-    if options.overwrite or remote.head is None or not changes or CARD not in remote.files:
+        raise HubError(f"{hub.repo_id} has a tag {config.tag} on another commit; choose another --tag")
+    if overwrite or remote.head is None or not changes or CARD not in remote.files:
         return
     from huggingface_hub import RepoCard
 
@@ -180,11 +193,11 @@ def _work_folder(folder: Path) -> Iterator[Path]:
 
 
 def _built(
-    run: Publishable | TrainedModel, repo_id: str, work: Path, *, options: PublishOptions, progress: Progress
+    run: Publishable | TrainedModel, repo_id: str, work: Path, *, config: PublishConfig, progress: Progress
 ) -> Repository:
     """Return the repository in the work folder: as an earlier call left it, if it is of the same run and settings."""
     record, target = work / RECORD, work / "repo"
-    fingerprint = _fingerprint(run, repo_id, options)
+    fingerprint = _fingerprint(run, repo_id, config)
     if record.exists():
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["fingerprint"] == fingerprint:
@@ -193,18 +206,18 @@ def _built(
                 progress.say("the repository is built already; going on")
                 return repository
     record.unlink(missing_ok=True)
-    repository = _build(run, repo_id, target, work, options=options, progress=progress)
+    repository = _build(run, repo_id, target, work, config=config, progress=progress)
     save(repository, record, fingerprint)
     return repository
 
 
-def _fingerprint(run: Publishable | TrainedModel, repo_id: str, options: PublishOptions) -> str:
-    values = {name: value for name, value in asdict(options).items() if name not in LATER_OPTIONS}
+def _fingerprint(run: Publishable | TrainedModel, repo_id: str, config: PublishConfig) -> str:
+    values = {name: value for name, value in asdict(config).items() if name not in LATER_OPTIONS}
     versions = {name: metadata.version(name) for name in ("jina-data", "pyarrow", "datasets", "huggingface-hub")}
     return hashlib.sha256(json.dumps([run.fingerprint, repo_id, values, versions], default=str).encode()).hexdigest()
 
 
-LATER_OPTIONS = ("private", "revision", "tag", "overwrite", "verify", "patience")
+LATER_OPTIONS = ("folder", "private", "revision", "tag", "verify", "patience")
 """Options that change nothing in the repository."""
 
 
@@ -214,13 +227,13 @@ def _build(
     target: Path,
     work: Path,
     *,
-    options: PublishOptions,
+    config: PublishConfig,
     progress: Progress,
 ) -> Repository:
     clear(target)
     if isinstance(run, TrainedModel):
-        return build_model(run, repo_id, target, license_id=options.license)
-    licence, cut = _decide(run, options)
+        return build_model(run, repo_id, target, license_id=config.license)
+    licence, cut = _decide(run, config)
     built = build_shards(run, target, work, cut, progress)
     excluded = [source for source in run.sources() if source.shown in cut.excluded]
     card = CardInput(repo_id, run.facts(), built, licence, excluded)
@@ -241,7 +254,7 @@ def _build(
     )
 
 
-def _decide(run: Publishable, options: PublishOptions) -> tuple[Licence, Cut]:
+def _decide(run: Publishable, config: PublishConfig) -> tuple[Licence, Cut]:
     """Settle which rows go up, and under which licence.
 
     Raises:
@@ -250,15 +263,13 @@ def _decide(run: Publishable, options: PublishOptions) -> tuple[Licence, Cut]:
     sources = run.sources()
     if not sources:
         raise RunFolderError(f"{run.folder} kept no row: there is nothing to publish. Look at why in its report")
-    if options.test_size is not None and len(run.splits) > 1:
+    if config.test_size is not None and len(run.splits) > 1:
         raise UsageError("--test-size: the run has a test of its own; leave the option out")
-    excluded = {find_source(name, sources, "--exclude-source").shown for name in options.excluded_sources}
-    licenses = settle_licenses(sources, options.source_licenses or {})
-    decided = check_license(options.license, "--license") if options.license is not None else None
+    excluded = {find_source(name, sources, "--exclude-source").shown for name in config.excluded_sources}
+    licenses = settle_licenses(sources, config.source_licenses or {})
+    decided = check_license(config.license, "--license") if config.license is not None else None
     left = [one for one in licenses if one.source.shown not in excluded]
     if not left:
         raise RunFolderError(f"{run.folder}: --exclude-source leaves out all sources; there is nothing to publish")
-    cut = Cut(
-        excluded=sorted(excluded), test_size=options.test_size, seed=options.seed, shard_bytes=options.shard_bytes
-    )
+    cut = Cut(excluded=sorted(excluded), test_size=config.test_size, seed=config.seed, shard_bytes=config.shard_bytes)
     return combine(left, decided), cut

@@ -10,7 +10,7 @@ from jina_data.publish.repository import Repository
 
 
 @dataclass(frozen=True)
-class Plan:
+class PublishPlan:
     """What will be sent where, and who can see it."""
 
     url: str

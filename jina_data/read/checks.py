@@ -10,7 +10,7 @@ from jina_data.errors import InputError
 from jina_data.read import InputFile, all_ranges
 
 
-def refuse_rowless(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:
+def check_parseable(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:
     """Refuse a file with content of which nothing could be parsed: it is not what its name says.
 
     Raises:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
 from jina_data.errors import RecipeError
 from jina_data.read import ROW, InputFile, sample_schema
-from jina_data.stages.reference import Outside, read_outside
+from jina_data.stages.reference import ReferenceRows, read_outside
 from jina_data.stages.rows import BoolArray, FloatArray, Rows, View
 from jina_data.stages.score_cache import ScoreCache
 
@@ -229,7 +229,7 @@ class Scored(Stage):
 
 
 @dataclass
-class Survivors:
+class RemainingRows:
     """The keys of all rows that reached a stage: a DuckDB relation `name` with `row_id`, `source` and the stage's own
     key columns, on the connection `con`.
 
@@ -242,7 +242,7 @@ class Survivors:
     name: str
     context: Context = field(default_factory=Context)
     fetch: Callable[[npt.NDArray[np.uint64]], Iterator[Rows]] | None = None
-    outside: Outside | None = None
+    outside: ReferenceRows | None = None
     folder: Path = Path()
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -253,7 +253,7 @@ class Survivors:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FitResult:
     """What a barrier stage saw when it looked at all survivors: its JSON answer, and the folder with its files."""
 
     facts: dict[str, Any]
@@ -268,11 +268,11 @@ class Barrier(Stage):
         """Return the key columns that `look` needs, one value a row; `apply` gets them back as `rows.keys`."""
 
     @abstractmethod
-    def look(self, survivors: Survivors) -> dict[str, Any]:
+    def fit(self, remaining: RemainingRows) -> dict[str, Any]:
         """Look at all survivors once; the answer is JSON and is handed to `apply`."""
 
     @abstractmethod
-    def apply(self, rows: Rows, seen: Seen, context: Context) -> Outcome:
+    def apply(self, rows: Rows, seen: FitResult, context: Context) -> Outcome:
         """Decide about a batch, knowing what `look` saw."""
 
 
@@ -284,7 +284,7 @@ class Collective(Stage):
         """Return the key columns that `decide` needs, one value a row. They are made of outside rows alike."""
 
     @abstractmethod
-    def decide(self, survivors: Survivors) -> duckdb.DuckDBPyRelation:
+    def decide(self, remaining: RemainingRows) -> duckdb.DuckDBPyRelation:
         """Return the rows to drop: row_id, reason (an index), score, partner ("file:row" of something outside this
         run, else null) and partner_row_id, in any order."""
 

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from jina_data.embed import load
 from jina_data.embed.base import STATIC
 from jina_data.kernels.keys import KeyArray, content_keys
-from jina_data.stages.base import Barrier, Context, Outcome, Seen, Survivors, Threshold
+from jina_data.stages.base import Barrier, Context, FitResult, Outcome, RemainingRows, Threshold
 from jina_data.stages.mismatch import AUDITED_SOURCES, audit, far_ones
 from jina_data.stages.rows import Rows, View
 from jina_data.stages.score_cache import Computed, Reader, ScoreCache
@@ -67,26 +68,32 @@ class Consistency(Barrier):
             raise ValueError("min_precision needs audit_rows: the precision is estimated from them")
         return self
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         for role in view.chosen(ROLES, self.name):
             view.one_text(role, self.name)
         return view
 
-    def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:  # noqa: D102
+    @override
+    def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:
         return {"rank": (Threshold(float(self.top_k), "below", self.reasons[0]),)}
 
-    def prepare(self) -> None:  # noqa: D102
+    @override
+    def prepare(self) -> None:
         import jina_data.kernels.rank  # noqa: F401 - importing compiles the kernels
 
         load.load_embedder(self.embedder)
 
-    def process_bytes(self) -> int:  # noqa: D102
+    @override
+    def process_bytes(self) -> int:
         return load.process_bytes(self.embedder)
 
-    def model_hashes(self) -> dict[str, str]:  # noqa: D102
+    @override
+    def model_hashes(self) -> dict[str, str]:
         return load.model_hashes(self.embedder)
 
-    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
+    @override
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
         found: dict[str, KeyArray] = {}
         for role in ROLES:
             found[role] = _content([_texts(rows, role)])
@@ -101,21 +108,23 @@ class Consistency(Barrier):
         out |= {"hash": pa.array(_content(texts[1:], context.seed)[:, 0])}
         return out | {"pair": pa.array(_content(texts, context.seed)[:, 0])}
 
-    def look(self, survivors: Survivors) -> dict[str, Any]:  # noqa: D102
-        survivors.folder.mkdir(parents=True, exist_ok=True)
-        embedder = load.load_embedder(self.embedder, survivors.context.device)
-        parts = self._choose_pool(survivors)
+    @override
+    def fit(self, remaining: RemainingRows) -> dict[str, Any]:
+        remaining.folder.mkdir(parents=True, exist_ok=True)
+        embedder = load.load_embedder(self.embedder, remaining.context.device)
+        parts = self._choose_pool(remaining)
         n_pool = max((behind for _, behind in parts.values()), default=0)
-        with (survivors.folder / POOL).open("wb") as sink:
+        with (remaining.folder / POOL).open("wb") as sink:
             for first in range(0, n_pool, CHUNK):
-                sink.write(self._pool_vectors(survivors, embedder, first).tobytes())
-        n_excluded = _write_excluded(survivors)
-        survivors.con.execute("DROP TABLE pool")
+                sink.write(self._pool_vectors(remaining, embedder, first).tobytes())
+        n_excluded = _write_excluded(remaining)
+        remaining.con.execute("DROP TABLE pool")
         facts = {"pool": n_pool, "parts": parts, "excluded": n_excluded}
-        facts["mismatch"] = self._audit(survivors, embedder, parts) if self.audit_rows and n_pool else []
+        facts["mismatch"] = self._audit(remaining, embedder, parts) if self.audit_rows and n_pool else []
         return facts | {"model": embedder.model_id, "dim": embedder.dim}
 
-    def apply(self, rows: Rows, seen: Seen, context: Context) -> Outcome:  # noqa: D102
+    @override
+    def apply(self, rows: Rows, seen: FitResult, context: Context) -> Outcome:
         from jina_data.kernels.rank import count_ranks, dots
 
         assert rows.keys is not None
@@ -150,24 +159,24 @@ class Consistency(Barrier):
         return [(np.flatnonzero(named == one), (parts[one][0], parts[one][1])) for one in sorted(set(named))]
 
     def _audit(
-        self, survivors: Survivors, embedder: Embedder, parts: Mapping[str, Sequence[int]]
+        self, remaining: RemainingRows, embedder: Embedder, parts: Mapping[str, Sequence[int]]
     ) -> list[dict[str, Any]]:
         """Note of a seeded sample of each source how many pairs look unrelated, and how many the stage would drop."""
-        sample = self._audited(survivors)
+        sample = self._audited(remaining)
         named = [source if large else None for source, large in zip(sample["source"], sample["large"], strict=True)]
         everyone = np.arange(len(named))
-        anchors, positives = (self._fetched(survivors, embedder, sample, everyone, role) for role in ROLES)
+        anchors, positives = (self._fetched(remaining, embedder, sample, everyone, role) for role in ROLES)
         keys = [_columns(sample, role) for role in ROLES]
         is_far = np.zeros(len(named), np.bool_)
         for source in set(named):
             mine = np.flatnonzero([one == source for one in named])
             is_far[mine] = far_ones(anchors[mine], positives[mine], *(one[mine] for one in keys))
-        is_over = self._over(survivors, sample, anchors, positives, parts)
+        is_over = self._over(remaining, sample, anchors, positives, parts)
         return audit(zip(named, is_far.tolist(), is_over.tolist(), strict=True), self.min_precision)
 
     def _over(
         self,
-        survivors: Survivors,
+        remaining: RemainingRows,
         sample: Mapping[str, npt.NDArray[Any]],
         anchors: HalfArray,
         positives: HalfArray,
@@ -176,25 +185,25 @@ class Consistency(Barrier):
         """Tell which of N sampled pairs rank worse than the stage keeps."""
         from jina_data.kernels.rank import count_ranks, dots
 
-        pool = partial(_read_pool, survivors.folder / POOL, anchors.shape[1])
+        pool = partial(_read_pool, remaining.folder / POOL, anchors.shape[1])
         keys, is_over = _columns(sample, "anchor"), np.zeros(len(anchors), np.bool_)
         for mine, span in self._spans(sample["source"].tolist(), parts):
-            excluded = _read_excluded(survivors.folder, keys[mine])
+            excluded = _read_excluded(remaining.folder, keys[mine])
             own = dots(anchors[mine], positives[mine])
-            device = _torch_device(survivors.context)
+            device = _torch_device(remaining.context)
             ranks = count_ranks(anchors[mine], own, pool, excluded, span=span, cap=self.top_k, torch_device=device)
             is_over[mine] = ranks.rank > self.top_k
         return is_over
 
-    def _audited(self, survivors: Survivors) -> dict[str, npt.NDArray[Any]]:
+    def _audited(self, remaining: RemainingRows) -> dict[str, npt.NDArray[Any]]:
         """Return keys of up to `audit_rows` pairs of each large source, and of all others together: those with the
         smallest seeded hashes."""
         query = f"""
             WITH large AS (
-                SELECT source FROM {survivors.name} GROUP BY source
+                SELECT source FROM {remaining.name} GROUP BY source
                 ORDER BY count(*) DESC, source LIMIT {AUDITED_SOURCES}
             ), named AS (
-                SELECT *, source IN (SELECT source FROM large) AS large FROM {survivors.name}
+                SELECT *, source IN (SELECT source FROM large) AS large FROM {remaining.name}
             ), chosen AS (
                 SELECT * FROM named QUALIFY row_number() OVER (
                     PARTITION BY CASE WHEN large THEN source END ORDER BY pair, row_id
@@ -202,7 +211,7 @@ class Consistency(Barrier):
             )
             SELECT row_id, source, large, {_KEYS} FROM chosen ORDER BY row_id
         """
-        found: dict[str, npt.NDArray[Any]] = survivors.con.execute(query, [self.audit_rows]).fetchnumpy()
+        found: dict[str, npt.NDArray[Any]] = remaining.con.execute(query, [self.audit_rows]).fetchnumpy()
         return found
 
     def _prompted(self, rows: Rows, role: str) -> list[str]:
@@ -219,16 +228,16 @@ class Consistency(Barrier):
 
         return _cached(cache, embedder, keys, compute)
 
-    def _choose_pool(self, survivors: Survivors) -> dict[str, list[int]]:
+    def _choose_pool(self, remaining: RemainingRows) -> dict[str, list[int]]:
         """Make the table `pool`, and return where the part of each source begins and ends ("*": of all)."""
         part = "source" if self.pool_by == "source" else "'*'"
-        survivors.con.execute(
+        remaining.con.execute(
             f"""
             CREATE TEMP TABLE pool AS
             WITH contents AS (
                 SELECT {part} AS part, positive_high, positive_low, min(hash) AS hash, min(row_id) AS row_id,
                        arg_min(positive_text_high, row_id) AS text_high, arg_min(positive_text_low, row_id) AS text_low
-                FROM {survivors.name} GROUP BY part, positive_high, positive_low
+                FROM {remaining.name} GROUP BY part, positive_high, positive_low
             ), chosen AS (
                 SELECT * FROM contents QUALIFY row_number() OVER (PARTITION BY part ORDER BY hash, row_id) <= ?
             )
@@ -237,20 +246,20 @@ class Consistency(Barrier):
             [self.pool_size],
         )
         query = "SELECT part, min(ordinal), max(ordinal) + 1 FROM pool GROUP BY part ORDER BY part"
-        return {part: [first, behind] for part, first, behind in survivors.con.execute(query).fetchall()}
+        return {part: [first, behind] for part, first, behind in remaining.con.execute(query).fetchall()}
 
-    def _pool_vectors(self, survivors: Survivors, embedder: Embedder, first: int) -> HalfArray:
+    def _pool_vectors(self, remaining: RemainingRows, embedder: Embedder, first: int) -> HalfArray:
         """Return the vectors of the pool from an ordinal on, CHUNK at most."""
-        found = survivors.con.execute(
+        found = remaining.con.execute(
             "SELECT text_high AS positive_text_high, text_low AS positive_text_low, row_id FROM pool "
             "WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
             [first, first + CHUNK],
         ).fetchnumpy()
-        return self._fetched(survivors, embedder, found, np.arange(len(found["row_id"])), "positive")
+        return self._fetched(remaining, embedder, found, np.arange(len(found["row_id"])), "positive")
 
     def _fetched(
         self,
-        survivors: Survivors,
+        remaining: RemainingRows,
         embedder: Embedder,
         found: Mapping[str, npt.NDArray[Any]],
         some: npt.NDArray[np.int64],
@@ -259,16 +268,16 @@ class Consistency(Barrier):
         """Return the vectors of one role of some rows, whose ids and keys of texts were found: mostly in the cache."""
 
         def compute(positions: npt.NDArray[np.int64]) -> Computed:
-            assert survivors.fetch is not None
+            assert remaining.fetch is not None
             row_ids = found["row_id"][some][positions]
             texts: list[str] = []
-            for rows in survivors.fetch(np.sort(row_ids)):
+            for rows in remaining.fetch(np.sort(row_ids)):
                 texts += self._prompted(rows, role)
             back = np.argsort(np.argsort(row_ids))
             return _embedded(embedder, [texts[at] for at in back.tolist()])
 
         # A cache of its own, for each chunk, does not hold on to what it read.
-        cache = ScoreCache(indexes=survivors.context.cache.indexes)
+        cache = ScoreCache(indexes=remaining.context.cache.indexes)
         return _cached(cache, embedder, _columns(found, f"{role}_text")[some], compute)
 
 
@@ -279,7 +288,7 @@ def _torch_device(context: Context) -> str | None:
     return "cuda" if context.device == "cuda" else None
 
 
-def _spared(rows: Rows, seen: Seen) -> npt.NDArray[np.bool_]:
+def _spared(rows: Rows, seen: FitResult) -> npt.NDArray[np.bool_]:
     """Tell which rows are of a source from which nothing is dropped."""
     spared = {one["source"]: one["spared"] for one in seen.facts["mismatch"]}
     others = spared.get(None, False)
@@ -329,18 +338,18 @@ def _read_pool(path: Path, dim: int, first: int, behind: int) -> HalfArray:
     return vectors
 
 
-def _write_excluded(survivors: Survivors) -> int:
+def _write_excluded(remaining: RemainingRows) -> int:
     """Write which texts of the pool are positives of which anchor, sorted by anchor; return how many there are."""
-    con = survivors.con
+    con = remaining.con
     con.execute(f"""
         CREATE TEMP TABLE excluded AS
         SELECT DISTINCT anchor_high, anchor_low, ordinal
-        FROM {survivors.name} JOIN pool USING (positive_high, positive_low)
+        FROM {remaining.name} JOIN pool USING (positive_high, positive_low)
     """)
     total = int(con.execute("SELECT count(*) FROM excluded").fetchall()[0][0])
     columns = {ANCHOR_HIGH: np.uint64, ANCHOR_LOW: np.uint64, ORDINAL: np.int64}
     sinks = [
-        np.lib.format.open_memmap(survivors.folder / name, mode="w+", dtype=kind, shape=(total,))
+        np.lib.format.open_memmap(remaining.folder / name, mode="w+", dtype=kind, shape=(total,))
         for name, kind in columns.items()
     ]
     at = 0

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
 
 from jina_data.errors import InputError, RecipeError
 from jina_data.read import ROW, InputFile, sample_schema
@@ -84,26 +85,31 @@ class Decontaminate(RowLocal):
             )
         return self
 
-    def outside(self) -> tuple[str, ...]:  # noqa: D102
+    @override
+    def outside(self) -> tuple[str, ...]:
         return self.files
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         view.chosen(self.roles, self.name)
         for file in self._resolve(afresh=True):
             self._columns_of(file)
         return view
 
-    def prepare(self) -> None:  # noqa: D102
+    @override
+    def prepare(self) -> None:
         self._index()
 
-    def process_bytes(self) -> int:  # noqa: D102
+    @override
+    def process_bytes(self) -> int:
         sizes = [
             (file.size or 0) * (PACKED if file.compression or file.format == "parquet" else 1)
             for file in self._resolve()
         ]
         return int(INDEX_BYTES * sum(sizes))
 
-    def apply(self, rows: Rows) -> Outcome:  # noqa: D102
+    @override
+    def apply(self, rows: Rows) -> Outcome:
         from jina_data.kernels.overlap_search import KINDS
 
         index = self._index()

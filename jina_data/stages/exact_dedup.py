@@ -6,9 +6,10 @@ from typing import ClassVar, Literal
 
 import duckdb
 import pyarrow as pa
+from typing_extensions import override
 
 from jina_data.kernels.keys import content_keys
-from jina_data.stages.base import Collective, Context, Names, Survivors
+from jina_data.stages.base import Collective, Context, Names, RemainingRows
 from jina_data.stages.rows import Rows, View
 
 
@@ -32,17 +33,21 @@ class ExactDedup(Collective):
     priority: tuple[str, ...] = ()
     against: Names = ()
 
-    def outside(self) -> tuple[str, ...]:  # noqa: D102
+    @override
+    def outside(self) -> tuple[str, ...]:
         return self.against
 
-    def reads(self, view: View) -> tuple[str, ...]:  # noqa: D102
+    @override
+    def reads(self, view: View) -> tuple[str, ...]:
         return tuple(view.schema.names) if self.roles == "row" else ()
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         self._columns(view)
         return view
 
-    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
+    @override
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
         columns = [rows.batch.column(name) for name in self._columns(rows.view)]
         keys = content_keys(columns, case=self.fold_case, whitespace=self.fold_whitespace)
         out = {"high": pa.array(keys[:, 0]), "low": pa.array(keys[:, 1])}
@@ -51,23 +56,24 @@ class ExactDedup(Collective):
             out["rank"] = pa.array([ranks.get(source, len(ranks)) for source in rows.sources.to_pylist()], pa.uint16())
         return out
 
-    def decide(self, survivors: Survivors) -> duckdb.DuckDBPyRelation:  # noqa: D102
+    @override
+    def decide(self, remaining: RemainingRows) -> duckdb.DuckDBPyRelation:
         # One number orders the rows of a group: the rank of the source above the row id.
         order = f"(rank::UHUGEINT * {2**64}::UHUGEINT + row_id)" if self.priority else "row_id::UHUGEINT"
         inside = f"""
-            WITH survivors AS (SELECT row_id, high, low, {order} AS place FROM {survivors.name}),
+            WITH survivors AS (SELECT row_id, high, low, {order} AS place FROM {remaining.name}),
             groups AS (SELECT high, low, min(place) AS first FROM survivors GROUP BY high, low HAVING count(*) > 1)
             SELECT row_id, (first % {2**64}::UHUGEINT)::UBIGINT AS partner_row_id
             FROM survivors JOIN groups USING (high, low) WHERE place <> first
         """
         decided = "row_id, 0::SMALLINT AS reason, NULL::DOUBLE AS score"
-        if survivors.outside is None:
-            return survivors.con.sql(f"SELECT {decided}, NULL::VARCHAR AS partner, partner_row_id FROM ({inside})")
-        return survivors.con.sql(f"""
+        if remaining.outside is None:
+            return remaining.con.sql(f"SELECT {decided}, NULL::VARCHAR AS partner, partner_row_id FROM ({inside})")
+        return remaining.con.sql(f"""
             WITH inside AS ({inside}),
-            firsts AS (SELECT high, low, min(place) AS place FROM {survivors.outside.name} GROUP BY high, low),
-            outside AS (SELECT row_id, {survivors.outside.sql_row_name("place")} AS partner
-                        FROM {survivors.name} JOIN firsts USING (high, low))
+            firsts AS (SELECT high, low, min(place) AS place FROM {remaining.outside.name} GROUP BY high, low),
+            outside AS (SELECT row_id, {remaining.outside.sql_row_name("place")} AS partner
+                        FROM {remaining.name} JOIN firsts USING (high, low))
             SELECT {decided}, NULL AS partner, partner_row_id FROM inside ANTI JOIN outside USING (row_id)
             UNION ALL SELECT {decided}, partner, NULL AS partner_row_id FROM outside
         """)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
+from typing_extensions import override
 
 from jina_data.errors import ModelError, RecipeError
 from jina_data.kernels.fasttext_file import PREFIX, read_labels, read_settings
@@ -63,7 +64,8 @@ class Language(RowLocal):
             raise ValueError("'any' stands alone: languages: any")
         return labels
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         view.chosen(self.roles, self.name)
         known = labels_of(self.model)
         for label in () if self.languages == "any" else self.languages:
@@ -76,14 +78,17 @@ class Language(RowLocal):
                 )
         return view
 
-    def prepare(self) -> None:  # noqa: D102
+    @override
+    def prepare(self) -> None:
         identify(pa.array([""], pa.large_string()), self.model)
 
-    def model_hashes(self) -> dict[str, str]:  # noqa: D102
+    @override
+    def model_hashes(self) -> dict[str, str]:
         path = model_path(self.model)
         return {path.name: _sha256(_identity(path))}
 
-    def thresholds(self, view: View) -> dict[str, list[Threshold]]:  # noqa: D102
+    @override
+    def thresholds(self, view: View) -> dict[str, list[Threshold]]:
         if self.uncertain == "drop":
             limit = Threshold(self.language_threshold, "above", self.reasons[UNCERTAIN])
         elif self.languages != "any":
@@ -93,7 +98,8 @@ class Language(RowLocal):
             return {}
         return {f"{role}.probability": [limit] for role in view.chosen(self.roles, self.name)}
 
-    def apply(self, rows: Rows) -> Outcome:  # noqa: D102
+    @override
+    def apply(self, rows: Rows) -> Outcome:
         outcome = Outcome.keep_all(len(rows))
         for role in rows.view.chosen(self.roles, self.name):
             texts = rows.texts(role)

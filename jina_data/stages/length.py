@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from jina_data.errors import ModelError
 from jina_data.stages.base import Check, Sql, Threshold, quoted
@@ -51,7 +52,8 @@ class Length(Sql):
             raise ValueError("min_tokens and max_tokens need `tokenizer`: a tokenizer.json or a name on the Hub")
         return self
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         self.chosen(view)
         if self.tokenizer is not None:
             load_tokenizer(self.tokenizer)
@@ -61,17 +63,20 @@ class Length(Sql):
         """Return the roles whose length is bounded."""
         return view.chosen(self.roles, self.name)
 
-    def prepare(self) -> None:  # noqa: D102
+    @override
+    def prepare(self) -> None:
         from jina_data.kernels.words import count_words
 
         count_words(pa.array(["one"], pa.large_string()))
 
-    def model_hashes(self) -> dict[str, str]:  # noqa: D102
+    @override
+    def model_hashes(self) -> dict[str, str]:
         if self.tokenizer is None:
             return {}
         return {f"tokenizer {self.tokenizer}": load_tokenizer(self.tokenizer)[1]}
 
-    def derived(self, rows: Rows) -> dict[str, pa.Array]:  # noqa: D102
+    @override
+    def derived(self, rows: Rows) -> dict[str, pa.Array]:
         out: dict[str, pa.Array] = {}
         for role in self.chosen(rows.view):
             texts = rows.texts(role)
@@ -83,7 +88,8 @@ class Length(Sql):
                     out[self._derived_name(how, unit, role)] = _numbers(per_row(texts, counts, len(rows), how))
         return out
 
-    def checks(self, view: View) -> list[Check]:  # noqa: D102
+    @override
+    def checks(self, view: View) -> list[Check]:
         out = [Check(f"coalesce({quoted(f'__row_blank:{role}')}, 1) = 1", EMPTY, "0") for role in self.chosen(view)]
         for reason, which, sign in ((TOO_SHORT, "min", "<"), (TOO_LONG, "max", ">")):
             for role in self.chosen(view):
@@ -93,7 +99,8 @@ class Length(Sql):
                         out.append(Check(f"{measure} {sign} {bound}", reason, measure))
         return out
 
-    def measured(self, view: View) -> dict[str, str]:  # noqa: D102
+    @override
+    def measured(self, view: View) -> dict[str, str]:
         out = {}
         for role in self.chosen(view):
             for unit in self._units():
@@ -102,7 +109,8 @@ class Length(Sql):
                     out[name] = f"{quoted(self._derived_name(how, unit, role))}::BIGINT"
         return out
 
-    def thresholds(self, view: View) -> dict[str, list[Threshold]]:  # noqa: D102
+    @override
+    def thresholds(self, view: View) -> dict[str, list[Threshold]]:
         out: dict[str, list[Threshold]] = {}
         for role in self.chosen(view):
             for unit in self._units():

@@ -31,7 +31,7 @@ _Z = 1.959964
 
 
 @dataclass(frozen=True)
-class Audit:
+class MismatchAudit:
     """What was found in a sample of one source, or (`source` is null) of all but the largest.
 
     Of `rows` pairs, `far` rank in the farther half of the others, and `over` rank worse than the stage keeps. A source
@@ -61,9 +61,9 @@ class Audit:
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval of a share, of which `hits` of `n` were seen (Wilson 1927)."""
-    share, spread = hits / n, _Z * _Z / n
-    middle, half = share + spread / 2, _Z * sqrt(share * (1 - share) / n + spread / (4 * n))
-    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+    share, scatter = hits / n, _Z * _Z / n
+    middle, half = share + scatter / 2, _Z * sqrt(share * (1 - share) / n + scatter / (4 * n))
+    return max(0.0, (middle - half) / (1 + scatter)), min(1.0, (middle + half) / (1 + scatter))
 
 
 def far_ones(
@@ -102,7 +102,7 @@ def audit(pairs: Iterable[tuple[str | None, bool, bool]], min_precision: float |
     for source, far, over in pairs:
         rows, n_far, n_over = found.get(source, (0, 0, 0))
         found[source] = (rows + 1, n_far + far, n_over + over)
-    audits = [Audit(source, *found[source]) for source in sorted(found, key=lambda name: (name is None, name))]
+    audits = [MismatchAudit(source, *found[source]) for source in sorted(found, key=lambda name: (name is None, name))]
     return [asdict(one) | {"spared": min_precision is not None and one.falls_short(min_precision)} for one in audits]
 
 
@@ -133,7 +133,7 @@ class Mismatch:
 
 def count_mismatches(con: duckdb.DuckDBPyConnection, stage: int, facts: Mapping[str, Any]) -> list[Mismatch]:
     """Return what a stage noted in its facts, with the rows of each source; `con` has the view `ledger`."""
-    audits = [Audit(**one) for one in facts.get("mismatch", ())]
+    audits = [MismatchAudit(**one) for one in facts.get("mismatch", ())]
     counted = con.execute(
         "SELECT CASE WHEN list_contains($2, source) THEN source END AS part, "
         "count(*), count(*) FILTER (stage_index = $1) FROM ledger WHERE kept OR stage_index >= $1 GROUP BY part",

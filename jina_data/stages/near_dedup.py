@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import override
 
-from jina_data.stages.base import Collective, Context, Names, Survivors, Threshold, outside_rows
-from jina_data.stages.reference import OUTSIDE_BITS, Outside
+from jina_data.stages.base import Collective, Context, Names, RemainingRows, Threshold, outside_rows
+from jina_data.stages.reference import ROW_BITS, ReferenceRows
 from jina_data.stages.rows import BoolArray, Rows, View
 
 if TYPE_CHECKING:
@@ -86,22 +87,27 @@ class NearDedup(Collective):
             return choose_bands(self.threshold)
         return self.num_buckets, self.hashes_per_bucket
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         view.chosen(self.roles, self.name)
         return view
 
-    def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:  # noqa: D102
+    @override
+    def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:
         return {"score": (Threshold(self.threshold, "below", self.reasons[0]),)}
 
-    def outside(self) -> tuple[str, ...]:  # noqa: D102
+    @override
+    def outside(self) -> tuple[str, ...]:
         return self.against
 
-    def prepare(self) -> None:  # noqa: D102
+    @override
+    def prepare(self) -> None:
         from jina_data.kernels import folded_words, lsh, minhash  # noqa: F401 - importing compiles the kernels
 
         folded_words.fold_table()
 
-    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
+    @override
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
         from jina_data.kernels.minhash import sketch
 
         n_bands, n_hashes = self.bands
@@ -146,23 +152,24 @@ class NearDedup(Collective):
         short = {"exact": EXACT, "char_ngrams": CHAR_NGRAMS, "keep": KEEP}[self.short_text]
         return Shingling(self.n_grams, short, self.char_n_grams)
 
-    def decide(self, survivors: Survivors) -> duckdb.DuckDBPyRelation:  # noqa: D102
+    @override
+    def decide(self, remaining: RemainingRows) -> duckdb.DuckDBPyRelation:
         from jina_data.kernels.lsh import decide_in_order
 
-        con = survivors.con
-        _name_rows(survivors, self.bands[0])
+        con = remaining.con
+        _name_rows(remaining, self.bands[0])
         _set_identical_apart(con)
         _find_members(con, self.bands[0])
         places = con.sql("SELECT DISTINCT place FROM near_members ORDER BY place").fetchnumpy()["place"]
-        survivors.folder.mkdir(parents=True, exist_ok=True)
+        remaining.folder.mkdir(parents=True, exist_ok=True)
         largest = _Largest(con, places)
-        buckets = _make_buckets(con, places, self.bands[0], survivors.folder, largest)
+        buckets = _make_buckets(con, places, self.bands[0], remaining.folder, largest)
         con.execute("DROP TABLE near_members")
-        nodes = self._make_nodes(survivors, places)
+        nodes = self._make_nodes(remaining, places)
         n_outside = int(np.searchsorted(places, np.uint64(OWN)))
         decided = decide_in_order(nodes, buckets, n_outside=n_outside, threshold=self.threshold)
-        con.register("near_decided", _table(places, decided, survivors.outside))
-        survivors.facts.update(self._facts(survivors, len(places), decided.compared), largest_buckets=largest.facts())
+        con.register("near_decided", _table(places, decided, remaining.outside))
+        remaining.facts.update(self._facts(remaining, len(places), decided.compared), largest_buckets=largest.facts())
         return con.sql(f"""
             SELECT row_id, 0::SMALLINT AS reason, score, partner, partner_row_id FROM near_decided
             UNION ALL
@@ -171,26 +178,26 @@ class NearDedup(Collective):
             FROM near_later LEFT JOIN near_decided ON row_id = first - {OWN}::UBIGINT WHERE own
         """)
 
-    def _facts(self, survivors: Survivors, n_candidates: int, n_compared: int) -> dict[str, Any]:
+    def _facts(self, remaining: RemainingRows, n_candidates: int, n_compared: int) -> dict[str, Any]:
         (((n_rows,),), ((n_identical,),)) = (
-            survivors.con.sql(query).fetchall()
-            for query in (f"SELECT count(*) FROM {survivors.name}", "SELECT count(*) FROM near_later WHERE own")
+            remaining.con.sql(query).fetchall()
+            for query in (f"SELECT count(*) FROM {remaining.name}", "SELECT count(*) FROM near_later WHERE own")
         )
         n_bands, n_hashes = self.bands
         settings = {"threshold": self.threshold, "num_buckets": n_bands, "hashes_per_bucket": n_hashes}
         counts = {"rows": n_rows, "candidates": n_candidates, "compared": n_compared, "identical": n_identical}
         return settings | {"n_grams": self.n_grams} | counts
 
-    def _make_nodes(self, survivors: Survivors, places: PlaceArray) -> Nodes:
+    def _make_nodes(self, remaining: RemainingRows, places: PlaceArray) -> Nodes:
         """Make the sets of the rows at some places again, in files."""
         from jina_data.kernels.lsh import WORDS, Nodes, sign_sets
         from jina_data.kernels.shingles import sorted_sets
 
-        paths = survivors.folder / "sets.bin", survivors.folder / "signatures.bin"
+        paths = remaining.folder / "sets.bin", remaining.folder / "signatures.bin"
         starts = [np.empty((0, 1), np.int64)]
         sizes = starts.copy()
         with paths[0].open("wb") as values, paths[1].open("wb") as signatures:
-            for rows in _rows_at(survivors, places, self.sees):
+            for rows in _rows_at(remaining, places, self.sees):
                 sets = [sorted_sets(elements) for elements in self.elements(rows)]
                 firsts = values.tell() // 8 + np.cumsum([0, *(len(one.values) for one in sets[:-1])])
                 starts.append(np.stack([first + one.offsets[:-1] for first, one in zip(firsts, sets, strict=True)], 1))
@@ -232,13 +239,13 @@ def band_names(n_bands: int) -> list[str]:
     return [f"b{band:02d}" for band in range(n_bands)]
 
 
-def _name_rows(survivors: Survivors, n_bands: int) -> None:
+def _name_rows(remaining: RemainingRows, n_bands: int) -> None:
     """Name all rows that can be compared: outside rows under their places, own ones behind them."""
     columns = ", ".join(["high", "low", *band_names(n_bands)])
-    parts = [f"SELECT row_id + {OWN}::UBIGINT AS place, {columns} FROM {survivors.name} WHERE elements > 0"]
-    if survivors.outside is not None:
-        parts.append(f"SELECT place, {columns} FROM {survivors.outside.name} WHERE elements > 0")
-    survivors.con.execute(f"CREATE OR REPLACE TEMP VIEW near_rows AS {' UNION ALL '.join(parts)}")
+    parts = [f"SELECT row_id + {OWN}::UBIGINT AS place, {columns} FROM {remaining.name} WHERE elements > 0"]
+    if remaining.outside is not None:
+        parts.append(f"SELECT place, {columns} FROM {remaining.outside.name} WHERE elements > 0")
+    remaining.con.execute(f"CREATE OR REPLACE TEMP VIEW near_rows AS {' UNION ALL '.join(parts)}")
 
 
 def _set_identical_apart(con: duckdb.DuckDBPyConnection) -> None:
@@ -246,7 +253,7 @@ def _set_identical_apart(con: duckdb.DuckDBPyConnection) -> None:
 
     The first decides for the later ones. If it stays, it is their partner: an earlier one would have dropped it too.
     If it falls, what dropped it drops them: they share the same bands with the same sets, and between the two stands
-    no earlier row. Outside rows stay, also behind others that are near them; so they are no firsts of own rows, but
+    no earlier row. Reference rows stay, also behind others that are near them; so they are no firsts of own rows, but
     compared like any other.
     """
     con.execute(f"""
@@ -330,26 +337,26 @@ def _make_buckets(
     return Buckets(of, np.concatenate(room), (mapped,))
 
 
-def _rows_at(survivors: Survivors, places: PlaceArray, sees: Callable[[View], tuple[str, ...]]) -> Iterator[Rows]:
+def _rows_at(remaining: RemainingRows, places: PlaceArray, sees: Callable[[View], tuple[str, ...]]) -> Iterator[Rows]:
     """Read the rows at some places (ascending) again, in that order."""
-    assert survivors.fetch is not None
+    assert remaining.fetch is not None
     n_outside = int(np.searchsorted(places, np.uint64(OWN)))
     row_ids = places[n_outside:] - np.uint64(OWN)
     if n_outside:
-        assert survivors.outside is not None
-        view = next(survivors.fetch(row_ids[:1])).view
-        numbers = (places[:n_outside] >> np.uint64(OUTSIDE_BITS)).astype(np.int64)
+        assert remaining.outside is not None
+        view = next(remaining.fetch(row_ids[:1])).view
+        numbers = (places[:n_outside] >> np.uint64(ROW_BITS)).astype(np.int64)
         for number in np.unique(numbers).tolist():
-            wanted = places[:n_outside][numbers == number] & np.uint64(2**OUTSIDE_BITS - 1)
-            for rows in outside_rows(survivors.outside.files[number], view, sees(view)):
+            wanted = places[:n_outside][numbers == number] & np.uint64(2**ROW_BITS - 1)
+            for rows in outside_rows(remaining.outside.files[number], view, sees(view)):
                 hit = np.isin(rows.row_ids.to_numpy(), wanted)
                 if hit.any():
                     yield rows.take(hit)
     if len(row_ids):
-        yield from survivors.fetch(row_ids)
+        yield from remaining.fetch(row_ids)
 
 
-def _table(places: PlaceArray, decided: Decisions, outside: Outside | None) -> pa.Table:
+def _table(places: PlaceArray, decided: Decisions, outside: ReferenceRows | None) -> pa.Table:
     """Return what was decided about the nodes that fall."""
     nodes = np.flatnonzero(decided.partner >= 0)
     partners = places[decided.partner[nodes]]

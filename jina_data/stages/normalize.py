@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ftfy import TextFixerConfig, fix_text
 from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES, is_bad
+from typing_extensions import override
 
 from jina_data.roles import is_text
 from jina_data.stages.base import Outcome, RowLocal
@@ -55,11 +56,13 @@ class Normalize(RowLocal):
     write_original: bool = False
     roles: tuple[str, ...] | None = None
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         view.chosen(self.roles, self.name)
         return view
 
-    def apply(self, rows: Rows) -> Outcome:  # noqa: D102
+    @override
+    def apply(self, rows: Rows) -> Outcome:
         outcome = Outcome.keep_all(len(rows))
         roles = rows.view.chosen(self.roles, self.name)
         for column in dict.fromkeys(column for role in roles for column in rows.view.roles[role]):

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from jina_data.errors import InputError, RunFolderError
 from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
 
-OUTSIDE_BITS = 40
-"""The place of an outside row is (number of its file << OUTSIDE_BITS) + (its row in the file)."""
+ROW_BITS = 40
+"""The place of an outside row is (number of its file << ROW_BITS) + (its row in the file)."""
 
 
 @dataclass(frozen=True)
-class Outside:
+class ReferenceRows:
     """The outside rows of a stage: their files, and a DuckDB relation `name` with `place` and the stage's keys."""
 
     files: tuple[InputFile, ...]
@@ -25,12 +25,12 @@ class Outside:
 
     def row_name(self, place: int) -> str:
         """Return the place of a row as "file:row"."""
-        return f"{self.files[place >> OUTSIDE_BITS].name}:{place & (2**OUTSIDE_BITS - 1)}"
+        return f"{self.files[place >> ROW_BITS].name}:{place & (2**ROW_BITS - 1)}"
 
     def sql_row_name(self, place: str) -> str:
         """Return an SQL expression for the "file:row" of a place."""
         names = ", ".join("'" + file.name.replace("'", "''") + "'" for file in self.files)
-        return f"([{names}])[({place} >> {OUTSIDE_BITS})::BIGINT + 1] || ':' || ({place} & {2**OUTSIDE_BITS - 1})"
+        return f"([{names}])[({place} >> {ROW_BITS})::BIGINT + 1] || ':' || ({place} & {2**ROW_BITS - 1})"
 
 
 def resolve_outside(names: Sequence[str]) -> tuple[InputFile, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from typing_extensions import override
 
 from jina_data.errors import RecipeError
 from jina_data.stages.base import Outcome, RowLocal, Threshold
@@ -279,12 +280,14 @@ class Rules(RowLocal):
                 filled |= limits
         return filled | given
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         if not view.chosen(self.roles, self.name):
             raise RecipeError("stage rules: the table has no text; name the column that holds it: -c text=COLUMN.")
         return view
 
-    def prepare(self) -> None:  # noqa: D102
+    @override
+    def prepare(self) -> None:
         # Importing compiles the kernels.
         from jina_data.kernels import characters, equal_folded, lines, word_sorts  # noqa: F401
 
@@ -299,14 +302,16 @@ class Rules(RowLocal):
                 out[rule.reason] = (rule.side, float(value))
         return out
 
-    def thresholds(self, view: View) -> dict[str, list[Threshold]]:  # noqa: D102
+    @override
+    def thresholds(self, view: View) -> dict[str, list[Threshold]]:
         return {
             f"{role}.{reason}": [Threshold(limit, "above" if side == "below" else "below", reason)]
             for role in view.chosen(self.roles, self.name)
             for reason, (side, limit) in self.limits().items()
         }
 
-    def apply(self, rows: Rows) -> Outcome:  # noqa: D102
+    @override
+    def apply(self, rows: Rows) -> Outcome:
         outcome = Outcome.keep_all(len(rows))
         limits = self.limits()
         rules = [rule for rule in RULES if rule.reason in limits]

@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from jina_data.errors import RecipeError
 from jina_data.kernels.keys import KeyArray, content_keys
-from jina_data.stages.base import Barrier, Context, Outcome, Seen, Survivors
+from jina_data.stages.base import Barrier, Context, FitResult, Outcome, RemainingRows
 from jina_data.stages.rows import BoolArray, Rows
 
 NOBODY = [0, -1]
@@ -44,24 +45,27 @@ class Sample(Barrier):
             raise ValueError("weights must be finite and not negative")
         return self
 
-    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:  # noqa: D102
+    @override
+    def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
         return {"hash": pa.array(self._hashes(rows, context.seed))}
 
-    def look(self, survivors: Survivors) -> dict[str, Any]:  # noqa: D102
+    @override
+    def fit(self, remaining: RemainingRows) -> dict[str, Any]:
         if self.fraction is not None:
             return {"below": {"*": [math.ceil(self.fraction * 2**64), -1]}}
         sizes = dict(
-            survivors.con.sql(
-                f"SELECT source, count(*) FROM {survivors.name} GROUP BY source ORDER BY source"
+            remaining.con.sql(
+                f"SELECT source, count(*) FROM {remaining.name} GROUP BY source ORDER BY source"
             ).fetchall()
         )
         if not self.weights:
             assert self.count is not None
-            return {"below": {"*": self._threshold(survivors, None, self.count)}}
+            return {"below": {"*": self._threshold(remaining, None, self.count)}}
         wanted = self._shares(sizes)
-        return {"below": {source: self._threshold(survivors, source, wanted[source]) for source in sizes}}
+        return {"below": {source: self._threshold(remaining, source, wanted[source]) for source in sizes}}
 
-    def apply(self, rows: Rows, seen: Seen, context: Context) -> Outcome:  # noqa: D102
+    @override
+    def apply(self, rows: Rows, seen: FitResult, context: Context) -> Outcome:
         hashes = self._hashes(rows, context.seed)
         row_ids = rows.row_ids.to_numpy()
         chosen = np.zeros(len(rows), np.bool_)
@@ -100,13 +104,13 @@ class Sample(Barrier):
             )
         return weight
 
-    def _threshold(self, survivors: Survivors, source: str | None, count: int) -> list[int]:
+    def _threshold(self, remaining: RemainingRows, source: str | None, count: int) -> list[int]:
         """Return the (hash, row id) of the last row among the `count` smallest of a source."""
         if count == 0:
             return NOBODY
         where, values = ("", []) if source is None else ("WHERE source = ?", [source])
-        last = survivors.con.execute(
-            f"SELECT hash, row_id FROM {survivors.name} {where} ORDER BY hash, row_id LIMIT 1 OFFSET ?",
+        last = remaining.con.execute(
+            f"SELECT hash, row_id FROM {remaining.name} {where} ORDER BY hash, row_id LIMIT 1 OFFSET ?",
             [*values, count - 1],
         ).fetchone()
         return [2**64, -1] if last is None else [int(last[0]), int(last[1])]

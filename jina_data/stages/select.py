@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import duckdb
 import pyarrow as pa
 from pydantic import model_validator
+from typing_extensions import override
 
 from jina_data.errors import RecipeError
 from jina_data.stages.base import Check, Sql, quoted, refuse_look_alikes
@@ -34,10 +35,12 @@ class Select(Sql):
             raise ValueError("give keep or drop, not both")
         return self
 
-    def reads(self, view: View) -> tuple[str, ...]:  # noqa: D102
+    @override
+    def reads(self, view: View) -> tuple[str, ...]:
         return tuple(self.cast)
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         names = view.schema.names
         for name in (*self.rename, *self.cast, *(self.keep or ()), *self.drop):
             if name not in names:
@@ -56,18 +59,21 @@ class Select(Sql):
         origin = {self.rename.get(name, name): view.input_name(name) for name in kept}
         return View(pa.schema(fields), roles, source, origin)
 
-    def checks(self, view: View) -> list[Check]:  # noqa: D102
+    @override
+    def checks(self, view: View) -> list[Check]:
         return [
             Check(f"{quoted(name)} IS NOT NULL AND TRY_CAST({quoted(name)} AS {kind}) IS NULL", 0)
             for name, kind in self.cast.items()
         ]
 
-    def projection(self, columns: Sequence[str]) -> dict[str, str]:  # noqa: D102
+    @override
+    def projection(self, columns: Sequence[str]) -> dict[str, str]:
         kept = self._kept([name for name in columns if not name.startswith("__row")])
         own = {self.rename.get(name, name): self._expression(name) for name in kept}
         return own | {name: quoted(name) for name in columns if name.startswith("__row")}
 
-    def project(self, batch: pa.RecordBatch) -> pa.RecordBatch:  # noqa: D102
+    @override
+    def project(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         kept = self._kept(batch.schema.names)
         arrays = [self._cast(batch.column(name), name) if name in self.cast else batch.column(name) for name in kept]
         names = [self.rename.get(name, name) for name in kept]

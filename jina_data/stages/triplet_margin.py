@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
+from typing_extensions import override
 
 from jina_data.kernels.keys import content_keys
 from jina_data.roles import is_text
@@ -40,27 +41,33 @@ class TripletMargin(Scored):
     margin: float = Field(default=0.2, allow_inf_nan=False)
     activation: Literal["sigmoid", "none"] = "sigmoid"
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         view.chosen(("anchor", "positive", "negative"), self.name)
         for role in ("anchor", "positive"):
             view.one_text(role, self.name)
         return view
 
-    def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:  # noqa: D102
+    @override
+    def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:
         return {"margin": (Threshold(self.margin, "above", "weak_negative"),)}
 
-    def prepare(self) -> None:  # noqa: D102
+    @override
+    def prepare(self) -> None:
         self._scorer("cpu")
 
-    def process_bytes(self) -> int:  # noqa: D102
+    @override
+    def process_bytes(self) -> int:
         return 600 * 2**20
 
-    def model_hashes(self) -> dict[str, str]:  # noqa: D102
+    @override
+    def model_hashes(self) -> dict[str, str]:
         from jina_data.embed.cross_encoder import pair_scorer_sha256
 
         return {self.model: pair_scorer_sha256(self.model)}
 
-    def apply(self, rows: Rows, context: Context) -> Outcome:  # noqa: D102
+    @override
+    def apply(self, rows: Rows, context: Context) -> Outcome:
         anchors, positives = ([text or "" for text in self._column(rows, role)] for role in ("anchor", "positive"))
         negatives = rows.texts("negative")
         owner = negatives.owner

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import duckdb
 import pyarrow as pa
 from pydantic import Field
+from typing_extensions import override
 
 from jina_data.errors import RecipeError
 from jina_data.stages.base import Check, Sql, refuse_look_alikes
@@ -34,11 +35,13 @@ class Where(Sql):
 
     expression: str = Field(min_length=1, pattern=r"\S")
 
-    def reads(self, view: View) -> tuple[str, ...]:  # noqa: D102
+    @override
+    def reads(self, view: View) -> tuple[str, ...]:
         by_key = {name.lower(): name for name in view.schema.names}
         return tuple(dict.fromkeys(by_key[name.lower()] for name in self._columns() if name.lower() in by_key))
 
-    def after(self, view: View) -> View:  # noqa: D102
+    @override
+    def after(self, view: View) -> View:
         self._refuse_beyond_one_row()
         self._refuse_unknown_columns(view)
         refuse_look_alikes(view, self.reads(view), self.name)
@@ -55,7 +58,8 @@ class Where(Sql):
                 ) from None
         return view
 
-    def checks(self, view: View) -> list[Check]:  # noqa: D102
+    @override
+    def checks(self, view: View) -> list[Check]:
         return [Check(f"NOT coalesce(({self.expression})::BOOLEAN, false)", 0)]
 
     def _refuse_beyond_one_row(self) -> None:

@@ -1,6 +1,8 @@
-"""Train embedding models on what clean, mine and negate wrote: masked words, pairs, triplets. Imports no DuckDB."""
+"""Trains embedding models on the outputs of clean, mine and negate: MLM, pairs, triplets. Imports no DuckDB."""
 
 from typing import TYPE_CHECKING, Any
+
+from jina_data.callable_package import make_callable
 
 if TYPE_CHECKING:
     from jina_data.train.config import TrainConfig
@@ -9,7 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "TrainReport", "Trainer"]
 
-_HOMES = {"TrainConfig": "settings", "TrainReport": "report", "Trainer": "trainer"}
+make_callable(__name__, "jina_data.train.trainer")
+
+_MODULES = {"TrainConfig": "config", "TrainReport": "report", "Trainer": "trainer"}
 
 
 def __getattr__(name: str) -> Any:
@@ -18,7 +22,7 @@ def __getattr__(name: str) -> Any:
     Raises:
         MissingExtraError: it needs torch, which is not installed.
     """
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'jina_data.train' has no attribute {name!r}")
     from importlib import import_module
     from importlib.util import find_spec
@@ -27,4 +31,4 @@ def __getattr__(name: str) -> Any:
         from jina_data.errors import MissingExtraError
 
         raise MissingExtraError(f"jina_data.train.{name} needs torch; run: pip install 'jina-data[torch]'")
-    return getattr(import_module(f"jina_data.train.{_HOMES[name]}"), name)
+    return getattr(import_module(f"jina_data.train.{_MODULES[name]}"), name)

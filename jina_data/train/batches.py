@@ -150,7 +150,7 @@ TOKENIZING_THREADS = 4
 
 
 @dataclass(frozen=True)
-class Work:
+class PreparedBatch:
     """One step of one process.
 
     Contrastive: `ids` are those of this process's anchors, positives and negatives, in that order; `rows` and
@@ -173,16 +173,16 @@ class Work:
         return sum(len(one) for one in self.ids)
 
 
-class Feed:
+class Prefetcher:
     """Makes the work of each step ready, some steps ahead: batches in one thread, in order, their tokens in several."""
 
-    def __init__(self, batches: Batches, prepare: Callable[[Batch, Any], Work], steps: range) -> None:
-        self._queue: queue.Queue[Future[Work] | BaseException | None] = queue.Queue(AHEAD)
+    def __init__(self, batches: Batches, prepare: Callable[[Batch, Any], PreparedBatch], steps: range) -> None:
+        self._queue: queue.Queue[Future[PreparedBatch] | BaseException | None] = queue.Queue(AHEAD)
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(TOKENIZING_THREADS)
         self._thread = threading.Thread(target=self._fill, args=(batches, prepare, steps), daemon=True)
 
-    def __enter__(self) -> Feed:
+    def __enter__(self) -> Prefetcher:
         self._thread.start()
         return self
 
@@ -195,14 +195,14 @@ class Feed:
                 self._thread.join(0.05)
         self._pool.shutdown(cancel_futures=True)
 
-    def __iter__(self) -> Iterator[Work]:
+    def __iter__(self) -> Iterator[PreparedBatch]:
         """Yield the work of each step, in order; what failed in a thread fails here."""
         while (found := self._queue.get()) is not None:
             if isinstance(found, BaseException):
                 raise found
             yield found.result()
 
-    def _fill(self, batches: Batches, prepare: Callable[[Batch, Any], Work], steps: range) -> None:
+    def _fill(self, batches: Batches, prepare: Callable[[Batch, Any], PreparedBatch], steps: range) -> None:
         try:
             for step in steps:
                 if self._stop.is_set():

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from jina_data.errors import UsageError
-from jina_data.train.batches import Batch, Work
+from jina_data.train.batches import Batch, PreparedBatch
 from jina_data.train.config import TrainConfig
 from jina_data.train.losses import own_negatives_loss, pairs_loss, triplets_v1_loss, triplets_v2_loss
-from jina_data.train.models import Trainee
+from jina_data.train.models import TrainableModel
 from jina_data.train.processes import Processes
 from jina_data.train.sources import Source
 from jina_data.train.steps import Context, micro_batches, step_with_cache, step_with_graphs
@@ -22,7 +22,7 @@ class Contrastive:
     """The phases `pairs` and `triplets`."""
 
     def __init__(
-        self, trainee: Trainee, config: TrainConfig, processes: Processes, *, token_budget: int, cast: Context
+        self, trainee: TrainableModel, config: TrainConfig, processes: Processes, *, token_budget: int, cast: Context
     ) -> None:
         self.trainee, self.config, self.processes = trainee, config, processes
         self.token_budget, self.cast = token_budget, cast
@@ -41,7 +41,7 @@ class Contrastive:
                 "Train triplets, with hard negatives of its own (jina-data mine finds some)"
             )
 
-    def prepare(self, batch: Batch, state: Any) -> Work:
+    def prepare(self, batch: Batch, state: Any) -> PreparedBatch:
         """Return the work of this process: every process takes each so many-th row."""
         shares = self.processes.share(len(batch.examples))
         mine = [batch.examples[row] for row in shares[self.processes.rank]]
@@ -53,16 +53,16 @@ class Contrastive:
         owner = np.repeat(np.arange(len(everyone)), [len(one.negatives) for one in everyone])
         ids = self.trainee.tokenize(texts, self.length)
         rows = tuple(len(share) for share in shares)
-        return Work(batch, ids, rows=rows, negatives=n_negatives, owner=owner, state=state)
+        return PreparedBatch(batch, ids, rows=rows, negatives=n_negatives, owner=owner, state=state)
 
-    def step(self, work: Work) -> Tensor:
+    def step(self, work: PreparedBatch) -> Tensor:
         """Add the gradients of a batch to the weights; return the loss."""
         micro = micro_batches(work.ids, self.token_budget)
         is_cached = self.config.micro_tokens is not None and len(micro) > 1
         one_step = step_with_cache if is_cached else step_with_graphs
         return one_step(self.trainee, work.ids, micro, lambda vectors_ND: self._loss(vectors_ND, work), self.cast)
 
-    def _loss(self, vectors_ND: Tensor, work: Work) -> Tensor:
+    def _loss(self, vectors_ND: Tensor, work: PreparedBatch) -> Tensor:
         """Return the loss of a batch, from the vectors of this process."""
         n_rows = work.rows[self.processes.rank]
         gather, temperature = self.processes.gather, self.config.temperature

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jina_data.encoder.batches import token_batches
 from jina_data.errors import UsageError
 from jina_data.train.convert import read_table
-from jina_data.train.models import Trainee
+from jina_data.train.models import TrainableModel
 from jina_data.train.steps import Context
 
 FloatArray = npt.NDArray[np.float64]
@@ -79,7 +79,7 @@ def _first(value: object) -> str:
 
 
 def evaluate(
-    trainee: Trainee, table: EvalTable, *, max_length: int, token_budget: int, cast: Context
+    trainee: TrainableModel, table: EvalTable, *, max_length: int, token_budget: int, cast: Context
 ) -> dict[str, float]:
     """Return the scores of a model on a table, from 0 to 1, by name.
 
@@ -116,7 +116,9 @@ def spearman(some: FloatArray, others: FloatArray) -> float:
     return float(np.corrcoef(rankdata(some), rankdata(others))[0, 1])
 
 
-def _unit(trainee: Trainee, texts: Sequence[str], *, max_length: int, token_budget: int, cast: Context) -> FloatArray:
+def _unit(
+    trainee: TrainableModel, texts: Sequence[str], *, max_length: int, token_budget: int, cast: Context
+) -> FloatArray:
     """Return the vectors of N texts, (N, D), of length 1."""
     ids = trainee.tokenize(texts, max_length)
     out: FloatArray | None = None

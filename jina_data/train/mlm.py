@@ -15,7 +15,7 @@ from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import JinaBert, JinaBertForMaskedLM
 from jina_data.encoder.load import load_masked_lm, read_weights
 from jina_data.errors import ModelError
-from jina_data.train.batches import Batch, Work
+from jina_data.train.batches import Batch, PreparedBatch
 from jina_data.train.config import TrainConfig
 from jina_data.train.masking import Vocabulary, mask_words
 from jina_data.train.models import EncoderTrainee, load_trainee, started_folder
@@ -102,16 +102,16 @@ class MaskedWords:
     def check(self, sources: list[Source]) -> None:
         """Accept any sources."""
 
-    def prepare(self, batch: Batch, state: Any) -> Work:
+    def prepare(self, batch: Batch, state: Any) -> PreparedBatch:
         """Return the documents of this process, each a row of its own, with words hidden."""
         rows = np.array(self.processes.share(len(batch.examples))[self.processes.rank], np.int64)
         ids = self.trainee.tokenize([batch.examples[row].anchor for row in rows], self.length)
         hidden, targets = mask_words(
             ids, rows, self.vocabulary, share=self.config.mask_share, seed=self.config.seed, step=batch.step
         )
-        return Work(batch, hidden, targets=targets, state=state)
+        return PreparedBatch(batch, hidden, targets=targets, state=state)
 
-    def step(self, work: Work) -> Tensor:
+    def step(self, work: PreparedBatch) -> Tensor:
         """Add the gradients of a batch to the weights, micro-batch by micro-batch; return the mean loss of a token."""
         device = self.trainee.encoder.device
         n_local = sum(int((one >= 0).sum()) for one in work.targets)
@@ -123,7 +123,7 @@ class MaskedWords:
             total += loss.detach()
         return self.processes.sum(total)
 
-    def _loss(self, work: Work, positions: Positions) -> Tensor:
+    def _loss(self, work: PreparedBatch, positions: Positions) -> Tensor:
         """Return the sum of the losses of all hidden tokens of some documents."""
         device = self.trainee.encoder.device
         input_ids, mask = padded([work.ids[position] for position in positions], self.trainee.encoder.pad_id)

@@ -46,7 +46,7 @@ PACKED_TOKENS = 2**11
 """The same on a CPU where texts lie end to end."""
 
 
-class Trainee(Protocol):
+class TrainableModel(Protocol):
     """A model under training."""
 
     module: nn.Module
@@ -216,7 +216,7 @@ class StaticTrainee:
         """Do nothing: a look-up has nothing to fuse."""
 
 
-def load_trainee(name: str, *, tokenizer: Tokenizer | None, device: str, seed: int) -> Trainee:
+def load_trainee(name: str, *, tokenizer: Tokenizer | None, device: str, seed: int) -> TrainableModel:
     """Load what training starts from, in full precision.
 
     Args:

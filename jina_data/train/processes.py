@@ -97,7 +97,7 @@ class Processes:
             dist.all_reduce(value)
         return value
 
-    def agree(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return what the first process says."""
         if self.world == 1:
             return value

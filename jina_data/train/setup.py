@@ -22,7 +22,7 @@ from jina_data.train.config import TrainConfig
 from jina_data.train.contrastive import Contrastive
 from jina_data.train.folder import TrainFolder
 from jina_data.train.mlm import MaskedWords, load_mlm_trainee
-from jina_data.train.models import Trainee, load_trainee, read_tokenizer
+from jina_data.train.models import TrainableModel, load_trainee, read_tokenizer
 from jina_data.train.processes import Processes
 from jina_data.train.sources import find_sources
 from jina_data.train.steps import Context
@@ -33,10 +33,10 @@ def find_sources_together(
 ) -> list[Source]:
     """Return the sources; the first process converts what has to be, and then the others find it there."""
     if not processes.is_first:
-        processes.agree(None)
+        processes.broadcast(None)
     sources, said = find_sources(config, folder.work)
     if processes.is_first:
-        processes.agree(None)
+        processes.broadcast(None)
     for line in said:
         progress.say(line)
     return sources
@@ -50,7 +50,7 @@ def load_start(
     *,
     device: str,
     progress: Progress,
-) -> Trainee:
+) -> TrainableModel:
     """Load the model to train, set to training; a tokenizer that is to be learned is learned once, and kept."""
     tokenizer = None
     if config.tokenizer and config.tokenizer.startswith(TRAIN_TOKENIZER):
@@ -58,12 +58,12 @@ def load_start(
             progress.say("learning a tokenizer from the input")
             with whole_path(folder.tokenizer) as path:
                 learn_tokenizer(sources, config.tokenizer).save(str(path))
-        processes.agree(None)
+        processes.broadcast(None)
         tokenizer = read_tokenizer(str(folder.tokenizer))
     elif config.tokenizer:
         tokenizer = read_tokenizer(config.tokenizer)
     load = load_mlm_trainee if config.phase == "mlm" else load_trainee
-    trainee: Trainee = load(config.model, tokenizer=tokenizer, device=device, seed=config.seed)
+    trainee: TrainableModel = load(config.model, tokenizer=tokenizer, device=device, seed=config.seed)
     trainee.module.train()
     if config.gradient_checkpointing:
         trainee.checkpoint_activations()
@@ -73,7 +73,7 @@ def load_start(
 
 
 def phase_of(
-    trainee: Trainee, config: TrainConfig, processes: Processes, *, token_budget: int, cast: Context
+    trainee: TrainableModel, config: TrainConfig, processes: Processes, *, token_budget: int, cast: Context
 ) -> Contrastive | MaskedWords:
     """Return what makes gradients of batches."""
     kind: Any = MaskedWords if config.phase == "mlm" else Contrastive

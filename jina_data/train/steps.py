@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from jina_data.encoder.batches import Ids, token_batches
-from jina_data.train.models import Trainee
+from jina_data.train.models import TrainableModel
 
 Positions = npt.NDArray[np.int64]
 LossOf = Callable[[Tensor], Tensor]
@@ -27,7 +27,9 @@ def micro_batches(ids: Ids, token_budget: int) -> list[Positions]:
     return list(token_batches(lengths, token_budget=token_budget))
 
 
-def step_with_graphs(trainee: Trainee, ids: Ids, micro: Sequence[Positions], loss_of: LossOf, cast: Context) -> Tensor:
+def step_with_graphs(
+    trainee: TrainableModel, ids: Ids, micro: Sequence[Positions], loss_of: LossOf, cast: Context
+) -> Tensor:
     """Do one forward and one backward over a batch; all graphs are in memory at once.
 
     Args:
@@ -46,7 +48,9 @@ def step_with_graphs(trainee: Trainee, ids: Ids, micro: Sequence[Positions], los
     return loss.detach()
 
 
-def step_with_cache(trainee: Trainee, ids: Ids, micro: Sequence[Positions], loss_of: LossOf, cast: Context) -> Tensor:
+def step_with_cache(
+    trainee: TrainableModel, ids: Ids, micro: Sequence[Positions], loss_of: LossOf, cast: Context
+) -> Tensor:
     """Do the same with the memory of one micro-batch: GradCache (Gao et al., arXiv 2101.06983).
 
     The vectors are computed without graphs, the loss gives their gradients, and each micro-batch goes through the model
@@ -71,7 +75,11 @@ def step_with_cache(trainee: Trainee, ids: Ids, micro: Sequence[Positions], loss
 
 
 def _vectors(
-    trainee: Trainee, ids: Ids, micro: Sequence[Positions], cast: Context, before: Callable[[], object] | None = None
+    trainee: TrainableModel,
+    ids: Ids,
+    micro: Sequence[Positions],
+    cast: Context,
+    before: Callable[[], object] | None = None,
 ) -> Tensor:
     """Return the vectors of all texts in their order, (N, D)."""
     parts = []

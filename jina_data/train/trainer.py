@@ -24,7 +24,7 @@ from jina_data.errors import DivergedError, StoppedError
 from jina_data.progress import Progress, Quiet
 from jina_data.run.files import remove, whole_path
 from jina_data.run.resume import ResumableRun
-from jina_data.train.batches import Batches, Feed, Work
+from jina_data.train.batches import Batches, Prefetcher, PreparedBatch
 from jina_data.train.checkpoint import Progressed, last_checkpoint, load_checkpoint, save_checkpoint
 from jina_data.train.config import TrainConfig
 from jina_data.train.evaluators import evaluate, read_eval
@@ -43,6 +43,17 @@ VERSION = 2
 """Raised when the same settings and inputs give other weights."""
 
 _TAIL_SHARE = 0.1
+
+
+def train(
+    config: TrainConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
+) -> TrainReport:
+    """Train a model into a run folder, or resume the run that was stopped there.
+
+    Raises:
+        JinaDataError: settings, inputs, model, folder or machine cannot be used.
+    """
+    return Trainer(config, out, overwrite=overwrite, progress=progress).run()
 
 
 class Trainer:
@@ -69,19 +80,19 @@ class Trainer:
             if not processes.is_first:
                 self.progress = Quiet()
             run = ResumableRun(self.folder, self._fingerprint(), self.progress, overwrite=self.overwrite)
-            if processes.agree(run.is_finished() if processes.is_first else None):
+            if processes.broadcast(run.is_finished() if processes.is_first else None):
                 run.report_finished()
                 return TrainReport.load(self.folder.path)
             if processes.is_first:
                 stack.enter_context(run.session())
-            if processes.agree(run.is_complete if processes.is_first else None):
+            if processes.broadcast(run.is_complete if processes.is_first else None):
                 report = TrainReport.load(self.folder.out)
             else:
                 name = f"cuda:{processes.local_rank}" if device == "cuda" and processes.world > 1 else device
                 report = _Session(self.config, run, processes, device=name).run()
             if processes.is_first:
                 run.finish()
-            processes.agree(None)
+            processes.broadcast(None)
             return replace(report, path=self.folder.path)
 
     def _fingerprint(self) -> dict[str, Any]:
@@ -137,7 +148,7 @@ class _Session:
         started = time.perf_counter() - done.seconds
         with (
             metered(self.progress, self.steps, done.step) as meter,
-            Feed(self.batches, self.phase.prepare, range(done.step, self.steps)) as feed,
+            Prefetcher(self.batches, self.phase.prepare, range(done.step, self.steps)) as feed,
         ):
             for work in feed:
                 loss, norm, rate = self.step(work)
@@ -158,7 +169,7 @@ class _Session:
                     )
         return done
 
-    def step(self, work: Work) -> tuple[float, float, float]:
+    def step(self, work: PreparedBatch) -> tuple[float, float, float]:
         """Do one step; return loss, length of the gradient, and learning rate.
 
         Raises:
@@ -181,7 +192,7 @@ class _Session:
         self.optimizer.step()
         return (*numbers, rate)
 
-    def _told(self, work: Work) -> tuple[int, bool]:
+    def _told(self, work: PreparedBatch) -> tuple[int, bool]:
         """Return the tokens of all processes in a step, and whether one of them is to stop."""
         if self.processes.world == 1:
             return work.n_tokens, self.is_stopped
@@ -196,7 +207,7 @@ class _Session:
 
     def _resume(self) -> Progressed:
         found = last_checkpoint(self.folder.checkpoints) if self.processes.is_first else None
-        path = self.processes.agree(found)
+        path = self.processes.broadcast(found)
         if path is None:
             return Progressed()
         done = load_checkpoint(path, self.trainee.module, self.optimizer)
@@ -224,7 +235,9 @@ class _Session:
         self.metrics.write({"step": done.step, "seconds": done.seconds, "eval": rounded})
         self.progress.say(f"step {done.step:,}: " + ", ".join(f"{name} {score:.4f}" for name, score in scores.items()))
 
-    def _log(self, done: Progressed, work: Work, meter: Meter, *, loss: float, norm: float, rate: float) -> None:
+    def _log(
+        self, done: Progressed, work: PreparedBatch, meter: Meter, *, loss: float, norm: float, rate: float
+    ) -> None:
         if not self.processes.is_first or (done.step % self.config.log_every and done.step != self.steps):
             return
         seconds = max(time.monotonic() - meter.started, 1e-9)
@@ -236,12 +249,12 @@ class _Session:
         if self.processes.is_first:
             keep = self.config.keep_checkpoints
             save_checkpoint(self.folder.checkpoints, done, self.trainee.module, self.optimizer, keep=keep)
-        self.processes.agree(None)
+        self.processes.broadcast(None)
 
     def _stop(self) -> None:
         self.is_stopped = True
 
-    def _diverged(self, work: Work, loss: float, norm: float) -> DivergedError:
+    def _diverged(self, work: PreparedBatch, loss: float, norm: float) -> DivergedError:
         path = self.folder.path / "failed" / f"batch-{work.batch.step + 1:08d}.parquet"
         if self.processes.is_first:
             rows = [{**one._asdict(), "negatives": list(one.negatives)} for one in work.batch.examples]
@@ -266,7 +279,7 @@ class _Session:
             self.trainee.save(model)
             write_report(report, read_metrics(self.folder.metrics), self.folder.out)
             self.state.mark_complete(self._manifest())
-        self.processes.agree(None)
+        self.processes.broadcast(None)
         return report
 
     def _report(self, done: Progressed) -> TrainReport:

@@ -452,7 +452,7 @@ NAMES = ("c1", "Q Q", 'quo"te', "ünïcode", "select", "row_id")
 
 
 @dataclass
-class Drawn:
+class InputSample:
     """A recipe as it is drawn, and the table in front of its next stage."""
 
     dice: Dice
@@ -608,7 +608,9 @@ def cases(draw: st.DrawFn) -> tuple[Given, list[pa.Table]]:
     types = united(files)
     dice = Dice(draw(SEEDS))
     sources = ("web", "wiki", "Wiki", UNKNOWN) if source else tuple(names)
-    stages = Drawn(dice, Table(types, roles), sources, dice.coin(0.3)).stages(draw(st.sampled_from([5, 6, 4, 8, 2, 0])))
+    stages = InputSample(dice, Table(types, roles), sources, dice.coin(0.3)).stages(
+        draw(st.sampled_from([5, 6, 4, 8, 2, 0]))
+    )
     rows = {name: padded(file, types) for name, file in zip(names, files, strict=True)}
     return Given(stages, roles, rows, types, source, draw(st.integers(0, 3))), files
 

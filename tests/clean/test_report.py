@@ -29,7 +29,7 @@ from jina_data.html.page import visible
 from jina_data.html.text_diff import WIDTH, Shown, compare
 from jina_data.pipeline import Pipeline
 from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
-from jina_data.stages.base import Collective, Context, Outcome, RowLocal, Survivors, Threshold
+from jina_data.stages.base import Collective, Context, Outcome, RemainingRows, RowLocal, Threshold
 from jina_data.stages.rows import Rows, View
 from tests.support.files import write_csv, write_jsonl, write_parquet
 
@@ -572,14 +572,14 @@ class Near(Collective):
         texts = rows.texts("text").values.to_pylist()
         return {"word": pa.array([text.split()[0] for text in texts]), "size": pa.array([len(text) for text in texts])}
 
-    def decide(self, survivors: Survivors) -> duckdb.DuckDBPyRelation:
+    def decide(self, remaining: RemainingRows) -> duckdb.DuckDBPyRelation:
         largest = [{"rows": 1234, "row_id": 2}]
         settings = {"threshold": self.threshold, "num_buckets": 9, "hashes_per_bucket": 13, "n_grams": 5}
-        survivors.facts |= {**settings, "compared": 98765, "largest_buckets": largest}
-        return survivors.con.sql(
+        remaining.facts |= {**settings, "compared": 98765, "largest_buckets": largest}
+        return remaining.con.sql(
             f"SELECT row_id, 0::SMALLINT AS reason, 0.8 + size % 20 / 100 AS score, NULL::VARCHAR AS partner, "
             f"first AS partner_row_id FROM (SELECT *, min(row_id) OVER (PARTITION BY word) AS first "
-            f"FROM {survivors.name}) WHERE row_id <> first"
+            f"FROM {remaining.name}) WHERE row_id <> first"
         )
 
 

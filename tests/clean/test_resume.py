@@ -31,7 +31,7 @@ import pytest
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
-from jina_data.clean.run import RunOptions, clean
+from jina_data.clean.run import CleanConfig, clean
 from jina_data.clean.session import Session
 from jina_data.clean.spool import RangeFacts, write_range
 from jina_data.errors import RunFolderError, StoppedError
@@ -40,7 +40,6 @@ from jina_data.run.resume import ResumableRun
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 WORKERS = 2
-ONE = RunOptions(workers=1)
 
 DOCUMENTS = """\
 columns: {text: text, source: origin}
@@ -484,7 +483,9 @@ class Small:
         self.recipe = Recipe.parse(TWICE.replace("30000", "200"))
 
     def clean(self, out: Path | None = None) -> CleanReport:
-        return clean(self.recipe, [str(self.input)], out or self.folder.path, limit=self.limit, options=ONE)
+        return clean(
+            CleanConfig(recipe=self.recipe, inputs=[str(self.input)], limit=self.limit), out or self.folder.path
+        )
 
     def stop_before(self, step: str) -> None:
         """Run up to a step of the session, as if Ctrl-C came there."""
@@ -551,10 +552,10 @@ def test_a_limit_over_several_files_reads_nothing_twice(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jina_data.clean.session.write_range", write)
         with pytest.raises(StoppedError):
-            clean(recipe, inputs, tmp_path / "out", limit=700, options=ONE)
-        clean(recipe, inputs, tmp_path / "out", limit=700, options=ONE)
+            clean(CleanConfig(recipe=recipe, inputs=inputs, limit=700), tmp_path / "out")
+        clean(CleanConfig(recipe=recipe, inputs=inputs, limit=700), tmp_path / "out")
     assert written == [0, 1, 1, 2]
-    report = clean(recipe, inputs, tmp_path / "fresh", limit=700, options=ONE)
+    report = clean(CleanConfig(recipe=recipe, inputs=inputs, limit=700), tmp_path / "fresh")
     assert report.rows.read == 700
     assert results(tmp_path / "out") == results(tmp_path / "fresh")
 
@@ -625,37 +626,30 @@ def test_an_input_that_changed_is_refused(small: Small, change: str) -> None:
         inputs.append(Path(shutil.copy(small.input, small.input.with_name("other.jsonl"))))
         inputs = inputs if change == "more files" else inputs[1:]
     with pytest.raises(RunFolderError) as caught:
-        clean(small.recipe, list(map(str, inputs)), small.folder.path, options=ONE)
+        clean(CleanConfig(recipe=small.recipe, inputs=list(map(str, inputs))), small.folder.path)
     assert str(caught.value) == (
         f"{small.folder.path} holds an unfinished run with other inputs (names, sizes or modification times). "
         "Name another folder, or start over with --overwrite"
     )
     assert sorted(str(path) for path in small.folder.path.rglob("*")) == before
-    clean(
-        small.recipe,
-        list(map(str, inputs)),
-        small.folder.path,
-        options=RunOptions(workers=1, overwrite=True),
-    )
+    clean(CleanConfig(recipe=small.recipe, inputs=list(map(str, inputs))), small.folder.path, overwrite=True)
 
 
 def test_other_settings_are_refused(small: Small) -> None:
     small.stop_before("_write_ledger")
     other = Recipe.parse(TWICE.replace("30000", "100"))
     with pytest.raises(RunFolderError, match="holds an unfinished run with another recipe"):
-        clean(other, [str(small.input)], small.folder.path, options=ONE)
+        clean(CleanConfig(recipe=other, inputs=[str(small.input)]), small.folder.path)
     with pytest.raises(RunFolderError, match="with another recipe and another output format and another --limit"):
-        clean(other, [str(small.input)], small.folder.path, out_format="jsonl", limit=9, options=ONE)
+        clean(CleanConfig(recipe=other, inputs=[str(small.input)], out_format="jsonl", limit=9), small.folder.path)
     small.check()
 
 
 def test_how_a_run_is_carried_out_may_change_on_the_way(small: Small) -> None:
     small.stop_before("_write_ledger")
     clean(
-        small.recipe,
-        [str(small.input)],
+        CleanConfig(recipe=small.recipe, inputs=[str(small.input)], batch_rows=7, memory_limit_bytes=2 * 10**9),
         small.folder.path,
-        options=RunOptions(workers=1, batch_rows=7, memory_limit_bytes=2 * 10**9),
     )
     small.check()
 
@@ -672,7 +666,7 @@ def test_processes_of_the_calling_program_are_left_alone(small: Small) -> None:
         second = small.input.with_name("more.jsonl")
         second.write_bytes(lines_of(make_rows(100, seed=3)))
         inputs = [str(small.input), str(second)]
-        clean(small.recipe, inputs, small.folder.path, options=RunOptions(workers=2))
+        clean(CleanConfig(recipe=small.recipe, inputs=inputs, workers=2), small.folder.path)
         other.join(2)
         assert other.is_alive()
     finally:
@@ -771,8 +765,7 @@ def test_another_threshold_asks_no_model(modelled: Small, tmp_path: Path) -> Non
     outs = [tmp_path / name for name in ("again", "third")]
     old = modelled.folder.path
     for out in outs:
-        options = RunOptions(workers=1, reuse=(old,))
-        clean(modelled.recipe, [str(modelled.input)], out, options=options)
+        clean(CleanConfig(recipe=modelled.recipe, inputs=[str(modelled.input)], reuse=(old,)), out)
         assert counted(out, "computed") == 0
         shutil.rmtree(old)
         old = out
@@ -792,8 +785,8 @@ def test_one_more_file_embeds_only_what_is_new(modelled: Small, tmp_path: Path) 
         return {text or "" for name in ("text", "answer") for text in table.column(name).to_pylist()}
 
     inputs = [str(modelled.input), str(more)]
-    clean(modelled.recipe, inputs, tmp_path / "both", options=RunOptions(workers=1, reuse=(modelled.folder.path,)))
-    clean(modelled.recipe, inputs, tmp_path / "fresh", options=ONE)
+    clean(CleanConfig(recipe=modelled.recipe, inputs=inputs, reuse=(modelled.folder.path,)), tmp_path / "both")
+    clean(CleanConfig(recipe=modelled.recipe, inputs=inputs), tmp_path / "fresh")
     assert results(tmp_path / "both") == results(tmp_path / "fresh")
     before, after = (
         {text for part in ("data", "dropped") for text in texts(run / part)}

@@ -23,8 +23,9 @@ from click.testing import CliRunner
 from jina_data.cli import cli
 from jina_data.embed import table as module
 from jina_data.embed.load import load_embedder
-from jina_data.embed.table import EncodeReport, TableOptions, encode_table
-from jina_data.embed.vectors import VectorOptions, choose_device
+from jina_data.embed.table import EncodeConfig, EncodeReport
+from jina_data.embed.table import encode as encode_config
+from jina_data.embed.vectors import VectorConfig, choose_device
 from jina_data.errors import (
     InputError,
     JinaDataError,
@@ -36,12 +37,15 @@ from jina_data.errors import (
 )
 from tests.support.files import write_csv, write_jsonl, write_parquet
 
-STATIC = VectorOptions(model="static")
+STATIC = VectorConfig(model="static")
 ROWS = [{"id": number, "text": f"text number {number} " + "more " * (number * 7 % 11)} for number in range(57)]
 
 
-def encode(inputs: Sequence[Path], output: Path, vectors: VectorOptions = STATIC, **table: Any) -> EncodeReport:
-    return encode_table([str(one) for one in inputs], output, vectors=vectors, table=TableOptions(**table))
+def encode(
+    inputs: Sequence[Path], output: Path, vectors: VectorConfig = STATIC, *, overwrite: bool = False, **table: Any
+) -> EncodeReport:
+    config = EncodeConfig(inputs=[str(path) for path in inputs], **vars(vectors), **table)
+    return encode_config(config, output, overwrite=overwrite)
 
 
 def vectors_of(path: Path, name: str = "vector") -> npt.NDArray[np.float32]:
@@ -221,7 +225,7 @@ def test_models_take_the_options_that_they_know(tmp_path: Path) -> None:
     }
     for named, options in cases.items():
         with pytest.raises(UsageError, match=f"the static model does not take {named}"):
-            encode([path], tmp_path / "vectors.parquet", VectorOptions(model="static", **options))
+            encode([path], tmp_path / "vectors.parquet", VectorConfig(model="static", **options))
     assert [one.name for one in tmp_path.iterdir()] == ["rows.parquet"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ from jina_data.english.antonyms import FORBIDDEN_NEXT, PREDICATES, VERBS
 from jina_data.english.cues import negators
 from jina_data.english.paraphrase import RESTATED, antonym_paraphrase, restated_negative
 from jina_data.english.verb_forms import forms_of
-from jina_data.negation.config import NegateOptions, NegateSettings
+from jina_data.negation.config import NegateConfig, RequestConfig
 from jina_data.negation.run import negate
 from jina_data.negation.sources import read_counts, read_pairs, write_pairs
 from tests.support.files import write_jsonl
@@ -136,8 +137,8 @@ def test_pairs_come_with_the_option_alone(tmp_path: Path) -> None:
 
 def test_a_run_writes_and_accepts_them(tmp_path: Path) -> None:
     source = f"snli={write_jsonl(tmp_path / 'snli.jsonl', ROWS)}"
-    settings = NegateSettings(sources=[source], generator="rules", restate=True, test_fraction=0.0)
-    negate(settings, tmp_path / "run", options=NegateOptions())
+    settings = NegateConfig(sources=[source], generator="rules", restate=True, test_fraction=0.0)
+    negate(replace(settings, requests=RequestConfig()), tmp_path / "run")
     rows = pq.read_table(tmp_path / "run" / "data" / "full").to_pylist()
     found = {(row["anchor"], row["entailment"]): row["negative"] for row in rows if row["source_id"].endswith(RESTATED)}
     for (anchor, entailment), negative in found.items():
@@ -150,7 +151,7 @@ def test_a_run_writes_and_accepts_them(tmp_path: Path) -> None:
 
 def test_the_option_is_part_of_what_a_run_is(tmp_path: Path) -> None:
     source = f"snli={write_jsonl(tmp_path / 'snli.jsonl', ROWS)}"
-    plain = NegateSettings(sources=[source], generator="rules").fingerprint()
-    more = NegateSettings(sources=[source], generator="rules", restate=True).fingerprint()
+    plain = NegateConfig(sources=[source], generator="rules").fingerprint()
+    more = NegateConfig(sources=[source], generator="rules", restate=True).fingerprint()
     assert "restate" not in plain
     assert more["restate"] == 1

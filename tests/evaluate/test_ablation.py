@@ -18,9 +18,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mteb")
 
 from jina_data.clean.recipe import Recipe
-from jina_data.clean.run import RunOptions
 from jina_data.errors import RunFolderError, UsageError
-from jina_data.evaluate.ablation import AblateSettings, ablate, variants_of
+from jina_data.evaluate.ablation import AblateConfig, ablate, variants_of
 from jina_data.evaluate.ablation_report import AblateReport, Estimate, VariantScores
 
 WORDS = ["kettle", "egg", "water", "pan", "lid", "salt", "oven", "bread", "knife", "plate", "bowl", "spoon"]
@@ -68,22 +67,14 @@ def _pairs(n: int) -> Iterator[tuple[str, str]]:
         yield WORDS[number % 16], WORDS[(number * 7 + number // 16 + 1) % 16]
 
 
-def settings(folder: Path, **changes: Any) -> AblateSettings:
-    task = str(folder / "task.parquet")
-    return AblateSettings(
-        **{"tasks": (task,), "steps": 2, "batch_size": 8, "seeds": 2, "learning_rate": 0.01, **changes}
-    )
+def config(folder: Path, **changes: Any) -> AblateConfig:
+    values: dict[str, Any] = {"tasks": (str(folder / "task.parquet"),), "steps": 2, "batch_size": 8, "seeds": 2}
+    inputs = [str(folder / "pairs.parquet")]
+    return AblateConfig(recipe=Recipe.parse(RECIPE), inputs=inputs, **{**values, "learning_rate": 0.01, **changes})
 
 
 def run(folder: Path, out: Path, *, overwrite: bool = False, progress: Any = None, **changes: Any) -> AblateReport:
-    return ablate(
-        Recipe.parse(RECIPE),
-        [str(folder / "pairs.parquet")],
-        out,
-        settings(folder, **changes),
-        options=RunOptions(workers=1, overwrite=overwrite),
-        progress=progress,
-    )
+    return ablate(config(folder, **changes), out, overwrite=overwrite, progress=progress)
 
 
 class Recorder:
@@ -197,4 +188,4 @@ def test_a_preset_without_a_tokenizer_is_refused(kitchen: Path, tmp_path: Path) 
 )
 def test_settings_that_compare_nothing(kitchen: Path, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        settings(kitchen, **changes)
+        config(kitchen, **changes)

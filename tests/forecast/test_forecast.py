@@ -18,10 +18,12 @@ from scipy import stats
 from jina_data.clean.plan import Plan
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
-from jina_data.clean.run import RecipeChoice, RunOptions, bind_run, clean
+from jina_data.clean.run import CleanConfig, RecipeChoice, bind_run, clean
 from jina_data.clean.session import Session
 from jina_data.cli.clean import command
-from jina_data.forecast import blocks, sampling
+from jina_data.forecast import blocks
+from jina_data.forecast import draw as draw_module
+from jina_data.forecast import sample as sample_module
 from jina_data.forecast.costs import Rate, counted_share_of_pool, rate_of
 from jina_data.forecast.draw import draw
 from jina_data.forecast.estimates import DRAWS, Interval, Share, rank_share, share_of
@@ -36,29 +38,20 @@ from jina_data.stages.consistency import Consistency
 from tests.support.files import write_jsonl, write_parquet
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
-ONE = RunOptions(workers=1)
 
 
 def plan_of(inputs: Sequence[Path], *stages: Stage, seed: int = 0, limit: int | None = None) -> Plan:
-    return bind_run(
-        Recipe(stages=stages, columns={}, seed=seed),
-        [str(path) for path in inputs],
-        None,
-        columns={},
-        out_format="parquet",
-        limit=limit,
-        device="cpu",
-        options=ONE,
-        progress=Quiet(),
-    )
+    recipe = Recipe(stages=stages, columns={}, seed=seed)
+    config = CleanConfig(recipe=recipe, inputs=[str(path) for path in inputs], limit=limit, device="cpu")
+    return bind_run(config, None, overwrite=False, progress=Quiet())
 
 
 def flow(plan: Plan) -> Flow:
     """Forecast the rows alone: without the trials that tell the time."""
-    from jina_data.engines.local import Budget
+    from jina_data.engines.local import MemoryBudget
 
     drawn = draw(plan)
-    trial = run_trial(plan, drawn.parts, Budget.share(4 * 2**30, 1, 2**28), (), merge=drawn.way != "all")
+    trial = run_trial(plan, drawn.parts, MemoryBudget.share(4 * 2**30, 1, 2**28), (), merge=drawn.way != "all")
     return flow_of(plan, drawn, trial, generator(plan, 3))
 
 
@@ -69,13 +62,13 @@ def covers(interval: Interval, truth: float) -> bool:
 @pytest.fixture
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let samples be small, so that small inputs are large."""
-    monkeypatch.setattr(sampling, "SAMPLE_ROWS", 1500)
+    monkeypatch.setattr(sample_module, "SAMPLE_ROWS", 1500)
 
 
 @pytest.fixture
 def in_blocks(small_samples: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every input be too large to be read as a whole."""
-    monkeypatch.setattr(sampling, "READ_BYTES", -1)
+    monkeypatch.setattr(draw_module, "READ_BYTES", -1)
 
 
 # ------------------------------------------------------------------------------------------------ exact
@@ -86,8 +79,8 @@ def test_forecast_of_a_small_input_is_exact(recipe: str, tmp_path: Path) -> None
     inputs = [str(DEMO / name) for name in ("questions.jsonl.gz", "commands.csv")]
     if recipe == "sentences":
         inputs = [str(DEMO / "sentences.parquet")]
-    foreseen = forecast(RecipeChoice(recipe), inputs, options=ONE)
-    report = clean(RecipeChoice(recipe), inputs, tmp_path / "run", options=ONE)
+    foreseen = forecast(CleanConfig(recipe=RecipeChoice(recipe), inputs=inputs))
+    report = clean(CleanConfig(recipe=RecipeChoice(recipe), inputs=inputs), tmp_path / "run")
     assert foreseen.way == "all"
     assert counts(foreseen) == [(stage.rows_in, stage.rows_out, dict(stage.dropped)) for stage in report.stages]
     assert foreseen.unreadable == Interval.exactly(report.rows.unreadable)
@@ -147,7 +140,9 @@ def stages() -> tuple[Stage, ...]:
 def test_the_same_call_foresees_the_same_rows(small_samples: None, tmp_path: Path) -> None:
     path, _ = skewed(tmp_path, 6_000, sorted_by_source=False)
     one, same, other = (
-        forecast(Recipe(stages=stages(), columns={"text": ("text",)}, seed=seed), [str(path)], options=ONE)
+        forecast(
+            CleanConfig(recipe=Recipe(stages=stages(), columns={"text": ("text",)}, seed=seed), inputs=[str(path)])
+        )
         for seed in (1, 1, 2)
     )
     rows = [[(stage.rows_in, stage.rows_out, stage.dropped) for stage in found.stages] for found in (one, same, other)]
@@ -361,7 +356,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_nothing_is_left(scratch: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    forecast(RecipeChoice("sentences"), [str(DEMO / "sentences.parquet")], out, options=ONE)
+    forecast(CleanConfig(recipe=RecipeChoice("sentences"), inputs=[str(DEMO / "sentences.parquet")]), out)
     assert not list(scratch.iterdir())
     assert not out.exists()
 
@@ -387,7 +382,7 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     pipeline, inputs = Pipeline(Length(min_words=2)), [str(DEMO / "sentences.parquet")]
     pipeline.run(inputs, tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    forecast(pipeline.recipe, inputs, tmp_path / "run", options=ONE)
+    forecast(CleanConfig(recipe=pipeline.recipe, inputs=inputs), tmp_path / "run")
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     assert CleanReport.load(tmp_path / "run").rows.read > 0
 
@@ -397,8 +392,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "no recipe": {"recipe": RecipeChoice("nonesuch")},
     "no option": {"recipe": RecipeChoice("sentences", ["length.min_word=2"])},
     "no column": {"columns": {"text": ("body",)}},
-    "little memory": {"options": RunOptions(workers=1, memory_limit_bytes=2**20)},
-    "no earlier run": {"options": RunOptions(workers=1, reuse=[Path("nowhere")])},
+    "little memory": {"memory_limit_bytes": 2**20},
+    "no earlier run": {"reuse": [Path("nowhere")]},
     "broken file": {"inputs": [__file__]},
 }
 
@@ -410,14 +405,12 @@ def test_errors_are_those_of_a_run(case: str, tmp_path: Path) -> None:
     arguments: dict[str, Any] = {
         "recipe": RecipeChoice("sentences"),
         "inputs": [str(DEMO / "sentences.parquet")],
-        "options": ONE,
     }
-    arguments |= WRONG[case]
+    config = CleanConfig(**(arguments | WRONG[case]))
     with pytest.raises(JinaDataError) as of_run:
-        clean(arguments.pop("recipe"), arguments.pop("inputs"), tmp_path / "run", **arguments)
-    arguments = {"recipe": RecipeChoice("sentences"), "inputs": [str(DEMO / "sentences.parquet")], "options": ONE}
+        clean(config, tmp_path / "run")
     with pytest.raises(JinaDataError) as of_forecast:
-        forecast(**(arguments | WRONG[case]))
+        forecast(config)
     assert (type(of_run.value), str(of_run.value)) == (type(of_forecast.value), str(of_forecast.value))
 
 
@@ -426,7 +419,7 @@ def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
 
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(RunFolderError, match=r"mine\.txt"):
-        forecast(RecipeChoice("sentences"), [str(DEMO / "sentences.parquet")], tmp_path, options=ONE)
+        forecast(CleanConfig(recipe=RecipeChoice("sentences"), inputs=[str(DEMO / "sentences.parquet")]), tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ the command line
@@ -434,7 +427,7 @@ def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_prints_the_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(sampling, "SAMPLE_ROWS", 600)
+    monkeypatch.setattr(sample_module, "SAMPLE_ROWS", 600)
     done = CliRunner().invoke(command, [str(DEMO / "commands.csv"), "-p", "pairs", "--plan", "-q"])
     assert done.exit_code == 0, done.output
     assert done.output.startswith("consistency: ")

@@ -12,7 +12,7 @@ import pytest
 from jina_data.errors import ServerError
 from jina_data.llm.batch import BatchClient, BatchSettings
 from jina_data.llm.batch_server import BatchServer, RowError, read_row
-from jina_data.llm.cost import Price, Purse, bill, purse_for
+from jina_data.llm.cost import CostLimit, Price, bill, cost_limit_for
 from jina_data.llm.failures import MalformedError, Outcome
 from tests.support.llm_server import LlmServer, ServerSettings
 from tests.support.negation import EXPECTED, SECRET, Bench, questions
@@ -26,7 +26,7 @@ class BatchBench(Bench):
         self.scratch = folder / "scratch"
         self.said: list[str] = []
 
-    def client(self, purse: Purse | None = None, **settings: Any) -> BatchClient:
+    def client(self, cost_limit: CostLimit | None = None, **settings: Any) -> BatchClient:
         chosen = BatchSettings(**{"poll_seconds": 0.01, **settings})
         return BatchClient(
             self.target,
@@ -34,12 +34,12 @@ class BatchBench(Bench):
             chosen,
             scratch=self.scratch,
             api_key=SECRET,
-            purse=purse,
+            cost_limit=cost_limit,
             say=self.said.append,
         )
 
-    def batch(self, n_pairs: int, *, each: int = 1, purse: Purse | None = None, **settings: Any) -> Outcome:
-        return self.client(purse, **settings).ask(lambda: questions(n_pairs, each))
+    def batch(self, n_pairs: int, *, each: int = 1, cost_limit: CostLimit | None = None, **settings: Any) -> Outcome:
+        return self.client(cost_limit, **settings).ask(lambda: questions(n_pairs, each))
 
     def events(self) -> Counter[str]:
         return Counter(entry["event"] for entry in self.server.log)
@@ -193,16 +193,16 @@ def test_a_batch_costs_half_and_stops_before_the_limit(tmp_path: Path) -> None:
     price = Price(10.0, 100.0, 10.0, 0.5, "a test")
     with LlmServer() as server:
         bench = BatchBench(tmp_path, server)
-        purse = purse_for(bench.ledger, bench.target, price, 0.2, is_batch=True)
-        outcome = bench.batch(200, purse=purse)
+        cost_limit = cost_limit_for(bench.ledger, bench.target, price, 0.2, is_batch=True)
+        outcome = bench.batch(200, cost_limit=cost_limit)
         assert outcome.stopped == "max_cost"
         spent = bill(bench.ledger, bench.target, price)
         assert spent.cost is not None
         assert 0.18 < spent.cost <= 0.2
         usage = bench.ledger.usage("tiny", server.url)
         assert spent.cost == pytest.approx((usage.tokens_in * 10 + usage.tokens_out * 100) / 2e6)
-        assert purse is not None
-        assert purse.spent == pytest.approx(spent.cost)
+        assert cost_limit is not None
+        assert cost_limit.spent == pytest.approx(spent.cost)
 
 
 # --------------------------------------------------------------------------------------------------------------- rows

@@ -1,15 +1,16 @@
-"""Money: prices that are known or not, the purse, and the forecast of a run."""
+"""Money: prices that are known or not, the limit of the cost, and the forecast of a run."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from jina_data.errors import UsageError
-from jina_data.llm.cost import Price, PriceTable, Purse, dollars, price_of
-from jina_data.llm.dialect import Dialect, Target
+from jina_data.llm.cost import CostLimit, Price, PriceTable, dollars, price_of
+from jina_data.llm.dialect import Dialect, Endpoint
 from jina_data.llm.request_ledger import Received
 from jina_data.negation.forecast import foresee
 from jina_data.negation.prompt import Question
@@ -41,14 +42,14 @@ def test_the_table_that_ships_is_dated_and_sane() -> None:
 def test_a_price_is_known_or_not_but_never_guessed(
     model: str, base_url: str | None, expected: tuple[float, float, float] | None
 ) -> None:
-    price = price_of(Target(model=model, base_url=base_url))
+    price = price_of(Endpoint(model=model, base_url=base_url))
     assert (None if price is None else (price.input, price.cached, price.output)) == expected
 
 
 def test_a_table_of_ones_own_holds_for_any_server(tmp_path: Path) -> None:
     table = tmp_path / "prices.yaml"
     table.write_text("as_of: '2026-11'\nmodels:\n  mine: {input: 1, output: 2}\n", encoding="utf-8")
-    price = price_of(Target(model="mine", base_url="http://x/v1"), table=table)
+    price = price_of(Endpoint(model="mine", base_url="http://x/v1"), table=table)
     assert price == Price(1.0, 2.0, 1.0, 1.0, f"prices of 2026-11 in {table}")
 
 
@@ -80,29 +81,29 @@ def test_costs_count_cached_tokens_and_batches() -> None:
 
 
 def test_a_purse_counts_what_is_under_way_and_what_is_unknown() -> None:
-    request = Target(model="m").request(Question((0,), (make_pair(0),), ((),)), Dialect())
+    request = Endpoint(model="m").request(Question((0,), (make_pair(0),), ((),)), Dialect())
     price = Price(1.0, 1.0, 1.0, 1.0, "a test")
     most = price.cost(request.most_prompt_tokens, request.max_tokens)
-    purse = Purse(price, 1.5 * most, 0.0)
-    assert purse.reserve(request)
-    assert not purse.reserve(request)
-    purse.settle(request.key, Received("x", "stop", None, "m", 10, 0, 5))
-    assert purse.spent == pytest.approx(price.cost(10, 5))
-    assert purse.under_way == 0
-    assert purse.reserve(request)
-    purse.settle(request.key, None)
-    assert purse.spent == pytest.approx(price.cost(10, 5))
-    assert purse.reserve(request)
-    purse.settle(request.key, None, is_unknown=True)
-    assert purse.spent == pytest.approx(price.cost(10, 5) + most)
-    uncounted = Purse(price, 10 * most, 0.0)
+    cost_limit = CostLimit(price, 1.5 * most, 0.0)
+    assert cost_limit.reserve(request)
+    assert not cost_limit.reserve(request)
+    cost_limit.settle(request.key, Received("x", "stop", None, "m", 10, 0, 5))
+    assert cost_limit.spent == pytest.approx(price.cost(10, 5))
+    assert cost_limit.under_way == 0
+    assert cost_limit.reserve(request)
+    cost_limit.settle(request.key, None)
+    assert cost_limit.spent == pytest.approx(price.cost(10, 5))
+    assert cost_limit.reserve(request)
+    cost_limit.settle(request.key, None, is_unknown=True)
+    assert cost_limit.spent == pytest.approx(price.cost(10, 5) + most)
+    uncounted = CostLimit(price, 10 * most, 0.0)
     assert uncounted.reserve(request)
     uncounted.settle(request.key, Received("x", "stop", None, "m"))
     assert uncounted.spent == pytest.approx(most)
 
 
 def test_the_bound_on_a_prompt_holds_for_any_tokenizer() -> None:
-    request = Target(model="m").request(Question((0,), (make_pair(0),), ((),)), Dialect())
+    request = Endpoint(model="m").request(Question((0,), (make_pair(0),), ((),)), Dialect())
     n_bytes = sum(len(message["content"].encode()) for message in request.body["messages"])
     assert request.most_prompt_tokens > n_bytes  # a token stands for a byte at least
 
@@ -119,11 +120,11 @@ def test_the_plan_says_how_it_counted(tmp_path: Path) -> None:
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     with LlmServer() as server:
         given = settings_for(server, source)
-        estimated = foresee(given, None, options=options_for())
-        counted = foresee(given, None, options=options_for(), tokenizer=tmp_path / "tokenizer.json")
+        estimated = foresee(replace(given, requests=options_for()), None)
+        counted = foresee(replace(given, requests=options_for()), None, tokenizer=tmp_path / "tokenizer.json")
         assert server.n_chats == 0
-        report = negate(given, tmp_path / "run", options=options_for())
-        measured = foresee(given, tmp_path / "run", options=options_for())
+        report = negate(replace(given, requests=options_for()), tmp_path / "run")
+        measured = foresee(replace(given, requests=options_for()), tmp_path / "run")
     assert (estimated.requests, estimated.most_requests) == (20, 40)
     assert "estimated at 4 bytes" in estimated.how
     assert "counted with tokenizer.json" in counted.how
@@ -150,10 +151,10 @@ def test_the_plan_tells_the_cost_before_anything_is_sent(tmp_path: Path) -> None
 
 
 def foresee_cost(source: str, mode: str) -> float:
-    from jina_data.negation.config import NegateOptions, NegateSettings
+    from jina_data.negation.config import NegateConfig, RequestConfig
 
-    given = NegateSettings(sources=[source], model="gpt-4o-mini")
-    options = NegateOptions(mode="batch" if mode == "batch" else "online")
-    cost = foresee(given, None, options=options).cost
+    given = NegateConfig(sources=[source], model="gpt-4o-mini")
+    options = RequestConfig(mode="batch" if mode == "batch" else "online")
+    cost = foresee(replace(given, requests=options), None).cost
     assert cost is not None
     return cost

@@ -1,4 +1,4 @@
-"""Asking a server: every fault is survived or told in one line, limits are kept, nothing is asked twice."""
+"""Ask a server: every fault is survived or told in one line, limits are kept, nothing is asked twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jina_data.errors import ServerError, UsageError
-from jina_data.llm.cost import Price, bill, price_of, purse_for
+from jina_data.llm.cost import Price, bill, cost_limit_for, price_of
 from jina_data.llm.dialect import Dialect
 from jina_data.llm.failures import duration_seconds, retry_after_seconds
 from tests.support.llm_server import MIXED, LlmServer, ServerSettings
@@ -224,18 +224,18 @@ PRICE = Price(10.0, 100.0, 10.0, 0.5, "a test")
 def test_the_purse_is_never_overdrawn(folder: Path) -> None:
     with LlmServer(ServerSettings(latency_seconds=0.01, fault_share=0.2)) as server:
         bench = Bench(folder, server)
-        purse = purse_for(bench.ledger, bench.target, PRICE, 0.5)
-        assert purse is not None
-        outcome = bench.ask(questions(300), purse)
+        cost_limit = cost_limit_for(bench.ledger, bench.target, PRICE, 0.5)
+        assert cost_limit is not None
+        outcome = bench.ask(questions(300), cost_limit)
         assert outcome.stopped == "max_cost"
         assert 0 < outcome.answered < 300
         spent = bill(bench.ledger, bench.target, PRICE)
         assert spent.cost is not None
         assert spent.most_in_doubt is not None
         assert 0.4 < spent.cost + spent.most_in_doubt <= 0.5
-        assert purse.spent == pytest.approx(spent.cost + spent.most_in_doubt)
+        assert cost_limit.spent == pytest.approx(spent.cost + spent.most_in_doubt)
         sent = server.n_chats
-        assert bench.ask(questions(300), purse_for(bench.ledger, bench.target, PRICE, 0.5)).answered == 0
+        assert bench.ask(questions(300), cost_limit_for(bench.ledger, bench.target, PRICE, 0.5)).answered == 0
         assert server.n_chats == sent
 
 
@@ -244,7 +244,7 @@ def test_without_a_price_a_limit_is_refused(folder: Path) -> None:
         bench = Bench(folder, server)
         assert price_of(bench.target) is None
         with pytest.raises(UsageError, match=r"--max-cost 1 cannot be kept: the price of tiny at .*--price-in"):
-            purse_for(bench.ledger, bench.target, None, 1.0)
+            cost_limit_for(bench.ledger, bench.target, None, 1.0)
 
 
 # ------------------------------------------------------------------------------------------------------------ secrets

@@ -24,7 +24,7 @@ from jina_data.embed.load import load_embedder
 from jina_data.errors import InputError, JinaDataError, RunFolderError, UsageError
 from jina_data.kernels.keys import fold_text
 from jina_data.mining import pairs as mining_pairs
-from jina_data.mining.config import MineSettings
+from jina_data.mining.config import MineConfig
 from jina_data.mining.report import MineReport, print_report
 from jina_data.mining.run import mine
 from tests.support.files import write_jsonl, write_parquet, write_tiny_cross_encoder
@@ -53,7 +53,7 @@ def run(folder: Path, rows: Sequence[Row], corpus: Sequence[str] = (), **options
     folder.mkdir(parents=True, exist_ok=True)
     path = write_parquet(folder / "pairs.parquet", rows)
     more = [str(write_parquet(folder / "corpus.parquet", [{"text": text} for text in corpus]))] if corpus else []
-    return mine(MineSettings(inputs=[str(path)], corpus=more, **options), folder / "out")
+    return mine(MineConfig(inputs=[str(path)], corpus=more, **options), folder / "out")
 
 
 def rows_of(report: MineReport, name: str = "data") -> list[Row]:
@@ -303,12 +303,12 @@ def test_the_audit_counts_negatives_that_may_be_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["triplet", "n-tuple"])
 def test_a_run_can_be_published(tmp_path: Path, form: str) -> None:
     pytest.importorskip("datasets")
-    from jina_data.publish.flow import PublishOptions, write_repository
+    from jina_data.publish.flow import PublishConfig, write_repository
 
     report = run(tmp_path, pair_rows(60), num_negatives=2, min_score=0.65, output_format=form)
     assert report.rows["dropped"]
     repository = write_repository(
-        tmp_path / "out", "me/mined", tmp_path / "repository", options=PublishOptions(license="cc0-1.0")
+        PublishConfig(license="cc0-1.0", folder=tmp_path / "out"), "me/mined", tmp_path / "repository"
     )
     names = ["negative"] if form == "triplet" else ["negative_1", "negative_2"]
     first, full = (pq.read_table(repository.folder / config.name).to_pylist() for config in repository.configs)
@@ -358,7 +358,7 @@ def test_a_clean_run_is_an_input(tmp_path: Path) -> None:
 
     path = write_parquet(tmp_path / "pairs.parquet", pair_rows(20))
     Pipeline(Length(min_words=1)).run(str(path), tmp_path / "clean")
-    report = mine(MineSettings(inputs=[str(tmp_path / "clean")], num_negatives=1), tmp_path / "mined")
+    report = mine(MineConfig(inputs=[str(tmp_path / "clean")], num_negatives=1), tmp_path / "mined")
     assert report.rows["read"] == 20
 
 
@@ -372,7 +372,7 @@ def test_the_sources_of_a_clean_run_stay(tmp_path: Path) -> None:
         rows = [{"anchor": f"{name} question {i}", "positive": f"{name} answer {i}"} for i in range(n_rows)]
         paths.append(str(write_jsonl(tmp_path / f"{name}.jsonl", rows)))
     Pipeline(Length(min_words=2)).run(paths, tmp_path / "clean")
-    report = mine(MineSettings(inputs=[str(tmp_path / "clean")], num_negatives=1), tmp_path / "mined")
+    report = mine(MineConfig(inputs=[str(tmp_path / "clean")], num_negatives=1), tmp_path / "mined")
     assert [(one["name"], one["kept"]) for one in report.sources] == [("first", 30), ("second", 20)]
     config = TrainConfig(phase="triplets", inputs=(str(tmp_path / "mined"),), model="static")
     sources, _ = find_sources(config, tmp_path / "spool")
@@ -398,7 +398,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: 
         "    time.sleep(float(sys.argv[3]))\n"
         "    return find_top(*arguments, **options)\n"
         "choose.find_top = searching\n"
-        "run.mine(run.MineSettings(inputs=[sys.argv[1]]), sys.argv[2])\n"
+        "run.mine(run.MineConfig(inputs=[sys.argv[1]]), sys.argv[2])\n"
     )
 
     def start(folder: str, pause: float) -> subprocess.Popen[bytes]:
@@ -470,7 +470,7 @@ def test_files_without_pairs_are_named(
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(error, match=told):
-        mine(MineSettings(inputs=[str(tmp_path / name)]), tmp_path / "out")
+        mine(MineConfig(inputs=[str(tmp_path / name)]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -494,16 +494,16 @@ def test_marks_are_for_texts_that_are_nearly_alike(tmp_path: Path) -> None:
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "pairs.jsonl", [{"anchor": "a b", "positive": "c"}, "{broken"])
     with pytest.raises(InputError, match=r"pairs.jsonl, row 1 \(counted from 0\) cannot be read"):
-        mine(MineSettings(inputs=[str(path)]), tmp_path / "out")
+        mine(MineConfig(inputs=[str(path)]), tmp_path / "out")
 
 
 def test_a_corpus_without_a_text_column_says_so(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "pairs.parquet", pair_rows(4))
     corpus = write_parquet(tmp_path / "corpus.parquet", [{"a": "x", "b": "y"}])
     with pytest.raises(UsageError, match=r"Name it with -c text=COLUMN; the file has: a, b"):
-        mine(MineSettings(inputs=[str(path)], corpus=[str(corpus)]), tmp_path / "out")
+        mine(MineConfig(inputs=[str(path)], corpus=[str(corpus)]), tmp_path / "out")
     roles = {"text": ("b",)}
-    assert mine(MineSettings(inputs=[str(path)], corpus=[str(corpus)], roles=roles), tmp_path / "out").rows["read"] == 4
+    assert mine(MineConfig(inputs=[str(path)], corpus=[str(corpus)], roles=roles), tmp_path / "out").rows["read"] == 4
 
 
 def test_few_texts_give_few_negatives(tmp_path: Path) -> None:

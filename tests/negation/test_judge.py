@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from jina_data.errors import ServerError, UsageError
 from jina_data.llm.cost import Price
-from jina_data.negation.config import NegateSettings
+from jina_data.negation.config import NegateConfig
 from jina_data.negation.forecast import foresee
 from jina_data.negation.judge import read_opinion
 from jina_data.negation.report import NegateReport
@@ -66,10 +67,10 @@ def test_it_decides_where_no_list_has_the_opposite(source: str, tmp_path: Path, 
     folder = tmp_path / "run"
     with LlmServer(ServerSettings(forms=forms), answer=sleep_or_not, judge=is_even) as server:
         settings = settings_for(server, source, judge_model="tiny", retries=0)
-        report = negate(settings, folder, options=options_for())
+        report = negate(replace(settings, requests=options_for()), folder)
         assert sorted(map(number_of, server.judged)) == [1, 2, 4, 5, 7, 8, 10, 11]
         assert {tuple(item) for item in server.judged} == {("anchor", "entailment", "negative")}
-        again = negate(settings, folder, options=options_for(overwrite=True))
+        again = negate(replace(settings, requests=options_for()), folder, overwrite=True)
         assert len(server.judged) == 8, "what the ledger knows is not asked again"
     assert (report.pairs.accepted, report.pairs.rejected) == (8, 4)
     assert dict(report.reasons) == dict(again.reasons) == {"judged_compatible": 4}
@@ -89,7 +90,7 @@ def test_a_rejected_pair_is_asked_again_with_the_reason(source: str, tmp_path: P
         return str(item["entailment"]).replace("running", "not running" if told else "sleeping")
 
     with LlmServer(answer=better, judge=lambda _: False) as server:
-        report = negate(settings_for(server, source, judge_model="tiny"), tmp_path / "run", options=options_for())
+        report = negate(settings_for(server, source, judge_model="tiny", requests=options_for()), tmp_path / "run")
     assert report.pairs.accepted == PAIRS
     assert report.rounds[0]["reasons"] == {"judged_compatible": PAIRS}
     assert {row["final"] for row in read(tmp_path / "run", "rejected")} == {False}
@@ -99,7 +100,7 @@ def test_what_is_no_opinion_is_no_consent(source: str, tmp_path: Path) -> None:
     with LlmServer(answer=sleep_or_not) as server, LlmServer(ServerSettings(model="judge", fault_share=1.0)) as judge:
         judge.settings.faults = ("bad_content",)
         settings = settings_for(server, source, judge_model="judge", judge_base_url=judge.url, retries=0)
-        report = negate(settings, tmp_path / "run", options=options_for())
+        report = negate(replace(settings, requests=options_for()), tmp_path / "run")
     assert dict(report.reasons) == {"unjudged": 8}
     assert all("neither yes nor no: Sure!" in row["detail"] for row in read(tmp_path / "run", "rejected"))
 
@@ -109,11 +110,11 @@ def test_what_was_not_judged_is_judged_later(source: str, tmp_path: Path) -> Non
     with LlmServer(answer=sleep_or_not) as server, LlmServer(ServerSettings(model="judge"), judge=is_even) as judge:
         judge.settings.script = ["ok", "ok", "400", "ok", "400"]
         settings = settings_for(server, source, judge_model="judge", judge_base_url=judge.url, retries=0)
-        first = negate(settings, folder, options=options_for(concurrency=1))
+        first = negate(replace(settings, requests=options_for(concurrency=1)), folder)
         assert (first.pairs.rejected, first.pairs.unanswered) == (first.reasons["judged_compatible"], 2)
         assert {row["error"] for row in read(folder, "unanswered")} == {"not_judged"}
         n_written, n_asked = server.n_chats, judge.n_chats
-        second = negate(settings, folder, options=options_for(concurrency=1))
+        second = negate(replace(settings, requests=options_for(concurrency=1)), folder)
         assert (server.n_chats, judge.n_chats) == (n_written, n_asked + 2)
     assert (second.pairs.accepted, second.pairs.rejected, second.pairs.unanswered) == (8, 4, 0)
     assert second.judge is not None
@@ -125,11 +126,11 @@ def test_the_key_goes_to_no_other_server(source: str, tmp_path: Path) -> None:
     with LlmServer(ServerSettings(key=SECRET), answer=sleep_or_not) as server, judge:
         settings = settings_for(server, source, judge_model="judge", judge_base_url=judge.url)
         with pytest.raises(ServerError, match="Incorrect API key"):
-            negate(settings, tmp_path / "run", options=options_for())
-        report = negate(settings, tmp_path / "run", options=options_for(judge_api_key=SECRET))
+            negate(replace(settings, requests=options_for()), tmp_path / "run")
+        report = negate(replace(settings, requests=options_for(judge_api_key=SECRET)), tmp_path / "run")
         assert report.pairs.accepted == PAIRS
         same = settings_for(server, source, judge_model="tiny")
-        assert negate(same, tmp_path / "same", options=options_for()).pairs.accepted == PAIRS
+        assert negate(replace(same, requests=options_for()), tmp_path / "same").pairs.accepted == PAIRS
 
 
 def test_the_limit_of_the_cost_holds_for_both(source: str, tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_the_limit_of_the_cost_holds_for_both(source: str, tmp_path: Path) -> No
     table.write_text(PRICES, encoding="utf-8")
     with LlmServer(answer=sleep_or_not) as server, LlmServer(ServerSettings(model="judge")) as judge:
         settings = settings_for(server, source, judge_model="judge", judge_base_url=judge.url)
-        report = negate(settings, tmp_path / "run", options=options_for(prices=table, max_cost=limit))
+        report = negate(replace(settings, requests=options_for(prices=table, max_cost=limit)), tmp_path / "run")
     assert report.requests is not None
     assert report.judge is not None
     assert 0 < report.judge["usd"] + report.requests["usd"] <= limit
@@ -147,18 +148,18 @@ def test_the_limit_of_the_cost_holds_for_both(source: str, tmp_path: Path) -> No
     assert report.judge["usd"] == pytest.approx(price.cost(report.judge["tokens_in"], report.judge["tokens_out"]))
     unknown = options_for(price_in=1.0, price_out=1.0, max_cost=limit)
     with pytest.raises(UsageError, match="the price of judge at"):
-        negate(settings, tmp_path / "other", options=unknown)
+        negate(replace(settings, requests=unknown), tmp_path / "other")
 
 
 def test_the_plan_counts_it(source: str) -> None:
-    settings = NegateSettings(sources=[source], model="gpt-4o-mini", judge_model="gpt-4o", retries=1)
-    judge = foresee(settings, None, options=options_for()).judge
+    settings = NegateConfig(sources=[source], model="gpt-4o-mini", judge_model="gpt-4o", retries=1)
+    judge = foresee(replace(settings, requests=options_for()), None).judge
     assert judge is not None
     assert (judge.model, judge.requests, judge.tokens_out) == ("gpt-4o", 2 * PAIRS, 2 * PAIRS * 256)
     assert judge.cost is not None
     assert judge.tokens_in > 2 * PAIRS * 100
     assert judge.line().startswith("judge:     gpt-4o, up to 24 requests more, ")
-    assert foresee(NegateSettings(sources=[source], model="m"), None, options=options_for()).judge is None
+    assert foresee(NegateConfig(sources=[source], model="m", requests=options_for()), None).judge is None
 
 
 def test_the_command_names_it(source: str, tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_the_command_names_it(source: str, tmp_path: Path) -> None:
 
 def test_another_judge_is_another_run(source: str) -> None:
     def of(**more: Any) -> Any:
-        return NegateSettings(sources=[source], model="m", **more).fingerprint()["judge"]
+        return NegateConfig(sources=[source], model="m", **more).fingerprint()["judge"]
 
     assert of() is None
     assert of(judge_model="a") != of(judge_model="b")

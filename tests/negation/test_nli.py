@@ -9,11 +9,11 @@ import pytest
 
 from jina_data.embed.cross_encoder import pair_scorer_sha256
 from jina_data.errors import ModelError, RunFolderError
-from jina_data.negation.config import NegateSettings
+from jina_data.negation.config import NegateConfig
 from jina_data.negation.nli import load_nli_judge
 from jina_data.negation.pairs import Answer, Pair
 from jina_data.negation.run import negate
-from jina_data.negation.verify import Verifier, VerifySettings
+from jina_data.negation.verify import Verifier, VerifyConfig
 from tests.support.files import write_csv
 from tests.support.negation import saved
 
@@ -51,7 +51,7 @@ def test_it_decides_with_its_least_sure_side(nli: str) -> None:
     answer = Answer(pair=pair, negative="a man is not sitting", raw="", model="m")
     sure = min(judge.contradictions([pair.anchor, pair.entailment], ["a man is not sitting"] * 2))
     for threshold, reason in ((max(sure - 0.01, 0), None), (min(sure + 0.01, 1), "not_contradiction")):
-        verdict = Verifier(VerifySettings(contradiction_threshold=threshold), nli=judge).check(answer)
+        verdict = Verifier(VerifyConfig(contradiction_threshold=threshold), nli=judge).check(answer)
         assert verdict.reason == reason
         assert verdict.scores["nli_contradiction"] == pytest.approx(sure, abs=1e-4)
 
@@ -69,7 +69,7 @@ def test_other_files_under_the_same_name_are_another_run(tmp_path: Path) -> None
     name = saved(tmp_path / "nli", labels)
     write_csv(tmp_path / "pairs.csv", [{"anchor": "A man is sitting here.", "entailment": "A man is sitting."}])
     source = f"pairs={tmp_path / 'pairs.csv'}"
-    settings = NegateSettings(sources=[source], generator="rules", nli=name)
+    settings = NegateConfig(sources=[source], generator="rules", nli=name)
     before = settings.fingerprint()["nli"]
     assert before == {"model": name, "sha256": pair_scorer_sha256(name)}
     negate(settings, tmp_path / "run")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from jina_data.llm.dialect import FORMS, Dialect, Form, Target, shown_url
+from jina_data.llm.dialect import FORMS, Dialect, Endpoint, Form, shown_url
 from jina_data.negation.prompt import (
     KIND_WORDS,
     PROMPT_HASH,
@@ -109,20 +109,20 @@ def test_numbered_lines_are_taken_by_number() -> None:
 
 
 def test_the_key_depends_on_all_that_can_change_an_answer() -> None:
-    target = Target(model="m", base_url="http://x/v1")
+    target = Endpoint(model="m", base_url="http://x/v1")
     first = target.request(question(1), Dialect()).key
     others = [
-        Target(model="n", base_url="http://x/v1").request(question(1), Dialect()),
-        Target(model="m", base_url="http://y/v1").request(question(1), Dialect()),
-        Target(model="m", base_url="http://x/v1", params={"temperature": 0}).request(question(1), Dialect()),
-        Target(model="m", base_url="http://x/v1", max_tokens=9).request(question(1), Dialect()),
+        Endpoint(model="n", base_url="http://x/v1").request(question(1), Dialect()),
+        Endpoint(model="m", base_url="http://y/v1").request(question(1), Dialect()),
+        Endpoint(model="m", base_url="http://x/v1", params={"temperature": 0}).request(question(1), Dialect()),
+        Endpoint(model="m", base_url="http://x/v1", max_tokens=9).request(question(1), Dialect()),
         target.request(question(1), Dialect("text")),
         target.request(question(2), Dialect()),
         target.request(question(1, Rejection("x", "reordered")), Dialect()),
     ]
     assert len({first, *(other.key for other in others)}) == 1 + len(others)
     assert target.request(question(1), Dialect()).key == first
-    assert Target(model="m", base_url="http://me:pw@x/v1/?key=1").request(question(1), Dialect()).key == first
+    assert Endpoint(model="m", base_url="http://me:pw@x/v1/?key=1").request(question(1), Dialect()).key == first
 
 
 @pytest.mark.parametrize(

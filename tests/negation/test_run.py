@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from jina_data.errors import LawError, RunFolderError, ServerError, UsageError
 from jina_data.negation import outputs as outputs_module
-from jina_data.negation.config import NegateSettings
+from jina_data.negation.config import NegateConfig
 from jina_data.negation.dataset import FULL_SCHEMA, REJECTED_SCHEMA, SCORES, UNANSWERED_SCHEMA, DatasetWriter
 from jina_data.negation.report import NegateReport
 from jina_data.negation.rules import RuleGenerator
@@ -42,7 +43,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, source: str) -> Path:
     """The folder of a run without faults."""
     folder = tmp_path_factory.mktemp("negate") / "run"
     with LlmServer() as server:
-        negate(settings_for(server, source), folder, options=options_for())
+        negate(settings_for(server, source, requests=options_for()), folder)
     return folder
 
 
@@ -102,19 +103,19 @@ def test_the_page_needs_no_network_and_shows_samples(plain: Path) -> None:
 def test_a_second_call_does_nothing(plain: Path, source: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in plain.rglob("*")}
     begun = json.loads((plain / "manifest.json").read_text())["fingerprint"]
-    same = NegateSettings(sources=[source], model="tiny", base_url=begun["base_url"], test_fraction=0.2)
+    same = NegateConfig(sources=[source], model="tiny", base_url=begun["base_url"], test_fraction=0.2)
     assert negate(same, plain).pairs.accepted == 60  # the server is gone
     assert {path: path.stat().st_mtime_ns for path in plain.rglob("*")} == before
-    other = NegateSettings(sources=[source], model="tiny", base_url=begun["base_url"], test_fraction=0.2, retries=2)
+    other = NegateConfig(sources=[source], model="tiny", base_url=begun["base_url"], test_fraction=0.2, retries=2)
     with pytest.raises(RunFolderError, match="a finished run with another --retries"):
         negate(other, plain)
 
 
 def test_the_same_answers_give_the_same_bytes(plain: Path, source: str, tmp_path: Path) -> None:
     with LlmServer(ServerSettings(fault_share=0.2, seed=3)) as server:
-        negate(settings_for(server, source), tmp_path / "run", options=options_for(concurrency=3))
+        negate(settings_for(server, source, requests=options_for(concurrency=3)), tmp_path / "run")
         assert data_bytes(tmp_path / "run") == data_bytes(plain)
-        again = negate(settings_for(server, source), tmp_path / "run", options=options_for(overwrite=True))
+        again = negate(settings_for(server, source, requests=options_for()), tmp_path / "run", overwrite=True)
         assert again.pairs.accepted == 60
         assert data_bytes(tmp_path / "run") == data_bytes(plain)
         asked = Counter(entry["name"] for entry in server.log if entry["event"] == "answer" and entry["did"] == "ok")
@@ -123,7 +124,7 @@ def test_the_same_answers_give_the_same_bytes(plain: Path, source: str, tmp_path
 
 def test_batches_give_the_same_bytes(plain: Path, source: str, tmp_path: Path) -> None:
     with LlmServer(ServerSettings(batch_script=["expired"])) as server:
-        negate(settings_for(server, source), tmp_path / "run", options=options_for(mode="batch"))
+        negate(settings_for(server, source, requests=options_for(mode="batch")), tmp_path / "run")
     assert data_bytes(tmp_path / "run") == data_bytes(plain)
 
 
@@ -138,7 +139,7 @@ def forgetful(item: Mapping[str, Any]) -> str:
 @pytest.mark.parametrize("each", [1, 4])
 def test_what_is_rejected_is_asked_again_with_the_reason(source: str, tmp_path: Path, each: int) -> None:
     with LlmServer(answer=forgetful) as server:
-        report = negate(settings_for(server, source, pairs_per_request=each), tmp_path / "run", options=options_for())
+        report = negate(settings_for(server, source, pairs_per_request=each, requests=options_for()), tmp_path / "run")
     assert (report.pairs.accepted, report.pairs.rejected) == (60, 0)
     assert [(one["asked"], one["accepted"]) for one in report.rounds] == [(60, 0), (60, 60)]
     assert {row["attempt"] for row in read(tmp_path / "run", "data/full")} == {1}
@@ -150,7 +151,7 @@ def test_what_is_rejected_is_asked_again_with_the_reason(source: str, tmp_path: 
 
 def test_retries_are_bounded(source: str, tmp_path: Path) -> None:
     with LlmServer(answer=lambda item: str(item["entailment"])) as server:
-        report = negate(settings_for(server, source, retries=2), tmp_path / "run", options=options_for())
+        report = negate(settings_for(server, source, retries=2, requests=options_for()), tmp_path / "run")
         assert server.n_chats == 180  # each prompt told of more
     assert (report.pairs.accepted, report.pairs.rejected) == (0, 60)
     finals = [row for row in read(tmp_path / "run", "rejected") if row["final"]]
@@ -181,7 +182,7 @@ def test_bad_answers_are_rejected_each_with_its_reason(
 ) -> None:
     with LlmServer(ServerSettings(script=["ok"] + [fault] * 100)) as server:
         given = settings_for(server, source, pairs_per_request=each, retries=0)
-        report = negate(given, tmp_path / "run", options=options_for())
+        report = negate(replace(given, requests=options_for()), tmp_path / "run")
     assert reason in REASONS
     n_bad = 11 if fault == "wrong_count" else 60 - each  # of a short answer, the items that are there count
     if fault == "filtered":  # a filter stops an answer that may be whole
@@ -200,13 +201,13 @@ def test_a_limit_of_the_cost_stops_and_more_money_goes_on(plain: Path, source: s
     folder = tmp_path / "run"
     with LlmServer() as server:
         given, money = settings_for(server, source), {"price_in": 10.0, "price_out": 100.0}
-        report = negate(given, folder, options=options_for(max_cost=0.3, **money))
+        report = negate(replace(given, requests=options_for(max_cost=0.3, **money)), folder)
         assert report.requests is not None
         assert 0.25 < report.requests["usd"] <= 0.3
         assert 0 < report.pairs.unanswered == 60 - report.pairs.accepted
         assert {row["error"] for row in read(folder, "unanswered")} == {"not_asked"}
         sent = server.n_chats
-        report = negate(given, folder, options=options_for(max_cost=10.0, **money))
+        report = negate(replace(given, requests=options_for(max_cost=10.0, **money)), folder)
         assert report.pairs.unanswered == 0
         assert data_bytes(folder) == data_bytes(plain)
         assert server.n_chats == 60 > sent
@@ -217,11 +218,11 @@ def test_pairs_whose_requests_fail_are_unanswered_and_asked_by_the_next_call(
 ) -> None:
     folder = tmp_path / "run"
     with LlmServer(ServerSettings(script=["ok"] * 45 + ["400"] * 15)) as server:
-        report = negate(settings_for(server, source), folder, options=options_for())
+        report = negate(settings_for(server, source, requests=options_for()), folder)
         assert (report.pairs.accepted, report.pairs.unanswered) == (45, 15)
         assert {row["error"] for row in read(folder, "unanswered")} == {"refused"}
         assert all("this text is not allowed" in row["detail"] for row in read(folder, "unanswered"))
-        assert negate(settings_for(server, source), folder, options=options_for()).pairs.accepted == 60
+        assert negate(settings_for(server, source, requests=options_for()), folder).pairs.accepted == 60
     assert data_bytes(folder) == data_bytes(plain)
 
 
@@ -235,9 +236,9 @@ def test_a_law_that_does_not_hold_fails_the_run(source: str, tmp_path: Path, mon
         with monkeypatch.context() as patch:
             patch.setattr(outputs_module, "DatasetWriter", Losing)
             with pytest.raises(LawError, match="the pairs do not add up"):
-                negate(settings_for(server, source), tmp_path / "run", options=options_for())
+                negate(settings_for(server, source, requests=options_for()), tmp_path / "run")
         assert not (tmp_path / "run" / "manifest.json").exists()
-        assert negate(settings_for(server, source), tmp_path / "run", options=options_for()).pairs.accepted == 60
+        assert negate(settings_for(server, source, requests=options_for()), tmp_path / "run").pairs.accepted == 60
         assert server.n_chats == 60
 
 
@@ -245,11 +246,11 @@ def test_other_settings_are_refused_while_a_run_is_unfinished(source: str, tmp_p
     folder = tmp_path / "run"
     with LlmServer(ServerSettings(key="another")) as server:
         with pytest.raises(ServerError):
-            negate(settings_for(server, source), folder, options=options_for())
+            negate(settings_for(server, source, requests=options_for()), folder)
         with pytest.raises(RunFolderError, match="unfinished run with another --pairs-per-request"):
-            negate(settings_for(server, source, pairs_per_request=2), folder, options=options_for())
+            negate(settings_for(server, source, pairs_per_request=2, requests=options_for()), folder)
         with pytest.raises(UsageError, match="--max-cost 1 cannot be kept: the price of tiny"):
-            negate(settings_for(server, source), folder, options=options_for(max_cost=1.0))
+            negate(settings_for(server, source, requests=options_for(max_cost=1.0)), folder)
 
 
 def test_online_does_not_touch_what_is_in_a_batch(source: str, tmp_path: Path) -> None:

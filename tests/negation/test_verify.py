@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from jina_data.english.cues import Kind
 from jina_data.english.likeness import token_overlap
 from jina_data.negation.pairs import Answer, Opinion, Pair
-from jina_data.negation.verify import FLAGS, NOT_JUDGED, REASONS, Seen, Verifier, VerifySettings
+from jina_data.negation.verify import FLAGS, NOT_JUDGED, REASONS, AcceptedTexts, Verifier, VerifyConfig
 
 PAIR = Pair(
     id="pairs-1",
@@ -106,10 +106,10 @@ def test_every_reason_and_flag_is_tested() -> None:
 def test_duplicates_across_the_run(tmp_path: Path) -> None:
     first = answer("Two men are not sitting on a bench.")
     other = replace(first, pair=replace(PAIR, id="pairs-2"), negative="two men are not sitting on a bench")
-    seen = Seen(tmp_path / "seen.sqlite")
+    seen = AcceptedTexts(tmp_path / "seen.sqlite")
     assert [one.reason for one in Verifier(seen=seen).check_all([first, other])] == [None, "duplicate_negative"]
     seen.close()
-    again = Verifier(seen=Seen(tmp_path / "seen.sqlite"))  # a resumed run
+    again = Verifier(seen=AcceptedTexts(tmp_path / "seen.sqlite"))  # a resumed run
     assert [again.check(one).reason for one in (first, other)] == [None, "duplicate_negative"]
 
 
@@ -178,19 +178,19 @@ def test_every_reason_is_documented() -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(ValidationError, match="expected less than max_length_ratio"):
-        VerifySettings(min_length_ratio=2.0)
+        VerifyConfig(min_length_ratio=2.0)
     with pytest.raises(ValidationError, match="min_lenght"):
-        VerifySettings(min_lenght_ratio=0.5)  # type: ignore[call-arg]
+        VerifyConfig(min_lenght_ratio=0.5)  # type: ignore[call-arg]
     reworded = answer("Two men are not resting on a bench.")
-    assert Verifier(VerifySettings(allow_reworded=True)).check(reworded).reason is None
-    strict = Verifier(VerifySettings(max_replaced=0))
+    assert Verifier(VerifyConfig(allow_reworded=True)).check(reworded).reason is None
+    strict = Verifier(VerifyConfig(max_replaced=0))
     assert strict.check(answer(NEGATIVE)).reason == "no_opposition"
-    told = Verifier(VerifySettings(prompt_phrases=("sitting on a",)))
+    told = Verifier(VerifyConfig(prompt_phrases=("sitting on a",)))
     assert told.check(answer("Two men are not sitting on a bench.")).reason == "prompt_echo"
 
 
 def test_other_languages_can_be_named() -> None:
-    german = VerifySettings(languages=("de",))
+    german = VerifyConfig(languages=("de",))
     one = answer("Zwei Männer sitzen heute nicht auf der Bank.", "Zwei Männer sitzen heute auf der Bank.")
     assert Verifier(german).check(one).reason != "wrong_language"
     assert Verifier(german).check(answer("Two men are not sitting on a bench.")).reason == "wrong_language"

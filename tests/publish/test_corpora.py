@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_sentence_transformers_trains_on_the_default_config(tmp_path: Path, colu
     ]
     source = write_jsonl(tmp_path / "rows.jsonl", [{name: row[name] for name in columns} for row in rows])
     Pipeline(Length(min_words=1)).run(source, tmp_path / "run")
-    write_repository(tmp_path / "run", "me/numbers", tmp_path / "repo", options=LICENSED)
+    write_repository(replace(LICENSED, folder=tmp_path / "run"), "me/numbers", tmp_path / "repo")
     train = datasets.load_dataset(str(tmp_path / "repo"), split="train", cache_dir=str(tmp_path / "cache"))
     assert train_a_step(train, tmp_path) > 0
 

@@ -24,7 +24,7 @@ from jina_data.cli import main
 from jina_data.errors import HubError, JinaDataError, RunFolderError, UsageError
 from jina_data.publish.flow import publish
 from jina_data.publish.hub import Patience
-from jina_data.publish.preview import Plan
+from jina_data.publish.preview import PublishPlan
 
 # What the Hub's client calls its HTTP library with is deprecated there.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -239,7 +239,7 @@ def test_a_data_set_of_somebody_else_is_not_replaced(run: Path, hub: Hub, tmp_pa
     hub.commit_beside("me/numbers", {"README.md": b"---\nlicense: mit\n---\n# By hand\n"})
     with pytest.raises(HubError, match=r"was not written by jina-data: its card has no tag 'jina-data'\. --overwrite"):
         send(run)
-    send(run, options=replace(LICENSED, overwrite=True))
+    send(run, overwrite=True)
     assert b"jina-data" in hub.files("me/numbers")["README.md"]
 
 
@@ -258,16 +258,16 @@ def test_a_branch_and_a_tag(run: Path, hub: Hub, tmp_path: Path) -> None:
 def test_what_goes_public_is_shown_and_may_be_declined(run: Path, hub: Hub, tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def decline(plan: Plan) -> bool:
+    def decline(plan: PublishPlan) -> bool:
         seen.append(shown(plan))
         return False
 
-    assert publish(run, "me/numbers", options=LICENSED, confirm=decline) is None
+    assert publish(replace(LICENSED, folder=run), "me/numbers", confirm=decline) is None
     assert hub.repos == {}
     assert "(new, PUBLIC: everybody can see it)" in seen[0]
     assert "pair        train 20 rows: anchor, positive" in seen[0]
     assert "commit      to main: 4 of 4 files differ" in seen[0]
-    publish(run, "me/numbers", options=replace(LICENSED, private=True), confirm=decline)
+    publish(replace(LICENSED, private=True, folder=run), "me/numbers", confirm=decline)
     assert "(new, private)" in seen[1]
 
 
@@ -281,12 +281,12 @@ def test_findings_are_shown_before_anything_goes_up(hub: Hub, tmp_path: Path) ->
     rows = [{"question": "Whom do I ask?", "answer": "Write to jane.doe@acme.com, please."}]
     seen: list[str] = []
 
-    def decline(plan: Plan) -> bool:
+    def decline(plan: PublishPlan) -> bool:
         seen.append(shown(plan))
         return False
 
     run = table_run(tmp_path, rows)
-    publish(run, "me/numbers", options=LICENSED, confirm=decline)
+    publish(replace(LICENSED, folder=run), "me/numbers", confirm=decline)
     assert "WARNING     likely e-mail address in 1 row: rows.parquet:0 (answer)" in seen[0]
 
 

@@ -18,7 +18,7 @@ pytest.importorskip("datasets")
 pytest.importorskip("sentence_transformers")
 
 from jina_data.errors import LicenseError, RunFolderError, UsageError
-from jina_data.publish.flow import PublishOptions, write_repository
+from jina_data.publish.flow import PublishConfig, write_repository
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -60,7 +60,7 @@ def test_the_card_of_the_model_is_kept(model: Path, tmp_path: Path) -> None:
     (model / "README.md").write_text("---\nlicense: mit\ntags: [mine]\nlanguage: en\n---\n\n# My model\n")
     (model / ".publish").mkdir(exist_ok=True)
     (model / ".publish" / "lock").write_text("")
-    repository = write_repository(model, "me/tiny", tmp_path / "repo", options=PublishOptions())
+    repository = write_repository(PublishConfig(folder=model), "me/tiny", tmp_path / "repo")
     assert head(repository.folder)["license"] == "mit"
     assert head(repository.folder)["tags"][:2] == ["mine", "sentence-transformers"]
     assert "# My model" in (repository.folder / "README.md").read_text()
@@ -71,26 +71,26 @@ def test_the_card_of_the_model_is_kept(model: Path, tmp_path: Path) -> None:
 def test_a_card_is_written_where_there_is_none(model: Path, tmp_path: Path) -> None:
     (model / "README.md").unlink(missing_ok=True)
     options = replace(LICENSED, license="apache-2.0")
-    repository = write_repository(model, "me/tiny", tmp_path / "repo", options=options)
+    repository = write_repository(replace(options, folder=model), "me/tiny", tmp_path / "repo")
     assert 'SentenceTransformer("me/tiny")' in (repository.folder / "README.md").read_text()
     assert head(repository.folder)["library_name"] == "sentence-transformers"
 
 
 def test_no_licence_is_assumed(model: Path, tmp_path: Path) -> None:
     with pytest.raises(LicenseError, match=r"names no licence, and none is assumed; name one with --license"):
-        write_repository(model, "me/tiny", tmp_path / "repo", options=PublishOptions())
+        write_repository(PublishConfig(folder=model), "me/tiny", tmp_path / "repo")
     with pytest.raises(UsageError, match="is not an id of a licence"):
-        write_repository(model, "me/tiny", tmp_path / "repo", options=PublishOptions(license="mine"))
+        write_repository(PublishConfig(license="mine", folder=model), "me/tiny", tmp_path / "repo")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '[{"path": "x"}]'])
 def test_a_damaged_model_is_refused(model: Path, tmp_path: Path, text: str) -> None:
     (model / "modules.json").write_text(text)
     with pytest.raises(RunFolderError, match=r"modules\.json cannot be read: .*Save the model again"):
-        write_repository(model, "me/tiny", tmp_path / "repo", options=LICENSED)
+        write_repository(replace(LICENSED, folder=model), "me/tiny", tmp_path / "repo")
 
 
 def test_a_missing_module_is_told(model: Path, tmp_path: Path) -> None:
     (model / "modules.json").write_text('[{"path": "9_Gone", "type": "x"}]')
     with pytest.raises(RunFolderError, match="names 9_Gone, which is missing"):
-        write_repository(model, "me/tiny", tmp_path / "repo", options=LICENSED)
+        write_repository(replace(LICENSED, folder=model), "me/tiny", tmp_path / "repo")

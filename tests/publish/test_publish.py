@@ -19,7 +19,7 @@ from jina_data.errors import InputError, JinaDataError, LicenseError, RunFolderE
 from jina_data.publish.card import cell, fenced, short_recipe, size_category
 from jina_data.publish.checksum import Checksum
 from jina_data.publish.facts import public_names, public_value
-from jina_data.publish.flow import PublishOptions, write_repository
+from jina_data.publish.flow import PublishConfig, write_repository
 from jina_data.publish.open import open_folder
 from jina_data.publish.repository import Repository
 from jina_data.publish.shards import ShardWriter
@@ -33,8 +33,8 @@ SNLI = {"name": "snli", "license": "cc-by-sa-4.0"}
 COCO = {"name": "coco_captions", "license": "cc-by-4.0"}
 
 
-def write(run: Path, target: Path, options: PublishOptions = LICENSED) -> Repository:
-    return write_repository(run, "me/numbers", target, options=options)
+def write(run: Path, target: Path, options: PublishConfig = LICENSED) -> Repository:
+    return write_repository(replace(options, folder=run), "me/numbers", target)
 
 
 def load(repository: Repository, config: str | None = None, split: str = "train") -> Any:
@@ -273,7 +273,7 @@ def sources_run(folder: Path) -> Path:
 
 
 def test_sources_are_left_out(tmp_path: Path) -> None:
-    options = PublishOptions(excluded_sources=["blog"])
+    options = PublishConfig(folder=".", excluded_sources=["blog"])
     repository = write(sources_run(tmp_path), tmp_path / "repo", options)
     assert set(load(repository, "full")["origin"][:]) == {"snli"}
     card = (repository.folder / "README.md").read_text()
@@ -287,9 +287,9 @@ def test_an_unknown_licence_is_refused_with_sources_and_rows(tmp_path: Path) -> 
     with pytest.raises(
         LicenseError, match="3 rows come from sources whose licence has to be decided by you:\n  blog: 3 rows"
     ):
-        write(run, tmp_path / "repo", PublishOptions())
+        write(run, tmp_path / "repo", PublishConfig(folder="."))
     assert not (tmp_path / "repo").exists()
-    repository = write(run, tmp_path / "repo", PublishOptions(source_licenses={"blog": "mit"}))
+    repository = write(run, tmp_path / "repo", PublishConfig(folder=".", source_licenses={"blog": "mit"}))
     assert metadata(repository)["license"] == "cc-by-sa-4.0"
 
 
@@ -297,7 +297,7 @@ def test_a_recipe_states_licences(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", pair_rows(3))
     (tmp_path / "my.yaml").write_text("licenses: {rows.jsonl: odc-by}\nstages:\n  - length: {min_words: 1}\n")
     Pipeline.from_recipe(str(tmp_path / "my.yaml")).run(source, tmp_path / "run")
-    repository = write(tmp_path / "run", tmp_path / "repo", PublishOptions())
+    repository = write(tmp_path / "run", tmp_path / "repo", PublishConfig(folder="."))
     assert metadata(repository)["license"] == "odc-by"
     assert yaml.safe_load((repository.folder / "recipe.yaml").read_text())["licenses"] == {"rows.jsonl": "odc-by"}
 
@@ -333,7 +333,7 @@ def test_names_of_files_lose_the_folder_they_share() -> None:
 
 
 def test_negations_are_triplets_with_the_splits_of_their_run(tmp_path: Path) -> None:
-    repository = write(negate_run(tmp_path, [SNLI, COCO]), tmp_path / "repo", PublishOptions())
+    repository = write(negate_run(tmp_path, [SNLI, COCO]), tmp_path / "repo", PublishConfig(folder="."))
     card = metadata(repository)
     assert card["license"] == "cc-by-sa-4.0"
     assert "synthetic" in card["tags"]
@@ -360,14 +360,14 @@ def test_negations_are_triplets_with_the_splits_of_their_run(tmp_path: Path) -> 
 
 
 def test_a_run_of_the_rules_is_published_as_it_is(tmp_path: Path) -> None:
-    from jina_data import NegateOptions, NegateSettings, negate
+    from jina_data import NegateConfig, RequestConfig, negate
 
     table = tmp_path / "pairs.csv"
     lines = [f"{n} dogs are running in the snow.,The dogs are outside in place {n}." for n in range(40)]
     table.write_text("anchor,entailment\n" + "\n".join(lines) + "\n")
-    settings = NegateSettings(sources=[f"pairs={table}"], generator="rules", test_fraction=0.2)
-    report = negate(settings, tmp_path / "run", options=NegateOptions())
-    options = PublishOptions(license="cc-by-4.0")
+    settings = NegateConfig(sources=[f"pairs={table}"], generator="rules", test_fraction=0.2)
+    report = negate(replace(settings, requests=RequestConfig()), tmp_path / "run")
+    options = PublishConfig(folder=".", license="cc-by-4.0")
     repository = write(tmp_path / "run", tmp_path / "repo", options)
     counts = {split.name: split.rows for split in repository.configs[0].splits}
     assert counts == dict(report.splits)
@@ -382,14 +382,14 @@ def test_negations_of_a_source_without_a_licence_are_refused_until_it_is_left_ou
     with pytest.raises(
         LicenseError, match=r"sentence_compression: 12 rows, no licence known \(sentence-compression: no"
     ):
-        write(run, tmp_path / "repo", PublishOptions())
-    repository = write(run, tmp_path / "repo", PublishOptions(excluded_sources=["sentence_compression"]))
+        write(run, tmp_path / "repo", PublishConfig(folder="."))
+    repository = write(run, tmp_path / "repo", PublishConfig(folder=".", excluded_sources=["sentence_compression"]))
     assert sum(split.rows for split in repository.configs[0].splits) == 12
 
 
 def test_negations_keep_their_own_split(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--test-size: the run has a test of its own"):
-        write(negate_run(tmp_path, [SNLI]), tmp_path / "repo", PublishOptions(test_size=0.5))
+        write(negate_run(tmp_path, [SNLI]), tmp_path / "repo", PublishConfig(folder=".", test_size=0.5))
 
 
 # ------------------------------------------------------------------------------------------------------------ card
@@ -498,7 +498,7 @@ def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
         open_folder(tmp_path / "nowhere")
 
 
-OPTIONS: list[tuple[PublishOptions, type[JinaDataError], str]] = [
+OPTIONS: list[tuple[PublishConfig, type[JinaDataError], str]] = [
     (replace(LICENSED, excluded_sources=["rows"]), UsageError, r"--exclude-source rows: no such source\. Did you mean"),
     (replace(LICENSED, excluded_sources=["rows.parquet"]), RunFolderError, "leaves out all sources"),
     (replace(LICENSED, license="cc"), UsageError, "--license: 'cc' is not an id of a licence on the Hub"),
@@ -509,7 +509,7 @@ OPTIONS: list[tuple[PublishOptions, type[JinaDataError], str]] = [
 
 @pytest.mark.parametrize(("options", "kind", "message"), OPTIONS)
 def test_options_that_do_not_fit_are_told(
-    tmp_path: Path, options: PublishOptions, kind: type[JinaDataError], message: str
+    tmp_path: Path, options: PublishConfig, kind: type[JinaDataError], message: str
 ) -> None:
     with pytest.raises(kind, match=message):
         write(table_run(tmp_path, [{"text": "one text"}]), tmp_path / "repo", options)

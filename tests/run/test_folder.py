@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jina_data.clean.folder import CleanFolder
-from jina_data.engines.local import PROCESS_BYTES, WORK_BYTES, Budget
+from jina_data.engines.local import PROCESS_BYTES, WORK_BYTES, MemoryBudget
 from jina_data.errors import ResourceError, RunFolderError, UsageError
 from jina_data.run.events import Events
 from jina_data.run.files import remove, resource_errors, whole_file, whole_path, write_json
@@ -376,13 +376,13 @@ def test_parse_bytes_refuses_what_is_no_size(text: str) -> None:
     ],
 )
 def test_budget_gives_as_many_workers_as_the_limit_holds(limit: int, wanted: int, workers: int) -> None:
-    budget = Budget.share(limit, wanted)
+    budget = MemoryBudget.share(limit, wanted)
     assert (budget.total, budget.workers) == (limit, workers)
 
 
 @given(limit=st.integers(ONE_WORKER, 2**42), wanted=st.integers(1, 512))
 def test_budget_never_shares_out_more_than_there_is(limit: int, wanted: int) -> None:
-    budget = Budget.share(limit, wanted)
+    budget = MemoryBudget.share(limit, wanted)
     processes = 1 if budget.workers == 1 else budget.workers + 1
     assert 1 <= budget.workers <= wanted
     assert processes * PROCESS_BYTES + budget.duckdb <= limit
@@ -394,4 +394,4 @@ def test_budget_refuses_a_limit_that_holds_no_worker(limit: int) -> None:
     with pytest.raises(
         ResourceError, match=r"a memory limit of \d+MB is too little: one process needs 525MB\. Raise --memory-limit"
     ):
-        Budget.share(limit, 4)
+        MemoryBudget.share(limit, 4)

@@ -251,7 +251,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, demo: list[tuple[Any, ...]], monk
     whole = digest(run(tmp_path, rows, stage, out="whole"))
     apply, calls = Consistency.apply, list[int]()
 
-    def stop(self: Consistency, some: Rows, seen: base.Seen, context: base.Context) -> base.Outcome:
+    def stop(self: Consistency, some: Rows, seen: base.FitResult, context: base.Context) -> base.Outcome:
         calls.append(len(some))
         if len(calls) == 2:
             raise KeyboardInterrupt

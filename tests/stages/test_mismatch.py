@@ -20,7 +20,7 @@ from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import notices
 from jina_data.errors import RecipeError
 from jina_data.stages.consistency import Consistency
-from jina_data.stages.mismatch import Audit, audit, wilson
+from jina_data.stages.mismatch import MismatchAudit, audit, wilson
 from tests.support.files import write_parquet
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
@@ -183,7 +183,7 @@ def test_the_intervals_of_the_estimate_hold_the_truth() -> None:
     truth, inside = 0.2, 0
     for _ in range(200):
         far = int(rng.binomial(500, truth / 2))
-        inside += truth <= Audit("one", 500, far, 0).at_most
+        inside += truth <= MismatchAudit("one", 500, far, 0).at_most
     assert inside >= 190  # the upper end of a 95 % interval: 97.5 % expected, 195 of 200
 
 

@@ -33,7 +33,7 @@ from jina_data.kernels.shingles import KEEP, Shingling, text_elements
 from jina_data.kernels.words import word_spans
 from jina_data.pipeline import Pipeline
 from jina_data.stages import NearDedup
-from jina_data.stages.base import Context, Survivors
+from jina_data.stages.base import Context, RemainingRows
 from jina_data.stages.near_dedup import _mapped, choose_bands
 from jina_data.stages.rows import Rows, View
 from tests.support.files import write_jsonl, write_parquet
@@ -178,7 +178,7 @@ def run_stage(rows: Rows, stage: NearDedup, folder: Path, batch_rows: int = 997)
 
     with duckdb.connect(config={"threads": 1, "preserve_insertion_order": False}) as con:
         con.register("survivors", table)
-        survivors = Survivors(con, "survivors", fetch=fetch, folder=folder / "near")
+        survivors = RemainingRows(con, "survivors", fetch=fetch, folder=folder / "near")
         found = stage.decide(survivors).fetchall()
     assert all(reason == 0 and partner is None for _, reason, _, partner, _ in found)
     assert len({row_id for row_id, *_ in found}) == len(found)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from jina_data.errors import ModelError, RecipeError
 from jina_data.stages import ExactDedup, Length, Sample, Select, Stage, Where
-from jina_data.stages.base import KEEP, Context, Seen, Sql, Survivors
+from jina_data.stages.base import KEEP, Context, FitResult, RemainingRows, Sql
 from jina_data.stages.fuse import apply_sql
 from jina_data.stages.rows import Rows, View
 
@@ -526,13 +526,13 @@ def test_no_rows(con: duckdb.DuckDBPyConnection) -> None:
 
 def survivors_of(
     stage: ExactDedup | Sample, con: duckdb.DuckDBPyConnection, batches: Sequence[Rows], seed: int
-) -> Survivors:
+) -> RemainingRows:
     tables = [
         pa.table({**stage.keys(rows, Context(seed)), "row_id": rows.row_ids, "source": rows.sources})
         for rows in batches
     ]
     con.register("survivors", pa.concat_tables(tables))
-    return Survivors(con, "survivors", Context(seed))
+    return RemainingRows(con, "survivors", Context(seed))
 
 
 def partners(con: duckdb.DuckDBPyConnection, stage: ExactDedup, *batches: Rows) -> dict[int, int]:
@@ -643,10 +643,10 @@ def test_dedup_row_ids_of_many_files(con: duckdb.DuckDBPyConnection) -> None:
 def kept(stage: Sample, batches: Sequence[Rows], seed: int = 0) -> tuple[list[int], list[float]]:
     """Return the ids of the rows that stay, and the score of every row that falls."""
     with duckdb.connect(config={"threads": 1}) as con:
-        seen = stage.look(survivors_of(stage, con, batches, seed))
+        seen = stage.fit(survivors_of(stage, con, batches, seed))
     stay, scores = [], []
     for rows in batches:
-        outcome = stage.apply(rows, Seen(seen), Context(seed))
+        outcome = stage.apply(rows, FitResult(seen), Context(seed))
         stay += rows.row_ids.filter(pa.array(outcome.reason == KEEP)).to_pylist()
         scores += outcome.score[outcome.reason != KEEP].tolist()
         assert set(outcome.reason.tolist()) <= {KEEP, 0}

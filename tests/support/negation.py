@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jina_data.llm.cost import Purse
-from jina_data.llm.dialect import Target
+from jina_data.llm.cost import CostLimit
+from jina_data.llm.dialect import Endpoint
 from jina_data.llm.failures import Outcome
-from jina_data.llm.online import ClientSettings, OnlineClient
+from jina_data.llm.online import ClientConfig, OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
-from jina_data.negation.config import NegateOptions, NegateSettings
+from jina_data.negation.config import NegateConfig, RequestConfig
 from jina_data.negation.pairs import Pair
 from jina_data.negation.prompt import Question, read_answer
 from tests.support.files import write_csv
@@ -37,15 +37,19 @@ class Bench:
     """A ledger and a target, with which questions are asked of a server."""
 
     def __init__(self, folder: Path, server: LlmServer, **target: Any) -> None:
-        self.target = Target(**{"model": "tiny", "base_url": server.url, **target})
+        self.target = Endpoint(**{"model": "tiny", "base_url": server.url, **target})
         self.server = server
         self.ledger = RequestLedger(folder / "requests.sqlite")
 
     def ask(
-        self, asked: Sequence[Question] | Iterator[Question], purse: Purse | None = None, **settings: Any
+        self, asked: Sequence[Question] | Iterator[Question], cost_limit: CostLimit | None = None, **settings: Any
     ) -> Outcome:
         client = OnlineClient(
-            self.target, self.ledger, ClientSettings(**{"concurrency": 8, **settings}), api_key=SECRET, purse=purse
+            self.target,
+            self.ledger,
+            ClientConfig(**{"concurrency": 8, **settings}),
+            api_key=SECRET,
+            cost_limit=cost_limit,
         )
         return asyncio.run(client.ask(asked))
 
@@ -109,13 +113,13 @@ def read(folder: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def options_for(**more: Any) -> NegateOptions:
-    return NegateOptions(**{"api_key": SECRET, "poll_seconds": 0.01, **more})
+def options_for(**more: Any) -> RequestConfig:
+    return RequestConfig(**{"api_key": SECRET, "poll_seconds": 0.01, **more})
 
 
-def settings_for(server: LlmServer, source: str, **more: Any) -> NegateSettings:
+def settings_for(server: LlmServer, source: str, **more: Any) -> NegateConfig:
     given = {"sources": [source], "model": "tiny", "base_url": server.url, "test_fraction": 0.2, **more}
-    return NegateSettings(**given)
+    return NegateConfig(**given)
 
 
 def data_bytes(folder: Path) -> dict[str, str]:

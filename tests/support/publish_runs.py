@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,14 +17,14 @@ import pytest
 
 from jina_data import Length, Pipeline
 from jina_data.negation.prompt import PROMPT_HASH
-from jina_data.publish.flow import Published, PublishOptions, publish
+from jina_data.publish.flow import PublishConfig, PublishReport, publish
 from jina_data.publish.hub import Patience
-from jina_data.publish.preview import Plan
+from jina_data.publish.preview import PublishPlan
 from jina_data.run.files import write_json
 from tests.support.files import write_jsonl, write_parquet
 from tests.support.hub_server import Hub, running
 
-LICENSED = PublishOptions(license="cc-by-4.0", verify=False, patience=Patience(first_seconds=0.01))
+LICENSED = PublishConfig(folder=".", license="cc-by-4.0", verify=False, patience=Patience(first_seconds=0.01))
 
 
 def pair_rows(n_rows: int) -> list[dict[str, Any]]:
@@ -143,15 +144,21 @@ def loopback(patch: pytest.MonkeyPatch, home: Path) -> Iterator[Hub]:
 
 
 def send(
-    run: Path, repo_id: str = "me/numbers", options: PublishOptions = LICENSED, *, say: Sequence[bool] = (True,)
-) -> Published:
+    run: Path,
+    repo_id: str = "me/numbers",
+    options: PublishConfig = LICENSED,
+    *,
+    say: Sequence[bool] = (True,),
+    overwrite: bool = False,
+) -> PublishReport:
     """Publish a run, saying yes."""
-    done = publish(run, repo_id, options=options, confirm=lambda plan: bool(list(plan.lines())) and all(say))
+    config = replace(options, folder=run)
+    done = publish(config, repo_id, overwrite=overwrite, confirm=lambda plan: bool(list(plan.lines())) and all(say))
     assert done is not None
     return done
 
 
-def shown(plan: Plan) -> str:
+def shown(plan: PublishPlan) -> str:
     """Return what the user would be shown."""
     return "\n".join(plan.lines())
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jina_data.errors import InputError
 from jina_data.train.losses import triplets_v2_loss
-from jina_data.train.models import Trainee, load_trainee
+from jina_data.train.models import TrainableModel, load_trainee
 from jina_data.train.processes import Processes
 from jina_data.train.steps import micro_batches, step_with_cache, step_with_graphs
 from tests.support.train_inputs import questions, write_model
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model") / "nano", dropout=0.2)
 
 
-def load(folder: Path, dropout: float | None = None) -> Trainee:
+def load(folder: Path, dropout: float | None = None) -> TrainableModel:
     trainee = load_trainee(str(folder), tokenizer=None, device="cpu", seed=0)
     trainee.module.train()
     for module in trainee.module.modules():
@@ -40,7 +40,7 @@ def loss_of(vectors: Tensor) -> Tensor:
     return triplets_v2_loss(q, p, n, temperature=0.05)
 
 
-def gradients(trainee: Trainee, step: object, token_budget: int) -> tuple[float, Tensor]:
+def gradients(trainee: TrainableModel, step: object, token_budget: int) -> tuple[float, Tensor]:
     rows = questions(2 * N_ROWS)
     texts = [q for q, _ in rows[:N_ROWS]] + [a for _, a in rows[:N_ROWS]] + [a for _, a in rows[N_ROWS:]]
     ids = trainee.tokenize(texts, 64)
