@@ -1,4 +1,4 @@
-"""The command line: one file a command, imported when it is called."""
+"""The command line: one module per command, imported when the command is called."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import click
 from jina_data.errors import JinaDataError
 
 COMMANDS = {
-    "clean": "Clean raw corpora: filter, deduplicate, and account for every row.",
-    "inspect": "Look at what a run dropped and why, or at what became of one row.",
-    "negate": "Write negations of the entailments of pairs: triplets of anchor, entailment and negative.",
-    "mine": "Mine hard negatives for pairs: texts that are close to the anchor and no answers to it.",
-    "encode": "Turn the texts of a table into vectors, with any model.",
-    "train": "Train an embedding model on clean data: masked words, pairs, triplets.",
-    "evaluate": "Measure embedders: what a model gets right, with intervals that say how sure that is.",
-    "ablate": "Show what each filter is worth: clean with none, each and all, train the same model, measure.",
-    "publish": "Publish a finished run to the Hugging Face Hub.",
+    "clean": "Clean training data: filter and deduplicate rows, and record what happened to each row.",
+    "inspect": "Show which rows a run dropped and why, or what happened to one row.",
+    "negate": "Generate triplets from pairs by writing a negation of each entailment.",
+    "mine": "Mine hard negatives for pairs: texts close to the anchor that are not its positives.",
+    "encode": "Encode a text column into vectors with an embedding model.",
+    "train": "Train an embedding model with masked language modelling, pairs or triplets.",
+    "evaluate": "Evaluate embedding models on mteb tasks, local files and negation triplets.",
+    "ablate": "Compare cleaning filters: train and evaluate a model without filters, with each, and with all.",
+    "publish": "Publish a finished run or a trained model to the Hugging Face Hub.",
     "schema": "Print the JSON Schema of recipes, for editors.",
 }
 
 
 class _Commands(click.Group):
-    """Imports a command's module only when that command is called."""
+    """A group that imports the module of a command only when that command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -46,12 +46,15 @@ class _Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:
-    """Training data for embedding models: cleaned, deduplicated, with an account of every row."""
+    """Prepare training data for embedding models, and train and evaluate them.
+
+    Run jina-data COMMAND --help for the options of a command.
+    """
     ctx.obj = {"debug": debug}
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 it failed, 2 wrong usage."""
+    """Run the command line and exit with status 0 (success), 1 (failure) or 2 (wrong usage)."""
     debug = "--debug" in sys.argv[1:]
     try:
         cli.main(standalone_mode=False)
@@ -75,8 +78,8 @@ def main() -> None:
         if debug:
             raise
         click.echo(
-            f"Error: {type(error).__name__}: {error}\nThis is a defect of jina-data. Call again with --debug for the "
-            "traceback, and report it",
+            f"Error: {type(error).__name__}: {error}\nThis is a bug in jina-data. Run the command again with --debug, "
+            "and report it with the traceback",
             err=True,
         )
         sys.exit(1)

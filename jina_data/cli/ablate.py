@@ -1,4 +1,4 @@
-"""jina-data ablate."""
+"""The command jina-data ablate."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from jina_data.cli.options import COLUMNS, DEBUG, QUIET, RECIPE_SETTINGS, REQUIR
     multiple=True,
     required=True,
     metavar="TASK",
-    help="What to measure: a file, a prefix of files, or a task of mteb, as evaluate mteb takes it. May be given "
-    "several times.",
+    help="Evaluation task: a file, a prefix of files, or an mteb task, as for evaluate mteb. Repeatable.",
 )
 @click.option(
     "-p",
@@ -29,7 +28,7 @@ from jina_data.cli.options import COLUMNS, DEBUG, QUIET, RECIPE_SETTINGS, REQUIR
     default="pairs",
     show_default=True,
     metavar="RECIPE",
-    help="The filters: a shipped recipe or a YAML file.",
+    help="Recipe with the filters to compare: a shipped recipe or a YAML file.",
 )
 @COLUMNS
 @RECIPE_SETTINGS
@@ -39,27 +38,50 @@ from jina_data.cli.options import COLUMNS, DEBUG, QUIET, RECIPE_SETTINGS, REQUIR
     default="static",
     show_default=True,
     metavar="START",
-    help="Where every training starts, as train takes it.",
+    help="Model that every training run starts from, as for train.",
 )
-@click.option("--tokenizer", metavar="T", help="The tokenizer of a preset, as train takes it.")
+@click.option("--tokenizer", metavar="T", help="Tokenizer of a preset, as for train.")
 @click.option(
-    "--phase", type=click.Choice(["pairs", "triplets"]), default="pairs", show_default=True, help="What to train on."
-)
-@click.option("--steps", type=click.IntRange(1), default=300, show_default=True, metavar="N", help="Steps of each.")
-@click.option(
-    "--batch-size", type=click.IntRange(2), default=256, show_default=True, metavar="N", help="Rows of a step."
-)
-@click.option("--learning-rate", type=float, metavar="X", help="Its peak. Default: that of train.")
-@click.option(
-    "--max-length", type=click.IntRange(1), default=128, show_default=True, metavar="N", help="Most tokens of a text."
+    "--phase", type=click.Choice(["pairs", "triplets"]), default="pairs", show_default=True, help="Training phase."
 )
 @click.option(
-    "--seeds", type=click.IntRange(2), default=3, show_default=True, metavar="N", help="Trainings of each variant."
+    "--steps", type=click.IntRange(1), default=300, show_default=True, metavar="N", help="Steps per training run."
 )
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes of clean.")
-@click.option("--memory-limit", metavar="SIZE", help="What clean may hold, such as 4GB.")
+@click.option(
+    "--batch-size", type=click.IntRange(2), default=256, show_default=True, metavar="N", help="Rows per step."
+)
+@click.option(
+    "--learning-rate", type=float, metavar="X", help="Peak learning rate (2e-5). The static model needs about 0.01."
+)
+@click.option(
+    "--max-length",
+    type=click.IntRange(1),
+    default=128,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of tokens per text; longer texts are truncated.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(2),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Number of training runs per variant, each with its own random seed.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Number of worker processes for cleaning. Default: one per CPU core, fewer for small files.",
+)
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="Memory target for cleaning, such as 4GB or 512MiB. Default: half of the machine's memory.",
+)
 @device()
-@click.option("--keep-models", is_flag=True, help="Keep what was trained; else only the scores stay.")
+@click.option("--keep-models", is_flag=True, help="Keep the trained models, not only their scores.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier ablation in DIR.")
 @QUIET
 @DEBUG
@@ -87,11 +109,15 @@ def command(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Show what each filter is worth: clean with none, each and all, train the same model, measure.
+    """Compare cleaning filters: train and evaluate a model without filters, with each, and with all.
 
-    INPUT is what clean takes. Every variant is trained from the same start, for as many steps of the same size, with
-    the same seeds. The table is printed and in DIR/report.json, the plot in DIR/plot.png. An ablation that was stopped
-    goes on when the same command is given again.
+    INPUT is anything that clean reads. All training runs use the same start model, number of steps, batch size and
+    seeds. The table of scores is printed and written to DIR/report.json; DIR/plot.png is a plot of it. To resume a
+    stopped ablation, run the same command again.
+
+    \b
+    Example:
+      jina-data ablate pairs.jsonl -o ablation -t STS12 --learning-rate 0.01
     """
     from jina_data.clean.recipe import Recipe
     from jina_data.clean.run import default_workers

@@ -1,4 +1,4 @@
-"""jina-data clean."""
+"""The command jina-data clean."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from jina_data.cli.options import COLUMNS, RECIPE_SETTINGS, check_output, device
     "--pipeline",
     "recipe",
     metavar="RECIPE",
-    help="A shipped recipe (documents, sentences, pairs, triplets, jina-v1-pairs, jina-v1-triplets) or a YAML file. "
-    "Default: by the roles of the columns.",
+    help="Shipped recipe (documents, sentences, pairs, triplets, jina-v1-pairs, jina-v1-triplets) or a YAML file. "
+    "Default: one of the first four, chosen by the roles of the columns.",
 )
 @COLUMNS
 @RECIPE_SETTINGS
-@click.option("--where", metavar="EXPR", help="Keep only rows for which this DuckDB expression is true; comes first.")
+@click.option(
+    "--where",
+    metavar="EXPR",
+    help="Keep only rows for which this DuckDB expression is true. Applied before all other stages.",
+)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
     metavar="N",
-    help="Worker processes. Default: one for each core, fewer where there is little to read.",
+    help="Number of worker processes. Default: one per CPU core, fewer for small files.",
 )
 @click.option(
     "--memory-limit",
     metavar="SIZE",
-    help="What all processes together may hold, such as 4GB. Default: half of the machine's memory.",
+    help="Memory target for all processes together, such as 4GB or 512MiB. Default: half of the machine's memory.",
 )
 @click.option(
     "--batch-rows",
@@ -41,16 +45,16 @@ from jina_data.cli.options import COLUMNS, RECIPE_SETTINGS, check_output, device
     default=4096,
     show_default=True,
     metavar="N",
-    help="Rows that stages are handed at a time.",
+    help="Rows passed to a stage at a time; does not change the result.",
 )
-@click.option("--seed", type=int, metavar="N", help="Seed of all choices. Default: the recipe's, else 0.")
+@click.option("--seed", type=int, metavar="N", help="Random seed. Default: the seed of the recipe, else 0.")
 @click.option(
     "--format",
     "out_format",
     type=click.Choice(["parquet", "jsonl"]),
     default="parquet",
     show_default=True,
-    help="Format of data/.",
+    help="File format of the kept rows in DIR/data.",
 )
 @device()
 @click.option(
@@ -58,11 +62,11 @@ from jina_data.cli.options import COLUMNS, RECIPE_SETTINGS, check_output, device
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="OLD_DIR",
-    help="Take the scores of models over from an earlier run; only new texts are scored.",
+    help="Reuse the model scores of an earlier run, so that only new texts are scored. Repeatable.",
 )
 @run_switches(
     overwrite="Replace an earlier run in DIR.",
-    plan="Forecast rows, time, memory and disk from a sample; write nothing.",
+    plan="Print an estimate of rows, time, memory and disk use from a sample, and write nothing.",
 )
 def command(
     inputs: tuple[str, ...],
@@ -85,12 +89,17 @@ def command(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Clean raw corpora: filter, deduplicate, and account for every row.
+    """Clean training data: filter and deduplicate rows, and record what happened to each row.
 
-    INPUT is a file, folder or glob (parquet, jsonl, json, csv, tsv; plain, .gz or .zst), a URL, or datasets:ID. The
-    kept rows are in DIR/data, the dropped ones with their reasons in DIR/dropped, what became of every row in
-    DIR/ledger, and a report in DIR/report.html. A run that was stopped goes on when the same command is given again.
-    With --plan, a forecast of all this is printed instead.
+    INPUT is a file, folder or glob (parquet, jsonl, json, csv, tsv; plain, .gz or .zst), a URL, or datasets:ID.
+    DIR/data holds the kept rows, DIR/dropped the dropped rows with their reasons, DIR/ledger the outcome of every row,
+    and DIR/report.html a report. To resume a stopped run, run the same command again.
+
+    \b
+    Examples:
+      jina-data clean corpus.jsonl -o cleaned
+      jina-data clean qa.csv -o cleaned -c anchor=question -c positive=answer
+      jina-data clean corpus.jsonl -o cleaned --plan
     """
     from jina_data.clean.funnel import print_funnel
     from jina_data.clean.run import CleanConfig, RecipeChoice, clean, default_workers

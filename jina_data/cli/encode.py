@@ -1,4 +1,4 @@
-"""jina-data encode."""
+"""The command jina-data encode."""
 
 from __future__ import annotations
 
@@ -17,30 +17,37 @@ from jina_data.cli.options import DEBUG, QUIET, device
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="The Parquet file to write.",
+    help="Parquet file to write.",
 )
 @click.option(
     "-m",
     "--model",
     required=True,
     metavar="M",
-    help="A folder or a name on the Hub: a JinaBERT, a model that jina-data saved, one of sentence-transformers; or "
-    "static.",
+    help="Embedding model: static, or the folder or Hub name of a model (JinaBERT, jina-data or "
+    "sentence-transformers).",
 )
-@click.option("--column", metavar="NAME", help="The column with the texts. Default: text, or the only one with texts.")
+@click.option("--column", metavar="NAME", help="Text column to encode. Default: text, or the only text column.")
 @click.option(
-    "--vector-column", default="vector", show_default=True, metavar="NAME", help="The column that holds the vectors."
+    "--vector-column", default="vector", show_default=True, metavar="NAME", help="Name of the column of vectors."
 )
-@click.option("--vectors-only", is_flag=True, help="Leave the columns of the input out.")
 @click.option(
-    "--max-length", type=click.IntRange(1), metavar="N", help="Most tokens of a text. Default: what the model says."
+    "--vectors-only", is_flag=True, help="Write only the column of vectors, without the columns of the input."
 )
-@click.option("--truncate-dim", type=click.IntRange(1), metavar="N", help="Keep the first N dimensions.")
-@click.option("--prompt", metavar="TEXT", help="Put this in front of each text.")
-@click.option("--no-normalize", is_flag=True, help="Leave vectors as long as they are; else they get length 1.")
+@click.option(
+    "--max-length",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Maximum number of tokens per text; longer texts are truncated. Default: the limit of the model.",
+)
+@click.option(
+    "--truncate-dim", type=click.IntRange(1), metavar="N", help="Keep only the first N dimensions of each vector."
+)
+@click.option("--prompt", metavar="TEXT", help="Prompt to prepend to each text.")
+@click.option("--no-normalize", is_flag=True, help="Do not normalize vectors to length 1.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
-@device("the model runs")
-@click.option("--overwrite", is_flag=True, help="Replace FILE, and an unfinished run.")
+@device("the model")
+@click.option("--overwrite", is_flag=True, help="Replace FILE or an unfinished run.")
 @QUIET
 @DEBUG
 def command(
@@ -61,10 +68,16 @@ def command(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Turn the texts of a table into vectors, with any model.
+    """Encode a text column into vectors with an embedding model.
 
-    INPUT is what `clean` reads. FILE gets its columns, in its order, and a column of vectors behind them. A run that
-    was stopped goes on when the same command is given again.
+    INPUT is anything that clean reads. FILE holds the rows and columns of the input in the same order, with a column
+    of vectors after them. --max-length, --truncate-dim, --prompt and --no-normalize require a JinaBERT or a model
+    saved by jina-data. To resume a stopped run, run the same command again.
+
+    \b
+    Examples:
+      jina-data encode corpus.jsonl -o vectors.parquet -m static
+      jina-data encode qa.csv -o vectors.parquet -m trained/model --column answer
     """
     from jina_data.embed.table import EncodeConfig, encode
     from jina_data.embed.vectors import choose_device

@@ -1,4 +1,4 @@
-"""jina-data evaluate: one subcommand a measure."""
+"""The command jina-data evaluate: one subcommand per measure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _measured(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that all measures share: which models, where they run, what is said."""
+    """Add the options that all subcommands share: models, device, --quiet and --debug."""
     options = (
         click.option(
             "-m",
@@ -24,8 +24,8 @@ def _measured(command: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             required=True,
             metavar="M",
-            help="An embedder: static, or a model by its name or folder, ours or of sentence-transformers; LABEL=M "
-            "names it in the report. May be given several times.",
+            help="Embedding model: static, or the folder or Hub name of a model (JinaBERT, jina-data or "
+            "sentence-transformers). LABEL=M sets its name in the report. Repeatable.",
         ),
         device(),
         QUIET,
@@ -41,38 +41,49 @@ _OUTPUT = click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep results here: each in mteb's format under results/, and report.json. What is there is not run again.",
+    help="Output folder: results in the format of mteb under results/, and report.json. Existing results for the same "
+    "model and data are reused.",
 )
 
 
 def _load(models: Sequence[str], device: str) -> tuple[list[Embedder], list[str]]:
-    """Return the embedders that were named, and what they are called."""
+    """Load the models of --model; return the embedders and their labels."""
     from jina_data.embed.base import STATIC
     from jina_data.embed.device import settle_device
     from jina_data.embed.load import load_embedder
     from jina_data.evaluate.output import model_labels
 
-    given, names = zip(*map(_named, models), strict=True)
-    labels = model_labels(given)
-    where = settle_device(device) if set(names) != {STATIC} else "cpu"
-    return [load_embedder(name, where) for name in names], labels
+    given_labels, names = zip(*map(_labelled, models), strict=True)
+    labels = model_labels(given_labels)
+    settled_device = settle_device(device) if set(names) != {STATIC} else "cpu"
+    return [load_embedder(name, settled_device) for name in names], labels
 
 
-def _named(given: str) -> tuple[str, str]:
-    """Return what a model is called, and its name: LABEL=M, or M for both."""
+def _labelled(argument: str) -> tuple[str, str]:
+    """Split LABEL=M into the label and the name of a model; M alone is both."""
     from jina_data.errors import UsageError
 
-    label, equals, name = given.partition("=")
-    if not equals or Path(given).exists():
-        return given, given
+    label, equals, name = argument.partition("=")
+    if not equals or Path(argument).exists():
+        return argument, argument
     if not label or not name:
-        raise UsageError(f"--model {given}: expected M, or LABEL=M")
+        raise UsageError(f"--model {argument}: expected M, or LABEL=M")
     return label, name
 
 
 @click.group(name="evaluate")
 def command() -> None:
-    """Measure embedders: what a model gets right, with intervals that say how sure that is."""
+    """Evaluate embedding models on mteb tasks, local files and negation triplets.
+
+    The subcommands run tasks with mteb, except negation, which has its own measures. All except negation need
+    pip install 'jina-data[torch,evaluate]'.
+
+    \b
+    Examples:
+      jina-data evaluate mteb STS12 -m static -m trained/model -o scores
+      jina-data evaluate sts pairs.parquet -m old=static -m new=trained/model
+      jina-data evaluate negation negated -m static
+    """
 
 
 @command.command(name="negation")
@@ -81,7 +92,7 @@ def command() -> None:
 @click.option(
     "--split",
     type=click.Choice(["test", "train", "all"]),
-    help="Which triplets of a run folder of negate. Default: test where there are any.",
+    help="Split to read from a run folder of negate. Default: test if it exists, else all.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N triplets.")
 @click.option(
@@ -89,14 +100,14 @@ def command() -> None:
     "json_path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the report as JSON.",
+    help="Write the report to this JSON file.",
 )
 @click.option(
     "--plot",
     "plot_path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Draw the scores as PNG.",
+    help="Write a plot of the scores to this PNG file.",
 )
 @click.option(
     "--resamples",
@@ -104,9 +115,9 @@ def command() -> None:
     default=10_000,
     show_default=True,
     metavar="N",
-    help="Resamples of the triplets for the intervals.",
+    help="Number of bootstrap resamples for the confidence intervals.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the resamples.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed of the resamples.")
 @_measured
 def negation(
     triplets: str,
@@ -123,10 +134,17 @@ def negation(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Measure whether models tell a negation from what it negates: EasyNegation and HardNegation.
+    """Evaluate on negation triplets (EasyNegation, HardNegation).
 
-    TRIPLETS is a file, folder or pattern with the columns anchor, entailment (or positive) and negative (or
-    negative_1, negative_2, ...), or the run folder of negate.
+    EasyNegation is the share of negatives less similar to the anchor than the entailment is. HardNegation is the share
+    of negatives less similar to the entailment than the anchor is. Both have confidence intervals of 95 %.
+
+    TRIPLETS is the run folder of negate, or a file, folder or glob with the columns anchor, entailment (or positive)
+    and negative (or negative_1, negative_2, ...).
+
+    \b
+    Example:
+      jina-data evaluate negation negated -m static --plot negation.png
     """
     from jina_data.evaluate.negation import evaluate_negation
     from jina_data.evaluate.negation_table import plot_negation, print_negation
@@ -153,17 +171,17 @@ def negation(
         print_negation(report)
 
 
-def _evaluate(tasks: Any, models: Sequence[str], device: str, output: Path | None, *, quiet: bool) -> None:
-    """Run the models on the tasks that `tasks()` gives, write the report, print the table."""
+def _evaluate(load_tasks: Any, models: Sequence[str], device: str, output: Path | None, *, quiet: bool) -> None:
+    """Run the models on the tasks that `load_tasks()` returns, write the report, and print the table."""
     from jina_data.evaluate.mteb_tasks import need_mteb
     from jina_data.evaluate.output import writing
     from jina_data.evaluate.tasks import evaluate_tasks, print_tasks
     from jina_data.progress import progress_for
 
     need_mteb("jina-data evaluate")
-    chosen = tasks()
+    tasks = load_tasks()
     loaded, labels = _load(models, device)
-    report = evaluate_tasks(chosen, loaded, labels=labels, folder=output, progress=progress_for(quiet=quiet))
+    report = evaluate_tasks(tasks, loaded, labels=labels, folder=output, progress=progress_for(quiet=quiet))
     if output is not None:
         with writing(output):
             report.write(output / "report.json")
@@ -178,20 +196,20 @@ def _evaluate(tasks: Any, models: Sequence[str], device: str, output: Path | Non
 def mteb(
     tasks: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
 ) -> None:
-    """Run tasks and benchmarks of mteb by their names, and local tasks.
+    """Evaluate on mteb tasks and benchmarks, and on local files.
 
-    TASK is a task of mteb such as STS12, a benchmark such as "MTEB(eng, v2)", or files of yours: a Parquet file with
-    sentence1, sentence2 and score, for example, a folder with such files, or what the names of several files begin
-    with, such as NAME of NAME.corpus.parquet, NAME.queries.parquet and NAME.qrels.parquet. KIND:PATH says what files
-    are: sts, pair_classification, reranking, summarization, clustering, classification or retrieval.
+    TASK is an mteb task such as STS12, an mteb benchmark such as "MTEB(eng, v2)", or local data: a Parquet file (with
+    sentence1, sentence2 and score, for example), a folder of such files, or a prefix of file names, such as NAME for
+    NAME.corpus.parquet, NAME.queries.parquet and NAME.qrels.parquet. KIND:PATH sets the kind of local data: sts,
+    pair_classification, reranking, summarization, clustering, classification or retrieval.
     """
 
-    def named() -> Any:
+    def load_tasks() -> Any:
         from jina_data.evaluate.mteb_tasks import tasks_named
 
         return tasks_named(tasks)
 
-    _evaluate(named, models, device, output, quiet=quiet)
+    _evaluate(load_tasks, models, device, output, quiet=quiet)
 
 
 @command.command(name="sts")
@@ -201,17 +219,18 @@ def mteb(
 def sts(
     files: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
 ) -> None:
-    """Measure whether models find alike what people find alike: Spearman's correlation over pairs of sentences.
+    """Evaluate on sentence pairs with similarity scores (Spearman).
 
-    FILE is a Parquet file with the columns sentence1, sentence2 and score.
+    The score is Spearman's correlation of the cosine similarities and the scores in the file. FILE is a Parquet file
+    with the columns sentence1, sentence2 and score.
     """
 
-    def named() -> Any:
+    def load_tasks() -> Any:
         from jina_data.evaluate.mteb_tasks import tasks_named
 
         return tasks_named([f"sts:{name}" for name in files])
 
-    _evaluate(named, models, device, output, quiet=quiet)
+    _evaluate(load_tasks, models, device, output, quiet=quiet)
 
 
 @command.command(name="retrieval")
@@ -221,18 +240,18 @@ def sts(
 def retrieval(
     prefixes: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
 ) -> None:
-    """Measure what models find: nDCG@10 of a search over a corpus.
+    """Evaluate retrieval over a corpus (nDCG@10).
 
-    PREFIX is what the files PREFIX.corpus.parquet (doc_id, title, text), PREFIX.queries.parquet (query_id, text) and
-    PREFIX.qrels.parquet (query_id, doc_id, score) begin with, or a folder with such files.
+    PREFIX is the common prefix of the files PREFIX.corpus.parquet (doc_id, title, text), PREFIX.queries.parquet
+    (query_id, text) and PREFIX.qrels.parquet (query_id, doc_id, score), or a folder with such files.
     """
 
-    def named() -> Any:
+    def load_tasks() -> Any:
         from jina_data.evaluate.mteb_tasks import tasks_named
 
         return tasks_named([f"retrieval:{name}" for name in prefixes])
 
-    _evaluate(named, models, device, output, quiet=quiet)
+    _evaluate(load_tasks, models, device, output, quiet=quiet)
 
 
 @command.command(name="length")
@@ -242,7 +261,8 @@ def retrieval(
     default="128,256,512,1024,2048,4096,8192",
     show_default=True,
     metavar="N,...",
-    help="How many tokens of a text are read, by the model's own tokenizer.",
+    help="Maximum tokens per text, special tokens included, as a comma-separated list. Lengths above the limit of a "
+    "model are skipped.",
 )
 @_OUTPUT
 @_measured
@@ -256,9 +276,10 @@ def length(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Measure what models find when they read only the first tokens of a text: nDCG@10 at several lengths.
+    """Evaluate retrieval at several maximum text lengths (nDCG@10).
 
-    PREFIX is that of `evaluate retrieval`. With -o, DIR/length.png shows it.
+    Texts are truncated to each length with the tokenizer of the model. PREFIX is the same as for evaluate retrieval.
+    With -o, a plot is written to DIR/length.png.
     """
     from jina_data.errors import UsageError
     from jina_data.evaluate.length import evaluate_length, plot_length, print_length
@@ -269,13 +290,13 @@ def length(
 
     need_mteb("jina-data evaluate")
     try:
-        chosen = [int(one) for one in lengths.split(",")]
+        token_counts = [int(length) for length in lengths.split(",")]
     except ValueError:
-        raise UsageError(f"--lengths {lengths}: expected numbers with commas between, such as 128,512") from None
+        raise UsageError(f"--lengths {lengths}: expected numbers separated by commas, such as 128,512") from None
     tasks = [data for prefix in prefixes for data in read_retrieval(prefix)]
     loaded, labels = _load(models, device)
     report = evaluate_length(
-        tasks, loaded, lengths=chosen, labels=labels, folder=output, progress=progress_for(quiet=quiet)
+        tasks, loaded, lengths=token_counts, labels=labels, folder=output, progress=progress_for(quiet=quiet)
     )
     if output is not None:
         with writing(output):

@@ -1,4 +1,4 @@
-"""jina-data inspect."""
+"""The command jina-data inspect."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jina_data.cli.options import DEBUG
 
 @click.command(name="inspect")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--stage", metavar="S", help="Only what this stage dropped.")
-@click.option("--reason", metavar="R", help="Only what was dropped for this reason.")
+@click.option("--stage", metavar="S", help="Show only rows dropped by this stage.")
+@click.option("--reason", metavar="R", help="Show only rows dropped for this reason.")
 @click.option(
     "--sample",
     "n_rows",
@@ -20,11 +20,18 @@ from jina_data.cli.options import DEBUG
     default=5,
     show_default=True,
     metavar="N",
-    help="Dropped rows to show for each reason.",
+    help="Number of dropped rows to show per reason.",
 )
-@click.option("--row", metavar="FILE:ROW", help="What became of one row of the input.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
-@click.option("--width", type=click.IntRange(20), default=300, show_default=True, help="Characters to show of a text.")
+@click.option("--row", metavar="FILE:ROW", help="Show what happened to one row of the input.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed of the sample.")
+@click.option(
+    "--width",
+    type=click.IntRange(20),
+    default=300,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of characters to show per text.",
+)
 @DEBUG
 def command(
     folder: Path,
@@ -37,10 +44,17 @@ def command(
     *,
     debug: bool,
 ) -> None:
-    """Look at what a run dropped and why, or at what became of one row.
+    """Show which rows a run dropped and why, or what happened to one row.
 
-    DIR is the folder of a finished run. Shown are counts, and a seeded sample with partners. With --row, what became
-    of one row: FILE as the run names it (its end is enough where that is clear), ROW counted from 0.
+    DIR is the folder of a finished run of clean. By default, the command prints the number of dropped rows per stage
+    and reason, and a sample of them, each with its partner (for a duplicate, the row it matched). With --row, it
+    prints whether the row was kept or dropped, its texts and its scores. FILE is a file name of the run or a unique
+    ending of one; ROW counts from 0.
+
+    \b
+    Examples:
+      jina-data inspect cleaned --stage length --sample 10
+      jina-data inspect cleaned --row corpus.jsonl:17
     """
     from jina_data.clean.inspection import Inspection
 

@@ -1,4 +1,4 @@
-"""jina-data mine."""
+"""The command jina-data mine."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from jina_data.cli.options import COLUMNS, DEBUG, QUIET, REQUIRED_FOLDER, device
     default="static",
     show_default=True,
     metavar="M",
-    help="What finds texts that are close: static, or a model by its name or folder, ours or of sentence-transformers.",
+    help="Embedding model for the search: static, or the folder or Hub name of a model (JinaBERT, jina-data or "
+    "sentence-transformers).",
 )
 @click.option(
     "--corpus",
     multiple=True,
     metavar="INPUT",
-    help="More texts that may become negatives, beside the positives. May be given several times.",
+    help="More candidate texts, in addition to the positives; same formats as the main INPUT. Repeatable.",
 )
 @COLUMNS
 @click.option(
-    "--num-negatives", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Negatives of a pair."
+    "--num-negatives", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Negatives per pair."
 )
 @click.option(
     "--range-min",
@@ -37,63 +38,70 @@ from jina_data.cli.options import COLUMNS, DEBUG, QUIET, REQUIRED_FOLDER, device
     default=0,
     show_default=True,
     metavar="N",
-    help="Pass over the N closest candidates: they may be answers.",
+    help="Skip the N most similar candidates, which may be false negatives. Applied after the score limits.",
 )
 @click.option(
     "--range-max",
     type=click.IntRange(1),
     metavar="N",
-    help="Look only at the N closest texts. Default: as far as needed.",
+    help="Consider only the N most similar texts. Default: as many as needed.",
 )
-@click.option("--max-score", type=float, metavar="S", help="A negative is at most this close to the anchor.")
-@click.option("--min-score", type=float, metavar="S", help="A negative is at least this close to the anchor.")
+@click.option("--max-score", type=float, metavar="S", help="Maximum cosine similarity of a negative to the anchor.")
+@click.option("--min-score", type=float, metavar="S", help="Minimum cosine similarity of a negative to the anchor.")
 @click.option(
-    "--absolute-margin", type=float, metavar="S", help="A negative is by this much less close than the positive."
+    "--absolute-margin",
+    type=float,
+    metavar="S",
+    help="Reject candidates whose similarity to the anchor is above that of the positive minus S.",
 )
 @click.option(
     "--relative-margin",
     type=float,
     metavar="F",
-    help="A negative is by this share of it less close than the positive; 0.05 is a good start.",
+    help="Reject candidates whose similarity to the anchor is above (1 - F) times that of the positive. 0.05 is a good "
+    "start.",
 )
 @click.option(
     "--sampling-strategy",
     type=click.Choice(["top", "random"]),
     default="top",
     show_default=True,
-    help="Take the closest candidates, or a seeded sample of them.",
+    help="top: use the most similar candidates; random: draw a sample of the candidates.",
 )
 @click.option(
     "--cross-encoder",
     metavar="M",
-    help="A cross-encoder that reads anchor and candidate together, and refuses what it finds near the positive.",
+    help="Cross-encoder that scores the candidates and rejects those that score close to the positive: folder or Hub "
+    "name.",
 )
 @click.option(
     "--cross-margin",
     type=float,
     default=0.2,
     metavar="S",
-    help="By how much the cross-encoder must find a negative worse than the positive, from 0 to 1 (0.2).",
+    help="Reject candidates whose cross-encoder score, from 0 to 1, is above that of the positive minus S (0.2).",
 )
 @click.option(
     "--output-format",
     type=click.Choice(["triplet", "n-tuple"]),
     default="triplet",
     show_default=True,
-    help="A row for each negative, or one for each pair with negative_1, negative_2, ...",
+    help="triplet: one row per negative; n-tuple: one row per pair, with negative_1, negative_2, ...",
 )
-@click.option("--query-prompt", default="", metavar="TEXT", help="Put this in front of each anchor.")
-@click.option("--corpus-prompt", default="", metavar="TEXT", help="Put this in front of each text of the corpus.")
+@click.option("--query-prompt", default="", metavar="TEXT", help="Prompt to prepend to each anchor.")
+@click.option("--corpus-prompt", default="", metavar="TEXT", help="Prompt to prepend to each positive and candidate.")
 @click.option(
     "--audit-quantile",
     type=click.FloatRange(0, 1),
     default=0.5,
     metavar="F",
-    help="Count negatives as close to the anchor as this share of the positives (0.5).",
+    help="Report how many negatives reach this quantile of the similarities of the positives (0.5).",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N pairs.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random sample.")
-@device("models and the search run")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed of --sampling-strategy random."
+)
+@device("models and search")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR.")
 @QUIET
 @DEBUG
@@ -109,11 +117,18 @@ def command(
     debug: bool,
     **options: Any,
 ) -> None:
-    """Mine hard negatives for pairs: texts that are close to the anchor and no answers to it.
+    """Mine hard negatives for pairs: texts close to the anchor that are not its positives.
 
-    INPUT is what `clean` reads, or the folder of a finished run: rows with an anchor and a positive. DIR/data gets
-    anchor, positive and negative; DIR/dropped the pairs without enough of them, DIR/ledger what became of every pair,
-    with scores, and DIR/report.html an audit. A run that was stopped goes on when the same command is given again.
+    INPUT is the folder of a finished run of clean, or anything that clean reads; each row needs an anchor and a
+    positive. DIR/data holds anchors, positives and negatives, DIR/dropped the pairs with too few negatives, DIR/ledger
+    the outcome and the scores of every pair, and DIR/report.html an audit of possible false negatives. To resume a
+    stopped run, run the same command again.
+
+    \b
+    Examples:
+      jina-data mine cleaned -o mined --relative-margin 0.05
+      jina-data mine pairs.csv -o mined --corpus passages.jsonl --num-negatives 5
+      jina-data mine cleaned -o mined -m sentence-transformers/all-MiniLM-L6-v2
     """
     from jina_data.embed.vectors import choose_device
     from jina_data.mining.config import MineConfig

@@ -1,4 +1,4 @@
-"""jina-data negate."""
+"""The command jina-data negate."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     type=click.Choice(["llm", "rules"]),
     default="llm",
     show_default=True,
-    help="Who writes: an LLM behind a server, or rules, which ask nobody.",
+    help="llm: a model on an OpenAI-compatible server; rules: rules for English, without a model.",
 )
-@click.option("--model", metavar="M", help="The LLM, as its server names it.")
-@click.option("--base-url", metavar="URL", help="An OpenAI-compatible server. Default: that of OpenAI.")
+@click.option("--model", metavar="M", help="Name of the LLM on its server. Required with --generator llm.")
+@click.option("--base-url", metavar="URL", help="URL of an OpenAI-compatible server. Default: the OpenAI API.")
 @click.option(
     "--api-key-env",
     default="OPENAI_API_KEY",
     show_default=True,
     metavar="NAME",
-    help="The environment variable that holds the key. A server of your own needs none.",
+    help="Environment variable that holds the API key. The key is optional with --base-url.",
 )
 @click.option(
     "--mode",
     type=click.Choice(["online", "batch"]),
     default="online",
     show_default=True,
-    help="Ask one by one, or through OpenAI's Batch API at half the price, within a day.",
+    help="online: send requests directly; batch: use the OpenAI Batch API, at half the price and within 24 hours.",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only N pairs, a sample of all.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only N pairs, sampled from all sources.")
 @click.option(
     "--test-fraction",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.05,
     metavar="F",
-    help="The share of groups (image, premise, article) that goes to the split test (0.05).",
+    help="Fraction of the groups (image, premise or article) in the test split (0.05).",
 )
 @click.option(
     "--mix",
     metavar="KIND=SHARE,...",
-    help="The shares of the kinds verbal, quantifier, antonym, affix and removal. Default: nearly half antonyms, of "
-    "rules four fifths.",
+    help="Shares of the kinds of negation, such as verbal=0.5,antonym=0.5. Default for llm: antonym 0.45, verbal 0.3, "
+    "quantifier 0.1, affix 0.1, removal 0.05; for rules: antonym 0.8, affix 0.1, quantifier 0.05, removal 0.05.",
 )
 @click.option(
     "--restate",
     is_flag=True,
-    help="Add pairs of a text and its paraphrase by a negated opposite: The door is open, The door is not closed.",
+    help="Add pairs of a text and its paraphrase with a negated antonym: The door is open, The door is not closed.",
 )
-@click.option("--recipe", metavar="RECIPE", help="A recipe of clean that runs on the pairs first, such as pairs.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all choices.")
+@click.option("--recipe", metavar="RECIPE", help="Clean the pairs with this recipe first, such as pairs.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed.")
 @click.option(
     "--pairs-per-request",
     type=click.IntRange(1, 50),
     default=1,
     show_default=True,
     metavar="N",
-    help="Pairs that one request asks for.",
+    help="Pairs per request.",
 )
 @click.option(
     "--retries",
@@ -73,43 +73,46 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     default=1,
     show_default=True,
     metavar="N",
-    help="How often a rejected pair is asked for again, with the reason.",
+    help="How often to request a rejected negative again; the prompt states the reason.",
 )
 @click.option(
     "--nli",
     metavar="M",
-    help="A cross-encoder for natural language inference that must see the contradiction, too (jina-data[torch]).",
+    help="NLI cross-encoder (folder or Hub name) that also checks each negative for a contradiction. Needs "
+    "jina-data[torch].",
 )
 @click.option(
     "--judge-model",
     metavar="M",
-    help="An LLM that is asked where the other checks disagree, one request for each negative.",
+    help="LLM judge for negatives on which the other checks disagree; one request per negative.",
 )
-@click.option("--judge-base-url", metavar="URL", help="The server of the judge. Default: that of --base-url.")
+@click.option("--judge-base-url", metavar="URL", help="URL of the server of the judge. Default: --base-url.")
 @click.option(
     "--judge-api-key-env",
     metavar="NAME",
-    help="The variable with the key of the judge. Default: --api-key-env, where both ask the same server.",
+    help="Environment variable that holds the API key of the judge. Default: the key of the LLM, if both use the same "
+    "server.",
 )
 @click.option(
     "--structured",
     type=click.Choice(["auto", "schema", "json", "text"]),
     default="auto",
     show_default=True,
-    help="The form of answers; auto: by JSON schema, and by less where the server refuses it.",
+    help="Response format: schema (JSON schema), json (any JSON object) or text (plain lines); auto: the first "
+    "that the server accepts.",
 )
 @click.option(
     "--max-tokens",
     type=click.IntRange(1),
     metavar="N",
-    help="Tokens that an answer may have. Default: 96 for each pair and 64 more.",
+    help="Maximum number of tokens per response. Default: 96 per pair plus 64; 256 for the judge.",
 )
 @click.option(
     "--param",
     "params",
     multiple=True,
     metavar="KEY=JSON",
-    help="A parameter of the request, such as temperature=0.7 or reasoning_effort=low.",
+    help="Extra request parameter, such as temperature=0.7 or reasoning_effort=low. Not sent to the judge. Repeatable.",
 )
 @click.option(
     "--concurrency",
@@ -117,16 +120,26 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     default=16,
     show_default=True,
     metavar="N",
-    help="Requests that are under way at once, at most.",
+    help="Maximum number of concurrent requests.",
 )
-@click.option("--rpm", type=click.FloatRange(1), metavar="N", help="Requests a minute, at most. Learned if not given.")
-@click.option("--tpm", type=click.FloatRange(1), metavar="N", help="Tokens a minute, at most. Learned if not given.")
+@click.option(
+    "--rpm",
+    type=click.FloatRange(1),
+    metavar="N",
+    help="Maximum requests per minute. Default: the limit in the response headers of the server, if any.",
+)
+@click.option(
+    "--tpm",
+    type=click.FloatRange(1),
+    metavar="N",
+    help="Maximum tokens per minute. Default: the limit in the response headers of the server, if any.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(0.1),
     default=120.0,
     metavar="SECONDS",
-    help="How long an answer may take (120).",
+    help="Timeout of an online request, in seconds (120).",
 )
 @click.option(
     "--attempts",
@@ -134,34 +147,51 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     default=6,
     show_default=True,
     metavar="N",
-    help="How often a request is sent whose answer fails.",
+    help="Maximum number of attempts per request.",
 )
 @click.option(
     "--poll-seconds",
     type=click.FloatRange(0),
     default=30.0,
     metavar="SECONDS",
-    help="How often batches are looked after (30).",
+    help="Time between two status checks of batches, in seconds (30).",
 )
-@click.option("--no-wait", is_flag=True, help="Hand batches in and end; the same command fetches them later.")
+@click.option(
+    "--no-wait", is_flag=True, help="Submit batches and exit. Run the same command again to fetch the results."
+)
 @click.option(
     "--max-cost",
     type=click.FloatRange(0, min_open=True),
     metavar="USD",
-    help="Stop before this is exceeded, with all that is under way counted in full.",
+    help="Stop before the cost exceeds this, in US dollars. Requests in flight count at their maximum cost.",
 )
-@click.option("--prices", type=click.Path(path_type=Path), metavar="FILE", help="A table of prices of your own (YAML).")
-@click.option("--price-in", type=click.FloatRange(0), metavar="USD", help="The price of a million tokens in.")
-@click.option("--price-out", type=click.FloatRange(0), metavar="USD", help="The price of a million tokens out.")
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Price table in YAML, in US dollars per million tokens. Default: the shipped table, for the OpenAI API only.",
+)
+@click.option(
+    "--price-in",
+    type=click.FloatRange(0),
+    metavar="USD",
+    help="Price of a million input tokens, in US dollars. Requires --price-out.",
+)
+@click.option(
+    "--price-out",
+    type=click.FloatRange(0),
+    metavar="USD",
+    help="Price of a million output tokens, in US dollars. Requires --price-in.",
+)
 @click.option(
     "--tokenizer",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A tokenizer.json with which --plan counts tokens.",
+    help="A tokenizer.json that --plan uses to count tokens.",
 )
 @run_switches(
-    overwrite="Replace an earlier run in DIR; answers in its ledger are kept.",
-    plan="Tell requests, tokens and cost from a sample; send and write nothing.",
+    overwrite="Replace an earlier run in DIR. Stored LLM responses are kept and used again.",
+    plan="Print an estimate of requests, tokens and cost from a sample; send and write nothing.",
 )
 def command(
     sources: tuple[str, ...],
@@ -204,12 +234,19 @@ def command(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Write negations of the entailments of pairs: triplets of anchor, entailment and negative.
+    """Generate triplets from pairs by writing a negation of each entailment.
 
-    SOURCE=PATH names a file or folder, and what it holds: snli, multi_nli, sentence_compression, simple_wiki,
-    coco_captions, or pairs for any table of pairs. An LLM or rules write a negative for each pair; checks accept or
-    reject it. The triplets are in DIR/data, what was rejected with its reasons in DIR/rejected, and a report in
-    DIR/report.html. A run that was stopped goes on when the same command is given again; no answer is asked for twice.
+    SOURCE=PATH names the format and the path of a file or folder. SOURCE is snli, multi_nli, sentence_compression,
+    simple_wiki, coco_captions, or pairs for any table of pairs. An LLM or rules write a negative that contradicts the
+    entailment, and checks accept or reject it. DIR/data holds the triplets, DIR/rejected the rejected negatives with
+    their reasons, and DIR/report.html a report. To resume a stopped run, run the same command again; answered requests
+    are not sent again.
+
+    \b
+    Examples:
+      jina-data negate pairs=pairs.csv -o negated --generator rules
+      jina-data negate snli=snli_1.0.zip -o negated --model gpt-4o-mini --plan
+      jina-data negate pairs=pairs.csv -o negated --model gpt-4o-mini --max-cost 5
     """
     from jina_data.negation.config import NegateConfig, RequestConfig
     from jina_data.negation.kinds import parse_mix
@@ -264,8 +301,8 @@ def command(
         return
     if generator == "llm" and base_url is None and requests.api_key is None:
         raise click.UsageError(
-            f"there is no key: set the environment variable {api_key_env}, name another with --api-key-env, "
-            "or name a server of your own with --base-url"
+            f"no API key: set the environment variable {api_key_env}, name another variable with --api-key-env, "
+            "or give the URL of another server with --base-url"
         )
     assert output is not None
     report = negate(config, output, overwrite=overwrite, progress=progress)
@@ -276,11 +313,11 @@ def command(
 
 
 def parse_param(text: str) -> tuple[str, Any]:
-    """Read KEY=JSON; what is not JSON is a string."""
-    name, is_named, value = text.partition("=")
-    if not is_named or not name:
+    """Parse KEY=JSON into key and value; a value that is not JSON is taken as a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
         raise click.BadParameter(f"{text!r}: expected KEY=JSON, such as temperature=0.7", param_hint="'--param'")
     try:
-        return name, json.loads(value)
+        return key, json.loads(value)
     except ValueError:
-        return name, value
+        return key, value

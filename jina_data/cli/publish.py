@@ -1,4 +1,4 @@
-"""jina-data publish."""
+"""The command jina-data publish."""
 
 from __future__ import annotations
 
@@ -17,37 +17,50 @@ if TYPE_CHECKING:
 @click.command(name="publish")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("repo_id", metavar="REPO_ID")
-@click.option("--private", is_flag=True, help="Only you, or your organization, can see a repository that is made.")
+@click.option("--private", is_flag=True, help="Create the repository as private.")
 @click.option(
     "--license",
     "license_id",
     metavar="ID",
-    help="The licence of the whole, such as cc-by-4.0. Default: combined from those of the sources.",
-)
-@click.option("--source-license", "source_licenses", multiple=True, metavar="NAME=ID", help="The licence of a source.")
-@click.option("--exclude-source", "excluded", multiple=True, metavar="NAME", help="Leave out the rows of a source.")
-@click.option(
-    "--test-size", metavar="SIZE", help="Split off a test of this share or number of rows, by groups that share a text."
-)
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the test split.")
-@click.option(
-    "--shard-size", default="500MB", show_default=True, metavar="SIZE", help="About how large a Parquet file may be."
+    help="Licence of the repository, such as cc-by-4.0. Default: combined from the licences of the sources.",
 )
 @click.option(
-    "--revision", metavar="BRANCH", help="The branch to commit to; made where it is not there. Default: main."
+    "--source-license",
+    "source_licenses",
+    multiple=True,
+    metavar="NAME=ID",
+    help="Licence of a source, such as snli=cc-by-sa-4.0. Repeatable.",
 )
-@click.option("--tag", metavar="NAME", help="Tag the commit.")
+@click.option(
+    "--exclude-source", "excluded", multiple=True, metavar="NAME", help="Leave out the rows of a source. Repeatable."
+)
+@click.option(
+    "--test-size",
+    metavar="SIZE",
+    help="Create a test split with this fraction (0.05) or number (1000) of rows. Rows that share a text other than "
+    "a negative stay in one split.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed of the test split.")
+@click.option(
+    "--shard-size",
+    default="500MB",
+    show_default=True,
+    metavar="SIZE",
+    help="Approximate maximum size of a Parquet file.",
+)
+@click.option("--revision", metavar="BRANCH", help="Branch to commit to; created if it does not exist. Default: main.")
+@click.option("--tag", metavar="NAME", help="Tag to create for the commit.")
 @click.option(
     "--dry-run",
     "dry_run",
     type=click.Path(path_type=Path),
     metavar="NEW_DIR",
-    help="Write the repository to this folder instead, and send nothing.",
+    help="Write the repository to this new folder, and send nothing.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace card and shards of a repository that jina-data did not write.")
-@click.option("--no-verify", is_flag=True, help="Do not load the published data back to compare it.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask; for scripts.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings, errors and the address.")
+@click.option("--overwrite", is_flag=True, help="Replace the card and shards of a repository not written by jina-data.")
+@click.option("--no-verify", is_flag=True, help="Do not load and compare the data after publishing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings, errors and the URL only.")
 @DEBUG
 def command(
     folder: Path,
@@ -69,11 +82,16 @@ def command(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Publish a finished run to the Hugging Face Hub.
+    """Publish a finished run or a trained model to the Hugging Face Hub.
 
     DIR is the folder of a finished run, or of a model that sentence-transformers loads; REPO_ID is NAMESPACE/NAME. The
-    token is the one of `hf auth login`, or in HF_TOKEN. What goes public is shown first, and must be confirmed. A call
-    that was cut off goes on when the same command is given again.
+    token is that of hf auth login, or HF_TOKEN. The command prints what it will publish and asks for confirmation. To
+    resume an interrupted upload, run the same command again.
+
+    \b
+    Examples:
+      jina-data publish cleaned me/my-pairs --license cc-by-4.0 --dry-run preview
+      jina-data publish cleaned me/my-pairs --license cc-by-4.0 --private
     """
     from jina_data.progress import progress_for
     from jina_data.publish.flow import PublishConfig, publish, write_repository
@@ -103,24 +121,24 @@ def command(
         click.echo(str(dry_run))
         return
     _settle_bars(quiet=quiet)
-    done = publish(
+    published = publish(
         config,
         repo_id,
         overwrite=overwrite,
         confirm=lambda plan: _confirm(plan, yes=yes, quiet=quiet),
         progress=progress,
     )
-    if done is None:
-        click.echo("nothing was sent", err=True)
+    if published is None:
+        click.echo("cancelled; nothing was sent", err=True)
         raise click.exceptions.Exit(1)
     if not quiet:
-        state = "published as" if done.is_new else "nothing to send: the Hub holds the same files at"
-        click.echo(f"{state} commit {done.commit}", err=True)
-    click.echo(done.url)
+        state = "published as" if published.is_new else "nothing to send: the Hub holds the same files at"
+        click.echo(f"{state} commit {published.commit}", err=True)
+    click.echo(published.url)
 
 
 def _settle_bars(*, quiet: bool) -> None:
-    """Leave the bars of the Hub's client to terminals."""
+    """Turn off the progress bars of the Hub client with --quiet or outside a terminal."""
     import os
 
     if quiet or not sys.stderr.isatty():
@@ -129,10 +147,10 @@ def _settle_bars(*, quiet: bool) -> None:
 
 
 def _confirm(plan: PublishPlan, *, yes: bool, quiet: bool) -> bool:
-    """Show what will happen, and ask.
+    """Print the plan and ask for confirmation; with `yes`, do not ask.
 
     Raises:
-        UsageError: there is nobody to ask.
+        UsageError: standard input is not a terminal, so confirmation is not possible.
     """
     from jina_data.errors import UsageError
     from jina_data.publish.preview import warning_lines
@@ -142,5 +160,7 @@ def _confirm(plan: PublishPlan, *, yes: bool, quiet: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm what is shown above; say yes beforehand with --yes")
+        raise UsageError(
+            "cannot ask for confirmation: standard input is not a terminal. To confirm the above, add --yes"
+        )
     return click.confirm("Publish this?", err=True)

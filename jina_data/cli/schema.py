@@ -1,4 +1,4 @@
-"""jina-data schema."""
+"""The command jina-data schema."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import click
 def command() -> None:
     """Print the JSON Schema of recipes, for editors.
 
-    Save it and name it in the first line of a recipe, and editors complete and check the file as you type:
+    Save the schema to a file and name that file in the first line of a recipe. Editors with YAML support then complete
+    and validate the recipe:
 
     \b
-    # yaml-language-server: $schema=recipe.schema.json
+      jina-data schema > recipe.schema.json
+
+    \b
+      # yaml-language-server: $schema=recipe.schema.json
     """
     from jina_data.clean.recipe import recipe_schema
 

@@ -1,4 +1,4 @@
-"""jina-data train."""
+"""The command jina-data train: one subcommand per phase."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jina_data.errors import UsageError
 
 
 def shared(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all phases have."""
+    """Add the options that all phases share."""
     for option in reversed(_SHARED):
         function = option(function)
     return function
@@ -26,73 +26,96 @@ _SHARED = [
     click.option(
         "--tokenizer",
         metavar="T",
-        help="Of a preset: a tokenizer.json, the folder of a model, or train:VOCAB to learn WordPiece from the input.",
+        help="Tokenizer of a preset: a tokenizer.json, the folder of a model, or train:VOCAB to train a WordPiece "
+        "tokenizer with VOCAB tokens on the input.",
     ),
-    click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps to train. Default: --epochs."),
-    click.option("--epochs", type=float, metavar="E", help="How often all rows are seen. Default: once."),
+    click.option("--steps", type=click.IntRange(1), metavar="N", help="Number of training steps, instead of --epochs."),
+    click.option("--epochs", type=float, metavar="E", help="Number of passes over all rows (1)."),
     click.option(
         "--batch-size",
         type=click.IntRange(1),
         default=256,
         show_default=True,
         metavar="N",
-        help="Rows of a step, over all processes.",
+        help="Rows per step, over all processes.",
     ),
-    click.option("--learning-rate", type=float, metavar="R", help="Its peak. Default: 2e-5, for mlm 1e-3."),
+    click.option("--learning-rate", type=float, metavar="R", help="Peak learning rate. Default: 2e-5; 1e-3 for mlm."),
     click.option(
         "--schedule",
         type=click.Choice(["linear", "cosine", "constant"]),
         default="linear",
         show_default=True,
-        help="How the learning rate comes down.",
+        help="Learning-rate schedule after the warmup; linear and cosine end at 0.",
     ),
     click.option(
-        "--warmup-steps", type=click.IntRange(0), metavar="N", help="Steps to the peak. Default: a tenth of all."
+        "--warmup-steps",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Steps of linear warmup. Default: a tenth of all steps.",
     ),
-    click.option("--weight-decay", type=float, metavar="W", help="Of matrices; biases and norms have none (0.01)."),
-    click.option("--max-grad-norm", type=float, metavar="G", help="Longer gradients are cut to this length (1.0)."),
+    click.option("--weight-decay", type=float, metavar="W", help="Weight decay, except for biases and norms (0.01)."),
+    click.option("--max-grad-norm", type=float, metavar="G", help="Clip the gradient norm to this value (1.0)."),
     click.option(
         "--average-start",
         type=float,
         metavar="A",
-        help="Average the trained weights with those of the start, which weigh A (0).",
+        help="Save the average A x start weights + (1 - A) x trained weights, with 0 <= A < 1 (0: off).",
     ),
-    click.option("--weights", multiple=True, metavar="SOURCE=W", help="How often a source is drawn, in proportion."),
+    click.option(
+        "--weights",
+        multiple=True,
+        metavar="SOURCE=W",
+        help="Sampling weight of a source. Sources without a weight are not used. Default: see --source-rates. "
+        "Repeatable.",
+    ),
     click.option(
         "--source-rates",
         default="size",
         show_default=True,
         metavar="RULE",
-        help="How often sources are drawn: size, or temperature:T for size to the power 1/T.",
+        help="Sampling of sources without --weights: size (proportional to the number of rows n) or temperature:T "
+        "(proportional to n to the power 1/T).",
     ),
     click.option(
         "--micro-tokens",
         type=click.IntRange(1),
         metavar="N",
-        help="Tokens that go through the model at a time; turns GradCache on for pairs and triplets.",
+        help="Tokens per micro-batch. Also enables GradCache for pairs and triplets. Default: set by model and device, "
+        "without GradCache.",
     ),
     click.option(
         "--precision",
         type=click.Choice(["fp32", "bf16"]),
         default="fp32",
         show_default=True,
-        help="Of the model's computations; weights and losses stay in fp32.",
+        help="Precision of the computations in the model; weights and losses stay in fp32.",
     ),
-    click.option("--gradient-checkpointing", is_flag=True, help="Save memory: compute layers twice."),
-    click.option("--compile", is_flag=True, help="Let torch.compile fuse parts of the model."),
+    click.option(
+        "--gradient-checkpointing", is_flag=True, help="Recompute activations in the backward pass, to save memory."
+    ),
+    click.option("--compile", is_flag=True, help="Compile parts of the model with torch.compile."),
     click.option(
         "--eval",
         "eval_files",
         multiple=True,
         metavar="FILE",
-        help="Evaluate on a table: sentence1, sentence2, score; or anchor, positive and maybe negative.",
+        help="Table to evaluate on, with the columns sentence1, sentence2 and score; or anchor, positive and "
+        "optionally negative. Repeatable.",
     ),
-    click.option("--eval-every", type=click.IntRange(1), metavar="N", help="Steps between evaluations."),
     click.option(
-        "--save-every", type=click.IntRange(1), metavar="N", help="Steps between checkpoints. Default: a tenth of all."
+        "--eval-every",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Steps between evaluations. Default: before and after training only.",
     ),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of all choices."),
-    device("the model is trained"),
+    click.option(
+        "--save-every",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Steps between checkpoints. Default: a tenth of all steps.",
+    ),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Random seed."),
+    device("training"),
     click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows."),
     click.option("--overwrite", is_flag=True, help="Replace an earlier run in DIR."),
     QUIET,
@@ -103,12 +126,17 @@ MODEL = click.option(
     "--model",
     required=True,
     metavar="START",
-    help="What training starts from: a preset (jina-bert-small, t5-base ...), static, the folder of a model or of a "
-    "run, or a name on the Hub.",
+    help="Model to start from: static, a preset with random weights (such as jina-bert-small or t5-base), or the "
+    "folder or Hub name of a model. A preset requires --tokenizer.",
 )
-TEMPERATURE = click.option("--temperature", type=float, metavar="T", help="Cosines are divided by it (0.05).")
+TEMPERATURE = click.option(
+    "--temperature", type=float, metavar="T", help="Temperature of the loss, by which cosines are divided (0.05)."
+)
 NO_IN_BATCH = click.option(
-    "--no-in-batch", multiple=True, metavar="SOURCE", help="A source whose rows are no negatives of each other."
+    "--no-in-batch",
+    multiple=True,
+    metavar="SOURCE",
+    help="Source without in-batch negatives, only with hard negatives; for triplets only. Repeatable.",
 )
 MAX_LENGTH = click.option(
     "--max-length",
@@ -116,17 +144,23 @@ MAX_LENGTH = click.option(
     default=128,
     show_default=True,
     metavar="N",
-    help="Most tokens of a text; more are cut off.",
+    help="Maximum number of tokens per text; longer texts are truncated.",
 )
 
 
 @click.group(name="train")
 def command() -> None:
-    """Train an embedding model on clean data: masked words, pairs, triplets.
+    """Train an embedding model with masked language modelling, pairs or triplets.
 
-    INPUT is a run folder of clean, mine or negate, a Parquet file, folder or pattern, or anything else that clean
-    reads. A run that was stopped goes on to the same weights when the same command is given again. Several GPUs:
-    torchrun --nproc-per-node N -m jina_data train ...
+    INPUT of each phase is a run folder of clean, mine or negate, a Parquet file, folder or glob, or anything else that
+    clean reads. DIR/model holds the trained model. To resume a stopped run, run the same command again; on a CPU, the
+    weights are the same as without the stop.
+
+    \b
+    Examples:
+      jina-data train pairs cleaned -o trained --model static --learning-rate 0.01
+      jina-data train triplets mined -o tuned --model trained
+      torchrun --nproc-per-node 2 -m jina_data train pairs cleaned -o trained ...
     """
 
 
@@ -135,22 +169,32 @@ def command() -> None:
 @click.option(
     "--preset",
     type=click.Choice(["tiny", "small", "base", "large"]),
-    help="The size of a JinaBERT to start, with --tokenizer.",
+    help="Size of a new JinaBERT with random weights. Requires --tokenizer.",
 )
-@click.option("--model", metavar="START", help="Or a JinaBERT to go on with: the folder of a model or of a run.")
+@click.option(
+    "--model", metavar="START", help="JinaBERT to continue with, instead of --preset: folder of a model or run."
+)
 @click.option(
     "--max-length",
     type=click.IntRange(1),
     default=512,
     show_default=True,
     metavar="N",
-    help="Most tokens of a document; more are cut off.",
+    help="Maximum number of tokens per document; longer documents are truncated.",
 )
-@click.option("--mask-share", type=float, metavar="S", help="The share of words that are hidden (0.3).")
+@click.option("--mask-share", type=float, metavar="S", help="Share of the words to mask (0.3).")
 def mlm(preset: str | None, model: str | None, **options: Any) -> None:
-    """Pre-train a JinaBERT: guess the words hidden in documents."""
+    """Pre-train a JinaBERT with masked language modelling.
+
+    INPUT is described in jina-data train --help. It needs the role text, or anchor and positive, each of which is then
+    a document. Give either --preset or --model.
+
+    \b
+    Example:
+      jina-data train mlm cleaned -o words --preset tiny --tokenizer train:8000
+    """
     if (preset is None) == (model is None):
-        raise UsageError("name either --preset, to start a JinaBERT, or --model, to go on with one")
+        raise UsageError("give either --preset, to start a new JinaBERT, or --model, to continue with an existing one")
     _train("mlm", model=model or f"jina-bert-{preset}", **options)
 
 
@@ -161,7 +205,14 @@ def mlm(preset: str | None, model: str | None, **options: Any) -> None:
 @TEMPERATURE
 @NO_IN_BATCH
 def pairs(**options: Any) -> None:
-    """Train on pairs: each text finds its partner among those of the batch."""
+    """Train on pairs with in-batch negatives (InfoNCE).
+
+    INPUT is described in jina-data train --help. It needs the roles anchor and positive.
+
+    \b
+    Example:
+      jina-data train pairs cleaned -o trained --model words
+    """
     _train("pairs", **options)
 
 
@@ -176,11 +227,19 @@ def pairs(**options: Any) -> None:
     type=click.Choice(["v1", "v2"]),
     default="v2",
     show_default=True,
-    help="v1: with a margin between positive and negative; v2: hard negatives in InfoNCE alone.",
+    help="v1: InfoNCE with hard negatives, plus a margin term; v2: InfoNCE with hard negatives.",
 )
-@click.option("--margin", type=float, metavar="M", help="The margin of v1 (0.05).")
+@click.option("--margin", type=float, metavar="M", help="Margin of --loss v1, in cosine similarity (0.05).")
 def triplets(**options: Any) -> None:
-    """Train on triplets: anchors, positives, and one or more hard negatives each."""
+    """Train on triplets with hard and in-batch negatives.
+
+    INPUT is described in jina-data train --help. It needs the roles anchor, positive and negative; a row has one or
+    more negatives.
+
+    \b
+    Example:
+      jina-data train triplets mined negated -o tuned --model trained
+    """
     _train("triplets", **options)
 
 
@@ -194,12 +253,12 @@ def _train(
     debug: bool,
     **options: Any,
 ) -> None:
-    """Turn options into settings, train, and print the report."""
+    """Make settings of the options, train, and print the report."""
     from jina_data.progress import progress_for
     from jina_data.train import TrainConfig, Trainer
 
-    given = {name: value for name, value in options.items() if value is not None}
-    config = TrainConfig(phase=phase, weights=dict(map(_weight, weights)), **given)
+    settings = {name: value for name, value in options.items() if value is not None}
+    config = TrainConfig(phase=phase, weights=dict(map(_weight, weights)), **settings)
     report = Trainer(config, output, overwrite=overwrite, progress=progress_for(quiet=quiet)).run()
     if not quiet:
         for line in report.lines():

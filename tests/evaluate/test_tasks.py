@@ -295,7 +295,7 @@ def test_bad_sts_files_are_named(tmp_path: Path, rows: list[Row], told: str) -> 
         (["sts", "nothing.parquet"], InputError, "nothing.parquet is no file"),
         (["retrieval", "nothing"], InputError, r"Expected a folder with corpus.parquet.*nothing.qrels.parquet"),
         (["length", "nothing"], InputError, "holds no retrieval task"),
-        (["length", "cats", "--lengths", "12,x"], UsageError, "expected numbers with commas"),
+        (["length", "cats", "--lengths", "12,x"], UsageError, "expected numbers separated by commas"),
         (["length", "cats", "--lengths", "0"], UsageError, "expected numbers above 0"),
         (["mteb", "broken.parquet"], InputError, "broken.parquet cannot be read as Parquet"),
     ],

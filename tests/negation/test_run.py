@@ -313,7 +313,7 @@ def test_a_bad_key_is_one_line_without_the_key(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "there is no key: set the environment variable OPENAI_API_KEY"),
+        ([], "no API key: set the environment variable OPENAI_API_KEY"),
         (["--base-url", "http://x/v1"], "an LLM needs a name: give --model"),
         (["--generator", "rules", "--model", "m"], "--generator rules asks no model"),
         (["--model", "m", "--base-url", "http://x/v1", "--param", "x"], "expected KEY=JSON"),

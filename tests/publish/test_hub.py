@@ -415,7 +415,7 @@ def test_the_token_is_written_nowhere(run: Path, hub: Hub, tmp_path: Path) -> No
 def test_without_a_terminal_yes_has_to_be_said(run: Path, hub: Hub) -> None:
     done = subprocess.run(command(run), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("Error: nobody is there to confirm what is shown above")
+    assert done.stderr.splitlines()[-1].startswith("Error: cannot ask for confirmation: standard input is not a")
     assert hub.repos == {}
 
 

@@ -382,7 +382,7 @@ def test_the_command_line(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("mlm", "x", "-o", "y"), "name either --preset"),
+        (("mlm", "x", "-o", "y"), "give either --preset"),
         (("pairs", "x", "-o", "y", "--model", "m", "--weights", "a"), "expected SOURCE=W"),
         (("pairs", "x", "-o", "y", "--model", "m", "--temperature", "-1"), "temperature is -1.0"),
     ],
