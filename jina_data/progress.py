@@ -20,7 +20,7 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where a run tells how far it is."""
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Say one line."""
         ...
 
@@ -32,7 +32,7 @@ class Progress(Protocol):
 class Quiet:
     """Says nothing."""
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Say nothing."""
 
     @contextmanager
@@ -53,7 +53,7 @@ class Plain:
         self.sink = sink or sys.stderr
         self.period_seconds = period_seconds
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Write one line."""
         print(text, file=self.sink, flush=True)
 
@@ -62,7 +62,7 @@ class Plain:
         """Write a line now and then while a piece of work is under way, and one at its end."""
         task = _PlainTask(self, name, total_rows)
         yield task
-        self.say(task.line())
+        self.message(task.line())
 
 
 class _PlainTask:
@@ -75,7 +75,7 @@ class _PlainTask:
         self.rows += rows
         if time.monotonic() - self.told >= self.progress.period_seconds:
             self.told = time.monotonic()
-            self.progress.say(self.line())
+            self.progress.message(self.line())
 
     def line(self) -> str:
         seconds = max(time.monotonic() - self.started, 1e-9)
@@ -97,7 +97,7 @@ class Live:
 
         self.console = Console(stderr=True)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Write one line."""
         self.console.print(text, highlight=False, markup=False)
 

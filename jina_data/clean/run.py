@@ -139,7 +139,7 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
         device=choose_device(config.device, recipe.stages),
     )
     if assumptions:
-        progress.say(assumptions)
+        progress.message(assumptions)
     check_text_columns(named_schemas, plan.views[0].text_columns)
     return plan
 
@@ -152,7 +152,7 @@ def share_budget(plan: Plan, config: CleanConfig, progress: Progress) -> MemoryB
     """
     budget = MemoryBudget.share(config.memory_limit_bytes, config.workers, plan.process_bytes())
     if budget.workers < config.workers:
-        progress.say(f"{budget.workers} of {config.workers} workers: the memory limit holds no more")
+        progress.message(f"{budget.workers} of {config.workers} workers: the memory limit holds no more")
     return budget
 
 
@@ -195,5 +195,5 @@ def _chosen(choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[st
     if choice.name is not None:
         return choice.recipe_for(())
     roles, _, _ = bind_roles(schema, columns)
-    progress.say(f"recipe: {default_recipe(roles)} (choose another with -p)")
+    progress.message(f"recipe: {default_recipe(roles)} (choose another with -p)")
     return choice.recipe_for(roles)

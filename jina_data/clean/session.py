@@ -338,7 +338,7 @@ class Session:
 def prepare(plan: Plan, progress: Progress) -> None:
     """Load models and compile kernels once, before workers need them; say so where it takes a while."""
     told = threading.Timer(
-        1.5, progress.say, ["preparing text kernels and models (compiled once on this machine, then cached) ..."]
+        1.5, progress.message, ["preparing text kernels and models (compiled once on this machine, then cached) ..."]
     )
     told.daemon = True
     told.start()

@@ -100,7 +100,7 @@ def encode(
         run.report_finished()
         return folder.report()
     if config.column is None:
-        progress.say(f"texts: column {column!r} (choose another with --column)")
+        progress.message(f"texts: column {column!r} (choose another with --column)")
     with run.session():
         encoder = _RangeEncoder(files, schema, column, config, work=folder.work)
         with progress.task("encode", config.limit or _known_rows(files)) as task:
@@ -108,7 +108,7 @@ def encode(
         report = encoder.gather(parts, output, json.dumps(fingerprint, sort_keys=True))
         folder.discard_work()
     if report.n_cut:
-        progress.say(f"{report.n_cut:,} of {report.n_rows:,} texts were longer than the model reads, and were cut")
+        progress.message(f"{report.n_cut:,} of {report.n_rows:,} texts were longer than the model reads, and were cut")
     return report
 
 

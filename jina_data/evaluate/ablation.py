@@ -184,7 +184,7 @@ class _Ablation:
         rows: dict[str, int] = {}
         data: dict[str, str] = {}
         for number, (name, recipe) in enumerate(variants.items(), 1):
-            self.progress.say(f"cleaning {number} of {len(variants)}: {name}")
+            self.progress.message(f"cleaning {number} of {len(variants)}: {name}")
             report = clean(self._clean_config(recipe), self.folder.cleaned(name))
             rows[name], data[name] = report.rows.kept, _kept_sha256(self.folder.cleaned(name))
         for place, name in enumerate(variants):
@@ -192,7 +192,7 @@ class _Ablation:
             for seed in range(self.config.seeds):
                 if twin == name:
                     number = place * self.config.seeds + seed + 1
-                    self.progress.say(f"training {number} of {n_trained}: {name}, seed {seed}, {rows[name]:,} rows")
+                    self.progress.message(f"training {number} of {n_trained}: {name}, seed {seed}, {rows[name]:,} rows")
                     self._train(name, seed)
             scores = [self.folder.read_json(self.folder.score(twin, seed)) for seed in range(self.config.seeds)]
             found.append(VariantScores(name, rows[name], twin if twin != name else None, scores))

@@ -55,7 +55,7 @@ class BatchClient:
         api_key: str | None = None,
         cost_limit: CostLimit | None = None,
         advance: Callable[[int], None] = lambda _: None,
-        say: Callable[[str], None] = lambda _: None,
+        message: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.target = target
         self.url = target.shown_url
@@ -65,7 +65,7 @@ class BatchClient:
         self.api_key = api_key
         self.cost_limit = cost_limit
         self.advance = advance
-        self.say = say
+        self.message = message
         self.outcome = Outcome()
         self.dialect = ledger.dialect(target.model, self.url) or Dialect.first_for(target.base_url, settings.form)
         self.most_lines = settings.max_lines
@@ -168,7 +168,7 @@ class BatchClient:
         batch_id = self.server.create(batch.name, file_id, may_exist=batch.file_id is not None)
         self.ledger.update_batch(batch.number, state="created", batch_id=batch_id, status="created")
         self._file(batch.number).unlink(missing_ok=True)
-        self.say(f"batch {batch_id}: handed in with {batch.n_requests:,} requests")
+        self.message(f"batch {batch_id}: handed in with {batch.n_requests:,} requests")
 
     # ------------------------------------------------------------------------------------------------------- results
 
@@ -192,7 +192,7 @@ class BatchClient:
         if held_back and not others:
             # Nothing else is under way there, so it is this one that is too large.
             self.most_lines = max(1, min(batch.n_requests for batch in held_back) // 2)
-            self.say(f"too many tokens at once for this account: batches of {self.most_lines:,} from here on")
+            self.message(f"too many tokens at once for this account: batches of {self.most_lines:,} from here on")
             for batch in held_back:
                 if batch.n_requests == 1:
                     raise ServerError(f"{self.url}: one request has more tokens than this account may enqueue")
@@ -217,7 +217,7 @@ class BatchClient:
         self._decline(batch)
         self.ledger.update_batch(batch.number, state="read", ended_at=time.time())
         n_answered = self.outcome.answered - before
-        self.say(f"batch {batch.batch_id}: {remote.status}, {n_answered:,} of {batch.n_requests:,} answered")
+        self.message(f"batch {batch.batch_id}: {remote.status}, {n_answered:,} of {batch.n_requests:,} answered")
 
     def _has_money_left(self) -> bool:
         """Tell whether answers were so much cheaper than they might have been that another batch pays."""

@@ -101,7 +101,7 @@ def write_pairs(
     corpus: Sequence[InputFile],
     roles: Mapping[str, Sequence[str]],
     limit: int | None,
-    say: Callable[[str], None],
+    message: Callable[[str], None],
 ) -> Pairs:
     """Read pairs and corpus; `folder` comes last, and says that all is there.
 
@@ -115,7 +115,7 @@ def write_pairs(
     half.mkdir(parents=True)
     anchor_keys, positive_keys = [_NO_KEYS], [_NO_KEYS]
     with pq.ParquetWriter(half / "pairs.parquet", PAIRS, compression="zstd") as sink:
-        for rows in _units(_read_pairs(inputs, roles, say), limit):
+        for rows in _units(_read_pairs(inputs, roles, message), limit):
             sink.write_table(rows, row_group_size=UNIT_ROWS)
             anchor_keys.append(_keys(rows.column("anchor")))
             positive_keys.append(_keys(rows.column("positive")))
@@ -225,7 +225,7 @@ def _units(tables: Iterator[pa.Table], limit: int | None) -> Iterator[pa.Table]:
 
 
 def _read_pairs(
-    inputs: Sequence[InputFile], roles: Mapping[str, Sequence[str]], say: Callable[[str], None]
+    inputs: Sequence[InputFile], roles: Mapping[str, Sequence[str]], message: Callable[[str], None]
 ) -> Iterator[pa.Table]:
     wanted = {role: tuple(columns) for role, columns in roles.items() if role != "text"}
     by_run = _sources_in_runs(inputs)
@@ -243,7 +243,7 @@ def _read_pairs(
                 "-c anchor=COLUMN -c positive=COLUMN"
             )
         if said and not index:
-            say(said)
+            message(said)
         columns = {"anchor": bound["anchor"][0], "positive": bound["positive"][0]}
         columns |= {"source": source} if source else {}
         for table, places in _rows(file, schema, columns, index=index):

@@ -85,7 +85,7 @@ class MineSession:
                     corpus=self.corpus,
                     roles=self.config.roles,
                     limit=self.config.limit,
-                    say=self.progress.say,
+                    message=self.progress.message,
                 )
         return Pairs(self.folder.pairs)
 

@@ -83,7 +83,7 @@ class Requester:
             )
             batches = BatchClient(
                 config.target, self.ledger, chosen, scratch=self.folder.batches, api_key=options.api_key,
-                cost_limit=self._purse(is_batch=True), advance=lambda n: advance(n * each), say=self.progress.say,
+                cost_limit=self._purse(is_batch=True), advance=lambda n: advance(n * each), message=self.progress.message,
             )  # fmt: skip
             return batches.ask(lambda: rounds.questions(each))
         online = OnlineClient(

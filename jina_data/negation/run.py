@@ -48,7 +48,7 @@ def negate(
         if not report.pairs.unanswered:
             run.report_finished()
             return report
-        progress.say(f"resuming with the {report.pairs.unanswered:,} pairs that have no answer")
+        progress.message(f"resuming with the {report.pairs.unanswered:,} pairs that have no answer")
     with run.session():
         if not run.is_complete:
             NegateSession(run, config).run()
@@ -136,7 +136,7 @@ class NegateSession:
     def _stop(self, why: str | None) -> None:
         """Take down that nothing more is asked, and say so."""
         if why == "max_cost" and self.stopped is None:
-            self.progress.say("stopped before --max-cost would be exceeded; the rest stays unanswered")
+            self.progress.message("stopped before --max-cost would be exceeded; the rest stays unanswered")
         self.stopped = self.stopped or why
 
     # -------------------------------------------------------------------------------------------------------- answers

@@ -140,7 +140,7 @@ def publish(
         if config.tag is not None:
             hub.tag(config.tag, commit)
         if config.verify:
-            progress.say(f"loading {repo_id} back at {commit[:12]} ...")
+            progress.message(f"loading {repo_id} back at {commit[:12]} ...")
             check_arrived(repository, commit, work, config.patience.first_seconds)
         (work / RECORD).unlink()
     return PublishReport(hub.url, commit, bool(changes), repository)
@@ -203,7 +203,7 @@ def _built(
         if known["fingerprint"] == fingerprint:
             repository = Repository.from_json(target, known["repository"])
             if list_files(target) == repository.files:
-                progress.say("the repository is built already; going on")
+                progress.message("the repository is built already; going on")
                 return repository
     record.unlink(missing_ok=True)
     repository = _build(run, repo_id, target, work, config=config, progress=progress)

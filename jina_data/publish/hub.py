@@ -280,7 +280,7 @@ class Hub:
 
     def _say(self, doing: str, state: Any) -> None:
         waits = f"again in {state.next_action.sleep:.0f} s" if state.next_action.sleep else "again"
-        self.progress.say(f"{self._reason(state.outcome.exception())}; {doing} {self.repo_id} {waits}")
+        self.progress.message(f"{self._reason(state.outcome.exception())}; {doing} {self.repo_id} {waits}")
 
     def _told(self, doing: str, error: BaseException) -> str:
         """Say in one line what went wrong, and what to do."""

@@ -92,7 +92,7 @@ class ResumableRun:
 
     def report_finished(self) -> None:
         """Report that there is nothing to do."""
-        self.progress.say(f"{self.folder.path} is finished: same inputs, same settings; nothing to do")
+        self.progress.message(f"{self.folder.path} is finished: same inputs, same settings; nothing to do")
 
     @contextlib.contextmanager
     def session(self, *, unresumable: tuple[type[JinaDataError], ...] = ()) -> Iterator[Self]:
@@ -190,7 +190,7 @@ class ResumableRun:
         if folder.record.exists():
             fingerprint = folder.read_json(folder.record)
             if fingerprint == self.fingerprint:
-                self.progress.say(f"resuming the run in {folder.path}")
+                self.progress.message(f"resuming the run in {folder.path}")
                 self.events.mend()
                 self.events.write("resume")
                 return

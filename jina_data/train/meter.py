@@ -90,12 +90,12 @@ def metered(progress: Progress, steps: int, done: int) -> Iterator[Meter]:
     def say(meter: Meter) -> None:
         if isinstance(progress, Plain) and time.monotonic() - meter.told >= PERIOD_SECONDS:
             meter.told = time.monotonic()
-            progress.say(meter.line())
+            progress.message(meter.line())
 
     meter = Meter(steps, done, say)
     yield meter
     if isinstance(progress, Plain):
-        progress.say(meter.line())
+        progress.message(meter.line())
 
 
 @contextmanager

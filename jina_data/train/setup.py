@@ -38,7 +38,7 @@ def find_sources_together(
     if processes.is_first:
         processes.broadcast(None)
     for line in said:
-        progress.say(line)
+        progress.message(line)
     return sources
 
 
@@ -55,7 +55,7 @@ def load_start(
     tokenizer = None
     if config.tokenizer and config.tokenizer.startswith(TRAIN_TOKENIZER):
         if processes.is_first and not folder.tokenizer.exists():
-            progress.say("learning a tokenizer from the input")
+            progress.message("learning a tokenizer from the input")
             with whole_path(folder.tokenizer) as path:
                 learn_tokenizer(sources, config.tokenizer).save(str(path))
         processes.broadcast(None)

@@ -212,7 +212,7 @@ class _Session:
             return Progressed()
         done = load_checkpoint(path, self.trainee.module, self.optimizer)
         self.batches.restore(done.data)
-        self.progress.say(f"from step {done.step:,}")
+        self.progress.message(f"from step {done.step:,}")
         return done
 
     def _tell(self, done: Progressed) -> None:
@@ -221,8 +221,8 @@ class _Session:
             f"{source.name} {source.n_rows:,} ({rate:.0%})"
             for source, rate in zip(self.sources, self.batches.rates, strict=True)
         )
-        self.progress.say(f"sources: {sources}")
-        self.progress.say(f"{self.steps - done.step:,} steps, {n_weights:,} weights, on {self.device}")
+        self.progress.message(f"sources: {sources}")
+        self.progress.message(f"{self.steps - done.step:,} steps, {n_weights:,} weights, on {self.device}")
 
     def _evaluate(self, done: Progressed) -> None:
         if not (self.evals and self.processes.is_first):
@@ -233,7 +233,9 @@ class _Session:
             scores |= evaluate(self.trainee, table, max_length=length, token_budget=self.budget, cast=self._cast)
         rounded = {name: round(score, 6) for name, score in scores.items()}
         self.metrics.write({"step": done.step, "seconds": done.seconds, "eval": rounded})
-        self.progress.say(f"step {done.step:,}: " + ", ".join(f"{name} {score:.4f}" for name, score in scores.items()))
+        self.progress.message(
+            f"step {done.step:,}: " + ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
+        )
 
     def _log(
         self, done: Progressed, work: PreparedBatch, meter: Meter, *, loss: float, norm: float, rate: float
@@ -270,7 +272,7 @@ class _Session:
         """Write model and report, and mark the outputs as complete."""
         if self.start:
             average_weights(self.trainee.module, self.start, share=self.config.average_start)
-            self.progress.say(f"averaged with the start, which weighs {self.config.average_start:g}")
+            self.progress.message(f"averaged with the start, which weighs {self.config.average_start:g}")
             self._evaluate(done)
         report = self._report(done)
         if self.processes.is_first:

@@ -84,7 +84,7 @@ class Recorder:
         self.lines: list[str] = []
         self.stop = stop
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.lines.append(text)
         if self.stop and text.startswith(self.stop):
             raise KeyboardInterrupt

@@ -35,7 +35,7 @@ class BatchBench(Bench):
             scratch=self.scratch,
             api_key=SECRET,
             cost_limit=cost_limit,
-            say=self.said.append,
+            message=self.said.append,
         )
 
     def batch(self, n_pairs: int, *, each: int = 1, cost_limit: CostLimit | None = None, **settings: Any) -> Outcome:
