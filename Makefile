@@ -4,18 +4,26 @@ LIGHT := .venv-light
 VENV := .venv
 BIN := $(VENV)/bin
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check check-full format clean help
+.PHONY: demo test quick check check-full format clean help
 
-help:            ## show what can be made
+help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*##/\t/'
 
 demo: $(LIGHT)/ready  ## light install, then clean the sample that ships with the project
+	@echo "Cleaning the demo sample (3,175 rows) with the recipe 'pairs', English rows only."
+	@echo "The first run compiles text kernels: about a minute, later runs take a few seconds."
 	$(LIGHT)/bin/jina-data clean tests/data/demo/questions.jsonl.gz tests/data/demo/commands.csv -o demo-run -p pairs -s language.languages=en --overwrite
-	@echo "Look at demo-run/report.html, or: $(LIGHT)/bin/jina-data inspect demo-run"
+	@echo
+	@echo "Open demo-run/report.html in a browser, or see dropped rows: $(LIGHT)/bin/jina-data inspect demo-run"
 
 test: $(VENV)/ready   ## full install, then all tests, on all cores
 	$(BIN)/python -m pytest $(PARALLEL)
+
+quick: $(VENV)/ready  ## lint and the fast tests, in under a minute
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q -m "not slow" $(QUICK)
 
 check: $(VENV)/ready  ## format, lint, types, tests with docs and notebooks: what CI runs
 	$(BIN)/ruff format --check .
@@ -26,19 +34,21 @@ check: $(VENV)/ready  ## format, lint, types, tests with docs and notebooks: wha
 check-full: $(VENV)/ready  ## the long suites on real data too (their folder in JINA_DATA_CORPORA)
 	JINA_DATA_FULL=1 $(BIN)/python -m pytest --timeout 7200
 
-format: $(VENV)/ready ## format the code, mend what lint can mend
+format: $(VENV)/ready ## format the code, fix what lint can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 $(LIGHT)/ready: pyproject.toml constraints.txt
+	@echo "Installing jina-data without extras into $(LIGHT): about 600 MB, one to three minutes."
 	$(PYTHON) -m venv $(LIGHT)
-	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt .
-	touch $@
+	$(LIGHT)/bin/python $(INSTALL) .
+	@touch $@
 
 $(VENV)/ready: pyproject.toml constraints.txt
+	@echo "Installing jina-data with all extras into $(VENV): several GB with torch, a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
-	touch $@
+	$(BIN)/python $(INSTALL) -e '.[all,dev]'
+	@touch $@
 
-clean:           ## remove the environments and what the demo wrote
+clean:           ## remove the environments and the demo run
 	rm -rf $(LIGHT) $(VENV) demo-run

@@ -102,8 +102,9 @@ def quoted(cell: str) -> list[str]:
 
 def demo_command() -> str:
     """Return what `make demo` runs once the environment is there."""
-    recipe = text_of("Makefile").split("\ndemo:")[1].split("\n")[1]
-    return recipe.strip().replace("$(LIGHT)/bin/", "")
+    target = text_of("Makefile").split("\ndemo:")[1].split("\n\n")[0]
+    (command,) = [line.strip() for line in target.splitlines() if line.startswith("\t$(LIGHT)/bin/jina-data")]
+    return command.replace("$(LIGHT)/bin/", "")
 
 
 def as_run(block: Block) -> str:
