@@ -167,7 +167,7 @@ def test_an_interrupt_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=120)
         assert (process.returncode, out) == (1, "")
-        assert err.startswith("Error: stopped. Give the same command again")
+        assert err.startswith("Error: stopped. Run the same command again")
         assert err.count("\n") == 1
         n_under_way = under_way(folder)
         assert n_under_way <= CONCURRENCY

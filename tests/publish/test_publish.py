@@ -212,7 +212,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_shards_are_cut_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jina_data.publish.shards.GROUP_BYTES", 2000)
-    monkeypatch.setattr("jina_data.publish.facts.BATCH_ROWS", 20)
+    monkeypatch.setattr("jina_data.publish.clean_run.BATCH_ROWS", 20)
     repository = write(pairs_run(tmp_path, 200), tmp_path / "repo", replace(LICENSED, shard_bytes=500))
     names = sorted(path.name for path in (repository.folder / "pair").iterdir())
     assert len(names) > 2
