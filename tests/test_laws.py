@@ -711,15 +711,15 @@ def recipes(draw: st.DrawFn, state: RecipeState) -> tuple[Stage, ...]:
     return (*early, *draw(st.lists(next_stages(state, ANY_STAGES), min_size=n_stages, max_size=n_stages + 1)))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class GeneratedCase:
     """A case and the tables of its files."""
 
     case: Case
     tables: Mapping[str, pa.Table]
 
-    def __repr__(self) -> str:
-        """Describe the case in a few lines: stages with the options that are not the defaults, and rows."""
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Let Hypothesis print a failing case in a few lines, with only the options that are not defaults."""
         case = self.case
         lines = [f"roles {dict(case.roles)}, source {case.source!r}, seed {case.seed}"]
         for stage in case.stages:
@@ -728,7 +728,7 @@ class GeneratedCase:
         for name, table in self.tables.items():
             lines.append(f"{name}: {', '.join(f'{column.name} {column.type}' for column in table.schema)}")
             lines += [f"    {row}" for row in table.to_pylist()]
-        return "\n".join(lines)
+        printer.text("".join(f"\n    {line}" for line in lines))
 
 
 @st.composite
