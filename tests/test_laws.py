@@ -756,7 +756,7 @@ LAWS = settings(
 
 
 class Scripted:
-    """A cross-encoder whose scores are a hash of the pair, from -4 to 4 in steps of 1/8, so that some are equal."""
+    """A cross-encoder whose scores are a hash of the pair, from -2 to 2 in steps of 1/2, so that many are equal."""
 
     model_id = "scripted"
     sha256 = "0" * 64
@@ -767,7 +767,7 @@ class Scripted:
         self, queries: Sequence[str], passages: Sequence[str], *, cut: npt.NDArray[np.bool_] | None = None
     ) -> npt.NDArray[np.float32]:
         pairs = (f"{query}\0{passage}".encode() for query, passage in zip(queries, passages, strict=True))
-        return np.array([hashlib.sha256(pair).digest()[0] % 65 / 8 - 4 for pair in pairs], np.float32)
+        return np.array([hashlib.sha256(pair).digest()[0] % 9 / 2 - 2 for pair in pairs], np.float32)
 
 
 @contextmanager
