@@ -744,7 +744,7 @@ def cases(draw: st.DrawFn, roles: dict[str, tuple[str, ...]]) -> GeneratedCase:
 
 
 LAWS = settings(
-    # For each shape of rows. Hypothesis mutates its examples after the first ten; so few examples are all different.
+    # For each shape of rows. After ten examples Hypothesis begins to mutate earlier ones, which makes them alike.
     max_examples=60 if FULL else 5,
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
     derandomize=not FULL,

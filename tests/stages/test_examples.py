@@ -103,12 +103,12 @@ def test_where_keeps_rows_for_which_the_expression_is_true(run: Runner) -> None:
 
 
 def test_where_drops_rows_for_which_the_expression_is_null(run: Runner) -> None:
-    rows = [{"text": "a", "stars": 5}, {"text": "b", "stars": 1}, {"text": "c", "stars": None}]
+    rows: list[Row] = [{"text": "a", "stars": 5}, {"text": "b", "stars": 1}, {"text": "c", "stars": None}]
     assert run(Where(expression="stars >= 3"), rows).reasons == [None, "filtered", "filtered"]
 
 
 def test_where_can_keep_nulls(run: Runner) -> None:
-    rows = [{"text": "a", "stars": 5}, {"text": "b", "stars": 1}, {"text": "c", "stars": None}]
+    rows: list[Row] = [{"text": "a", "stars": 5}, {"text": "b", "stars": 1}, {"text": "c", "stars": None}]
     assert run(Where(expression="stars >= 3 OR stars IS NULL"), rows).reasons == [None, "filtered", None]
 
 
@@ -330,37 +330,42 @@ def test_decontaminate_ignores_short_phrases_in_longer_texts(run: Runner, tmp_pa
 # consistency
 
 
-EGG = {"anchor": "How long must an egg boil?", "positive": "Boil the egg for eight minutes."}
-TRAIN = {"anchor": "Where does the train to Paris leave?", "positive": "The Paris train leaves from platform nine."}
-TAX = {"anchor": "Which tax do small companies pay?", "positive": "Small companies pay tax on their profit."}
+PAIRS = [
+    {"anchor": "How long must an egg boil?", "positive": "Boil the egg for eight minutes."},
+    {"anchor": "Where does the train to Paris leave?", "positive": "The Paris train leaves from platform nine."},
+    {"anchor": "Which tax do small companies pay?", "positive": "Small companies pay tax on their profit."},
+]
+SWAPPED = [
+    {"anchor": "How long must an egg boil?", "positive": "Boil the egg for eight minutes.", "origin": "kitchen"},
+    {"anchor": "Where does the train to Paris leave?", "positive": "Small companies pay tax.", "origin": "travel"},
+    {"anchor": "Which tax do small companies pay?", "positive": "The Paris train leaves at nine.", "origin": "tax"},
+]
+"""The last two positives are swapped."""
 
 
 def test_consistency_keeps_pairs_with_the_closest_positive(run: Runner) -> None:
-    assert run(Consistency(top_k=1), [EGG, TRAIN, TAX]).reasons == [None, None, None]
+    assert run(Consistency(top_k=1), PAIRS).reasons == [None, None, None]
 
 
 def test_consistency_drops_pairs_if_other_positives_are_closer(run: Runner) -> None:
-    rows = [EGG, {**TRAIN, "positive": TAX["positive"]}, {**TAX, "positive": TRAIN["positive"]}]
-    assert run(Consistency(top_k=1), rows).reasons == [None, "inconsistent", "inconsistent"]
+    assert run(Consistency(top_k=1), SWAPPED).reasons == [None, "inconsistent", "inconsistent"]
 
 
 def test_consistency_keeps_the_top_k_ranks(run: Runner) -> None:
-    rows = [{**TRAIN, "positive": TAX["positive"]}, {**TAX, "positive": TRAIN["positive"]}]
-    assert run(Consistency(top_k=2), rows).reasons == [None, None]
+    assert run(Consistency(top_k=3), SWAPPED).reasons == [None, None, None]
 
 
 def test_consistency_ignores_other_positives_of_the_same_anchor(run: Runner) -> None:
-    rows = [EGG, {**EGG, "positive": "Eight minutes."}]
+    rows = [
+        {"anchor": "How long must an egg boil?", "positive": "Boil the egg for eight minutes."},
+        {"anchor": "How long must an egg boil?", "positive": "Eight minutes."},
+    ]
     assert run(Consistency(top_k=1), rows).reasons == [None, None]
 
 
 def test_consistency_can_compare_within_each_source(run: Runner) -> None:
-    rows = [
-        {**TRAIN, "positive": TAX["positive"], "origin": "a"},
-        {**TAX, "positive": TRAIN["positive"], "origin": "b"},
-    ]
     columns = {"anchor": "anchor", "positive": "positive", "source": "origin"}
-    assert run(Consistency(top_k=1, pool_by="source"), rows, columns).reasons == [None, None]
+    assert run(Consistency(top_k=1, pool_by="source"), SWAPPED, columns).reasons == [None, None, None]
 
 
 # triplet_margin. The model of these examples is a stub: it scores a pair by the number at the end of the second text.
@@ -435,6 +440,12 @@ def test_sample_keeps_or_drops_rows_with_the_same_text_together(run: Runner) -> 
 
 
 def test_sample_keeps_the_proportions_of_the_sources(run: Runner) -> None:
-    rows = [{"text": name, "origin": name[:3]} for name in ("web 1", "web 2", "web 3", "web 4", "wiki 1", "wiki 2")]
-    result = run(Sample(weights={"web": 1, "wik": 1}), rows, {"text": "text", "source": "origin"})
-    assert [row["origin"] for row in result.kept] == ["web", "web", "wik", "wik"]
+    rows = [
+        {"text": "a", "origin": "web"},
+        {"text": "b", "origin": "web"},
+        {"text": "c", "origin": "web"},
+        {"text": "d", "origin": "wiki"},
+        {"text": "e", "origin": "wiki"},
+    ]
+    result = run(Sample(weights={"web": 1, "wiki": 1}), rows, {"text": "text", "source": "origin"})
+    assert [row["origin"] for row in result.kept] == ["web", "web", "wiki", "wiki"]
