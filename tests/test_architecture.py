@@ -100,7 +100,7 @@ def test_no_import_circles() -> None:
 def test_layers(folder: str) -> None:
     members = [module for module in MODULES if module.startswith(f"jina_data.{folder}.")]
     assert members
-    wrong = defaultdict(list)
+    wrong: dict[str, list[str]] = defaultdict(list)
     for module in members:
         for target in GRAPH[module]:
             if target.split(".")[1:2] and target.split(".")[1] in FORBIDDEN[folder]:
@@ -113,7 +113,7 @@ def test_the_package_root_is_small() -> None:
 
 
 def test_no_folder_dominates() -> None:
-    sizes = defaultdict(int)
+    sizes: dict[Path, int] = defaultdict(int)
     for path in MODULES.values():
         sizes[path.parent] += len(path.read_text(encoding="utf-8").splitlines())
     total = sum(sizes.values())

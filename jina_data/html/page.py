@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -24,7 +25,13 @@ INVISIBLE = {
 
 def render(template: str, **values: Any) -> str:
     """Render a page from jina_data/templates; every value is escaped."""
-    return template_environment(is_html=True).get_template(template).render(**values)
+    return _html_environment().get_template(template).render(**values)
+
+
+@cache
+def _html_environment() -> Environment:
+    """Return the environment of the pages; it keeps its compiled templates for later pages of this process."""
+    return template_environment(is_html=True)
 
 
 def template_environment(*, is_html: bool) -> Environment:

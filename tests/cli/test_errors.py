@@ -651,9 +651,7 @@ def test_ctrl_c(corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path, mom
         time.sleep(0.02)
         call = run.interrupt()
     assert call.status == 1, call.err
-    assert call.error == (
-        f"stopped. Run the same command again to resume the run in {tmp_path / 'out'}"
-    )
+    assert call.error == (f"stopped. Run the same command again to resume the run in {tmp_path / 'out'}")
     again = clean(corpus, *CORPUS, "-c", "text=text", "--workers", workers, out=str(tmp_path / "out"))
     assert again.status == 0, again.err
     assert outputs(tmp_path / "out") == undisturbed

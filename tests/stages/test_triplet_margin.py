@@ -8,12 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,27 +22,10 @@ from jina_data.embed.device import _has_driver
 from jina_data.errors import ModelError, RecipeError
 from jina_data.stages import ExactDedup, Normalize, Select, Stage, TripletMargin
 from tests.support.files import write_tiny_cross_encoder
+from tests.support.scorers import Scripted
 
 TEXT = "how do i boil an egg put it in water for eight minutes the cat sat on a mat stocks fell today rice too"
 WORDS = TEXT.split()
-
-
-class Scripted:
-    """Scores a pair by the number at the end of its passage, and counts what it is asked."""
-
-    model_id = "scripted"
-    sha256 = "0" * 64
-    name = "scripted"
-    max_tokens = None
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-
-    def score(
-        self, queries: Sequence[str], passages: Sequence[str], *, cut: npt.NDArray[np.bool_] | None = None
-    ) -> npt.NDArray[np.float32]:
-        self.asked += zip(queries, passages, strict=True)
-        return np.array([float(passage.split()[-1]) for passage in passages], np.float32)
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
-"""A second pipeline: one row at a time, in plain Python, written from the documentation alone.
+"""Provides a reference pipeline: every stage in plain Python, one row at a time, written from the documentation.
 
-It shares nothing with jina_data but the settings of the stages. `where` lets DuckDB evaluate its expression, on one row
-at a time; everything else is decided here. It is slow, and that is its point.
+The tests compare real runs with it. It is slow, because it favours simple code over fast code. Some steps use a
+library: `where` lets DuckDB evaluate its expression, on one row at a time; `language` calls the fastText runtime;
+`normalize` repairs mojibake with ftfy. From jina_data come the settings of the stages, the models (one text or pair at
+a time), the names of files outside the run, and the bands of `near_dedup`, whose hashes the documentation does not
+define.
 """
 
 from __future__ import annotations
@@ -53,17 +56,17 @@ from jina_data.stages.rows import Rows, View
 Row = dict[str, Any]
 T = TypeVar("T")
 Verdict = tuple[str, float | None]
-"""A reason, and the score it rests on."""
+"""The reason of a drop, and the score that the decision is based on."""
 
 UNREADABLE = -1
-"""The stage index, in this module, of a row that could not be read."""
+"""The stage index that this module gives to a row that could not be read."""
 
 ROLE_ORDER = ("text", "anchor", "positive", "negative", "sentence1", "sentence2")
 
 
 @dataclass
-class Fate:
-    """What becomes of a row. `final` is the row as data/ holds it, None for one that is dropped."""
+class RowOutcome:
+    """What happens to a row. `final` is the row in data/; it is None for a dropped row."""
 
     file: str
     row: int
@@ -81,18 +84,18 @@ class Fate:
 
 
 @dataclass
-class Live:
-    """A row on its way: `now` is what stages see, `plain` the same without what `normalize` changed."""
+class LiveRow:
+    """A row that no stage has dropped. `current` is what stages see; `unnormalized` omits changes by `normalize`."""
 
-    fate: Fate
+    outcome: RowOutcome
     order: tuple[int, int]
-    now: Row
-    plain: Row
+    current: Row
+    unnormalized: Row
 
 
 @dataclass
 class Table:
-    """What is known of the columns in front of a stage."""
+    """The types and roles of the columns before a stage."""
 
     types: dict[str, pa.DataType]
     roles: dict[str, tuple[str, ...]]
@@ -105,17 +108,17 @@ class Table:
         return list(dict.fromkeys(column for role in self.chosen(roles) for column in self.roles[role]))
 
     def texts(self, row: Row, role: str) -> list[str]:
-        """Return all texts of a role: of its columns in order, of lists in order; nulls are no texts."""
-        found: list[str | None] = []
+        """Return all texts of a role, in the order of its columns and of the lists in them; nulls are no texts."""
+        texts: list[str | None] = []
         for column in self.roles[role]:
             value = row[column]
-            found += value if isinstance(value, list) else [value]
-        return [text for text in found if text is not None]
+            texts += value if isinstance(value, list) else [value]
+        return [text for text in texts if text is not None]
 
 
 @dataclass
 class Reference:
-    """The stages over some files, each a name and its rows; `source` is the column that names a row's source."""
+    """The stages, applied to the rows of files; `source` is the column that names the source of a row."""
 
     stages: Sequence[Stage]
     roles: Mapping[str, Sequence[str]]
@@ -128,27 +131,28 @@ class Reference:
         ordered = {role: tuple(self.roles[role]) for role in ROLE_ORDER if role in self.roles}
         self.table = Table(dict(self.types), ordered)
 
-    def run(self, files: Mapping[str, Sequence[Row | None]]) -> list[Fate]:
-        """Return what becomes of every row, in input order; a row that is None could not be read."""
-        fates: list[Fate] = []
-        live: list[Live] = []
+    def run(self, files: Mapping[str, Sequence[Row | None]]) -> list[RowOutcome]:
+        """Return what happens to every row, in input order; a row that is None could not be read."""
+        outcomes: list[RowOutcome] = []
+        live: list[LiveRow] = []
         for place, (name, rows) in enumerate(files.items()):
             for number, row in enumerate(rows):
-                fates.append(Fate(name, number, self._source(name, row)))
+                outcome = RowOutcome(name, number, self._source(name, row))
+                outcomes.append(outcome)
                 if row is None:
-                    fates[-1].stage_index, fates[-1].stage, fates[-1].reason = UNREADABLE, "read", "unreadable"
+                    outcome.stage_index, outcome.stage, outcome.reason = UNREADABLE, "read", "unreadable"
                 else:
-                    live.append(Live(fates[-1], (place, number), dict(row), dict(row)))
+                    live.append(LiveRow(outcome, (place, number), dict(row), dict(row)))
         for index, stage in enumerate(self.stages):
-            for one, (reason, score), partner in self._dropped(stage, live):
-                one.fate.stage_index, one.fate.stage = index, stage.name
-                one.fate.reason, one.fate.score, one.fate.partner = reason, score, partner
-            live = [one for one in live if one.fate.kept]
+            for dropped, (reason, score), partner in self._dropped(stage, live):
+                dropped.outcome.stage_index, dropped.outcome.stage = index, stage.name
+                dropped.outcome.reason, dropped.outcome.score, dropped.outcome.partner = reason, score, partner
+            live = [candidate for candidate in live if candidate.outcome.kept]
             self._change(stage, live)
         original = any(isinstance(stage, Normalize) and stage.write_original for stage in self.stages)
-        for one in live:
-            one.fate.final = one.plain if original else one.now
-        return fates
+        for kept in live:
+            kept.outcome.final = kept.unnormalized if original else kept.current
+        return outcomes
 
     def _source(self, file: str, row: Row | None) -> str:
         if self.source is None:
@@ -156,42 +160,43 @@ class Reference:
         value = None if row is None else row[self.source]
         return "(unknown)" if value is None else str(value)
 
-    def _dropped(self, stage: Stage, live: list[Live]) -> list[tuple[Live, Verdict, str | None]]:
+    def _dropped(self, stage: Stage, live: list[LiveRow]) -> list[tuple[LiveRow, Verdict, str | None]]:
         if isinstance(stage, ExactDedup):
-            return [(one, ("exact_duplicate", None), name) for one, name in duplicates(stage, self.table, live)]
+            return [(row, ("exact_duplicate", None), name) for row, name in duplicates(stage, self.table, live)]
         if isinstance(stage, NearDedup):
-            return [(one, ("near_duplicate", score), name) for one, score, name in near(stage, self.table, live)]
+            return [(row, ("near_duplicate", score), name) for row, score, name in near(stage, self.table, live)]
         if isinstance(stage, Decontaminate):
-            found = [(one, contaminated(stage, self.table, one.now)) for one in live]
-            return [(one, ("contaminated", hit[0]), hit[1]) for one, hit in found if hit is not None]
+            overlaps = [(row, contaminated(stage, self.table, row.current)) for row in live]
+            return [(row, ("contaminated", hit[0]), hit[1]) for row, hit in overlaps if hit is not None]
         if isinstance(stage, Consistency):
             ranks = ranked(stage, self.table, live, self.seed)
-            return [(one, ("inconsistent", float(r)), None) for one, r in ranks if r > stage.top_k]
+            return [(row, ("inconsistent", float(rank)), None) for row, rank in ranks if rank > stage.top_k]
         if isinstance(stage, Sample):
-            return [(one, ("not_sampled", hashed / 2**64), None) for one, hashed in self._not_sampled(stage, live)]
+            return [(row, ("not_sampled", hashed / 2**64), None) for row, hashed in self._not_sampled(stage, live)]
         judge = JUDGES[type(stage)]
-        verdicts = [(one, judge(stage, self.table, one.now)) for one in live]
-        return [(one, verdict, None) for one, verdict in verdicts if verdict is not None]
+        verdicts = [(row, judge(stage, self.table, row.current)) for row in live]
+        return [(row, verdict, None) for row, verdict in verdicts if verdict is not None]
 
-    def _not_sampled(self, stage: Sample, live: list[Live]) -> list[tuple[Live, int]]:
+    def _not_sampled(self, stage: Sample, live: list[LiveRow]) -> list[tuple[LiveRow, int]]:
         columns = self.table.columns(None)
-        hashed = [(content_hash([one.now[name] for name in columns], self.seed), one.order, one) for one in live]
-        chosen = sampled(stage, [(key, order, one.fate.source) for key, order, one in hashed])
-        return [(one, key) for key, order, one in hashed if order not in chosen]
+        hashed = [(content_hash([row.current[name] for name in columns], self.seed), row) for row in live]
+        chosen = sampled(stage, [(key, row.order, row.outcome.source) for key, row in hashed])
+        return [(row, key) for key, row in hashed if row.order not in chosen]
 
-    def _change(self, stage: Stage, live: list[Live]) -> None:
+    def _change(self, stage: Stage, live: list[LiveRow]) -> None:
         if isinstance(stage, Normalize):
-            for one in live:
+            for row in live:
                 for column in self.table.columns(stage.roles):
-                    one.now[column] = normalized(stage, one.now[column])
+                    row.current[column] = normalized(stage, row.current[column])
         if isinstance(stage, TripletMargin):
-            for one in live:
-                found = margins(stage, self.table, one.now)
-                gone = {(column, place) for column, place, margin in found if not margin > stage.margin}
-                one.now, one.plain = (without_negatives(self.table, row, gone) for row in (one.now, one.plain))
+            for row in live:
+                measured = margins(stage, self.table, row.current)
+                weak_places = {(column, place) for column, place, margin in measured if not margin > stage.margin}
+                row.current = without_negatives(self.table, row.current, weak_places)
+                row.unnormalized = without_negatives(self.table, row.unnormalized, weak_places)
         if isinstance(stage, Select):
-            for one in live:
-                one.now, one.plain = selected(stage, one.now), selected(stage, one.plain)
+            for row in live:
+                row.current, row.unnormalized = selected(stage, row.current), selected(stage, row.unnormalized)
             self.table = selected_table(stage, self.table)
 
 
@@ -218,7 +223,7 @@ def _as_varchar(value: str | int | bool) -> str:
 
 @_cast_to(pa.int64())
 def _as_bigint(value: str | int | bool) -> int | None:
-    """Cast what the tests hold: whole numbers, and texts that are one or are nothing like a number."""
+    """Cast the values that the tests use: whole numbers, and texts that are a whole number or have no digit."""
     if isinstance(value, str) and not regex.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value, regex.ASCII):
         assert not regex.search(r"[0-9]", value), f"the reference cannot tell whether {value!r} casts"
         return None
@@ -266,13 +271,13 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
 
 
 def filtered(stage: Where, table: Table, row: Row) -> Verdict | None:
-    one = pa.table({name: pa.array([row[name]], kind) for name, kind in table.types.items()})
+    single_row = pa.table({name: pa.array([row[name]], kind) for name, kind in table.types.items()})
     con = _duckdb()
-    con.register("one", one)
+    con.register("single_row", single_row)
     try:
-        answer = con.execute(f"SELECT ({stage.expression})::BOOLEAN FROM one").fetchall()
+        answer = con.execute(f"SELECT ({stage.expression})::BOOLEAN FROM single_row").fetchall()
     finally:
-        con.unregister("one")
+        con.unregister("single_row")
     return None if answer == [(True,)] else ("filtered", None)
 
 
@@ -280,7 +285,7 @@ def filtered(stage: Where, table: Table, row: Row) -> Verdict | None:
 
 
 def normalized(stage: Normalize, value: Any) -> Any:
-    """Return a text, or every text of a list, in normal spelling; null stays null."""
+    """Normalize a text, or every text of a list; null stays null."""
     if value is None:
         return None
     if isinstance(value, list):
@@ -305,7 +310,7 @@ def _lines_with_ends(text: str) -> list[str]:
 
 
 def _is_invisible(char: str) -> bool:
-    if char in "\u200b\u200c\u200d":  # told apart by what stands beside them
+    if char in "\u200b\u200c\u200d":  # without_controls decides by the characters next to them
         return False
     if unicodedata.category(char) == "Cc":
         return not char.isspace()
@@ -339,7 +344,7 @@ INLINE = {"a", "b", "i", "em", "strong", "span", "code", "sub", "sup", "img", "u
 
 
 class _Markup(HTMLParser):
-    """Cuts a text into (kind, text): "block", "inline", or "text"."""
+    """Splits a text into (kind, text) with the kinds "block", "inline" and "text"."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=False)
@@ -373,7 +378,7 @@ class _Markup(HTMLParser):
 
 
 def plain_text(text: str) -> str:
-    """Return the text of a fragment of HTML. A run of blocks with nothing but blanks between is one line break."""
+    """Return the text of a fragment of HTML. Blocks with only blanks between them give a single line break."""
     parser = _Markup()
     parser.feed(text)
     parser.close()
@@ -417,7 +422,7 @@ MID_NUMBER = frozenset({"MidNum", "MidNumLet", "Single_Quote"})
 
 @dataclass(frozen=True)
 class Char:
-    """What matters of a character: its Word_Break (Other for letters of scripts without spaces) and its kinds."""
+    """The properties of a character: Word_Break (Other for letters of scripts without spaces), and its kinds."""
 
     word_break: str
     letter: bool
@@ -437,7 +442,7 @@ def char_of(char: str) -> Char:
 
 
 def _units(text: str) -> list[list[str]]:
-    """Put marks to the character before them (WB4), and LF to CR (WB3)."""
+    """Join marks to the character before them (WB4), and LF to CR (WB3)."""
     units: list[list[str]] = []
     for char in text:
         name = char_of(char).word_break
@@ -452,31 +457,32 @@ def _units(text: str) -> list[list[str]]:
 
 
 def _joined(units: list[list[str]], names: list[str], k: int, flags_before: int) -> bool:
-    """Tell whether there is no boundary between unit k and the next; `names` are the classes of the units."""
-    one, two = names[k], names[k + 1]
-    far, beyond = names[k - 1] if k else "", names[k + 2] if k + 2 < len(names) else ""
-    if one in NEWLINES or two in NEWLINES:
+    """Return whether there is no boundary between unit k and the next; `names` are the classes of the units."""
+    current, following = names[k], names[k + 1]
+    before = names[k - 1] if k else ""
+    after = names[k + 2] if k + 2 < len(names) else ""
+    if current in NEWLINES or following in NEWLINES:
         return False
     if units[k][-1] == "\u200d" and char_of(units[k + 1][0]).picture:
         return True
-    if one == two == "WSegSpace" and len(units[k]) == 1:
+    if current == following == "WSegSpace" and len(units[k]) == 1:
         return True
     return (
-        (one in WORDLIKE and two in WORDLIKE)
-        or ("Katakana" in (one, two) and {one, two} <= {"Katakana", "ExtendNumLet"})
-        or (one in AH_LETTER and two in MID_LETTER and beyond in AH_LETTER)
-        or (far in AH_LETTER and one in MID_LETTER and two in AH_LETTER)
-        or (one == "Hebrew_Letter" and two == "Single_Quote")
-        or (one == beyond == "Hebrew_Letter" and two == "Double_Quote")
-        or (far == two == "Hebrew_Letter" and one == "Double_Quote")
-        or (one == beyond == "Numeric" and two in MID_NUMBER)
-        or (far == two == "Numeric" and one in MID_NUMBER)
-        or (one == two == "Regional_Indicator" and flags_before % 2 == 0)
+        (current in WORDLIKE and following in WORDLIKE)
+        or ("Katakana" in (current, following) and {current, following} <= {"Katakana", "ExtendNumLet"})
+        or (current in AH_LETTER and following in MID_LETTER and after in AH_LETTER)
+        or (before in AH_LETTER and current in MID_LETTER and following in AH_LETTER)
+        or (current == "Hebrew_Letter" and following == "Single_Quote")
+        or (current == after == "Hebrew_Letter" and following == "Double_Quote")
+        or (before == following == "Hebrew_Letter" and current == "Double_Quote")
+        or (current == after == "Numeric" and following in MID_NUMBER)
+        or (before == following == "Numeric" and current in MID_NUMBER)
+        or (current == following == "Regional_Indicator" and flags_before % 2 == 0)
     )
 
 
 def segments(text: str) -> Iterator[str]:
-    """Yield the segments of a text; letters of scripts without spaces stand alone."""
+    """Yield the segments of a text; each letter of a script without spaces is a segment."""
     units = _units(text)
     names = [char_of(unit[0]).word_break for unit in units]
     segment, flags = "", 0
@@ -491,7 +497,7 @@ def segments(text: str) -> Iterator[str]:
 
 @cache
 def words(text: str) -> tuple[str, ...]:
-    """Return the segments that hold a letter or a number."""
+    """Return the segments that contain a letter or a number."""
     return tuple(piece for piece in segments(text) if any(is_counted(char) for char in piece))
 
 
@@ -564,7 +570,7 @@ def language(stage: Language, table: Table, row: Row) -> Verdict | None:
 
 
 def folded(value: Any, *, case: bool, whitespace: bool) -> Any:
-    """Return something that is equal for equal content, and for nothing else."""
+    """Return a value that is equal for equal content only."""
     if value is None:
         return ("null",)
     if isinstance(value, str):
@@ -577,33 +583,34 @@ def folded(value: Any, *, case: bool, whitespace: bool) -> Any:
     return ("value", repr(value))
 
 
-def duplicates(stage: ExactDedup, table: Table, live: list[Live]) -> Iterator[tuple[Live, str]]:
-    """Yield every row that goes, with the name of the one that stays instead."""
+def duplicates(stage: ExactDedup, table: Table, live: list[LiveRow]) -> Iterator[tuple[LiveRow, str]]:
+    """Yield every row that is dropped, with the name of the row that is kept instead."""
     columns = list(table.types) if stage.roles == "row" else table.columns(stage.roles)
-    groups: dict[Any, list[Live]] = {}
-    for one in live:
-        content = folded([one.now[name] for name in columns], case=stage.fold_case, whitespace=stage.fold_whitespace)
-        groups.setdefault(content, []).append(one)
 
-    def place(one: Live) -> tuple[int, tuple[int, int]]:
-        named = one.fate.source in stage.priority
-        return stage.priority.index(one.fate.source) if named else len(stage.priority), one.order
+    def content_of(row: Row) -> Any:
+        return folded([row[name] for name in columns], case=stage.fold_case, whitespace=stage.fold_whitespace)
 
+    def place(row: LiveRow) -> tuple[int, tuple[int, int]]:
+        named = row.outcome.source in stage.priority
+        return stage.priority.index(row.outcome.source) if named else len(stage.priority), row.order
+
+    groups: dict[Any, list[LiveRow]] = {}
+    for row in live:
+        groups.setdefault(content_of(row.current), []).append(row)
     outside: dict[Any, str] = {}
-    for name, row in outside_rows(stage.against):
-        content = folded([row[name] for name in columns], case=stage.fold_case, whitespace=stage.fold_whitespace)
-        outside.setdefault(content, name)
+    for name, outside_row in outside_rows(stage.against):
+        outside.setdefault(content_of(outside_row), name)
     for content, group in groups.items():
-        first = min(group, key=place)
-        for one in group:
+        survivor = min(group, key=place)
+        for row in group:
             if content in outside:
-                yield one, outside[content]
-            elif one is not first:
-                yield one, f"{first.fate.file}:{first.fate.row}"
+                yield row, outside[content]
+            elif row is not survivor:
+                yield row, f"{survivor.outcome.file}:{survivor.outcome.row}"
 
 
 def outside_rows(names: Sequence[str]) -> Iterator[tuple[str, Row]]:
-    """Yield the rows of Parquet files that stand outside the run, as "file:row" and what is in them."""
+    """Yield the rows of Parquet files outside the run, each with its name "file:row"."""
     for file in resolve_outside(names):
         for number, row in enumerate(pq.read_table(file.name).to_pylist()):
             yield f"{file.name}:{number}", row
@@ -614,32 +621,33 @@ def outside_rows(names: Sequence[str]) -> Iterator[tuple[str, Row]]:
 
 def shingles(stage: NearDedup, texts: Sequence[str]) -> frozenset[Any]:
     """Return the shingles of all texts of a role."""
-    found: set[Any] = set()
+    shingle_set: set[Any] = set()
     for text in texts:
-        ones = [word.casefold() for word in words(text)]
+        folded_words = [word.casefold() for word in words(text)]
         flat = " ".join(text.split()).casefold()
-        if len(ones) >= stage.n_grams:
-            found |= {tuple(ones[k : k + stage.n_grams]) for k in range(len(ones) - stage.n_grams + 1)}
+        n_words = len(folded_words)
+        if n_words >= stage.n_grams:
+            shingle_set |= {tuple(folded_words[k : k + stage.n_grams]) for k in range(n_words - stage.n_grams + 1)}
         elif stage.short_text == "exact" and flat:
-            found.add(("whole", flat))
+            shingle_set.add(("whole", flat))
         elif stage.short_text == "char_ngrams" and flat:
             n = stage.char_n_grams
-            found |= {("chars", flat[k : k + n]) for k in range(max(1, len(flat) - n + 1))}
-    return frozenset(found)
+            shingle_set |= {("chars", flat[k : k + n]) for k in range(max(1, len(flat) - n + 1))}
+    return frozenset(shingle_set)
 
 
-def is_beyond_comparison(stage: NearDedup, texts: Sequence[str]) -> bool:
-    """Tell whether a role has texts, but, with `short_text: keep`, none that is compared."""
+def is_not_compared(stage: NearDedup, texts: Sequence[str]) -> bool:
+    """Return whether `short_text: keep` excludes a role: it has texts, but none that is long enough."""
     return stage.short_text == "keep" and not shingles(stage, texts) and any(text.split() for text in texts)
 
 
-def similarity(ones: Sequence[frozenset[Any]], others: Sequence[frozenset[Any]]) -> float:
-    """Return the similarity of the least similar role."""
-    return min(len(a & b) / len(a | b) if a | b else 1.0 for a, b in zip(ones, others, strict=True))
+def similarity(roles: Sequence[frozenset[Any]], other_roles: Sequence[frozenset[Any]]) -> float:
+    """Return the similarity of the least similar role of two rows, given the shingles of each role."""
+    return min(len(a & b) / len(a | b) if a | b else 1.0 for a, b in zip(roles, other_roles, strict=True))
 
 
 def bands(stage: NearDedup, table: Table, rows: Sequence[Row]) -> list[set[tuple[int, Any]]]:
-    """Return the bands of rows, which are the stage's own choice."""
+    """Return the bands of rows, as the stage computes them."""
     schema = pa.schema(list(table.types.items()))
     batch = pa.Table.from_pylist(list(rows), schema=schema).combine_chunks().to_batches()
     if not batch:
@@ -650,29 +658,29 @@ def bands(stage: NearDedup, table: Table, rows: Sequence[Row]) -> list[set[tuple
     return [{(k, key[row]) for k, key in enumerate(keys) if key[row] is not None} for row in range(len(rows))]
 
 
-def near(stage: NearDedup, table: Table, live: list[Live]) -> Iterator[tuple[Live, float, str]]:
-    """Yield every row that nearly equals an earlier one that stays, with the similarity and the name of that one."""
-    earlier = list(outside_rows(stage.against))
-    rows = [*(row for _, row in earlier), *(one.now for one in live)]
+def near(stage: NearDedup, table: Table, live: list[LiveRow]) -> Iterator[tuple[LiveRow, float, str]]:
+    """Yield every row that nearly equals an earlier kept row, with the similarity and the name of that earlier row."""
+    outside = list(outside_rows(stage.against))
+    rows = [*(row for _, row in outside), *(row.current for row in live)]
     rows = [{name: row.get(name) for name in table.types} for row in rows]
-    sets = [[shingles(stage, table.texts(row, role)) for role in table.chosen(stage.roles)] for row in rows]
+    names = [*(name for name, _ in outside), *(f"{row.outcome.file}:{row.outcome.row}" for row in live)]
+    roles = table.chosen(stage.roles)
+    sets = [[shingles(stage, table.texts(row, role)) for role in roles] for row in rows]
     keys = bands(stage, table, rows)
-    alone = [
-        any(is_beyond_comparison(stage, table.texts(row, role)) for role in table.chosen(stage.roles)) for row in rows
-    ]
-    staying: dict[tuple[int, Any], list[int]] = {}
+    not_compared = [any(is_not_compared(stage, table.texts(row, role)) for role in roles) for row in rows]
+    kept_places: dict[tuple[int, Any], list[int]] = {}
     for place in range(len(rows)):
-        if alone[place]:
+        if not_compared[place]:
             continue
-        candidates = () if place < len(earlier) else {other for key in keys[place] for other in staying.get(key, ())}
+        is_outside = place < len(outside)
+        candidates = () if is_outside else {other for key in keys[place] for other in kept_places.get(key, ())}
         for other in sorted(candidates):
             if (score := similarity(sets[place], sets[other])) >= stage.threshold:
-                first = live[other - len(earlier)].fate if other >= len(earlier) else None
-                yield live[place - len(earlier)], score, f"{first.file}:{first.row}" if first else earlier[other][0]
+                yield live[place - len(outside)], score, names[other]
                 break
         else:
             for key in keys[place]:
-                staying.setdefault(key, []).append(place)
+                kept_places.setdefault(key, []).append(place)
 
 
 # decontaminate
@@ -680,87 +688,95 @@ def near(stage: NearDedup, table: Table, live: list[Live]) -> Iterator[tuple[Liv
 
 @cache
 def evaluation(stage: Decontaminate) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the evaluation texts with words in them: their "file:row", and their words."""
-    assert stage.columns is not None, "the reference takes columns by name only"
+    """Return the evaluation texts that contain words: the name "file:row" and the words of each."""
+    assert stage.columns is not None, "the reference supports only columns that are named"
     return tuple(
-        (name, tuple(word.casefold() for word in words(row[column])))
+        (name, folded_words(row[column]))
         for name, row in outside_rows(stage.files)
         for column in row
         if column in stage.columns and row[column] and words(row[column])
     )
 
 
-def overlap(stage: Decontaminate, ours: tuple[str, ...], theirs: tuple[str, ...]) -> int:
-    """Return how many words of an evaluation text were found in ours; 0 where they do not overlap."""
-    n = len(theirs)
-    if ours == theirs:
+def folded_words(text: str) -> tuple[str, ...]:
+    return tuple(word.casefold() for word in words(text))
+
+
+def overlap(stage: Decontaminate, training: tuple[str, ...], evaluated: tuple[str, ...]) -> int:
+    """Return how many words of an evaluation text occur in a training text; 0 if the two do not overlap."""
+    n = len(evaluated)
+    if training == evaluated:
         return n
-    held = set(ours)
-    if sum(word in held for word in theirs) < min(n - 1, stage.n_grams):
+    training_set = set(training)
+    if sum(word in training_set for word in evaluated) < min(n - 1, stage.n_grams):
         return 0
-    runs = {ours[k : k + n] for k in range(len(ours) - n + 1)}
-    if n >= stage.min_words and theirs in runs:
+    runs = {training[k : k + n] for k in range(len(training) - n + 1)}
+    if n >= stage.min_words and evaluated in runs:
         return n
     best = 0
-    if n >= stage.min_words_changed and any(is_changed(theirs, ours[k:]) for k in range(len(ours))):
+    if n >= stage.min_words_changed and any(is_changed(evaluated, training[k:]) for k in range(len(training))):
         best = n - 1
     for size in range(n, stage.n_grams - 1, -1):
-        pieces = {theirs[k : k + size] for k in range(n - size + 1)}
-        if any(ours[k : k + size] in pieces for k in range(len(ours) - size + 1)):
+        pieces = {evaluated[k : k + size] for k in range(n - size + 1)}
+        if any(training[k : k + size] in pieces for k in range(len(training) - size + 1)):
             return max(best, size)
     return best
 
 
-def is_changed(theirs: tuple[str, ...], ours: tuple[str, ...]) -> bool:
-    """Tell whether ours begins with theirs, one word replaced, left out or added."""
-    n = len(theirs)
-    at = next((k for k in range(n) if k >= len(ours) or ours[k] != theirs[k]), n)
-    ways = ((at + 1, at + 1), (at + 1, at), (at, at + 1))
-    return any(ours[mine:][: n - own] == theirs[own:] and len(ours) >= mine for own, mine in ways)
+def is_changed(evaluated: tuple[str, ...], training: tuple[str, ...]) -> bool:
+    """Return whether a training text begins with an evaluation text, with one word replaced, left out or added."""
+    n, n_training = len(evaluated), len(training)
+    change = next((k for k in range(n) if k >= n_training or training[k] != evaluated[k]), n)
+    # Where each text resumes after the changed word: it is replaced, left out, or added.
+    resumes = ((change + 1, change + 1), (change + 1, change), (change, change + 1))
+    return any(
+        training[in_training:][: n - in_evaluated] == evaluated[in_evaluated:] and n_training >= in_training
+        for in_evaluated, in_training in resumes
+    )
 
 
 def contaminated(stage: Decontaminate, table: Table, row: Row) -> tuple[float, str] | None:
-    ours = {tuple(word.casefold() for word in words(t)) for r in table.chosen(stage.roles) for t in table.texts(row, r)}
-    found = [
-        (-max(overlap(stage, one, theirs) for one in ours) / len(theirs), -len(theirs), place)
-        for place, (_, theirs) in enumerate(evaluation(stage))
-        if ours
+    texts = {folded_words(text) for role in table.chosen(stage.roles) for text in table.texts(row, role)}
+    overlaps = [
+        (-max(overlap(stage, training, evaluated) for training in texts) / len(evaluated), -len(evaluated), place)
+        for place, (_, evaluated) in enumerate(evaluation(stage))
+        if texts
     ]
-    best = min(found, default=(0.0, 0, 0))
+    best = min(overlaps, default=(0.0, 0, 0))
     return (-best[0], evaluation(stage)[best[2]][0]) if best[0] else None
 
 
 # consistency
 
 
-def ranked(stage: Consistency, table: Table, live: list[Live], seed: int) -> Iterator[tuple[Live, int]]:
-    """Yield every row with its rank, over `rank_cap` as one more than that."""
-    pairs = [tuple(one.now[table.roles[role][0]] or "" for role in ("anchor", "positive")) for one in live]
+def ranked(stage: Consistency, table: Table, live: list[LiveRow], seed: int) -> Iterator[tuple[LiveRow, int]]:
+    """Yield every row with its rank; a rank over `rank_cap` is given as `rank_cap` + 1."""
+    pairs = [tuple(row.current[table.roles[role][0]] or "" for role in ("anchor", "positive")) for row in live]
     content = [tuple(" ".join(text.split()).casefold() for text in pair) for pair in pairs]
-    own: dict[str, set[str]] = {}
+    positives_of: dict[str, set[str]] = {}
     for anchor, positive in content:
-        own.setdefault(anchor, set()).add(positive)
+        positives_of.setdefault(anchor, set()).add(positive)
     prompted = {text for a, p in pairs for text in (stage.anchor_prompt + a, stage.positive_prompt + p)}
     vectors = {text: vector_of(stage.embedder, text) for text in prompted}
+    parts = [row.outcome.source if stage.pool_by == "source" else "" for row in live]
     pools: dict[str, dict[str, str]] = {}
-    for one, (_, text), (_, key) in zip(live, pairs, content, strict=True):
-        pools.setdefault(one.fate.source if stage.pool_by == "source" else "", {}).setdefault(key, text)
+    for part, (_, text), (_, key) in zip(parts, pairs, content, strict=True):
+        pools.setdefault(part, {}).setdefault(key, text)
     chosen = {
         part: sorted(texts, key=lambda key: content_hash([key], seed))[: stage.pool_size]
         for part, texts in pools.items()
     }
-    for one, (anchor, positive), (folded_anchor, _) in zip(live, pairs, content, strict=True):
-        part = one.fate.source if stage.pool_by == "source" else ""
+    for row, part, (anchor, positive), (folded_anchor, _) in zip(live, parts, pairs, content, strict=True):
         vector = vectors[stage.anchor_prompt + anchor]
-        mine = vector @ vectors[stage.positive_prompt + positive]
-        others = (pools[part][key] for key in chosen[part] if key not in own[folded_anchor])
-        rank = 1 + sum(bool(vector @ vectors[stage.positive_prompt + text] > mine) for text in others)
-        yield one, min(rank, stage.rank_cap + 1)
+        to_positive = vector @ vectors[stage.positive_prompt + positive]
+        competitors = (pools[part][key] for key in chosen[part] if key not in positives_of[folded_anchor])
+        rank = 1 + sum(bool(vector @ vectors[stage.positive_prompt + text] > to_positive) for text in competitors)
+        yield row, min(rank, stage.rank_cap + 1)
 
 
 @cache
 def vector_of(embedder: str, text: str) -> Any:
-    """Return a vector of doubles; products of half-precision numbers add up in them without rounding."""
+    """Return a vector of doubles, in which sums of products of half-precision numbers need no rounding."""
     return load_embedder(embedder).encode([text])[0].astype(np.float64)
 
 
@@ -768,11 +784,11 @@ def vector_of(embedder: str, text: str) -> Any:
 
 
 Place = tuple[str, int | None]
-"""Where a negative stands: its column, and its place there where that is a list."""
+"""The place of a negative: its column, and its index if the column holds lists."""
 
 
 def negatives(table: Table, row: Row) -> Iterator[tuple[str, int | None, str]]:
-    """Yield the negatives of a row with their places; nulls are none."""
+    """Yield the negatives of a row with their places; nulls are no negatives."""
     for column in table.roles["negative"]:
         value = row[column]
         for place, text in enumerate(value) if isinstance(value, list) else [(None, value)]:
@@ -781,11 +797,12 @@ def negatives(table: Table, row: Row) -> Iterator[tuple[str, int | None, str]]:
 
 
 def margins(stage: TripletMargin, table: Table, row: Row) -> list[tuple[str, int | None, float]]:
-    """Return how much better than each negative the positive answers the anchor."""
+    """Return the margin of each negative: the relevance of the positive minus that of the negative."""
     anchor, positive = (row[table.roles[role][0]] or "" for role in ("anchor", "positive"))
     best = relevance(stage, anchor, positive)
-    found = negatives(table, row)
-    return [(column, place, best - relevance(stage, anchor, negative)) for column, place, negative in found]
+    return [
+        (column, place, best - relevance(stage, anchor, negative)) for column, place, negative in negatives(table, row)
+    ]
 
 
 def weak(stage: TripletMargin, table: Table, row: Row) -> Verdict | None:
@@ -795,21 +812,21 @@ def weak(stage: TripletMargin, table: Table, row: Row) -> Verdict | None:
 
 @cache
 def relevance(stage: TripletMargin, query: str, passage: str) -> float:
-    """Return what a cross-encoder says of one pair, asked for by itself."""
+    """Return the score that a cross-encoder gives a pair in a batch of its own."""
     output = float(cross_encoder.load_pair_scorer(stage.model, "cpu").score([query], [passage])[0])
     return output if stage.activation == "none" else 1 / (1 + math.exp(-output))
 
 
-def without_negatives(table: Table, row: Row, gone: set[Place]) -> Row:
-    """Take negatives out of a row: a list becomes shorter, a text null."""
-    left = dict(row)
+def without_negatives(table: Table, row: Row, removed: set[Place]) -> Row:
+    """Remove negatives from a row: a list becomes shorter, a text becomes null."""
+    changed = dict(row)
     for column in table.roles["negative"]:
         value = row[column]
         if isinstance(value, list):
-            left[column] = [text for place, text in enumerate(value) if (column, place) not in gone]
-        elif (column, None) in gone:
-            left[column] = None
-    return left
+            changed[column] = [text for place, text in enumerate(value) if (column, place) not in removed]
+        elif (column, None) in removed:
+            changed[column] = None
+    return changed
 
 
 # sample
@@ -834,7 +851,7 @@ Order = tuple[int, int]
 
 
 def sampled(stage: Sample, rows: Sequence[tuple[int, Order, str]]) -> set[Order]:
-    """Return which rows stay, given the hash, place and source of each."""
+    """Return the rows that are kept, given the hash, place and source of each row."""
     if stage.fraction is not None:
         return {order for key, order, _ in rows if Fraction(key, 2**64) < Fraction(stage.fraction)}
     in_order = sorted(rows)
@@ -848,7 +865,7 @@ def sampled(stage: Sample, rows: Sequence[tuple[int, Order, str]]) -> set[Order]
 
 
 def shares_of(stage: Sample, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Share out `count` by the weights; where a source has too few rows for that, all shares shrink together."""
+    """Divide `count` by the weights; if a source has too few rows for its share, all shares become smaller."""
     weights = {source: _exact(stage.weights.get(source, stage.weights.get("*"))) for source in sizes}
     total = sum(weights.values())
     if total == 0:
@@ -932,7 +949,7 @@ def longest_stretch(text: str) -> int:
 
 @dataclass(frozen=True)
 class Word:
-    """A word; `key` is the same for words that differ in the case of ASCII letters only."""
+    """A word; words that differ only in the case of ASCII letters have the same `key`."""
 
     text: str
     key: str
@@ -948,7 +965,7 @@ def _word(text: str) -> Word:
 
 
 class Facts:
-    """What the rules measure a text by."""
+    """The counts of a text that the rules are measured with."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -1011,7 +1028,7 @@ def repeated(parts: Sequence[T]) -> list[T]:
 
 
 def n_gram_at(facts: Facts, start: int, n: int) -> int | None:
-    """Return the end of the n-gram that starts at a word; None where the words do not weigh enough any more."""
+    """Return the end of the n-gram that starts at a word; None if the remaining words weigh too little."""
     end = bisect_left(facts.weights, facts.weights[start] + n)
     return end if end < len(facts.weights) else None
 
@@ -1024,28 +1041,28 @@ def top_n_gram(facts: Facts, stage: Rules, n: int) -> float | None:
     if facts.weight < stage.gopher_n_gram_min_words:
         return None
     last_end: dict[tuple[str, ...], int] = {}
-    found: dict[tuple[str, ...], tuple[int, int]] = {}
+    occurrences: dict[tuple[str, ...], tuple[int, int]] = {}
     for start in range(len(facts.words)):
         if (end := n_gram_at(facts, start, n)) is None:
             break
         key = tuple(word.key for word in facts.words[start:end])
         if start >= last_end.get(key, 0):
-            count, covered = found.get(key, (0, 0))
-            found[key], last_end[key] = (count + 1, covered + chars_of(facts, start, end)), end
-    count, covered = max(found.values(), default=(0, 0))
+            count, covered = occurrences.get(key, (0, 0))
+            occurrences[key], last_end[key] = (count + 1, covered + chars_of(facts, start, end)), end
+    count, covered = max(occurrences.values(), default=(0, 0))
     return share(covered if count > 1 else 0, facts.word_chars)
 
 
 def duplicated_n_grams(facts: Facts, stage: Rules, n: int) -> float | None:
     if facts.weight < stage.gopher_n_gram_min_words:
         return None
-    seen, start, total = set(), 0, 0
+    earlier, start, total = set(), 0, 0
     while start < len(facts.words) and (end := n_gram_at(facts, start, n)) is not None:
         key = tuple(word.key for word in facts.words[start:end])
-        if key in seen:
+        if key in earlier:
             total, start = total + chars_of(facts, start, end), end
         else:
-            seen.add(key)
+            earlier.add(key)
             start += 1
     return share(total, facts.word_chars)
 
@@ -1162,7 +1179,7 @@ MEASURES: tuple[tuple[str, str, str, Measure], ...] = (
     ("char_dup_ratio", "fineweb_char_duplicates_ratio", "above", lambda f, _: _repeated_chars(f)),
     ("list_ratio", "fineweb_new_line_ratio", "above", lambda f, _: f.per_word(f.n_breaks)),
 )
-"""Reason, option, the side on which a text falls, and what is measured, in the order of the tables of the page."""
+"""Reason, option, the side of the limit on which a text is dropped, and measurement, in the order of docs/rules.md."""
 
 FIXED_LIMITS = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_bracket": 0.0}
 
@@ -1184,7 +1201,7 @@ def rules(stage: Rules, table: Table, row: Row) -> Verdict | None:
                 return reason, None
             continue
         for role in roles:
-            measured = [value for one in facts[role] if (value := measure(one, stage)) is not None]
+            measured = [value for fact in facts[role] if (value := measure(fact, stage)) is not None]
             bound = FIXED_LIMITS.get(option, limit)
             if measured and side == "below" and min(measured) < bound:
                 return reason, float(min(measured))
@@ -1194,12 +1211,15 @@ def rules(stage: Rules, table: Table, row: Row) -> Verdict | None:
 
 
 def is_identical_pair(table: Table, row: Row, roles: Sequence[str]) -> bool:
-    for left, right in (("anchor", "positive"), ("sentence1", "sentence2")):
-        if left in roles and right in roles:
-            ones, others = ({" ".join(t.split()).casefold() for t in table.texts(row, role)} for role in (left, right))
-            if ones & others:
-                return True
-    return False
+    def folded_texts(role: str) -> set[str]:
+        return {" ".join(text.split()).casefold() for text in table.texts(row, role)}
+
+    sides = (("anchor", "positive"), ("sentence1", "sentence2"))
+    return any(
+        bool(folded_texts(first) & folded_texts(second))
+        for first, second in sides
+        if first in roles and second in roles
+    )
 
 
 def _keeps(stage: Normalize, table: Table, row: Row) -> Verdict | None:
