@@ -410,7 +410,7 @@ def test_an_expression_that_fails_on_a_row_is_told(here: Path) -> None:
     [
         (None, "cannot be read (No such file or directory)"),
         (b"", "cannot be used: "),
-        (bytes(1000), "cannot be used: it does not begin like a fastText model"),
+        (bytes(1000), "cannot be used: it is not a fastText model: its first bytes differ"),
     ],
 )
 def test_a_bad_model(here: Path, content: bytes | None, said: str) -> None:
