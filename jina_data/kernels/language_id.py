@@ -168,7 +168,7 @@ def _sum_text(
 ) -> Integer:
     """Set `hidden` to the sum of the input rows of a text; return their number.
 
-    `rows[:n_pending]` wait to be added. Before each token n_pending < _BLOCK, and a call of `grams_at` writes at most
+    `rows[:n_pending]` wait to be added. Before each append n_pending < _BLOCK, and a call of `grams_at` writes at most
     `maxn` entries more; the last block is filled up with at most 7 zero rows. So `rows` (_BLOCK + maxn + 7,) suffices.
     """
     words, grams = tables.words, tables.grams

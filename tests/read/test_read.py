@@ -80,7 +80,7 @@ def test_long_zstd_windows_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.json", "t.parquet"])
 @pytest.mark.parametrize("pack", [".gz", ".zst"])
-@pytest.mark.parametrize("kept", [0.999999, 0.6, 0.00005])
+@pytest.mark.parametrize("share", [0.999999, 0.6, 0.00005])
 def test_truncated_streams_are_told(tmp_path: Path, name: str, pack: str, share: float) -> None:
     noise = random.Random(5)
     rows = [{"a": number, "t": noise.randbytes(20).hex()} for number in range(60_000)]
