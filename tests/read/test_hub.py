@@ -76,12 +76,12 @@ REFUSED: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("query", "message"), REFUSED)
-def test_what_cannot_be_opened_is_told(folder: Path, query: str, message: str) -> None:
+def test_what_cannot_be_opened_is_reported(folder: Path, query: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         resolve_inputs([f"datasets:{folder}{query}"])
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'jina-data\[hub\]'"):
         resolve_inputs(["datasets:user/name?split=train"])

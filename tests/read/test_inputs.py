@@ -118,7 +118,7 @@ REFUSED: list[tuple[list[str], str]] = [
 
 
 @pytest.mark.parametrize(("inputs", "message"), REFUSED)
-def test_what_cannot_be_resolved_is_told(
+def test_what_cannot_be_resolved_is_reported(
     tree: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tree)
@@ -138,7 +138,7 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_files_are_told(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINE)
     (tmp_path / "a.jsonl").chmod(0)
     with pytest.raises(InputError, match="no permission"):
@@ -157,7 +157,7 @@ MAGIC: list[tuple[str, bytes, str | None]] = [
 
 
 @pytest.mark.parametrize(("name", "data", "compression"), MAGIC)
-def test_compression_is_told_by_content(tmp_path: Path, name: str, data: bytes, compression: str | None) -> None:
+def test_compression_is_detected_by_content(tmp_path: Path, name: str, data: bytes, compression: str | None) -> None:
     (tmp_path / name).write_bytes(data)
     file = resolve_file(tmp_path / name)
     assert file.compression == compression
@@ -227,7 +227,7 @@ MISSING: list[tuple[str, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("name", "kind", "message"), MISSING)
-def test_addresses_that_cannot_be_read_are_told(
+def test_addresses_that_cannot_be_read_are_reported(
     monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Exception], message: str
 ) -> None:
     for package in ("s3fs", "gcsfs"):
@@ -290,12 +290,12 @@ def test_files_of_a_web_server_are_read(server: str, tmp_path: Path, folder: str
     assert file.etag == f'"{len(CONTENT[name])}"'
 
 
-def test_a_web_server_that_says_no_is_told(server: str) -> None:
+def test_a_missing_file_of_a_web_server_is_reported(server: str) -> None:
     with pytest.raises(InputError, match=r"nope.jsonl: no such file. Check the URL"):
         resolve_inputs([f"{server}/ranges/nope.jsonl"])
 
 
-def test_a_transfer_that_breaks_off_is_told(server: str) -> None:
+def test_a_transfer_that_breaks_off_is_reported(server: str) -> None:
     with pytest.raises(InputError, match=r"cut/b.jsonl.gz"):
         list(
             stream_ranges(resolve_file(f"{server}/cut/b.jsonl.gz"), pa.schema([("n", pa.int64()), ("t", pa.string())]))

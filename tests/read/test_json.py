@@ -225,7 +225,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "array.json", "values.json"])
 @pytest.mark.parametrize(("case", "raw", "expected"), BROKEN, ids=[case[0] for case in BROKEN])
-def test_broken_records_are_told_and_cost_only_themselves(
+def test_broken_records_are_reported_and_cost_only_themselves(
     tmp_path: Path, name: str, case: str, raw: bytes, expected: str
 ) -> None:
     good = b'{"a": 1, "b": "\xc3\xa9", "c": {"x": 1}, "d": 1.5, "l": [{"y": 1}], "e": null}'
@@ -362,7 +362,7 @@ LAYOUTS: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("case", "data", "form"), LAYOUTS, ids=[case[0] for case in LAYOUTS])
-def test_layout_of_json_is_seen(tmp_path: Path, case: str, data: str, form: str) -> None:
+def test_layout_of_json_is_detected(tmp_path: Path, case: str, data: str, form: str) -> None:
     file = write_input(tmp_path, "t.json", data)
     assert file.format == form
     assert [row["a"] for row in rows_of(file)][:2] == [1, 2][: len(rows_of(file))]
@@ -399,7 +399,7 @@ def test_broken_arrays(tmp_path: Path, case: str, data: str, kept: list[int], er
             assert all(expected in error for expected, error in zip(errors, messages, strict=True))
 
 
-def test_text_between_values_is_told(tmp_path: Path) -> None:
+def test_text_between_values_is_reported(tmp_path: Path) -> None:
     file = write_input(tmp_path, "t.json", '{"a": 1} junk {"a": \n 2} "{" {"a": 3} [1, 2')
     assert [row["a"] for row in rows_of(file)] == [1, 2, 3]
     assert len(errors_of(file)) == 3
@@ -426,7 +426,7 @@ def test_a_value_without_end_does_not_fill_memory(tmp_path: Path, monkeypatch: p
     assert "nothing in these 2,000,007 bytes, of which raw shows 1,000 was read" in parsed.unreadable[0].error
 
 
-def test_the_sample_goes_on_until_a_row_is_found(tmp_path: Path) -> None:
+def test_the_sample_continues_until_there_is_a_row(tmp_path: Path) -> None:
     file = write_input(tmp_path, "t.jsonl", "broken\n" * 400_000 + '{"a": 1}\n')
     assert sample_schema(file) == pa.schema([("a", INT)])
     assert sample_schema(write_input(tmp_path, "u.jsonl", "broken\n" * 3)) == pa.schema([])

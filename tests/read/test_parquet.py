@@ -174,7 +174,7 @@ def test_ranges_can_be_read_in_any_order_and_by_any_thread(tmp_path: Path, group
         parquet_module._close_reader()
 
 
-def test_a_reader_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_reader_continues_at_its_position(tmp_path: Path) -> None:
     file, _ = large(tmp_path)
     schema = sample_schema(file)
     with small_ranges(2**18):
@@ -187,7 +187,7 @@ def test_a_reader_goes_on_where_it_stopped(tmp_path: Path) -> None:
         assert parquet_module._thread_reader() is None
 
 
-def test_corrupt_files_are_told(tmp_path: Path) -> None:
+def test_corrupt_files_are_reported(tmp_path: Path) -> None:
     file, _ = large(tmp_path, write_page_checksum=True)
     raw = (tmp_path / "t.parquet").read_bytes()
     cases = {"cut": raw[: len(raw) // 2], "empty": b"", "text": b"hello, this is no parquet file", "short": raw[:5]}

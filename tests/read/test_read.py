@@ -81,7 +81,7 @@ def test_long_zstd_windows_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.json", "t.parquet"])
 @pytest.mark.parametrize("pack", [".gz", ".zst"])
 @pytest.mark.parametrize("share", [0.999999, 0.6, 0.00005])
-def test_truncated_streams_are_told(tmp_path: Path, name: str, pack: str, share: float) -> None:
+def test_truncated_streams_are_reported(tmp_path: Path, name: str, pack: str, share: float) -> None:
     noise = random.Random(5)
     rows = [{"a": number, "t": noise.randbytes(20).hex()} for number in range(60_000)]
     if name == "t.parquet":
@@ -100,7 +100,7 @@ def test_truncated_streams_are_told(tmp_path: Path, name: str, pack: str, share:
         list(stream_ranges(resolve_file(path), sample_schema(resolve_file(path))))
 
 
-def test_damaged_streams_are_told(tmp_path: Path) -> None:
+def test_damaged_streams_are_reported(tmp_path: Path) -> None:
     checked = zstandard.ZstdCompressor(write_checksum=True).compress
     for pack, compress in ((".gz", gzip.compress), (".zst", checked)):
         raw = bytearray(compress(json.dumps({"a": list(range(2000))}).encode()))
