@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 
-def _find_cache() -> None:
+def _set_cache_folder() -> None:
     """Set numba's cache folder where it has none to write to: the package is read-only, and so is the home folder."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     nearest = next((folder for folder in (home, *home.parents) if folder.exists()), home)
@@ -14,4 +14,4 @@ def _find_cache() -> None:
     os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"jina-data-kernels-{os.getuid()}")
 
 
-_find_cache()
+_set_cache_folder()
