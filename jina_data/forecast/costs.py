@@ -68,7 +68,7 @@ class Ranking:
 
 def measure_ranking(dim: int, device: str, n_anchors: int = 2048, n_pool: int = 16_384) -> Ranking:
     """Measure how fast ranks are counted, on random vectors of which none leaves early."""
-    from jina_data.kernels.rank import Excluded, count_ranks
+    from jina_data.kernels.rank import Exclusions, count_ranks
 
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((n_pool, dim), np.float32)
@@ -76,7 +76,7 @@ def measure_ranking(dim: int, device: str, n_anchors: int = 2048, n_pool: int = 
     pool = vectors.astype(np.float16)
     anchors, own = pool[:n_anchors], np.ones(n_anchors)
     none = np.zeros(n_anchors, np.int64)
-    excluded = Excluded(none, none, np.empty(0, np.int64))
+    excluded = Exclusions(none, none, np.empty(0, np.int64))
     where = "cuda" if device == "cuda" else None
 
     def count(n_rows: int) -> float:

@@ -1,9 +1,9 @@
-"""The words of texts with their case folded, as hashes of 64 bits: what texts are compared by.
+"""Hashes the case-folded words of texts to 64 bits; texts are compared by these hashes.
 
 Words are those of `kernels.words`. Case folds code point by code point, as Python folds it (full Unicode); white space
 folds to a blank. Equal hashes count as equal words.
 
-Kernels here release the GIL and use no threads of their own. Importing this module loads them from numba's cache, or
+The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.
 """
 
@@ -49,8 +49,8 @@ _SHIFT, _BYTE, _FULL, _NOT_ASCII = np.uint64(33), np.uint64(8), np.uint64(56), n
 _UNDERSCORE, _APART, _UNSURE = 95, 128, 129
 
 
-def _quick_bytes() -> ByteArray:
-    """Return, for each byte: an ASCII letter in lower case, a digit or underscore; or _APART where it surely parts
+def _ascii_folded() -> ByteArray:
+    """Return, for each byte: an ASCII letter in lower case, a digit or underscore; or _APART where it always separates
     words (unless marks follow, which are not ASCII); or _UNSURE."""
     table = np.full(256, _APART, np.uint8)
     table[128:] = _UNSURE
@@ -60,31 +60,31 @@ def _quick_bytes() -> ByteArray:
     return table
 
 
-# Words of ASCII are found and hashed in one go: that is twice as fast as one after the other.
-_QUICK = _quick_bytes()
+# Words of ASCII are found and hashed in one pass, which is twice as fast as two passes.
+_ASCII_FOLDED = _ascii_folded()
 
 
-class Words(NamedTuple):
+class FoldedWords(NamedTuple):
     """The words of T texts as hashes (W,): those of text t are `offsets[t]` to `offsets[t + 1]` (T + 1,)."""
 
     hashes: HashArray
     offsets: IntArray
 
 
-def word_hashes(values: pa.LargeStringArray) -> Words:
+def word_hashes(values: pa.LargeStringArray) -> FoldedWords:
     """Hash the words of T texts, case folded."""
     data, offsets = string_buffers(values)
-    # Two words have at least a byte between them, or take more than one each; pages that are not written cost nothing.
+    # There are at most as many words as bytes; pages of the array that are not written cost no memory.
     hashes, ends = np.empty(int(offsets[-1] - offsets[0]) + 1, np.uint64), np.zeros(len(values) + 1, np.int64)
     n_words = _hash_words(data, offsets, word_table(), *fold_table(), hashes, ends)
-    return Words(hashes[:n_words], ends)
+    return FoldedWords(hashes[:n_words], ends)
 
 
 @cache
 def fold_table() -> tuple[FoldArray, FoldArray]:
-    """Return what case folding makes of every code point, (2**17,), and the foldings of several characters, (E, 3).
+    """Return the case folding of every code point, (2**17,), and the foldings to several characters, (E, 3).
 
-    A negative entry -1 - e stands for expansion e; unused places there are 0. White space folds to a blank.
+    A negative entry -1 - e stands for expansion e, which is padded with 0. White space folds to a blank.
     """
     table, expansions = np.arange(_FOLDED_CODES, dtype=np.int32), []
     for code in range(_FOLDED_CODES):
@@ -103,7 +103,7 @@ def fold_table() -> tuple[FoldArray, FoldArray]:
 
 @inner
 def finish(h: np.uint64) -> np.uint64:
-    """Mix 64 bits: every bit decides about every other (the finalizer of MurmurHash3)."""
+    """Mix 64 bits: every bit of the result depends on every bit of `h` (the finalizer of MurmurHash3)."""
     h = (h ^ h >> _SHIFT) * _MIX_1
     h = (h ^ h >> _SHIFT) * _MIX_2
     return h ^ h >> _SHIFT
@@ -111,7 +111,7 @@ def finish(h: np.uint64) -> np.uint64:
 
 @inner
 def step(h: np.uint64, code: np.uint64) -> np.uint64:
-    """Take 64 more bits into a hash."""
+    """Add 64 bits to a hash."""
     h = (h ^ code) * _SPREAD
     return h ^ h >> HALF
 
@@ -125,7 +125,7 @@ def spread(code: np.uint64) -> np.uint64:
 
 @inner
 def next_folded(data: ByteArray, i: Integer, end: Integer, fold: FoldArray) -> tuple[Integer, Integer]:
-    """Return what the code point at byte `i` folds to, as `fold_table` has it, and the byte behind it."""
+    """Return the folding of the code point at byte `i`, as an entry of `fold_table`, and the index after it."""
     code, i = decode(data, i, end)
     return np.int64(fold[code]) if code < _FOLDED_CODES else np.int64(code), i
 
@@ -138,11 +138,11 @@ def next_folded_word(
 
     `i` must be the start of a text or the end of a word.
     """
-    while i < end and _QUICK[data[i]] == _APART and (i + 1 == end or data[i + 1] < 128):
+    while i < end and _ASCII_FOLDED[data[i]] == _APART and (i + 1 == end or data[i + 1] < 128):
         i += 1
     if i == end:
         return end, NONE, False
-    stop, h = _quick_word(data, i, end)
+    stop, h = _ascii_word(data, i, end)
     if stop > i:
         return stop, h, True
     start, stop, kinds = next_word(data, i, end, table)
@@ -152,56 +152,63 @@ def next_folded_word(
 
 
 @njit(nogil=True, forceinline=True)
-def _quick_word(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, np.uint64]:
-    """Find the end of a word of ASCII letters and digits, and hash it; `i` itself where the word is not so simple."""
-    start, h, held = i, ONE, NONE
-    if _QUICK[data[i]] == _UNDERSCORE:
+def _ascii_word(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, np.uint64]:
+    """Find the end of a word of ASCII letters and digits, and hash it; return `i` itself for any other word.
+
+    `pending` holds up to 7 characters, a byte each, that are not in `h` yet; with the eighth, all are mixed in.
+    `_hash_word` does the same, so both give the same hash.
+    """
+    start, h, pending = i, ONE, NONE
+    if _ASCII_FOLDED[data[i]] == _UNDERSCORE:
         return start, h
-    while i < end and _QUICK[data[i]] < _APART:
-        held = held << _BYTE | np.uint64(_QUICK[data[i]])
-        if held >> _FULL:
-            h, held = step(h, held), NONE
+    while i < end and _ASCII_FOLDED[data[i]] < _APART:
+        pending = pending << _BYTE | np.uint64(_ASCII_FOLDED[data[i]])
+        if pending >> _FULL:
+            h, pending = step(h, pending), NONE
         i += 1
-    if i < end and _QUICK[data[i]] != _APART:
+    if i < end and _ASCII_FOLDED[data[i]] != _APART:
         return start, h
-    return i, step(h, held)
+    return i, step(h, pending)
 
 
 @inner
 def _hash_word(data: ByteArray, i: Integer, stop: Integer, fold: FoldArray, expansions: FoldArray) -> np.uint64:
     """Hash the case-folded characters in bytes `i` to `stop`."""
-    h, held = ONE, NONE
+    h, pending = ONE, NONE
     while i < stop:
         if data[i] < 128:
-            held = held << _BYTE | np.uint64(fold[data[i]])
-            if held >> _FULL:
-                h, held = step(h, held), NONE
+            pending = pending << _BYTE | np.uint64(fold[data[i]])
+            if pending >> _FULL:
+                h, pending = step(h, pending), NONE
             i += 1
             continue
         folded, i = next_folded(data, i, stop, fold)
         if folded >= 0:
-            h, held = _push(h, held, folded)
+            h, pending = _push(h, pending, folded)
         else:
             for k in range(3):
                 if expansions[-1 - folded, k]:
-                    h, held = _push(h, held, np.int64(expansions[-1 - folded, k]))
-    hashed: np.uint64 = step(h, held)
+                    h, pending = _push(h, pending, np.int64(expansions[-1 - folded, k]))
+    hashed: np.uint64 = step(h, pending)
     return hashed
 
 
 @inner
-def _push(h: np.uint64, held: np.uint64, code: Integer) -> tuple[np.uint64, np.uint64]:
-    """Take one more character into a hash; up to 8 of ASCII are `held` back and mixed in together."""
+def _push(h: np.uint64, pending: np.uint64, code: Integer) -> tuple[np.uint64, np.uint64]:
+    """Add a character to a hash; up to 8 ASCII characters wait in `pending` and are mixed in together."""
     if code >= 128:
-        if held:
-            h = step(h, held)
+        if pending:
+            h = step(h, pending)
         return step(h, np.uint64(code) | _NOT_ASCII), NONE
-    held = held << _BYTE | np.uint64(code)
-    if held >> _FULL:
-        return step(h, held), NONE
-    return h, held
+    pending = pending << _BYTE | np.uint64(code)
+    if pending >> _FULL:
+        return step(h, pending), NONE
+    return h, pending
 
 
+# `hashes` has room for a word per byte of the texts and one more. At the top of the inner loop, `hashes[:n_words]` are
+# the words of all texts before `row` and of this text before byte `stop`, so `n_words` stays below the number of bytes
+# read. A word is hashed from its bytes alone: its hash depends neither on the batch nor on the thread.
 @njit(
     types.int64(BYTES, LONGS, BYTES, *FOLDS, types.uint64[::1], types.int64[::1]),
     nogil=True,

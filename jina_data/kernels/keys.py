@@ -1,4 +1,4 @@
-"""128-bit keys of the content of rows: what dedup groups by and seeded choices hash."""
+"""Makes 128-bit keys of the content of rows; dedup groups rows by them, and seeded choices hash them."""
 
 from __future__ import annotations
 

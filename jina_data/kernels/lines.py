@@ -1,11 +1,11 @@
-"""The lines of texts, counted by sort, in one pass over the UTF-8.
+"""Counts the lines, paragraphs and sentences of texts by kind, in one pass over the UTF-8.
 
-- A line is what stands between line breaks (LF, CR LF, CR), without blanks at its ends; blank lines are no lines.
+- A line is the text between two line breaks (LF, CR LF, CR), without blanks at its ends; blank lines do not count.
   A paragraph is a run of lines without a blank line between them.
-- A sentence ends at a sentence terminal if a letter or number came before it in the line, and, for the terminals of
-  ASCII, if none follows directly ("3.14", "e.g").
+- A sentence ends at a sentence terminal if a letter or number occurs before it in the line. For terminals of ASCII, no
+  letter or number may follow directly ("3.14", "e.g").
 
-Kernels here release the GIL and use no threads of their own. Importing this module loads them from numba's cache, or
+The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit, types
 
-from jina_data.kernels.slots import SPREAD, find, mask_for
+from jina_data.kernels.slots import SPREAD, find_slot, mask_for
 from jina_data.kernels.text_marks import (
     BLANK,
     BULLET,
@@ -51,22 +51,22 @@ LINES = (
     *("dup_lines", "dup_line_chars", "paragraphs", "dup_paras", "dup_para_chars"),
     *("sentences", "line_letters", "thai_letters", "javascript_lines", "policy_lines"),
 )
-# What C4 removes lines for: the first makes a line of Javascript, the others one about policy.
+# C4 removes lines with these phrases: the first marks a line as Javascript, the others as one about policy.
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 _PHRASES = ("javascript", *_POLICY)
 _PHRASE_BYTES = np.frombuffer("".join(_PHRASES).encode(), np.uint8)
 _PHRASE_ENDS = np.cumsum([len(phrase) for phrase in _PHRASES])
 
 
-def _phrases_with(place: int) -> ByteArray:
-    """Return, for each byte, which phrases have it at that place, a bit each."""
+def _phrases_by_byte(position: int) -> ByteArray:
+    """Return, for each byte, the phrases that have it at a position, one bit each."""
     bits = np.zeros(256, np.uint8)
     for number, phrase in enumerate(_PHRASES):
-        bits[ord(phrase[place])] |= 1 << number
+        bits[ord(phrase[position])] |= 1 << number
     return bits
 
 
-_PHRASE_FIRST, _PHRASE_SECOND = _phrases_with(0), _phrases_with(1)
+_PHRASE_FIRST, _PHRASE_SECOND = _phrases_by_byte(0), _phrases_by_byte(1)
 
 _FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
@@ -74,11 +74,11 @@ _FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 def count_lines(
     values: pa.LargeStringArray, *, short_width: int, min_words: int, max_word_length: int | None, c4: bool
 ) -> Counts:
-    """Count the lines of N texts by sort; each count is (N,).
+    """Count the lines of N texts by kind; each count is (N,).
 
     A line is short up to `short_width`. Sentences are those of the lines that C4 retains: with a sentence terminal or
     a quotation mark at the end, at least `min_words` words, no token over `max_word_length` characters and none of
-    the phrases that C4 removes lines for. Sentences and phrases are counted with `c4` only: that is slow.
+    the phrases for which C4 removes lines. Sentences and phrases are only counted with `c4`, because that is slow.
     """
     data, offsets = string_buffers(values)
     out = np.zeros((len(values), len(LINES)), np.int64)
@@ -113,10 +113,11 @@ def _strip(data: ByteArray, start: Integer, stop: Integer, marks: ByteArray) -> 
 
 @inner
 def _phrases(data: ByteArray, start: Integer, stop: Integer) -> Integer:
-    """Return which of the phrases a line holds, a bit each, whatever the case."""
-    found = 0
+    """Return the phrases that a line contains, ignoring case, one bit each."""
+    phrase_bits = 0
     for i in range(start, stop - 1):
-        # Setting bit 32 lowers letters; of all else in the phrases it makes a blank from NUL, which is harmless.
+        # Setting bit 32 makes letters lower case. The phrases also have blanks, and there it only confuses NUL with
+        # one.
         candidates = _PHRASE_FIRST[data[i] | 32] & _PHRASE_SECOND[data[i + 1] | 32]
         if candidates:
             for number in range(len(_PHRASE_ENDS)):
@@ -125,8 +126,8 @@ def _phrases(data: ByteArray, start: Integer, stop: Integer) -> Integer:
                 k = 2 if candidates >> number & 1 and i + size <= stop else size + 1
                 while k < size and data[i + k] | 32 == _PHRASE_BYTES[begin + k]:
                     k += 1
-                found |= (k == size) << number
-    return found
+                phrase_bits |= (k == size) << number
+    return phrase_bits
 
 
 @inner
@@ -151,7 +152,7 @@ def _read_line(
 ) -> np.uint64:
     """Return the hash of a line, and its `facts`: characters, width, longest token, sentences, letters, Thai letters.
 
-    A token is what stands between blanks and letters of scripts without spaces. Lao is Thai here: neither ends its
+    Blanks and letters of scripts without spaces separate tokens. Lao letters count as Thai: neither script ends its
     sentences with a mark.
     """
     chars = width = token = longest = sentences = letters = thai = 0
@@ -178,7 +179,7 @@ def _read_line(
 
 @inner
 def _counts_at(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> bool:
-    """Tell whether a letter or a number stands at `i`."""
+    """Return whether the character at byte `i` is a letter or a number."""
     return bool(i < end and table[decode(data, i, end)[0]] & COUNTED)
 
 
@@ -189,6 +190,12 @@ def _ends_in_ellipsis(data: ByteArray, start: Integer, end: Integer) -> bool:
     return bool(end - start >= 3 and data[end - 1] == 46 and data[end - 2] == 46 and data[end - 3] == 46)
 
 
+# `keys` and `stamps` are two hash tables, of the lines and of the paragraphs of the text at hand. A text has at most as
+# many of either as line breaks and one more; `mask_for` makes the table twice as large, so `find_slot` meets a free
+# slot. Slots with the stamp of an earlier row count as free. So out[row], in the order of LINES, depends on its text
+# alone. At the top of the inner loop, `sums` covers the lines before byte `i`, `paragraph` is the hash of the lines of
+# the open paragraph and `paragraph_chars` its length, 0 when none is open. The loop also runs at `i == end`, for the
+# blank line after a final break. `facts` (6,) belongs to the line at hand.
 @njit(types.void(BYTES, LONGS, BYTES, BYTES, LONGS, types.int64[:, ::1]), nogil=True, cache=True)
 def _lines(
     data: ByteArray, offsets: IntArray, table: ByteArray, marks: ByteArray, limits: IntArray, out: IntArray
@@ -205,40 +212,40 @@ def _lines(
         paragraph, paragraph_chars = _FNV_START, 0
         sums = out[row]
         while i <= end:
-            stop = _line_end(data, i, end)
-            first, last = _strip(data, i, stop, marks)
-            i = stop + 1
-            if i < end and data[stop] == 13 and data[i] == 10:
+            break_at = _line_end(data, i, end)
+            start, line_end = _strip(data, i, break_at, marks)
+            i = break_at + 1
+            if i < end and data[break_at] == 13 and data[i] == 10:
                 i += 1
-            if first < last:
-                line = _read_line(data, first, last, table, marks, facts)
+            if start < line_end:
+                line = _read_line(data, start, line_end, table, marks, facts)
                 sums[0] += 1
                 sums[1] += facts[0]
-                code, after = decode(data, first, last)
-                dash = marks[code] & DASH and marks_at(data, after, last, marks) & BLANK
+                code, after_first = decode(data, start, line_end)
+                dash = marks[code] & DASH and marks_at(data, after_first, line_end, marks) & BLANK
                 sums[2] += dash != 0 or marks[code] & BULLET != 0
-                ellipsis = _ends_in_ellipsis(data, first, last)
-                terminal = marks_at(data, last_char(data, first, last), last, marks) & (TERMINAL | QUOTE) != 0
+                ellipsis = _ends_in_ellipsis(data, start, line_end)
+                terminal = marks_at(data, last_char(data, start, line_end), line_end, marks) & (TERMINAL | QUOTE) != 0
                 sums[3] += ellipsis
                 sums[4] += terminal or ellipsis
                 sums[5] += facts[1] <= short_width
-                _, seen = find(keys[0], stamps[0], row + 1, mask, line)
-                sums[6] += seen
-                sums[7] += facts[0] if seen else 0
+                _, is_repeated = find_slot(keys[0], stamps[0], row + 1, mask, line)
+                sums[6] += is_repeated
+                sums[7] += facts[0] if is_repeated else 0
                 sums[12] += facts[4]
                 sums[13] += facts[5]
                 if c4:
-                    found = _phrases(data, first, last)
-                    sums[14] += found & 1
-                    sums[15] += found > 1
-                    retained = terminal and not ellipsis and not found and facts[2] <= max_word_length
-                    if retained and facts[3] and _has_words(data, first, last, table, min_words):
+                    phrase_bits = _phrases(data, start, line_end)
+                    sums[14] += phrase_bits & 1
+                    sums[15] += phrase_bits > 1
+                    retained = terminal and not ellipsis and not phrase_bits and facts[2] <= max_word_length
+                    if retained and facts[3] and _has_words(data, start, line_end, table, min_words):
                         sums[11] += facts[3]
                 paragraph = (paragraph ^ line) * SPREAD
                 paragraph_chars += facts[0]
-            if paragraph_chars and (first == last or stop == end):
-                _, seen = find(keys[1], stamps[1], row + 1, mask, paragraph)
+            if paragraph_chars and (start == line_end or break_at == end):
+                _, is_repeated = find_slot(keys[1], stamps[1], row + 1, mask, paragraph)
                 sums[8] += 1
-                sums[9] += seen
-                sums[10] += paragraph_chars if seen else 0
+                sums[9] += is_repeated
+                sums[10] += paragraph_chars if is_repeated else 0
                 paragraph, paragraph_chars = _FNV_START, 0

@@ -1,6 +1,6 @@
-"""Decide in order which sets are near-duplicates of an earlier one that stays: compared only with members of buckets.
+"""Decides in row order which sets are near-duplicates of an earlier, kept set. Only members of a bucket are compared.
 
-A node is a set for each role. Nodes are numbered in row order; those below `n_outside` stay whatever they are.
+A node has a set for each role. Nodes are numbered in row order; those below `n_outside` are always kept.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ NumberArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float64]
 
 NODES_AT_A_TIME = 1 << 6
-"""Few: each set that is looked at brings the pages around it into memory (on Linux 64 KiB)."""
+"""Few, because each set that is read brings the pages around it into memory (64 KiB on Linux)."""
 WORDS = 4
-"""The words of 64 bits in a signature."""
+"""64-bit words of a signature."""
 
 _BIT, _BIT_MASK, _WORD_SHIFT, _WORD_MASK = np.uint64(1), np.uint64(63), np.uint64(6), np.uint64(WORDS - 1)
 _ODD, _PAIRS, _NIBBLES = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333), np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -31,31 +31,37 @@ _EACH_BYTE, _TWO, _FOUR, _TOP_BYTE = np.uint64(0x0101010101010101), np.uint64(2)
 
 @dataclass(frozen=True)
 class Nodes:
-    """The sets of C nodes in R roles: that of node c in role r is `values[starts[c, r]:][:sizes[c, r]]`, ascending,
-    and its signature `signatures[c, r]` (4,)."""
+    """The sets of C nodes in R roles: the set of node c in role r is `values[starts[c, r]:][:sizes[c, r]]`, ascending,
+    and its signature is `signatures[c, r]` (4,)."""
 
     values: HashArray
     starts: IntArray
     sizes: IntArray
     signatures: HashArray
     maps: tuple[mmap.mmap, ...] = ()
-    """The files that arrays are mapped from."""
+    """The mapped files that the arrays view."""
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """The buckets of C nodes: `of` (C, B) is the bucket in each band, or -1; `room` (K + 1,) where the members of each
-    of K buckets may be noted in one array."""
+    """The K buckets of C nodes: `bucket_of` (C, B) is the bucket of a node in each band, or -1.
 
-    of: NumberArray
-    room: IntArray
+    In one array of all members, bucket k has room for its members from `member_starts[k]` to `member_starts[k + 1]`
+    (K + 1,).
+    """
+
+    bucket_of: NumberArray
+    member_starts: IntArray
     maps: tuple[mmap.mmap, ...] = ()
-    """The files that arrays are mapped from."""
+    """The mapped files that the arrays view."""
 
 
 @dataclass
 class Decisions:
-    """For each of C nodes the earliest kept one that is near enough, or -1, and how near; how many pairs it took."""
+    """For each of C nodes: its partner, the earliest kept node that is similar enough, or -1, and their similarity.
+
+    `compared` counts the compared pairs.
+    """
 
     partner: NumberArray
     score: FloatArray
@@ -63,54 +69,54 @@ class Decisions:
 
 
 def decide_in_order(nodes: Nodes, buckets: Buckets, *, n_outside: int, threshold: float) -> Decisions:
-    """Drop every node that is at least `threshold` near, in every role, to an earlier kept one in a bucket of its own.
+    """Drop every node that is similar to an earlier kept node of the same bucket: at least `threshold`, in each role.
 
     The earliest such node is the partner; the score is the smallest Jaccard similarity of the roles.
     """
     n_nodes = len(nodes.starts)
     out = Decisions(np.full(n_nodes, -1, np.int32), np.full(n_nodes, np.nan))
-    kept, filled = np.empty(buckets.room[-1], np.int32), buckets.room[:-1].copy()
-    # The kernel cannot be interrupted; between its calls, Ctrl-C can, and the sets that it saw leave memory.
-    for first, behind in _spans(n_nodes):
+    kept, kept_ends = np.empty(buckets.member_starts[-1], np.int32), buckets.member_starts[:-1].copy()
+    # The kernel cannot be interrupted. Between its calls, Ctrl-C takes effect and the sets that it read leave memory.
+    for first, stop in _spans(n_nodes):
         out.compared += _decide(
             nodes.values,
             nodes.starts,
             nodes.sizes,
             nodes.signatures,
-            buckets.of,
-            buckets.room,
-            np.array([first, behind, n_outside], np.int64),
+            buckets.bucket_of,
+            buckets.member_starts,
+            np.array([first, stop, n_outside], np.int64),
             threshold,
             kept,
-            filled,
+            kept_ends,
             out.partner,
             out.score,
         )
-        let_go(nodes.maps + buckets.maps)
+        release_pages(nodes.maps + buckets.maps)
     return out
 
 
-def let_go(maps: Sequence[mmap.mmap]) -> None:
-    """Give back the memory of mapped files; what is looked at again comes from the file again."""
+def release_pages(maps: Sequence[mmap.mmap]) -> None:
+    """Release the memory of mapped files; a later read loads the pages from the file again."""
     if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-        for one in maps:
-            one.madvise(mmap.MADV_DONTNEED)
+        for mapped in maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def sign_sets(values: HashArray, offsets: IntArray) -> HashArray:
-    """Return the signatures of N sets, (N, 4): of how many elements with the same lower 8 bits there are, the parity.
+    """Return the signatures of N sets, (N, 4): bit b is the parity of the number of elements whose lower 8 bits are b.
 
-    An element that only one of two sets has changes one of the 256 bits, so the sets differ by at least as many
-    elements as the signatures by bits.
+    An element that only one of two sets has flips one of the 256 bits. So the sets differ in at least as many elements
+    as the signatures in bits.
     """
     out = np.zeros((len(offsets) - 1, WORDS), np.uint64)
     _sign(values, offsets, out)
     return out
 
 
-def _spans(n: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, n, NODES_AT_A_TIME):
-        yield start, min(n, start + NODES_AT_A_TIME)
+def _spans(n_nodes: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, n_nodes, NODES_AT_A_TIME):
+        yield start, min(n_nodes, start + NODES_AT_A_TIME)
 
 
 @njit(types.void(types.Array(types.uint64, 1, "C", readonly=True), LONGS, types.uint64[:, ::1]), nogil=True, cache=True)
@@ -121,16 +127,16 @@ def _sign(values: HashArray, offsets: IntArray, out: HashArray) -> None:
 
 
 @inner
-def _bits_apart(left: HashArray, right: HashArray) -> Integer:
+def _count_differing_bits(first: HashArray, second: HashArray) -> Integer:
     """Count the bits in which two signatures differ."""
-    apart = np.int64(0)
+    n_differing = np.int64(0)
     for word in range(WORDS):
-        x = left[word] ^ right[word]
-        x -= x >> _BIT & _ODD
-        x = (x & _PAIRS) + (x >> _TWO & _PAIRS)
-        x = (x + (x >> _FOUR)) & _NIBBLES
-        apart += np.int64(x * _EACH_BYTE >> _TOP_BYTE)
-    return apart
+        counts = first[word] ^ second[word]
+        counts -= counts >> _BIT & _ODD
+        counts = (counts & _PAIRS) + (counts >> _TWO & _PAIRS)
+        counts = (counts + (counts >> _FOUR)) & _NIBBLES
+        n_differing += np.int64(counts * _EACH_BYTE >> _TOP_BYTE)
+    return n_differing
 
 
 @inner
@@ -139,28 +145,33 @@ def _similarity(
     starts: IntArray,
     sizes: IntArray,
     signatures: HashArray,
-    left: Integer,
-    right: Integer,
+    node: Integer,
+    other_node: Integer,
     threshold: float,
 ) -> float:
     """Return the smallest Jaccard similarity of the roles of two nodes; -1 as soon as one cannot reach the threshold.
 
-    Two empty sets are equal.
+    Two empty sets are equal. The merge of two ascending sets keeps `i` and `j` below their ends: all elements before
+    them are counted. `spare` and `other_spare` are how many more elements each set may have alone.
     """
     smallest = 1.0
     for role in range(starts.shape[1]):
-        n, m = sizes[left, role], sizes[right, role]
-        if n == 0 and m == 0:
+        size, other_size = sizes[node, role], sizes[other_node, role]
+        if size == 0 and other_size == 0:
             continue
-        # |A & B| >= t |A | B| is |A & B| >= t / (1 + t) (|A| + |B|); rounding is left to the quotient below.
-        needed = threshold / (1.0 + threshold) * (n + m) * (1.0 - 1e-12)
-        if min(n, m) < needed:
+        # |A & B| >= t |A | B| means |A & B| >= t / (1 + t) (|A| + |B|). The factor 1 - 1e-12 leaves rounding to the
+        # exact quotient below.
+        needed = threshold / (1.0 + threshold) * (size + other_size) * (1.0 - 1e-12)
+        if min(size, other_size) < needed:
             return -1.0
-        if _bits_apart(signatures[left, role], signatures[right, role]) > n + m - 2.0 * needed:
+        if (
+            _count_differing_bits(signatures[node, role], signatures[other_node, role])
+            > size + other_size - 2.0 * needed
+        ):
             return -1.0
-        spare, other_spare = n - needed, m - needed
-        i, j = starts[left, role], starts[right, role]
-        end, other_end = i + n, j + m
+        spare, other_spare = size - needed, other_size - needed
+        i, j = starts[node, role], starts[other_node, role]
+        end, other_end = i + size, j + other_size
         common = 0
         while i < end and j < other_end:
             a, b = values[i], values[j]
@@ -178,7 +189,7 @@ def _similarity(
                 other_spare -= 1.0
                 if other_spare < 0:
                     return -1.0
-        score = common / (n + m - common)
+        score = common / (size + other_size - common)
         if score < threshold:
             return -1.0
         smallest = min(smallest, score)
@@ -209,17 +220,22 @@ def _decide(
     sizes: IntArray,
     signatures: HashArray,
     bucket_of: NumberArray,
-    room: IntArray,
+    member_starts: IntArray,
     span: IntArray,
     threshold: float,
     kept: NumberArray,
-    filled: IntArray,
+    kept_ends: IntArray,
     partner: NumberArray,
     scores: FloatArray,
 ) -> Integer:
-    """Decide about the nodes of a span, those before it being decided; return the number of pairs compared.
+    """Decide about the nodes of a span after those before it; return the number of compared pairs.
 
-    `kept` holds the kept members of every bucket from its room to `filled`, ascending.
+    `span` is the first node, the end, and `n_outside`, the number of nodes that are always kept.
+    The kept members of bucket b are `kept[member_starts[b]:kept_ends[b]]`, ascending. A node joins each of its buckets
+    at most once, so `kept_ends[b]` never exceeds `member_starts[b + 1]`. For a node, `heads` and `ends` (B,) are the
+    unread parts of these lists: each round takes the smallest head from all lists that have it, so candidates come in
+    ascending order, each once, and the first that is similar enough is the earliest. A decision reads earlier decisions
+    only: where spans end changes nothing.
     """
     n_nodes, n_bands = bucket_of.shape
     heads, ends = np.empty(n_bands, np.int64), np.empty(n_bands, np.int64)
@@ -228,8 +244,8 @@ def _decide(
         n_lists = 0
         for band in range(n_bands):
             bucket = bucket_of[node, band]
-            if bucket >= 0 and filled[bucket] > room[bucket]:
-                heads[n_lists], ends[n_lists] = room[bucket], filled[bucket]
+            if bucket >= 0 and kept_ends[bucket] > member_starts[bucket]:
+                heads[n_lists], ends[n_lists] = member_starts[bucket], kept_ends[bucket]
                 n_lists += 1
         while node >= span[2]:
             other = n_nodes
@@ -249,6 +265,6 @@ def _decide(
             for band in range(n_bands):
                 bucket = bucket_of[node, band]
                 if bucket >= 0:
-                    kept[filled[bucket]] = node
-                    filled[bucket] += 1
+                    kept[kept_ends[bucket]] = node
+                    kept_ends[bucket] += 1
     return compared

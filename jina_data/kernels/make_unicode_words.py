@@ -1,4 +1,4 @@
-"""Write `unicode_words.tsv`: the Unicode properties that words, lines and sentences are found by.
+"""Writes `unicode_words.tsv`, the table of Unicode properties that define words, lines and sentences.
 
     python -m jina_data.kernels.make_unicode_words
 
@@ -53,34 +53,37 @@ HEADER = """\
 
 
 def unicode_version() -> str:
-    """Return the version of Unicode that the installed `regex` knows."""
-    said = re.search(r"Unicode (\d+\.\d+\.\d+)", distribution("regex").read_text("METADATA") or "")
-    if said is None:
-        raise RuntimeError("regex does not say which Unicode it supports: read its METADATA and adapt this function")
-    return said.group(1)
+    """Return the version of Unicode that the installed `regex` supports."""
+    match = re.search(r"Unicode (\d+\.\d+\.\d+)", distribution("regex").read_text("METADATA") or "")
+    if match is None:
+        raise RuntimeError("the metadata of regex has no Unicode version: read its METADATA and adapt this function")
+    return match.group(1)
 
 
 def classify() -> list[tuple[str, str]]:
-    """Return Word_Break and kinds of every code point."""
+    """Return the Word_Break and the kinds of every code point."""
     import regex
 
-    every = "".join(map(chr, range(0x110000)))
+    all_chars = "".join(map(chr, range(0x110000)))
 
-    def where(pattern: str) -> Iterator[slice]:
-        return (slice(*run.span()) for run in regex.finditer(f"{pattern}+", every))
+    def runs_of(pattern: str) -> Iterator[slice]:
+        return (slice(*run.span()) for run in regex.finditer(f"{pattern}+", all_chars))
 
-    breaks = ["Other"] * len(every)
+    breaks = ["Other"] * len(all_chars)
     for name in WORD_BREAKS.split():
-        for run in where(rf"\p{{WB={name}}}"):
+        for run in runs_of(rf"\p{{WB={name}}}"):
             breaks[run] = [name] * (run.stop - run.start)
-    kinds = [""] * len(every)
+    kinds = [""] * len(all_chars)
     for kind, pattern in KINDS.items():
-        for run in where(pattern):
-            kinds[run] = [_added(so_far, kind, wb) for so_far, wb in zip(kinds[run], breaks[run], strict=True)]
+        for run in runs_of(pattern):
+            kinds[run] = [
+                _add_kind(earlier, kind, word_break)
+                for earlier, word_break in zip(kinds[run], breaks[run], strict=True)
+            ]
     return list(zip(breaks, kinds, strict=True))
 
 
-def _added(kinds: str, kind: str, word_break: str) -> str:
+def _add_kind(kinds: str, kind: str, word_break: str) -> str:
     if kind in "LNU" and word_break in {"Extend", "Format", "ZWJ"}:
         return kinds
     if kind == "U" and not set(kinds) & {"L", "N"}:
@@ -94,11 +97,11 @@ def _added(kinds: str, kind: str, word_break: str) -> str:
 def table() -> str:
     """Return the text of the table: runs of code points of one class."""
     lines, first, classes = [], 0, classify()
-    for last, this in enumerate(classes):
-        if last + 1 < len(classes) and classes[last + 1] == this:
+    for last, current in enumerate(classes):
+        if last + 1 < len(classes) and classes[last + 1] == current:
             continue
-        if this != ("Other", ""):
-            lines.append(f"{first:04X}\t{last:04X}\t{this[0]}\t{this[1] or '-'}\n")
+        if current != ("Other", ""):
+            lines.append(f"{first:04X}\t{last:04X}\t{current[0]}\t{current[1] or '-'}\n")
         first = last + 1
     return HEADER.format(version=unicode_version()) + "".join(lines)
 

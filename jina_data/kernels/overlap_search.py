@@ -1,6 +1,6 @@
-"""Look for given texts in others: seeds lead to them, and what they lead to is compared word by word.
+"""Searches texts for reference texts: seeds give candidates, which are compared word by word.
 
-Kernels here release the GIL and use no threads of their own. Importing this module loads them from numba's cache, or
+The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.
 """
 
@@ -13,97 +13,109 @@ import numpy.typing as npt
 from numba import njit, types
 
 from jina_data.kernels.folded_words import ULONGS, HashArray
-from jina_data.kernels.overlap_seeds import BASE, SEEDS, WHOLE, Seeds, SmallArray
+from jina_data.kernels.overlap_seeds import BASE, SEEDS, WHOLE_TEXT, Seeds, SmallArray
 from jina_data.kernels.words import LONGS, ByteArray, IntArray, Integer, inner
 
 KINDS = ("equal", "contained", "changed", "run")
 """How two texts overlap, the strictest first."""
 _EQUAL, _CONTAINED, _CHANGED, _RUN = range(4)
 
-MOST_STEPS = 1 << 26
-"""Seeds visited and words compared for one text, at most: a bound for texts that repeat themselves without end."""
+MAX_STEPS = 1 << 26
+"""Maximum number of visited seeds and compared words for one text. It bounds texts with endless repetition."""
 
 
 @inner
-def run_right(one: HashArray, i: Integer, other: HashArray, j: Integer, most: Integer) -> Integer:
-    """Count the words that agree from words `i` and `j` on, up to `most`."""
+def run_right(words: HashArray, i: Integer, other_words: HashArray, j: Integer, limit: Integer) -> Integer:
+    """Count the equal words from words `i` and `j` on, up to `limit`; stop at the end of either array."""
     run = np.int64(0)
-    while run < most and i + run < len(one) and j + run < len(other) and one[i + run] == other[j + run]:
+    while (
+        run < limit and i + run < len(words) and j + run < len(other_words) and words[i + run] == other_words[j + run]
+    ):
         run += 1
     return run
 
 
 @inner
-def _run_left(one: HashArray, i: Integer, other: HashArray, j: Integer, most: Integer) -> Integer:
-    """Count the words that agree in front of words `i` and `j`, up to `most`."""
+def _run_left(words: HashArray, i: Integer, other_words: HashArray, j: Integer, limit: Integer) -> Integer:
+    """Count the equal words directly before words `i` and `j`, up to `limit`; stop at the start of either array."""
     run = np.int64(0)
-    while run < most and i - run > 0 and j - run > 0 and one[i - run - 1] == other[j - run - 1]:
+    while run < limit and i - run > 0 and j - run > 0 and words[i - run - 1] == other_words[j - run - 1]:
         run += 1
     return run
 
 
 @inner
-def _one_off_right(own: HashArray, i: Integer, text: HashArray, at: Integer) -> Any:
-    """Tell whether the text from word `at` stands at word `i` with its first word replaced, left out, or one more."""
-    rest = len(text) - at
+def _one_off_right(searched: HashArray, i: Integer, text: HashArray, start: Integer) -> Any:
+    """Return whether the end of a text, from word `start`, occurs at word `i` with one word changed at its start.
+
+    The three cases: its first word is replaced, removed, or has another word before it.
+    """
+    length = len(text) - start
     return (
-        run_right(own, i, text, at + 1, rest) == rest - 1
-        or run_right(own, i + 1, text, at + 1, rest) == rest - 1
-        or run_right(own, i + 1, text, at, rest) == rest
+        run_right(searched, i, text, start + 1, length) == length - 1
+        or run_right(searched, i + 1, text, start + 1, length) == length - 1
+        or run_right(searched, i + 1, text, start, length) == length
     )
 
 
 @inner
-def _one_off_left(own: HashArray, i: Integer, text: HashArray, at: Integer) -> Any:
-    """Tell the same of the text in front of word `at`, which ends in front of word `i`."""
+def _one_off_left(searched: HashArray, i: Integer, text: HashArray, stop: Integer) -> Any:
+    """Return the same of the beginning of a text, before word `stop`, directly before word `i`."""
     return (
-        _run_left(own, i, text, at - 1, at) == at - 1
-        or _run_left(own, i - 1, text, at - 1, at) == at - 1
-        or _run_left(own, i - 1, text, at, at) == at
+        _run_left(searched, i, text, stop - 1, stop) == stop - 1
+        or _run_left(searched, i - 1, text, stop - 1, stop) == stop - 1
+        or _run_left(searched, i - 1, text, stop, stop) == stop
     )
 
 
 @inner
-def _beats(words: Integer, of: Integer, text: Integer, offsets: IntArray, best: IntArray) -> Any:
-    """Tell whether so many words found `of` a text beat what is best so far."""
+def _beats(n_words: Integer, size: Integer, text: Integer, offsets: IntArray, best: IntArray) -> Any:
+    """Return whether an overlap of `n_words` of the `size` words of a text beats the best so far.
+
+    Shares are compared as cross products of integers, exactly.
+    """
     if best[0] < 0:
         return True
-    best_of = offsets[best[0] + 1] - offsets[best[0]]
-    mine, other = words * best_of, best[1] * of
-    if mine != other:
-        return mine > other
-    return of > best_of or (of == best_of and text <= best[0])
+    best_size = offsets[best[0] + 1] - offsets[best[0]]
+    share, best_share = n_words * best_size, best[1] * size
+    if share != best_share:
+        return share > best_share
+    return size > best_size or (size == best_size and text <= best[0])
 
 
 @inner
-def _judge(
-    own: HashArray,
+def _extend_seed(
+    searched: HashArray,
     i: Integer,
     text_words: HashArray,
-    place: Integer,
+    position: Integer,
     text: Integer,
     offsets: IntArray,
     bounds: IntArray,
-    most_left: Integer,
+    max_left: Integer,
     best: IntArray,
 ) -> None:
-    """Extend a seed as far as the words agree, and see what that makes."""
+    """Extend a seed at word `i` as far as the words are equal, and update `best` if that makes a better overlap.
+
+    `best` is (text, words, kind, steps). The run is words `start` to `stop` of the reference text, all equal to words
+    `i - n_left` to `i + n_right` of the searched text.
+    """
     size = len(text_words)
-    left = _run_left(own, i, text_words, place, most_left)
-    if left >= most_left:
-        return  # an earlier seed of the same run was seen
-    right = run_right(own, i, text_words, place, size)
-    best[3] += left + right
-    first, behind = place - left, place + right
-    run, kind = left + right, np.int64(_RUN)
+    n_left = _run_left(searched, i, text_words, position, max_left)
+    if n_left >= max_left:
+        return  # an earlier seed of the same run was followed
+    n_right = run_right(searched, i, text_words, position, size)
+    best[3] += n_left + n_right
+    start, stop = position - n_left, position + n_right
+    run, kind = n_left + n_right, np.int64(_RUN)
     if run == size:
-        if size == len(own):
+        if size == len(searched):
             kind = np.int64(_EQUAL)
         elif size >= bounds[1]:
             kind = np.int64(_CONTAINED)
     elif size >= bounds[2] and (
-        (first == 0 and _one_off_right(own, i + right, text_words, behind))
-        or (behind == size and _one_off_left(own, i - left, text_words, first))
+        (start == 0 and _one_off_right(searched, i + n_right, text_words, stop))
+        or (stop == size and _one_off_left(searched, i - n_left, text_words, start))
     ):
         run, kind = size - 1, np.int64(_CHANGED)
         best[3] += size
@@ -115,6 +127,7 @@ def _judge(
 
 @inner
 def _bucket(key: Any, n_buckets: Integer) -> Integer:
+    """Return the upper log2(n_buckets) bits of a key, where `n_buckets` is a power of two, at least 2."""
     shift = np.uint64(64)
     while n_buckets > 1:
         n_buckets >>= 1
@@ -123,36 +136,49 @@ def _bucket(key: Any, n_buckets: Integer) -> Integer:
 
 
 @inner
-def _sifted(sieve: ByteArray, key: Any) -> Any:
-    low = key & np.uint64(8 * len(sieve) - 1)
-    return sieve[low >> np.uint64(3)] >> (low & np.uint64(7)) & np.uint64(1) == 1
+def _may_contain(key_bits: ByteArray, key: Any) -> Any:
+    """Return whether any seed has the lower bits of a key: no seed is missed, and most other keys end here."""
+    bit = key & np.uint64(8 * len(key_bits) - 1)
+    return key_bits[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & np.uint64(1) == 1
 
 
 @inner
-def _visit(
+def _follow_seed(
     seeds: Seeds,
     key: Any,
-    own: HashArray,
+    searched: HashArray,
     i: Integer,
-    given: HashArray,
+    reference: HashArray,
     offsets: IntArray,
     bounds: IntArray,
-    most_left: Integer,
+    max_left: Integer,
     best: IntArray,
 ) -> None:
-    """Look at all that a seed at word `i` leads to."""
+    """Extend all seeds with a key, found at word `i`, whose reference text could still beat the best overlap.
+
+    Keys ascend within a bucket, seeds of key g are those from `starts[g]` to `starts[g + 1]`. `best[3]` counts the
+    steps and ends the visit after MAX_STEPS.
+    """
     bucket = _bucket(key, len(seeds.buckets) - 1)
     for group in range(seeds.buckets[bucket], seeds.buckets[bucket + 1]):
         if seeds.keys[group] == key:
             for seed in range(seeds.starts[group], seeds.starts[group + 1]):
                 best[3] += 1
-                if best[3] > MOST_STEPS:
+                if best[3] > MAX_STEPS:
                     return
                 text = np.int64(seeds.texts[seed])
                 start, end = offsets[text], offsets[text + 1]
-                if _beats(min(end - start, len(own)), end - start, text, offsets, best):
-                    _judge(
-                        own, i, given[start:end], np.int64(seeds.places[seed]), text, offsets, bounds, most_left, best
+                if _beats(min(end - start, len(searched)), end - start, text, offsets, best):
+                    _extend_seed(
+                        searched,
+                        i,
+                        reference[start:end],
+                        np.int64(seeds.positions[seed]),
+                        text,
+                        offsets,
+                        bounds,
+                        max_left,
+                        best,
                     )
 
 
@@ -165,10 +191,10 @@ def _visit(
     cache=True,
 )
 def search_texts(
-    own: HashArray,
-    own_offsets: IntArray,
-    given: HashArray,
-    given_offsets: IntArray,
+    searched: HashArray,
+    searched_offsets: IntArray,
+    reference: HashArray,
+    reference_offsets: IntArray,
     halves: Seeds,
     runs: Seeds,
     bounds: IntArray,
@@ -178,31 +204,37 @@ def search_texts(
     words: IntArray,
     kinds: npt.NDArray[np.int8],
 ) -> None:
-    """Find the best overlap of each of T texts with a given one: `texts`, `words` and `kinds` (T,) are filled.
+    """Find the best overlap of each of T texts with a reference text: fill `texts`, `words` and `kinds` (T,).
+
+    After the first inner loop, `sums[i]` is the polynomial hash of the first i words (sums[0] is 0, all modulo 2^64),
+    so the key of words i to i + length is `sums[i + length] - sums[i] * BASE**length`. `i + length` never exceeds
+    `size`. `best` and `sums` are set anew for each text, so a result depends neither on the batch nor on the thread.
 
     Args:
-        own: the words of the texts, with their offsets.
-        given: the words of the given texts, with their offsets.
-        halves, runs: seeds of these.
-        bounds: the limits, and every how many words a seed of a run begins.
-        powers: those of the base.
-        sums: room for the longest text.
+        searched: the words of the searched texts, with their offsets.
+        reference: the words of the reference texts, with their offsets.
+        halves, runs: the seeds of the reference texts.
+        bounds: n_grams, min_words, min_words_changed, and the distance in words between two seeds of runs.
+        powers: powers of the base, up to the longest seed.
+        sums: scratch, one longer than the longest text, with 0 in front.
     """
-    best = np.zeros(4, np.int64)  # text, words found, kind, steps
+    best = np.zeros(4, np.int64)  # text, words, kind, steps
     for text in range(len(texts)):
-        mine = own[own_offsets[text] : own_offsets[text + 1]]
-        size = np.int64(len(mine))
+        text_words = searched[searched_offsets[text] : searched_offsets[text + 1]]
+        size = np.int64(len(text_words))
         best[0], best[1], best[2], best[3] = -1, 0, 0, 0
         for i in range(size):
-            sums[i + 1] = sums[i] * BASE + mine[i]
-        if size and _sifted(halves.sieve, sums[size] ^ WHOLE):
-            _visit(halves, sums[size] ^ WHOLE, mine, 0, given, given_offsets, bounds, size, best)
-        for seeds, most_left in ((halves, size), (runs, bounds[3])):
-            sieve = seeds.sieve
+            sums[i + 1] = sums[i] * BASE + text_words[i]
+        if size and _may_contain(halves.key_bits, sums[size] ^ WHOLE_TEXT):
+            _follow_seed(
+                halves, sums[size] ^ WHOLE_TEXT, text_words, 0, reference, reference_offsets, bounds, size, best
+            )
+        for seeds, max_left in ((halves, size), (runs, bounds[3])):
+            key_bits = seeds.key_bits
             for length in seeds.lengths:
                 power = powers[length]
                 for i in range(size - length + 1):
                     key = sums[i + length] - sums[i] * power
-                    if _sifted(sieve, key):
-                        _visit(seeds, key, mine, i, given, given_offsets, bounds, most_left, best)
+                    if _may_contain(key_bits, key):
+                        _follow_seed(seeds, key, text_words, i, reference, reference_offsets, bounds, max_left, best)
         texts[text], words[text], kinds[text] = best[0], best[1], best[2]

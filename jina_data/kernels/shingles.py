@@ -1,10 +1,11 @@
-"""The elements of texts: shingles, hashed to 64 bits.
+"""Makes the elements of texts: shingles, hashed to 64 bits.
 
-A text of at least n words has as elements its n-grams of words, as `kernels/folded_words` hashes them. A shorter text
-has one element that stands for the whole text, or its n-grams of characters, or none; white space and case are folded
-there, and all else counts. Each kind of element is hashed under a seed of its own, so that they never meet.
+The elements of a text of at least n words are its word n-grams, as `kernels/folded_words` hashes words. A shorter text
+has one element for the whole text, or its character n-grams, or none; these fold white space and case, and every other
+character counts. Each kind of element has a different seed, so that elements of two kinds are never equal (except for
+collisions).
 
-Kernels here release the GIL and use no threads of their own. Importing this module loads them from numba's cache, or
+The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.
 """
 
@@ -36,14 +37,14 @@ from jina_data.kernels.folded_words import (
 from jina_data.kernels.words import BYTES, LONGS, ByteArray, IntArray, Integer, inner, string_buffers, word_table
 
 KEEP, EXACT, CHAR_NGRAMS = 0, 1, 2
-"""What becomes of a text with too few words: no elements, one for the whole text, or its n-grams of characters."""
+"""The elements of a text with too few words: none, one for the whole text, or its character n-grams."""
 
-_BASE = np.uint64(0xD6E8FEB86659FD93)  # odd, and one less is not a multiple of 4: no two places of an n-gram cancel
+_BASE = np.uint64(0xD6E8FEB86659FD93)  # odd, and one less is no multiple of 4: no two positions of an n-gram cancel
 
 
 @dataclass(frozen=True)
 class Shingling:
-    """How texts become elements: n-grams of `words` words; shorter texts by `short`, n-grams of `chars` characters."""
+    """The kinds of elements: n-grams of `words` words, or for shorter texts `short`, n-grams of `chars` characters."""
 
     words: int = 5
     short: int = EXACT
@@ -52,29 +53,30 @@ class Shingling:
 
 @dataclass(frozen=True)
 class Elements:
-    """The elements of N rows: those of row i are `values[offsets[i]:offsets[i + 1]]`, in any order, some repeated."""
+    """The elements of N rows: those of row i are `values[offsets[i]:offsets[i + 1]]`, in any order, with duplicates."""
 
     values: HashArray
     offsets: IntArray
 
 
-def text_elements(values: pa.LargeStringArray, how: Shingling, tag: str) -> Elements:
-    """Return the elements of N texts; those under different tags never meet."""
+def text_elements(values: pa.LargeStringArray, shingling: Shingling, tag: str) -> Elements:
+    """Return the elements of N texts; elements with different tags are never equal (except for collisions)."""
     data, offsets = string_buffers(values)
     fold, expansions = fold_table()
-    # A word and a character take a byte at least; pages of the array that are not written cost no memory.
-    out = np.empty(int(offsets[-1] - offsets[0]) + len(values), np.uint64)
+    # A word takes a byte at least, and folding makes at most three characters of two bytes (U+0390, U+03B0). Pages of
+    # the array that are not written cost no memory.
+    out = np.empty(3 * int(offsets[-1] - offsets[0]) // 2 + len(values), np.uint64)
     bounds = np.zeros(len(values) + 1, np.int64)
-    options = np.array([how.words, how.short, how.chars], np.int64)
-    found = _text_elements(data, offsets, word_table(), fold, expansions, options, _seeds(tag), out, bounds)
-    return Elements(out[:found], bounds)
+    options = np.array([shingling.words, shingling.short, shingling.chars], np.int64)
+    n_elements = _text_elements(data, offsets, word_table(), fold, expansions, options, _seeds(tag), out, bounds)
+    return Elements(out[:n_elements], bounds)
 
 
 def sorted_sets(elements: Elements) -> Elements:
     """Return the sets of elements of N rows, sorted."""
     values, bounds = elements.values.copy(), np.zeros(len(elements.offsets), np.int64)
-    found = _sort_sets(values, elements.offsets, bounds)
-    return Elements(values[:found], bounds)
+    n_elements = _sort_sets(values, elements.offsets, bounds)
+    return Elements(values[:n_elements], bounds)
 
 
 @cache
@@ -96,13 +98,19 @@ def _short_text(
     seeds: HashArray,
     ring: HashArray,
     out: HashArray,
-    found: Integer,
+    n_elements: Integer,
 ) -> Integer:
-    """Write the elements of a short text behind the `found` ones: of the whole (`n_chars` 0), or of its n-grams."""
+    """Append the elements of a short text to `out[:n_elements]`: one for the whole (`n_chars` 0), or its n-grams.
+
+    `ring` holds the last `n_chars` mixed characters, that of character c in slot c % n_chars; `rolled` is their
+    polynomial hash: the character that leaves the window is subtracted, times `power` = _BASE ** n_chars. A run of
+    white space counts as one blank before the next character, so none at the ends. A text with fewer characters than an
+    n-gram has one element. `whole` hashes all characters in order.
+    """
     whole, rolled, power = ONE, NONE, ONE
     for _ in range(n_chars):
         power *= _BASE
-    chars, first = np.int64(0), found
+    chars, n_before = np.int64(0), n_elements
     blank = False
     while i < end:
         folded, i = next_folded(data, i, end, fold)
@@ -111,30 +119,35 @@ def _short_text(
                 blank = True
             continue
         for k in range(-1 if blank else 0, 3 if folded < 0 else 1):
-            one = SPACE if k < 0 else folded
+            code = SPACE if k < 0 else folded
             if k >= 0 and folded < 0:
-                one = np.int64(expansions[-1 - folded, k])
-                if one == 0:
+                code = np.int64(expansions[-1 - folded, k])
+                if code == 0:
                     break
             chars += 1
             if n_chars == 0:
-                whole = step(whole, np.uint64(one))
+                whole = step(whole, np.uint64(code))
                 continue
-            place, h = (chars - 1) % n_chars, spread(np.uint64(one))
+            slot, h = (chars - 1) % n_chars, spread(np.uint64(code))
             rolled = rolled * _BASE + h
             if chars > n_chars:
-                rolled -= ring[place] * power
-            ring[place] = h
+                rolled -= ring[slot] * power
+            ring[slot] = h
             if chars >= n_chars:
-                out[found] = finish(rolled ^ seeds[2])
-                found += 1
+                out[n_elements] = finish(rolled ^ seeds[2])
+                n_elements += 1
         blank = False
-    if chars and found == first:
-        out[found] = finish(whole ^ seeds[1]) if n_chars == 0 else finish(rolled ^ seeds[2])
-        found += 1
-    return found
+    if chars and n_elements == n_before:
+        out[n_elements] = finish(whole ^ seeds[1]) if n_chars == 0 else finish(rolled ^ seeds[2])
+        n_elements += 1
+    return n_elements
 
 
+# `out` has room for all elements: see `text_elements`. At the top of the row loop, `out[:n_elements]` are the elements
+# of the rows before, which end at `bounds[row]`. `ring` (n_words,) holds the hashes of the last n_words words, the
+# oldest in `slot` once it is full, and `rolled` is their polynomial hash: the word that leaves the window is
+# subtracted, times `power` = _BASE ** n_words. All of this begins anew for each row; `ring` is only read where this row
+# wrote it. So elements depend neither on the batch nor on the thread.
 @njit(
     types.int64(
         *(BYTES, LONGS, BYTES, *FOLDS, LONGS, ULONGS),
@@ -159,41 +172,47 @@ def _text_elements(
     power = ONE
     for _ in range(n_words):
         power *= _BASE
-    found = np.int64(0)
+    n_elements = np.int64(0)
     for row in range(len(offsets) - 1):
         stop, end = offsets[row], offsets[row + 1]
-        words, place, rolled = 0, 0, NONE
+        words, slot, rolled = 0, 0, NONE
         while stop < end:
             stop, h, is_word = next_folded_word(data, stop, end, table, fold, expansions)
             if not is_word:
                 break
             rolled = rolled * _BASE + h
             if words >= n_words:
-                rolled -= ring[place] * power
-            ring[place] = h
-            place = place + 1 if place + 1 < n_words else 0
+                rolled -= ring[slot] * power
+            ring[slot] = h
+            slot = slot + 1 if slot + 1 < n_words else 0
             words += 1
             if words >= n_words:
-                out[found] = finish(rolled ^ seeds[0])
-                found += 1
+                out[n_elements] = finish(rolled ^ seeds[0])
+                n_elements += 1
         if words < n_words and short != KEEP:
             chars = n_chars if short == CHAR_NGRAMS else 0
-            found = _short_text(data, offsets[row], end, fold, expansions, chars, seeds, char_ring, out, found)
-        bounds[row + 1] = found
-    return found
+            n_elements = _short_text(
+                data, offsets[row], end, fold, expansions, chars, seeds, char_ring, out, n_elements
+            )
+        bounds[row + 1] = n_elements
+    return n_elements
 
 
 @njit(types.int64(types.uint64[::1], LONGS, types.int64[::1]), nogil=True, cache=True)
 def _sort_sets(values: HashArray, offsets: IntArray, bounds: IntArray) -> Integer:
-    """Sort the elements of each row and drop the repeated ones, in place."""
-    found = np.int64(0)
+    """Sort the elements of each row and drop duplicates, in place.
+
+    `n_elements` never exceeds `i`, so no element is overwritten before it is read. `values[i - 1]` may be overwritten
+    before it is compared, but only with itself.
+    """
+    n_elements = np.int64(0)
     for row in range(len(offsets) - 1):
         start, end = offsets[row], offsets[row + 1]
         values[start:end].sort()
         for i in range(start, end):
             if i == start or values[i] != values[i - 1]:
-                out = values[i]
-                values[found] = out
-                found += 1
-        bounds[row + 1] = found
-    return found
+                value = values[i]
+                values[n_elements] = value
+                n_elements += 1
+        bounds[row + 1] = n_elements
+    return n_elements

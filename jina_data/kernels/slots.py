@@ -1,4 +1,4 @@
-"""A table of keys with open addressing, for kernels that count what occurs again in a text."""
+"""Provides a hash table with open addressing, for kernels that count repetitions in a text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ SPREAD, HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
 
 
 @inner
-def find(keys: HashArray, stamps: IntArray, stamp: Integer, mask: Integer, key: np.uint64) -> tuple[Integer, bool]:
-    """Return the slot of a key in an open-addressing table, and whether it was there; if not, it now is.
+def find_slot(keys: HashArray, stamps: IntArray, stamp: Integer, mask: Integer, key: np.uint64) -> tuple[Integer, bool]:
+    """Return the slot of a key, and whether the table had it; insert it if not.
 
-    A slot is in use where its stamp is the current one, so that the next text needs no clearing. `mask` is one less
-    than the part of the table in use, a power of two.
+    A slot is in use where its stamp is `stamp`: a new stamp empties the table without clearing it. `mask` is one less
+    than the number of slots in use, a power of two. The caller keeps at least one slot free (`mask_for`), so the probe
+    ends.
     """
-    spread = key * SPREAD
-    slot = np.int64(spread ^ spread >> HALF) & mask
+    mixed = key * SPREAD
+    slot = np.int64(mixed ^ mixed >> HALF) & mask
     while stamps[slot] == stamp:
         if keys[slot] == key:
             return slot, True
@@ -32,7 +33,7 @@ def find(keys: HashArray, stamps: IntArray, stamp: Integer, mask: Integer, key: 
 
 @inner
 def mask_for(n_items: Integer) -> Integer:
-    """Return the mask of a table that is at most half full with that many items."""
+    """Return the mask of a table that is at most half full with `n_items` items."""
     size = 4
     while size < 2 * n_items:
         size *= 2

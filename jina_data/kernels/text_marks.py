@@ -1,8 +1,8 @@
-"""What a character is to the lines, sentences and widths of a text.
+"""Classifies characters for the lines, sentences and widths of a text.
 
 - A sentence ends at a sentence terminal: Unicode's Sentence_Terminal, and the Tibetan shad.
 - The width of a character is 2 where Unicode's East_Asian_Width is W or F, else 1: a Korean syllable or a Chinese
-  character says as much as two Latin letters or more.
+  character carries as much information as two Latin letters or more.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _SHAD = "།༎"  # ends sentences and lines of Tibetan, but is no Sentence_Term
 
 ELLIPSIS = 0x2026
 COUNTED = LETTER | NUMBER
-"""What makes a word: the flags of `words.word_table`."""
+"""The flags of `words.word_table` for the characters that words consist of."""
 
 
 @cache
 def mark_table() -> ByteArray:
-    """Return what every code point is to lines and sentences, (2**21,): the flags above."""
+    """Return the flags above for every code point, (2**21,)."""
     table = np.zeros(1 << 21, np.uint8)
     for first, last, name, kinds in unicode_ranges():
         flags = BLANK * ("S" in kinds) | TERMINAL * ("T" in kinds) | WIDE * ("W" in kinds)
@@ -39,7 +39,7 @@ def mark_table() -> ByteArray:
 
 @inner
 def last_char(data: ByteArray, start: Integer, stop: Integer) -> Integer:
-    """Return where the last character before `stop` starts."""
+    """Return the byte at which the last character before `stop` starts; never less than `start`."""
     last = stop - 1
     while last > start and data[last] & 0xC0 == 0x80:
         last -= 1
@@ -48,5 +48,5 @@ def last_char(data: ByteArray, start: Integer, stop: Integer) -> Integer:
 
 @inner
 def marks_at(data: ByteArray, i: Integer, end: Integer, marks: ByteArray) -> Integer:
-    """Return what the character at byte `i` is, 0 at the end."""
+    """Return the flags of the character at byte `i`, 0 at the end."""
     return np.int64(marks[decode(data, i, end)[0]]) if i < end else 0

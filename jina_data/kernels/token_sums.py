@@ -1,4 +1,4 @@
-"""Sums of the vectors of a text's tokens."""
+"""Sums the token vectors of texts."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def sum_tokens(
     vectors: npt.NDArray[np.float32],
     sums: npt.NDArray[np.float32],
 ) -> None:
-    """Add up the token vectors of each text, token by token, so that a sum does not depend on the texts beside it.
+    """Sum the token vectors of each text, token by token, so that a sum does not depend on other texts of the batch.
 
     Args:
-        words: the words of all texts, one text behind the other.
-        ends: (N,) where the words of each text end.
-        tokens: the tokens of all words, one word behind the other.
-        token_ends: (W + 1,) word w has the tokens from token_ends[w] to before token_ends[w + 1].
+        words: the words of all texts, text after text.
+        ends: (N,) the end of each text in `words`.
+        tokens: the tokens of all words, word after word.
+        token_ends: (W + 1,) the tokens of word w are tokens[token_ends[w]:token_ends[w + 1]].
         vectors: (V, D) the vector of each token.
-        sums: (N, D) is filled.
+        sums: (N, D) the result; overwritten.
     """
     first = 0
     for row in range(len(ends)):
         sums[row] = 0
-        for place in range(first, ends[row]):
-            word = words[place]
-            for at in range(token_ends[word], token_ends[word + 1]):
-                token = tokens[at]
+        for entry in range(first, ends[row]):
+            word = words[entry]
+            for k_token in range(token_ends[word], token_ends[word + 1]):
+                token = tokens[k_token]
                 for k in range(sums.shape[1]):
                     sums[row, k] += vectors[token, k]
         first = ends[row]

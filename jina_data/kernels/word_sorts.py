@@ -1,12 +1,12 @@
-"""The words of texts, counted by sort, and their repeated n-grams, in one pass over the UTF-8.
+"""Counts the words of texts by kind, and their repeated n-grams, in one pass over the UTF-8.
 
-- The weight of a word is what it says against a word of a script with spaces: 1, for a wide character of a script
-  written without spaces 1/2, for other letters of such a script (Thai, Khmer ...) 1/4. Weights are held in quarters.
-- An n-gram is the shortest run of words that weighs at least n; it is as long as its words' characters.
-- Words are the same whatever the case of their ASCII letters: that is enough for repetition and stop words, and needs
+- The weight of a word compares it with a word of a script with spaces, which weighs 1. A wide character of a script
+  written without spaces weighs 1/2, other letters of such a script (Thai, Khmer ...) 1/4. Weights are kept in quarters.
+- An n-gram is the shortest run of words with a weight of at least n; its length is the characters of its words.
+- Words are compared without the case of their ASCII letters: that is enough for repetition and stop words, and needs
   no table of foldings.
 
-Kernels here release the GIL and use no threads of their own. Importing this module loads them from numba's cache, or
+The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit, types
 
-from jina_data.kernels.slots import HALF, HashArray, find, mask_for
+from jina_data.kernels.slots import HALF, HashArray, find_slot, mask_for
 from jina_data.kernels.text_marks import WIDE, mark_table, marks_at
 from jina_data.kernels.words import (
     BYTES,
@@ -55,12 +55,12 @@ def count_word_sorts(
     duplicated: Sequence[int] = (),
     min_weight: int = 0,
 ) -> Counts:
-    """Count the words of N texts by sort; each count is (N,).
+    """Count the words of N texts by kind; each count is (N,).
 
-    `stop_words` counts how many different ones of these (at most 64) occur, in lower, upper or title case.
-    `top_n` is how many characters the occurrences of the most frequent n-gram cover, if it occurs at least twice,
-    overlaps counted once; `duplicated_n` how many lie in n-grams that occurred before, taken from left to right. Both
-    are -1 for a text that weighs less than `min_weight` quarters.
+    `stop_words` counts how many different stop words (at most 64) occur, in lower, upper or title case. `top_n` is the
+    number of characters in the occurrences of the most frequent n-gram, without overlapping ones, if it occurs at least
+    twice. `duplicated_n` is the number of characters in n-grams that occurred before, from left to right. Both are -1
+    for a text with a weight of less than `min_weight` quarters.
     """
     data, offsets = string_buffers(values)
     names = (*WORDS, *(f"top_{n}" for n in top), *(f"duplicated_{n}" for n in duplicated))
@@ -72,7 +72,7 @@ def count_word_sorts(
 
 
 def _stop_words(stop_words: Sequence[str]) -> tuple[HashArray, IntArray]:
-    """Return the hash of every form of the stop words, and to which of them it belongs."""
+    """Return the hash of every form of the stop words, and the number of its stop word."""
     forms = [
         (form.encode(), number)
         for number, word in enumerate(stop_words)
@@ -114,9 +114,9 @@ def _bits_set(number: np.uint64) -> Integer:
 
 @inner
 def _window_end(weights: IntArray, first: Integer, stop: Integer, size: Integer) -> Integer:
-    """Return the end of the n-gram that starts at `first`, from sums of weights; `stop` is where the last one ended.
+    """Return the end of the n-gram that starts at word `first`, from sums of weights; the one before ends at `stop`.
 
-    The end is beyond the words when they do not weigh enough any more.
+    The end is `len(weights)`, one more than the number of words, where the remaining words do not weigh enough.
     """
     while stop < len(weights) and weights[stop] - weights[first] < size:
         stop += 1
@@ -124,35 +124,40 @@ def _window_end(weights: IntArray, first: Integer, stop: Integer, size: Integer)
 
 
 @inner
-def _top(
+def _top_coverage(
     size: Integer, hashes: HashArray, powers: HashArray, chars: IntArray, weights: IntArray, table: SlotTable
 ) -> Integer:
-    """Return how many characters the most frequent n-gram covers, 0 if none occurs twice."""
+    """Return how many characters the most frequent n-gram covers, 0 if none occurs twice.
+
+    Both ends of the window only move right. For the n-gram in a slot, `counts` and `covered` are its occurrences so far
+    that do not overlap, and `ends` is the end of the last one. There are at most as many n-grams as words, and the
+    table has twice as many slots.
+    """
     keys, stamps, counts, covered, ends, stamp = table
-    n_words, stop, most, best = len(weights) - 1, np.int64(0), 1, 0
+    n_words, stop, max_count, max_covered = len(weights) - 1, np.int64(0), 1, 0
     mask = mask_for(n_words)
     for first in range(n_words):
         stop = _window_end(weights, first, stop, size)
         if stop > n_words:
             break
         key = hashes[stop] - hashes[first] * powers[stop - first]
-        slot, seen = find(keys, stamps, stamp, mask, key)
-        if not seen:
+        slot, is_repeated = find_slot(keys, stamps, stamp, mask, key)
+        if not is_repeated:
             counts[slot] = covered[slot] = ends[slot] = 0
         if first >= ends[slot]:
             counts[slot] += 1
             covered[slot] += chars[stop] - chars[first]
             ends[slot] = stop
-            if counts[slot] > most or (counts[slot] == most > 1 and covered[slot] > best):
-                most, best = counts[slot], covered[slot]
-    return best
+            if counts[slot] > max_count or (counts[slot] == max_count > 1 and covered[slot] > max_covered):
+                max_count, max_covered = counts[slot], covered[slot]
+    return max_covered
 
 
 @inner
-def _duplicated(
+def _duplicated_coverage(
     size: Integer, hashes: HashArray, powers: HashArray, chars: IntArray, weights: IntArray, table: SlotTable
 ) -> Integer:
-    """Return how many characters lie in n-grams that occurred before."""
+    """Return how many characters lie in n-grams that occurred before; after one, the search continues at its end."""
     keys, stamps, _, _, _, stamp = table
     n_words, first, stop, total = len(weights) - 1, np.int64(0), np.int64(0), 0
     mask = mask_for(n_words)
@@ -160,10 +165,10 @@ def _duplicated(
         stop = _window_end(weights, first, stop, size)
         if stop > n_words:
             break
-        _, seen = find(keys, stamps, stamp, mask, hashes[stop] - hashes[first] * powers[stop - first])
-        if seen:
+        _, is_repeated = find_slot(keys, stamps, stamp, mask, hashes[stop] - hashes[first] * powers[stop - first])
+        if is_repeated:
             total += chars[stop] - chars[first]
-        first = stop if seen else first + 1
+        first = stop if is_repeated else first + 1
     return total
 
 
@@ -177,19 +182,27 @@ def _n_grams(
     table: SlotTable,
     out: IntArray,
 ) -> None:
-    """Count what the n-grams of each size cover: the most frequent one (size above 0), the repeated ones (below)."""
+    """Count the characters that n-grams of each size cover: the most frequent one (size > 0), the repeated ones (< 0).
+
+    Each size has a stamp of its own, so that one hash table serves all.
+    """
     keys, stamps, counts, covered, ends, stamp = table
     for k in range(len(sizes)):
-        # Where no shorter one repeats, no longer one does.
+        # If no shorter n-gram repeats, no longer one does.
         if k and 0 < sizes[k - 1] / sizes[k] <= 1 and out[k - 1] == 0:
             continue
         slots = (keys, stamps, counts, covered, ends, stamp + k)
         if sizes[k] > 0:
-            out[k] = _top(sizes[k], hashes, powers, chars, weights, slots)
+            out[k] = _top_coverage(sizes[k], hashes, powers, chars, weights, slots)
         else:
-            out[k] = _duplicated(-sizes[k], hashes, powers, chars, weights, slots)
+            out[k] = _duplicated_coverage(-sizes[k], hashes, powers, chars, weights, slots)
 
 
+# `hashes`, `chars` and `weights` are prefix sums over the words of the text at hand: entry n covers its first n words,
+# entry 0 is 0. `hashes` is a polynomial hash modulo 2^64, so words `first` to `stop` have the hash `hashes[stop] -
+# hashes[first] * powers[stop - first]`. All arrays have room for the words of the longest text, and the hash table for
+# twice as many. `powers` grows with the longest text so far; all else is written anew for each row, and a stamp belongs
+# to a row and a size. So out[row], in the order of WORDS and of the sizes, depends on its text alone.
 @njit(
     types.void(
         BYTES, LONGS, BYTES, BYTES, types.uint64[::1], types.int64[::1], types.int64[::1], types.int64,
@@ -212,11 +225,11 @@ def _word_sorts(
     longest = np.int64(0)
     for row in range(len(offsets) - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    # Two neighbouring words take three bytes at least ("a²"). Pages that no text needs are never touched.
-    most = longest * 2 // 3 + 3 if len(sizes) else 1
-    n_slots = mask_for(most) + 1 if len(sizes) else 1
-    hashes, powers = np.empty(most, np.uint64), np.empty(most, np.uint64)
-    chars, weights = np.empty(most, np.int64), np.empty(most, np.int64)
+    # Two neighboring words take three bytes at least ("a²"). Pages that no text needs cost no memory.
+    max_words = longest * 2 // 3 + 3 if len(sizes) else 1
+    n_slots = mask_for(max_words) + 1 if len(sizes) else 1
+    hashes, powers = np.empty(max_words, np.uint64), np.empty(max_words, np.uint64)
+    chars, weights = np.empty(max_words, np.int64), np.empty(max_words, np.int64)
     keys, stamps = np.empty(n_slots, np.uint64), np.zeros(n_slots, np.int64)
     counts, covered, ends = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
     n_powers = 1
@@ -225,7 +238,7 @@ def _word_sorts(
     for row in range(len(offsets) - 1):
         stop, end = offsets[row], offsets[row + 1]
         sums = out[row]
-        n, seen_stops = 0, np.uint64(0)
+        n, stop_bits = 0, np.uint64(0)
         while stop < end:
             start, stop, kinds = next_word(data, stop, end, table)
             if not kinds:
@@ -244,12 +257,12 @@ def _word_sorts(
             key = _hash_word(data, start, stop)
             for k in range(len(stop_hashes)):
                 if stop_hashes[k] == key:
-                    seen_stops |= _ONE << np.uint64(stop_numbers[k])
+                    stop_bits |= _ONE << np.uint64(stop_numbers[k])
             if len(sizes):
                 n += 1
                 hashes[n] = hashes[n - 1] * _BASE + key
                 chars[n], weights[n] = chars[n - 1] + n_chars, weights[n - 1] + weight
-        sums[4] = _bits_set(seen_stops)
+        sums[4] = _bits_set(stop_bits)
         while n_powers <= n:
             powers[n_powers] = powers[n_powers - 1] * _BASE
             n_powers += 1

@@ -1,15 +1,15 @@
-"""Words, straight from the UTF-8 of an Arrow array.
+"""Finds the words of texts in the UTF-8 of an Arrow array.
 
-A word is a segment of Unicode's default word segmentation (UAX #29) that holds at least one letter or number, where
-each letter of a script written without spaces is a segment of its own, together with the marks that follow it.
+A word is a segment of Unicode's default word segmentation (UAX #29) that has at least one letter or number. In scripts
+written without spaces, each letter is a segment, together with the marks that follow it.
 
 So "don't" and "3.14" are one word each, "well-known" is two, 北京 is two, 2024年 is two, and "!?" is none. Letters and
 numbers are the general categories L and N; a mark is a character of Word_Break Extend, Format or ZWJ, and is never
-counted by itself. The scripts written without spaces are named in `make_unicode_words`; for them the definition is
-UAX #29 with Word_Break = Other for their letters, so that a run of Katakana falls apart too. Their digits are no
-letters: a run of digits is one word in every script. Length, shingles and rules share this definition.
+counted by itself. `make_unicode_words` lists the scripts written without spaces; for them the definition is UAX #29
+with Word_Break = Other for their letters, so a run of Katakana is split too. Their digits are no letters: a run of
+digits is one word in every script. The stages for length, near-duplicates and rules share this definition.
 
-Kernels here release the GIL and use no threads of their own. Importing this module loads them from numba's cache, or
+The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.
 """
 
@@ -32,11 +32,11 @@ ByteArray = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
 Integer = int | np.int64
 
-# Types of kernel arguments; arrays that Arrow owns are read-only, and numba lets a writable one stand in.
+# Types of kernel arguments. Arrays that Arrow owns are read-only; numba accepts writable arrays for these types too.
 BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 LONGS = types.Array(types.int64, 1, "C", readonly=True)
 
-# Decorates what only kernels call: nothing is built for Python, or kept on disk apart from the kernel around it.
+# Decorates functions that only kernels call: they get no Python wrapper, and are compiled into the calling kernel.
 inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 # The class of a code point: its Word_Break in the lower five bits, and three flags.
@@ -56,7 +56,7 @@ _CR, _LF, _NEWLINE, _SPACE, _EXTEND, _FORMAT, _ZWJ = range(14, 21)
 
 
 def _bits(*breaks: int) -> int:
-    return sum(1 << one for one in breaks)
+    return sum(1 << word_break for word_break in breaks)
 
 
 _LETTERS = _bits(_ALETTER, _PICT_LETTER, _HEBREW)  # AHLetter
@@ -69,7 +69,7 @@ _PICTS = _bits(_PICT, _PICT_LETTER)
 
 
 def _ascii_sorts() -> ByteArray:
-    """Return, for each byte: LETTER, NUMBER, joins to both, may stand between two of them, not ASCII; or 0."""
+    """Return, for each byte: LETTER, NUMBER, _JOINS (to both), _MAY_JOIN (between two), _BEYOND (not ASCII); or 0."""
     sorts = np.zeros(256, np.uint8)
     for sort, chars in ((LETTER, ascii_letters), (NUMBER, digits), (_JOINS, "_"), (_MAY_JOIN, "'.:,;")):
         sorts[list(chars.encode())] = sort
@@ -79,12 +79,12 @@ def _ascii_sorts() -> ByteArray:
 
 _JOINS, _MAY_JOIN, _BEYOND = 1, 2, 4
 _ASCII_RUN = _COUNTS | _JOINS
-# A quarter of a kilobyte that stays in the nearest cache, where the table of all code points would not.
+# These 256 bytes stay in the L1 cache, unlike the table of all code points.
 _ASCII = _ascii_sorts()
 
 
-class Range(NamedTuple):
-    """Code points `first` to `last` of one class: the name of their Word_Break, and their kinds, a letter each."""
+class CodepointRange(NamedTuple):
+    """Code points `first` to `last` of the same class: the name of their Word_Break, and their kinds, a letter each."""
 
     first: int
     last: int
@@ -93,37 +93,41 @@ class Range(NamedTuple):
 
 
 @cache
-def unicode_ranges() -> tuple[Range, ...]:
+def unicode_ranges() -> tuple[CodepointRange, ...]:
     """Read the table of Unicode properties; its header explains the kinds."""
     lines = Path(__file__).with_name("unicode_words.tsv").read_text(encoding="utf-8").splitlines()
     rows = (line.split("\t") for line in lines if not line.startswith("#"))
-    return tuple(Range(int(first, 16), int(last, 16), name, kinds.strip("-")) for first, last, name, kinds in rows)
+    return tuple(
+        CodepointRange(int(first, 16), int(last, 16), name, kinds.strip("-")) for first, last, name, kinds in rows
+    )
 
 
 @cache
 def word_table(tailored: bool = True) -> ByteArray:
-    """Return the class of every code point, (2**21,); not `tailored`: with scripts without spaces as in UAX #29.
+    """Return the class of every code point, (2**21,); without `tailored`, scripts without spaces are as in UAX #29.
 
-    The table is flat: a page table is one more load a character, and the pages that no text touches cost nothing.
-    It covers all that four bytes of UTF-8 can say, so that broken UTF-8 cannot lead outside.
+    The table is flat: a two-level table needs one more load per character, and pages that no text needs cost nothing.
+    It covers every value that four bytes of UTF-8 can encode, so invalid UTF-8 cannot index outside of it.
     """
     table, names = np.zeros(1 << 21, np.uint8), _BREAK_NAMES.split()
     for first, last, name, kinds in unicode_ranges():
-        one = names.index(name)
+        word_break = names.index(name)
         if "P" in kinds:
-            one = {"Other": _PICT, "ALetter": _PICT_LETTER}[name]
+            word_break = {"Other": _PICT, "ALetter": _PICT_LETTER}[name]
         if tailored and "U" in kinds:
-            one = 0
+            word_break = 0
         flags = LETTER * ("L" in kinds) | NUMBER * ("N" in kinds) | UNSPACED * ("U" in kinds)
-        table[first : last + 1] = one | flags
+        table[first : last + 1] = word_break | flags
     table.flags.writeable = False
     return table
 
 
 @dataclass(frozen=True)
 class WordSpans:
-    """The words of N texts: those of text i are `row_offsets[i]` to `row_offsets[i + 1]` (N + 1,) of the W words;
-    `starts` and `ends` (W,) are bytes from the start of their text."""
+    """The W words of N texts: those of text i are words `row_offsets[i]` to `row_offsets[i + 1]` (N + 1,).
+
+    `starts` and `ends` (W,) are byte offsets from the start of the text.
+    """
 
     row_offsets: IntArray
     starts: IntArray
@@ -140,8 +144,8 @@ def string_buffers(values: pa.LargeStringArray) -> tuple[ByteArray, IntArray]:
     _, offsets, data = values.buffers()
     if not len(values) or offsets is None:
         return np.empty(0, np.uint8), np.zeros(len(values) + 1, np.int64)
-    shown = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
-    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), shown
+    text_offsets = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
+    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), text_offsets
 
 
 def count_chars(values: pa.LargeStringArray) -> IntArray:
@@ -161,7 +165,7 @@ def count_words(values: pa.LargeStringArray) -> IntArray:
 def word_spans(values: pa.LargeStringArray) -> WordSpans:
     """Find the words of each text."""
     data, offsets = string_buffers(values)
-    # Counting first costs a second pass, and saves memory for as many words as there are bytes.
+    # Counting first costs a second pass, but saves arrays with room for a word per byte.
     row_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(count_words(values))])
     starts, ends = np.empty(row_offsets[-1], np.int64), np.empty(row_offsets[-1], np.int64)
     _find_words(data, offsets, word_table(), starts, ends)
@@ -169,9 +173,9 @@ def word_spans(values: pa.LargeStringArray) -> WordSpans:
 
 
 def segments(text: str, *, tailored: bool = False) -> list[str]:
-    """Cut a text into the segments of UAX #29, of which words are the ones that hold a letter or a number.
+    """Split a text into the segments of UAX #29; the words are the segments with a letter or a number.
 
-    With `tailored`, letters of scripts without spaces stand alone.
+    With `tailored`, each letter of a script without spaces is a segment.
     """
     encoded = text.encode("utf-8", "surrogatepass")
     data = np.frombuffer(encoded, np.uint8)
@@ -184,7 +188,10 @@ def segments(text: str, *, tailored: bool = False) -> list[str]:
 
 @njit(nogil=True, cache=True)
 def decode(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, Integer]:
-    """Return the code point at byte `i` and the byte behind it; what is cut off at `end` becomes U+FFFD."""
+    """Return the code point at byte `i` < `end` and the index after it; a character cut off at `end` becomes U+FFFD.
+
+    Nothing is read at `end` or beyond. The result is below 2^21 for any bytes, valid UTF-8 or not.
+    """
     lead = np.int64(data[i])
     if lead < 0x80:
         return lead, i + 1
@@ -201,15 +208,15 @@ def decode(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, Integer]
 def next_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer, Integer]:
     """Find the first word in bytes `i` to `end`: its start, its end, and the flags of its characters together.
 
-    `i` must be the start of a text or the end of a word. The flags are 0, and start and end are `end`, when there is
-    no further word.
+    `i` must be the start of a text or the end of a word. If there is no further word, the flags are 0, and start and
+    end are `end`. A word ends after `i`, so a caller that continues at its end reaches `end`.
     """
     while i < end:
         sort = _ASCII[data[i]]
         if sort & _COUNTS:
             start, stop, kinds = _ascii_word(data, i, end, table)
             return start, stop, kinds
-        # Nothing joins to such a character, but marks; and those are not ASCII.
+        # Only marks join to such a character, and marks are not ASCII.
         if sort == 0 and (i + 1 == end or data[i + 1] < 128):
             i += 1
             continue
@@ -222,7 +229,10 @@ def next_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tu
 
 @njit(nogil=True, forceinline=True)
 def _ascii_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer, Integer]:
-    """Find the end of the word that starts with an ASCII letter or digit at `i`."""
+    """Find the end of the word that starts with an ASCII letter or digit at `i`; return also its start and its flags.
+
+    At the top of the outer loop, all bytes from `start` to before `i` belong to the word.
+    """
     start = i
     kinds = np.int64(0)
     while True:
@@ -231,24 +241,24 @@ def _ascii_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> 
             i += 1
         if i == end or _ASCII[data[i]] == 0:
             return start, i, kinds & _FLAGS
-        before = _break(table, data[i - 1])
+        previous = _word_break(table, data[i - 1])
         if data[i] < 128 and (i + 1 == end or data[i + 1] < 128):
-            if i + 1 == end or not _spans(before, _break(table, data[i]), _break(table, data[i + 1])):
+            if i + 1 == end or not _bridges(previous, _word_break(table, data[i]), _word_break(table, data[i + 1])):
                 return start, i, kinds & _FLAGS
             i += 1
         else:
-            i, more = _join(data, i, end, table, before)
-            return start, i, (kinds | more) & _FLAGS
+            i, joined_kinds = _join(data, i, end, table, previous)
+            return start, i, (kinds | joined_kinds) & _FLAGS
 
 
 @inner
-def _break(table: ByteArray, code: Integer) -> Integer:
+def _word_break(table: ByteArray, code: Integer) -> Integer:
     return np.int64(table[code] & _BREAK_BITS)
 
 
 @inner
-def _spans(before: Integer, middle: Integer, after: Integer) -> bool:
-    """Tell whether a mark in the middle joins its two neighbours: WB6 and 7, WB11 and 12, WB7b and 7c."""
+def _bridges(before: Integer, middle: Integer, after: Integer) -> bool:
+    """Return whether a character in the middle joins its two neighbors: WB6 and 7, WB11 and 12, WB7b and 7c."""
     if not _MIDS >> middle & 1:
         return False
     if _IN_LETTERS >> middle & 1 and _LETTERS >> before & 1 and _LETTERS >> after & 1:
@@ -260,47 +270,52 @@ def _spans(before: Integer, middle: Integer, after: Integer) -> bool:
 
 @inner
 def _segment(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer]:
-    """Find the end of the segment that starts at `i`, and the flags of its characters together."""
+    """Find the end of the segment that starts at `i`, and the combined classes of its characters."""
     code, after = decode(data, i, end)
     kind = np.int64(table[code])
-    first = kind & _BREAK_BITS
-    if _CR <= first <= _NEWLINE:
-        return after + (first == _CR and after < end and data[after] == 10), kind
-    after, more = _join(data, after, end, table, first)
-    return after, kind | more
+    word_break = kind & _BREAK_BITS
+    if _CR <= word_break <= _NEWLINE:
+        return after + (word_break == _CR and after < end and data[after] == 10), kind
+    after, joined_kinds = _join(data, after, end, table, word_break)
+    return after, kind | joined_kinds
 
 
 @inner
 def _join(data: ByteArray, i: Integer, end: Integer, table: ByteArray, base: Integer) -> tuple[Integer, Integer]:
-    """Find the end of a segment whose last base (a character that is no mark) before `i` is of class `base`."""
+    """Find the end of a segment whose last base (a character that is no mark) before `i` is of class `base`.
+
+    At the top of the loop, bytes before `i` belong to the segment, `previous` is the class of the last character and
+    `base` that of the last base. `is_odd` is true after the first regional indicator of a pair. Each round either ends
+    the loop or moves `i` on by a character.
+    """
     kinds = np.int64(0)
     previous = np.int64(base)
     base = previous
-    odd = base == _REGIONAL
+    is_odd = base == _REGIONAL
     while i < end:
         code, after = decode(data, i, end)
         kind = np.int64(table[code])
-        this = kind & _BREAK_BITS
-        if this >= _EXTEND:  # WB4
+        current = kind & _BREAK_BITS
+        if current >= _EXTEND:  # WB4
             pass
         elif (
-            (_RUN >> base & 1 and _RUN >> this & 1)
-            or (previous == _ZWJ and _PICTS >> this & 1)  # WB3c
-            or (previous == _SPACE and this == _SPACE)  # WB3d
-            or (base == _KATAKANA and _KANA_RUN >> this & 1)  # WB13, 13a
-            or (base == _EXTEND_NUM_LET and this == _KATAKANA)  # WB13b
+            (_RUN >> base & 1 and _RUN >> current & 1)
+            or (previous == _ZWJ and _PICTS >> current & 1)  # WB3c
+            or (previous == _SPACE and current == _SPACE)  # WB3d
+            or (base == _KATAKANA and _KANA_RUN >> current & 1)  # WB13, 13a
+            or (base == _EXTEND_NUM_LET and current == _KATAKANA)  # WB13b
         ):
-            base = this
-        elif odd and base == _REGIONAL and this == _REGIONAL:  # WB15, 16
-            odd = False
-        elif _MIDS >> this & 1 and _spans(base, this, _next_base(data, after, end, table)):
-            pass  # what follows joins to `base`
-        elif this == _SINGLE_QUOTE and base == _HEBREW:  # WB7a
-            base = this
+            base = current
+        elif is_odd and base == _REGIONAL and current == _REGIONAL:  # WB15, 16
+            is_odd = False
+        elif _MIDS >> current & 1 and _bridges(base, current, _next_base(data, after, end, table)):
+            pass  # the next character joins to `base`
+        elif current == _SINGLE_QUOTE and base == _HEBREW:  # WB7a
+            base = current
         else:
             break
         kinds |= kind
-        previous = this
+        previous = current
         i = after
     return i, kinds
 
@@ -310,12 +325,13 @@ def _next_base(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> I
     """Return the class of the next character that is no mark."""
     while i < end:
         code, i = decode(data, i, end)
-        this = np.int64(table[code] & _BREAK_BITS)
-        if this < _EXTEND:
-            return this
+        current = np.int64(table[code] & _BREAK_BITS)
+        if current < _EXTEND:
+            return current
     return 0
 
 
+# Text `row` is bytes `offsets[row]` to `offsets[row + 1]`. Each row is segmented by itself and writes its own count.
 @njit(types.void(BYTES, LONGS, BYTES, types.int64[::1]), nogil=True, cache=True)
 def _count_words(data: ByteArray, offsets: IntArray, table: ByteArray, counts: IntArray) -> None:
     for row in range(len(offsets) - 1):
@@ -327,6 +343,7 @@ def _count_words(data: ByteArray, offsets: IntArray, table: ByteArray, counts: I
         counts[row] = count
 
 
+# `starts` and `ends` have room for the words that `_count_words` counted; `word` is the number of words before.
 @njit(types.void(BYTES, LONGS, BYTES, types.int64[::1], types.int64[::1]), nogil=True, cache=True)
 def _find_words(data: ByteArray, offsets: IntArray, table: ByteArray, starts: IntArray, ends: IntArray) -> None:
     word = 0
@@ -339,11 +356,12 @@ def _find_words(data: ByteArray, offsets: IntArray, table: ByteArray, starts: In
                 word += 1
 
 
+# A segment takes a byte at least, so `stops` (a place per byte) has room for all.
 @njit(types.int64(BYTES, BYTES, types.int64[::1]), nogil=True, cache=True)
 def _find_segments(data: ByteArray, table: ByteArray, stops: IntArray) -> Integer:
-    found, i = np.int64(0), np.int64(0)
+    n_segments, i = np.int64(0), np.int64(0)
     while i < len(data):
         i, _ = _segment(data, i, len(data), table)
-        stops[found] = i
-        found += 1
-    return found
+        stops[n_segments] = i
+        n_segments += 1
+    return n_segments

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from jina_data.kernels.keys import content_keys
 from jina_data.kernels.rank import FloatArray, dots
-from jina_data.kernels.top import Found, find_top
+from jina_data.kernels.top import TopResult, find_top
 from jina_data.mining.config import MineConfig
 from jina_data.mining.pairs import Pairs
 from jina_data.mining.store import LongArray, Texts, Vectors
@@ -87,7 +87,7 @@ class Chooser:
         }
         return pa.table(columns, schema=FOUND)
 
-    def _candidates(self, anchor: int, row: int, found: Found, upper: float) -> tuple[LongArray, FloatArray]:
+    def _candidates(self, anchor: int, row: int, found: TopResult, upper: float) -> tuple[LongArray, FloatArray]:
         """Return what may be a negative of an anchor, in the order in which it is tried."""
         settings = self.settings
         numbers, scores = found.ordinals[row], found.products[row]

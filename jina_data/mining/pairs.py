@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError
 from jina_data.kernels.keys import KeyArray, content_keys
-from jina_data.kernels.rank import Excluded
+from jina_data.kernels.rank import Exclusions
 from jina_data.mining.store import UNIT_ROWS, LongArray, writing
 from jina_data.read import InputFile, all_ranges, sample_schema
 from jina_data.roles import bind_roles
@@ -82,7 +82,7 @@ class Pairs:
         ends = np.concatenate([starts[first : first + 1], stops[first:stop]])
         return numbers[ends[0] : ends[-1]], ends - ends[0]
 
-    def excluded(self, first: int, stop: int) -> Excluded:
+    def excluded(self, first: int, stop: int) -> Exclusions:
         """Return what is no negative of some anchors: their positives, and themselves."""
         positives, ends = self.positives(first, stop)
         lists = [
@@ -90,7 +90,7 @@ class Pairs:
             for i, own in enumerate(self.anchor_in_corpus[first:stop].tolist())
         ]
         counts = np.cumsum([0, *map(len, lists)])
-        return Excluded(counts[:-1], counts[1:], np.concatenate(lists).astype(np.int64))
+        return Exclusions(counts[:-1], counts[1:], np.concatenate(lists).astype(np.int64))
 
 
 def write_pairs(

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from jina_data.errors import InputError
 from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
 from jina_data.read.inputs import HUB, format_of
-from jina_data.read.streams import failures_told
+from jina_data.read.streams import translate_errors
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 NORMAL, SIMPLE = "normal.aligned", "simple.aligned"
@@ -238,7 +238,7 @@ def _sibling(path: Path, own: str, other: str) -> Path:
 @contextlib.contextmanager
 def _text(path: Path) -> Iterator[TextIO]:
     """Open a text, plain or .gz, by its first bytes; every failure names it."""
-    with failures_told(str(path)), contextlib.ExitStack() as stack:
+    with translate_errors(str(path)), contextlib.ExitStack() as stack:
         with path.open("rb") as stored:
             packed = stored.read(2) == b"\x1f\x8b"
         opened: Any = gzip.open if packed else open
@@ -253,7 +253,7 @@ def _lines(lines: TextIO) -> Iterator[str]:
 @contextlib.contextmanager
 def _unpacked(path: Path, scratch: Path) -> Iterator[Iterator[tuple[str, Path]]]:
     """Unpack the wanted members of an archive, each when it is asked for, and remove them in the end."""
-    with failures_told(str(path)), contextlib.ExitStack() as stack:
+    with translate_errors(str(path)), contextlib.ExitStack() as stack:
         archive: Any
         if zipfile.is_zipfile(path):
             archive = stack.enter_context(zipfile.ZipFile(path))

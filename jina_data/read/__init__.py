@@ -1,4 +1,4 @@
-"""Sources to rows: what the user named becomes files, files become ranges, ranges become Arrow tables."""
+"""Reads inputs: inputs are resolved to files, files are split into ranges, ranges become Arrow tables."""
 
 from jina_data.read.inputs import resolve_inputs
 from jina_data.read.model import (

@@ -1,4 +1,4 @@
-"""The types of CSV cells: how a column's type is inferred from its texts, and which texts fit it."""
+"""Infers the types of CSV columns from their texts, and converts texts to these types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOOL = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
 
 
 def infer(values: Sequence[str]) -> pa.DataType:
-    """Return the type of a column by its first texts: int64, double, bool, else string; null if all are empty."""
+    """Return the type of a column from its first texts: int64, double, bool or string; null if all are empty."""
     texts = [value for value in values if value]
     if not texts:
         return pa.null()
@@ -26,8 +26,8 @@ def infer(values: Sequence[str]) -> pa.DataType:
         return pa.bool_()
     if all(_is_int(value) for value in texts):
         return pa.int64()
-    numbers = sum(_is_double(value) and value not in _NOT_FINITE for value in texts)
-    if numbers and all(_is_double(value) for value in texts):
+    n_finite = sum(_is_double(value) and value not in _NOT_FINITE for value in texts)
+    if n_finite and all(_is_double(value) for value in texts):
         return pa.float64()
     return pa.string()
 
@@ -37,7 +37,7 @@ def _is_int(text: str) -> bool:
 
 
 def _is_double(text: str) -> bool:
-    """Tell whether a text is a number within double, and within int64 where it is a whole one."""
+    """Return whether a text is a number in the range of double, and of int64 if it is an integer."""
     if _INT.fullmatch(text):
         return _is_int(text)
     if text in _NOT_FINITE:
@@ -46,35 +46,36 @@ def _is_double(text: str) -> bool:
 
 
 def typed_rows(
-    rows: list[list[str]], places: list[int], names: list[str], schema: pa.Schema
+    rows: list[list[str]], positions: list[int], names: list[str], schema: pa.Schema
 ) -> tuple[pa.Table, dict[int, str]]:
-    """Make a table of rows of texts, whose positions are `places`; also tell which rows do not fit, and why.
+    """Return a table of the rows that fit the schema, and the error of every other row, by position.
 
-    An int64 column becomes double when a row asks for it that fits otherwise.
+    `positions` are the positions of the rows in their range. An int64 column becomes double if a row that fits
+    otherwise requires it.
     """
     kinds = [kind_of(schema.field(name).type) if name in schema.names else STRING for name in names]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     misfits: dict[int, str] = {}
     for name, kind, values in zip(names, kinds, columns, strict=True):
         for row in _misfits(values, kind):
-            misfits.setdefault(row, f"column {name!r}: expected {kind.name}, found {_shown(values[row])}")
+            misfits.setdefault(row, f"column {name!r}: expected {kind.name}, found {_shorten(values[row])}")
     if misfits:
         columns = [tuple(text for row, text in enumerate(values) if row not in misfits) for values in columns]
     table = pa.table([_array(values, kind) for kind, values in zip(kinds, columns, strict=True)] or [], names=names)
-    kept = [place for row, place in enumerate(places) if row not in misfits]
+    kept_positions = [position for row, position in enumerate(positions) if row not in misfits]
     united = unite_or_none(schema, table.schema)
     table = table if united is None else conform(table, united)
-    table = table.append_column(ROW, pa.array(kept, pa.int32()))
-    return table, {places[row]: error for row, error in misfits.items()}
+    table = table.append_column(ROW, pa.array(kept_positions, pa.int32()))
+    return table, {positions[row]: error for row, error in misfits.items()}
 
 
 def _misfits(values: Sequence[str], kind: Kind) -> list[int]:
     if kind is STRING or kind is NULL:
         return []
     if kind is INT:
-        fits, whole = _is_double, _INT.fullmatch
+        fits, integer = _is_double, _INT.fullmatch
         return [
-            row for row, text in enumerate(values) if text and not (whole(text) and len(text) < 19) and not fits(text)
+            row for row, text in enumerate(values) if text and not (integer(text) and len(text) < 19) and not fits(text)
         ]
     if kind is DOUBLE:
         return [row for row, text in enumerate(values) if text and not _is_double(text)]
@@ -84,7 +85,7 @@ def _misfits(values: Sequence[str], kind: Kind) -> list[int]:
 
 
 def _array(values: Sequence[str], kind: Kind) -> pa.Array:
-    """Make an array of texts that fit; "" is null but in a column that was text from the start."""
+    """Make an array of texts that fit; "" is null unless the kind is string."""
     if kind is STRING:
         return pa.array(values, pa.string())
     if not any(values):
@@ -101,5 +102,5 @@ def _array(values: Sequence[str], kind: Kind) -> pa.Array:
     return pa.array([float(text) if text else None for text in values], pa.float64())
 
 
-def _shown(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")

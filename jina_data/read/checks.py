@@ -1,4 +1,4 @@
-"""."""
+"""Checks that the content of input files has the format of their names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from jina_data.read import InputFile, all_ranges
 
 
 def check_parseable(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:
-    """Refuse a file with content of which nothing could be parsed: it is not what its name says.
+    """Check that each file that is not empty has a readable record.
 
     Raises:
-        InputError: there is such a file; the message tells what is wrong with its first record.
+        InputError: no record of a file could be parsed; the message gives the error of the first.
     """
     for file, schema in zip(files, schemas, strict=True):
         if schema.names or not file.size:
             continue
         parsed = next(all_ranges(file, schema), None)
-        for broken in parsed.unreadable[:1] if parsed else ():
-            place = "" if broken.line is None else f" (line {broken.line})"
-            raise InputError(f"{file.name}: none of its first records can be read; the first{place}: {broken.error}")
+        for failure in parsed.unreadable[:1] if parsed else ():
+            where = "" if failure.line is None else f" (line {failure.line})"
+            raise InputError(
+                f"{file.name}: none of its first records could be read. The first error{where}: {failure.error}. "
+                "Check that the file has the format of its suffix."
+            )

@@ -1,4 +1,4 @@
-"""CSV and TSV: Python's csv module, with the byte offset and line of every record."""
+"""Reads CSV and TSV with Python's csv module, with the byte offset and line of every record."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from jina_data.read.model import (
     as_text,
 )
 from jina_data.read.schema import check_names
-from jina_data.read.streams import CHUNK_BYTES, Source
+from jina_data.read.streams import CHUNK_BYTES, ByteSource
 
 BOM = b"\xef\xbb\xbf"
 
 
-class Record(NamedTuple):
-    """One record of the file: its fields, or why it has none, and where it stands."""
+class DelimitedRecord(NamedTuple):
+    """A record of the file: its fields or its error, the bytes at which it starts and ends, and its line."""
 
     offset: int
     end: int
@@ -39,22 +39,22 @@ class Record(NamedTuple):
     error: str | None = None
 
 
-class _Feed:
-    """Hands a stream to the csv module line by line and remembers what it took for the record at hand."""
+class _RecordFeed:
+    """Passes a stream to the csv module line by line, and keeps the lines of the current record."""
 
     def __init__(self, lines: Iterator[bytes], offset: int) -> None:
         self.offset = offset
         self.line = 0
-        self.taken: list[bytes] = []
+        self.raw_lines: list[bytes] = []
         self.not_utf8 = False
         self._lines = lines
 
-    def __iter__(self) -> _Feed:
+    def __iter__(self) -> _RecordFeed:
         return self
 
     def __next__(self) -> str:
         raw = next(self._lines)
-        self.taken.append(raw)
+        self.raw_lines.append(raw)
         self.offset += len(raw)
         self.line += 1
         if self.offset == len(raw):
@@ -66,7 +66,7 @@ class _Feed:
             return as_text(raw)
 
 
-def lines_of(source: Source) -> Iterator[bytes]:
+def lines_of(source: ByteSource) -> Iterator[bytes]:
     """Return the lines of a stream; only a line feed ends one."""
     tail = b""
     while part := source.read(CHUNK_BYTES):
@@ -83,76 +83,79 @@ def lines_of(source: Source) -> Iterator[bytes]:
 
 
 class Records:
-    """The records of a stream of lines; `offset` and `line` are where it stands."""
+    """The records of a stream of lines; `offset` and `line` are the position of the next record."""
 
     def __init__(self, lines: Iterator[bytes], options: dict[str, str], offset: int = 0) -> None:
         csv.field_size_limit(MAX_RECORD_BYTES)
-        self._feed = _Feed(lines, offset)
+        self._feed = _RecordFeed(lines, offset)
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if options["quoting"] == "rfc4180" else csv.QUOTE_NONE
         self._reader = csv.reader(self._feed, delimiter=options["delimiter"], quoting=quoting, strict=True)
 
     @property
     def offset(self) -> int:
-        """Bytes of the file before the next record."""
+        """The bytes of the file before the next record."""
         return self._feed.offset
 
     @property
     def line(self) -> int:
-        """Lines before the next record, from where reading began."""
+        """The lines before the next record, counted from the line at which reading began."""
         return self._feed.line
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[DelimitedRecord]:
         feed = self._feed
         while True:
             offset, line, error, fields = feed.offset, feed.line, None, list[str]()
-            feed.taken, feed.not_utf8 = [], False
+            feed.raw_lines, feed.not_utf8 = [], False
             try:
                 fields = next(self._reader)
             except StopIteration:
                 return
-            except csv.Error as problem:
-                error = _explained(str(problem))
+            except csv.Error as csv_error:
+                error = _explain(str(csv_error))
             if feed.not_utf8:
                 error = "not UTF-8"
             if fields or error:
-                yield Record(
+                yield DelimitedRecord(
                     offset,
                     feed.offset,
                     line,
                     fields,
-                    feed.taken[0] if len(feed.taken) == 1 else b"".join(feed.taken),
+                    feed.raw_lines[0] if len(feed.raw_lines) == 1 else b"".join(feed.raw_lines),
                     error,
                 )
 
 
-def _explained(problem: str) -> str:
-    if problem == "unexpected end of data":
+def _explain(message: str) -> str:
+    if message == "unexpected end of data":
         return "a quote opens here that nothing closes before the end of the file"
-    if problem.startswith("field larger"):
+    if message.startswith("field larger"):
         return f"a field of more than {MAX_RECORD_BYTES:,} characters; is a quote not closed?"
-    return f"not CSV: {problem}"
+    return f"not CSV: {message}"
 
 
-def settle(head: bytes, *, at_end: bool, kind: str) -> dict[str, str]:
+def choose_dialect(head: bytes, *, at_end: bool, kind: str) -> dict[str, str]:
     """Choose delimiter and quoting from the first bytes of a file.
 
-    CSV is quoted as RFC 4180 has it, and delimited by commas, or by semicolons or tabs if its header has no comma but
-    one of those. TSV has quotes as plain text, unless fields that begin with a quote only make sense quoted.
+    CSV is quoted as in RFC 4180. Its delimiter is the comma, or the semicolon or tab if the header has no comma but one
+    of those. TSV has no quoting, unless fields begin with a quote and a reading with quotes gives better records.
     """
-    complete = head if at_end else head[: head.rfind(b"\n") + 1]
-    lines = [line + b"\n" for line in complete.split(b"\n") if line]
+    complete_lines = head if at_end else head[: head.rfind(b"\n") + 1]
+    lines = [line + b"\n" for line in complete_lines.split(b"\n") if line]
     if kind == "csv":
         header = lines[0] if lines else b""
-        delimiter = next((mark for mark in (b",", b";", b"\t") if mark in header), b",")
+        delimiter = next((delimiter for delimiter in (b",", b";", b"\t") if delimiter in header), b",")
         return {"delimiter": delimiter.decode(), "quoting": "rfc4180"}
-    plain, quoted = ({"delimiter": "\t", "quoting": quoting} for quoting in ("none", "rfc4180"))
+    unquoted, quoted = ({"delimiter": "\t", "quoting": quoting} for quoting in ("none", "rfc4180"))
     if not any(field.startswith(b'"') for line in lines for field in line.split(b"\t")):
-        return plain
-    return quoted if _score(lines, quoted, at_end=at_end) > _score(lines, plain, at_end=at_end) else plain
+        return unquoted
+    return quoted if _score(lines, quoted, at_end=at_end) > _score(lines, unquoted, at_end=at_end) else unquoted
 
 
 def _score(lines: list[bytes], options: dict[str, str], *, at_end: bool) -> tuple[int, int, int]:
-    """Rate a reading: no bad record, then most records good, then (between equals of as many records) unquoting."""
+    """Rate a reading of lines: all records good first, then the number of good records, then quoting.
+
+    A record is good if it has no error and as many fields as the first.
+    """
     records = list(Records(iter(lines), options))
     if not at_end and records and records[-1].error:
         records.pop()
@@ -167,21 +170,23 @@ def header_of(file: InputFile) -> list[str]:
     Raises:
         InputError: there is no header, or its names cannot be used.
     """
-    with Source(file) as source:
+    with ByteSource(file) as source:
         first = next(iter(Records(lines_of(source), dict(file.options))), None)
     if first is None:
-        raise InputError(f"{file.name}: it is empty. A {file.format} file begins with a line of column names.")
+        raise InputError(
+            f"{file.name}: the file is empty. A {file.format} file must begin with a line of column names."
+        )
     if first.error:
-        raise InputError(f"{file.name}: the header cannot be read: {first.error}. Correct its first line.")
+        raise InputError(f"{file.name}: the header could not be read: {first.error}. Correct the first line.")
     check_names(file.name, first.fields)
     return first.fields
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
-    """Infer the columns from the first records; as many as it takes to find a good one."""
+    """Infer the columns from the first records, and from more until one is good."""
     names = header_of(file)
     rows: list[list[str]] = []
-    with Source(file) as source:
+    with ByteSource(file) as source:
         for number, record in enumerate(Records(lines_of(source), dict(file.options))):
             if number and not _problem(record, names):
                 rows.append(record.fields)
@@ -194,13 +199,13 @@ def sample_schema(file: InputFile) -> pa.Schema:
 def stream_ranges(
     file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
 ) -> Iterator[ParsedRange]:
-    """Read the records of a file in sequence, a range at a time, from where a range ended."""
+    """Read the records of a file in sequence, a range at a time, from the end of a range."""
     names = header_of(file)
-    with Source(file) as source:
+    with ByteSource(file) as source:
         begin = start.get("offset", 0)
         source.move_to(begin)
         reader = Records(lines_of(source), dict(file.options), begin)
-        records: list[Record] = []
+        records: list[DelimitedRecord] = []
         number, first_line = first_number, 0
         stream = iter(reader)
         if begin == 0:
@@ -215,25 +220,25 @@ def stream_ranges(
 
 
 def _parse(
-    records: list[Record], names: list[str], schema: pa.Schema, *, number: int, lines: tuple[int, int]
+    records: list[DelimitedRecord], names: list[str], schema: pa.Schema, *, number: int, lines: tuple[int, int]
 ) -> ParsedRange:
-    errors = {place: problem for place, record in enumerate(records) if (problem := _problem(record, names))}
-    places = [place for place in range(len(records)) if place not in errors]
-    rows, misfits = typed_rows([records[place].fields for place in places], places, names, schema)
+    errors = {row: problem for row, record in enumerate(records) if (problem := _problem(record, names))}
+    good_rows = [row for row in range(len(records)) if row not in errors]
+    table, misfits = typed_rows([records[row].fields for row in good_rows], good_rows, names, schema)
     errors |= misfits
     unreadable = [
-        Unreadable(place, record.line - lines[0] + 1, record.offset, errors[place], _shown(record.raw))
-        for place, record in ((place, records[place]) for place in sorted(errors))
+        Unreadable(row, record.line - lines[0] + 1, record.offset, errors[row], _raw_text(record.raw))
+        for row, record in ((row, records[row]) for row in sorted(errors))
     ]
-    return ParsedRange(number, rows, unreadable, len(records), lines[1] - lines[0], {"offset": records[-1].end})
+    return ParsedRange(number, table, unreadable, len(records), lines[1] - lines[0], {"offset": records[-1].end})
 
 
-def _shown(raw: bytes) -> str:
+def _raw_text(raw: bytes) -> str:
     text = as_text(raw[:RAW_BYTES] if len(raw) > MAX_RECORD_BYTES else raw)
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _problem(record: Record, names: list[str]) -> str | None:
+def _problem(record: DelimitedRecord, names: list[str]) -> str | None:
     if record.error or len(record.fields) == len(names):
         return record.error
     return f"expected {len(names)} fields, found {len(record.fields)}"

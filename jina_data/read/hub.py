@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub and local ones of that make: `datasets:ID?config=&split=&revision=&data_files=`."""
+"""Reads datasets of the Hugging Face Hub and local datasets: `datasets:ID?config=&split=&revision=&data_files=`."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, Inpu
 from jina_data.read.schema import check_names, conform, unite_or_none, unite_schemas
 
 BATCH_ROWS = 256
-"""A range of a data set is a whole number of these."""
+"""Rows of a batch; a range of a dataset is a whole number of batches."""
 
 _OPTIONS = ("config", "split", "revision", "data_files", "data_dir")
 
 
-def settle(name: str, index: int) -> InputFile:
-    """Settle which data set, configuration and split an input names.
+def resolve(name: str, index: int) -> InputFile:
+    """Return the dataset, configuration and split of an input as an input file.
 
     Raises:
-        InputError: it does not exist, or has several splits of which none is named.
+        InputError: the dataset does not exist, or has several splits and the input names none.
         MissingExtraError: `datasets` is not installed.
     """
     dataset_id, _, query = name.removeprefix("datasets:").partition("?")
     options = dict(parse_qsl(query))
     for option in options:
         if option not in _OPTIONS:
-            raise InputError(f"{name}: unknown option {option!r}; known are {', '.join(_OPTIONS)}.")
+            raise InputError(f"{name}: unknown option {option!r}. Expected one of {', '.join(_OPTIONS)}.")
     options["id"] = dataset_id
     file = InputFile(index, name, "datasets", options=tuple(sorted(options.items())))
     splits = _splits(file)
     if "split" in options:
         if options["split"] not in splits:
-            raise InputError(f"{name}: it has no split {options['split']!r}; its splits are {', '.join(splits)}.")
+            raise InputError(f"{name}: there is no split {options['split']!r}. Expected one of {', '.join(splits)}.")
     else:
         if len(splits) != 1:
-            raise InputError(f"{name}: it has the splits {', '.join(splits)}. Name one: {_with_split(name, splits[0])}")
+            separator = "&" if "?" in name else "?"
+            raise InputError(
+                f"{name}: the dataset has several splits: {', '.join(splits)}. "
+                f"Name one, for example {name}{separator}split={splits[0]}"
+            )
         options["split"] = splits[0]
     return InputFile(index, name, "datasets", etag=_version(file), options=tuple(sorted(options.items())))
-
-
-def _with_split(name: str, split: str) -> str:
-    return f"{name}{'&' if '?' in name else '?'}split={split}"
 
 
 def _datasets() -> Any:
@@ -52,23 +52,23 @@ def _datasets() -> Any:
         import datasets
     except ImportError as error:
         raise MissingExtraError(
-            "datasets:... needs the package datasets, which is missing: pip install 'jina-data[hub]'"
+            "datasets:... requires the package datasets, which is not installed: pip install 'jina-data[hub]'"
         ) from error
     return datasets
 
 
-def _call(file: InputFile, what: str, **settings: Any) -> Any:
+def _call(file: InputFile, function_name: str, **arguments: Any) -> Any:
     data = {name: value for name in ("revision", "data_files", "data_dir") if (value := file.option(name))}
     config = file.option("config") or None
-    function = getattr(_datasets(), what)
+    function = getattr(_datasets(), function_name)
     try:
-        if what == "get_dataset_split_names":
-            return function(file.option("id"), config, **data, **settings)
-        return function(file.option("id"), name=config, **data, **settings)
+        if function_name == "get_dataset_split_names":
+            return function(file.option("id"), config, **data, **arguments)
+        return function(file.option("id"), name=config, **data, **arguments)
     except JinaDataError:
         raise
     except Exception as error:
-        raise InputError(f"{file.name}: the data set could not be opened: {error}") from error
+        raise InputError(f"{file.name}: the dataset could not be opened: {error}") from error
 
 
 def _splits(file: InputFile) -> list[str]:
@@ -91,11 +91,11 @@ def _tables(file: InputFile, start: int, n_rows: int) -> Iterator[pa.Table]:
         for table in stream.iter(batch_size=n_rows):
             yield table.replace_schema_metadata(None)
     except Exception as error:
-        raise InputError(f"{file.name}: reading stopped: {type(error).__name__}: {error}") from error
+        raise InputError(f"{file.name}: the dataset could not be read: {type(error).__name__}: {error}") from error
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
-    """Return the columns of a data set: as its features say, else as its first rows have them."""
+    """Return the columns of a dataset: those of its features, else those of its first rows."""
     features = _stream(file).features
     if features is not None:
         schema = features.arrow_schema.remove_metadata()
@@ -109,7 +109,7 @@ def sample_schema(file: InputFile) -> pa.Schema:
 def stream_ranges(
     file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
 ) -> Iterator[ParsedRange]:
-    """Read a data set in sequence, a range at a time, from a row at which a range starts."""
+    """Read a dataset in sequence, a range at a time, from a row at which a range starts."""
     row, number = start.get("row", 0), first_number
     tables: list[pa.Table] = []
     n_rows = n_bytes = 0
@@ -119,15 +119,15 @@ def stream_ranges(
         n_bytes += sum(pa.ipc.get_record_batch_size(batch) for batch in table.combine_chunks().to_batches())
         if n_bytes >= RANGE_BYTES or n_rows >= RANGE_ROWS:
             row += n_rows
-            yield _parsed(file, tables, schema, number=number, end=row)
+            yield _parse(file, tables, schema, number=number, end=row)
             tables, n_rows, n_bytes, number = [], 0, 0, number + 1
     if tables:
-        yield _parsed(file, tables, schema, number=number, end=row + n_rows)
+        yield _parse(file, tables, schema, number=number, end=row + n_rows)
 
 
-def _parsed(file: InputFile, tables: list[pa.Table], schema: pa.Schema, *, number: int, end: int) -> ParsedRange:
-    own = unite_schemas([(file.name, table.schema) for table in tables])
-    united = unite_or_none(schema, own) or own
+def _parse(file: InputFile, tables: list[pa.Table], schema: pa.Schema, *, number: int, end: int) -> ParsedRange:
+    parsed_schema = unite_schemas([(file.name, table.schema) for table in tables])
+    united = unite_or_none(schema, parsed_schema) or parsed_schema
     rows = pa.concat_tables([conform(table, united) for table in tables]).combine_chunks()
     rows = rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int32()))
     return ParsedRange(number, rows, [], rows.num_rows, 0, {"row": end})

@@ -1,4 +1,4 @@
-"""What the user named, as a list of files: folders, patterns and URLs expanded, formats and dialects settled."""
+"""Resolves inputs to a list of files: expands folders, patterns and URLs, and detects formats and dialects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from jina_data.errors import InputError
 from jina_data.read import delimited, json_text, remote
 from jina_data.read.model import SAMPLE_BYTES, InputFile
-from jina_data.read.streams import Source, compression_of, failures_told, open_stored
+from jina_data.read.streams import ByteSource, compression_of, open_stored, translate_errors
 
 FORMATS = {
     ".parquet": "parquet",
@@ -22,140 +22,143 @@ FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
 }
-PACKED = (".gz", ".zst", ".zstd")
-KNOWN = ".parquet, .jsonl, .json, .csv, .tsv, each plain or with .gz or .zst behind it"
+COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd")
+SUPPORTED = ".parquet, .jsonl, .json, .csv or .tsv, optionally with .gz or .zst after it"
 HUB = "datasets:"
 
 
 def resolve_inputs(inputs: Sequence[str]) -> list[InputFile]:
-    """Return the files that inputs name, in the order given; folders and patterns sorted.
+    """Return the files of inputs, in the order of the inputs; those of a folder or pattern are sorted.
 
     Raises:
-        InputError: something is missing, empty, named twice or of an unknown format.
-        MissingExtraError: a package that reads this kind of address is not installed.
+        InputError: an input does not exist, has no files, names a file a second time, or has an unknown format.
+        MissingExtraError: the package that reads this kind of URL is not installed.
     """
     files: list[InputFile] = []
-    seen: dict[str, str] = {}
-    for given in inputs:
-        for name in _expand(given):
-            identity = name if name.startswith(HUB) or remote.is_url(name) else os.path.realpath(name)
-            if identity in seen:
+    sources: dict[str, str] = {}
+    for source in inputs:
+        for name in _expand(source):
+            file_id = name if name.startswith(HUB) or remote.is_url(name) else os.path.realpath(name)
+            if file_id in sources:
                 raise InputError(
-                    f"{name} is named twice: by {seen[identity]!r} and by {given!r}. "
-                    "Its rows would be counted twice: name it once."
+                    f"{name} is named twice: by {sources[file_id]!r} and by {source!r}. "
+                    "Its rows would be counted twice. Name it once."
                 )
-            seen[identity] = given
-            files.append(_settle(name, len(files)))
+            sources[file_id] = source
+            files.append(_resolve(name, len(files)))
     if not files:
         raise InputError("no input was named. Name a file, a folder, a pattern or a URL.")
     return files
 
 
-def _expand(given: str) -> list[str]:
-    if given.startswith(HUB):
-        return [given]
-    if given.startswith("file://"):
-        given = given.removeprefix("file://")
-    return _expand_url(given) if remote.is_url(given) else _expand_path(str(Path(given).expanduser()))
+def _expand(source: str) -> list[str]:
+    if source.startswith(HUB):
+        return [source]
+    if source.startswith("file://"):
+        source = source.removeprefix("file://")
+    return _expand_url(source) if remote.is_url(source) else _expand_path(str(Path(source).expanduser()))
 
 
-def _expand_url(given: str) -> list[str]:
-    if remote.has_glob(given):
-        return _usable(given, remote.files_matching(given))
-    if format_of(given):
-        return [given]
-    below = remote.files_under(given)
-    if below is None:
-        raise _unknown(given)
-    return _usable(given, below)
+def _expand_url(source: str) -> list[str]:
+    if remote.has_glob(source):
+        return _supported_files(source, remote.files_matching(source))
+    if format_of(source):
+        return [source]
+    files = remote.files_under(source)
+    if files is None:
+        raise _unknown_format(source)
+    return _supported_files(source, files)
 
 
-def _expand_path(given: str) -> list[str]:
-    path = Path(given)
+def _expand_path(source: str) -> list[str]:
+    path = Path(source)
     if path.is_dir():
-        return _usable(given, sorted(_walk(given, set())))
+        return _supported_files(source, sorted(_walk(source, set())))
     if path.exists():
-        if not format_of(given):
-            raise _unknown(given)
-        return [given]
-    if not glob.has_magic(given):
-        raise InputError(f"{given}: no such file or folder (the current folder is {Path.cwd()}). Check the path.")
+        if not format_of(source):
+            raise _unknown_format(source)
+        return [source]
+    if not glob.has_magic(source):
+        raise InputError(f"{source}: no such file or folder (the current folder is {Path.cwd()}). Check the path.")
     names: dict[str, str] = {}
-    for found in sorted(glob.glob(given, recursive=True)):  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        below = sorted(_walk(found, set())) if Path(found).is_dir() and "**" not in given else [found]
-        for name in below:
+    for match in sorted(glob.glob(source, recursive=True)):  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        files = sorted(_walk(match, set())) if Path(match).is_dir() and "**" not in source else [match]
+        for name in files:
             if Path(name).is_file():
                 names.setdefault(os.path.realpath(name), name)
-    return _usable(given, list(names.values()))
+    return _supported_files(source, list(names.values()))
 
 
-def _usable(given: str, names: list[str]) -> list[str]:
-    usable = [name for name in names if format_of(name)]
-    if usable:
-        return usable
+def _supported_files(source: str, names: list[str]) -> list[str]:
+    supported = [name for name in names if format_of(name)]
+    if supported:
+        return supported
     if names:
-        raise InputError(f"{given}: none of its {len(names)} files is of a known format ({KNOWN}); one is {names[0]}.")
-    raise InputError(f"{given}: no file there. Check the path or pattern.")
+        raise InputError(
+            f"{source}: none of its {len(names)} files has a known format (for example {names[0]}). "
+            f"Expected {SUPPORTED}. Convert or rename the files."
+        )
+    raise InputError(f"{source}: no file found. Check the path or pattern.")
 
 
-def _walk(folder: str, above: set[str]) -> Iterator[str]:
-    """Yield the files below a folder; links to folders are followed, but never in a circle."""
-    real = os.path.realpath(folder)
-    if real in above:
+def _walk(folder: str, ancestors: set[str]) -> Iterator[str]:
+    """Yield the files below a folder; links to folders are followed, except to a folder above them."""
+    real_path = os.path.realpath(folder)
+    if real_path in ancestors:
         return
-    with failures_told(folder):
+    with translate_errors(folder):
         entries = list(os.scandir(folder))
     for entry in entries:
         if remote.is_hidden(entry.name):
             continue
         if entry.is_dir():
-            yield from _walk(entry.path, above | {real})
+            yield from _walk(entry.path, ancestors | {real_path})
         elif format_of(entry.name):
             yield entry.path
 
 
 def format_of(name: str) -> str | None:
-    """Return the format that a name's suffix tells, None for an unknown one."""
+    """Return the format for the suffix of a name, None if it is unknown."""
     path = remote.path_of(name).lower()
-    for packed in PACKED:
-        path = path.removesuffix(packed)
+    for suffix in COMPRESSED_SUFFIXES:
+        path = path.removesuffix(suffix)
     return FORMATS.get(PurePosixPath(path).suffix)
 
 
-def _unknown(name: str) -> InputError:
-    return InputError(f"{name}: the format is not known by its name. Expected {KNOWN}. Convert or rename the file.")
+def _unknown_format(name: str) -> InputError:
+    return InputError(f"{name}: unknown file format. Expected {SUPPORTED}. Convert or rename the file.")
 
 
-def _settle(name: str, index: int) -> InputFile:
+def _resolve(name: str, index: int) -> InputFile:
     if name.startswith(HUB):
         from jina_data.read import hub
 
-        return hub.settle(name, index)
-    form = format_of(name)
-    if form is None:
-        raise _unknown(name)
-    file = InputFile(index, name, form)
+        return hub.resolve(name, index)
+    file_format = format_of(name)
+    if file_format is None:
+        raise _unknown_format(name)
+    file = InputFile(index, name, file_format)
     if file.is_local:
-        with failures_told(name):
+        with translate_errors(name):
             stat = Path(name).stat()
         file = replace(file, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
     else:
         size, version = remote.stat_url(name)
         file = replace(file, size=size, etag=version)
-    with failures_told(name), open_stored(file) as stored:
+    with translate_errors(name), open_stored(file) as stored:
         file = replace(file, compression=compression_of(stored.read(4)))
-    return file if form == "parquet" else _settle_text(file)
+    return file if file_format == "parquet" else _resolve_text(file)
 
 
-def _settle_text(file: InputFile) -> InputFile:
-    with Source(file) as source:
+def _resolve_text(file: InputFile) -> InputFile:
+    with ByteSource(file) as source:
         head = source.read(SAMPLE_BYTES)
         at_end = not source.read(1)
     if file.format in ("csv", "tsv"):
-        return replace(file, options=tuple(delimited.settle(head, at_end=at_end, kind=file.format).items()))
+        return replace(file, options=tuple(delimited.choose_dialect(head, at_end=at_end, kind=file.format).items()))
     layout = json_text.layout_of(head)
     if file.format == "json":
         return replace(file, format="jsonl") if layout == "lines" else replace(file, options=(("layout", layout),))
     if layout == "array" and head.lstrip()[1:].lstrip()[:1] in (b"{", b""):
-        raise InputError(f"{file.name}: expected one JSON object a line, found one JSON array. Rename it to .json.")
+        raise InputError(f"{file.name}: expected one JSON object per line, found one JSON array. Rename it to .json.")
     return file

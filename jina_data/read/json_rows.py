@@ -1,8 +1,8 @@
-"""JSON objects to rows: Arrow's reader where it provably gives the same, else one object at a time.
+"""Converts JSON objects to rows: with Arrow's reader where the result is provably the same, else object by object.
 
-Arrow's reader is used when each line is sure to be one object, and its result is dropped unless every object became a
-row of the expected types. What it reads otherwise than `json.loads` and the widening rules (integers beyond 64 bits in
-double columns, `-0`, NaN) is looked for in the result.
+Arrow's reader is used if each line is certain to be one object. Its result is discarded unless every object became a
+row of the expected types. The result is also checked for values that Arrow reads differently from `json.loads` and the
+widening rules: integers beyond 64 bits in double columns, `-0`, and NaN.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from jina_data.read.model import ROW
 from jina_data.read.schema import conform, unite_types, writable
 
 Failures = list[tuple[int, str]]
-"""Positions of records that are no rows, and why."""
+"""Positions of records that are no rows, and their errors."""
 
 BLANK = b" \t\r"
 
 
 class NotARowError(ValueError):
-    """A record that no row can be made of."""
+    """A record cannot become a row."""
 
 
 def parse_lines(block: bytes, schema: pa.Schema) -> pa.Table | None:
-    """Read lines that are one object each, with Arrow; None where only `parse_records` can tell."""
+    """Read lines that are one object each, with Arrow; return None where `parse_records` must read them."""
     n_records = _count_objects(block)
     if not n_records or not len(schema) or b"\0" in block or len(block) >= 2**31 - 2:
         return None
@@ -46,14 +46,14 @@ def parse_lines(block: bytes, schema: pa.Schema) -> pa.Table | None:
     exact = all(_reads_alike(chunk) for column in rows.columns for chunk in column.chunks)
     if rows.num_rows != n_records or not exact or pa.struct(list(rows.schema)) != expected:
         return None
-    return _settle(rows, np.arange(n_records, dtype=np.int32), schema)
+    return _apply_schema(rows, np.arange(n_records, dtype=np.int32), schema)
 
 
 def _count_objects(block: bytes) -> int:
     """Return the number of lines that are not blank; 0 unless each of them starts with { and ends with }.
 
-    In JSON a { behind a } begins a new value, and a line break stands between values or beside them, never in a
-    string. So such lines hold one object each if there are as many objects as lines.
+    In JSON, a { after a } begins a new value, and a line break is never in a string. So if there are as many objects as
+    such lines, each line is one object.
     """
     n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
     seams = block.count(b"}\n{") + block.count(b"}\r\n{")
@@ -64,9 +64,9 @@ def _count_objects(block: bytes) -> int:
 
 
 def _reads_alike(values: pa.Array) -> bool:
-    """Tell whether no double is one that Arrow and Python could read otherwise."""
+    """Return whether Arrow and Python read all doubles the same: no huge or non-finite number and no -0."""
     if pt.is_struct(values.type):
-        return all(_reads_alike(part) for part in values.flatten())
+        return all(_reads_alike(child) for child in values.flatten())
     if pt.is_list(values.type):
         return _reads_alike(values.flatten())
     if not pt.is_float64(values.type):
@@ -76,7 +76,7 @@ def _reads_alike(values: pa.Array) -> bool:
 
 
 def parse_records(records: Iterable[bytes], schema: pa.Schema) -> tuple[pa.Table, Failures]:
-    """Read records one by one. Columns widen as rows ask for it; a record that cannot be a row changes nothing."""
+    """Read records one by one. A row may widen the types of columns; a record that is no row changes nothing."""
     kind = kind_of_schema(schema)
     rows: list[dict[str, Any]] = []
     positions: list[int] = []
@@ -94,14 +94,14 @@ def parse_records(records: Iterable[bytes], schema: pa.Schema) -> tuple[pa.Table
         positions.append(position)
     columns = [pa.chunked_array([_column(rows, name, kind)]) for name in kind.fields]
     table = pa.table(columns, names=list(kind.fields)) if columns else pa.table({})
-    return _settle(table, np.array(positions, np.int32), schema), failures
+    return _apply_schema(table, np.array(positions, np.int32), schema), failures
 
 
 def load_object(record: bytes) -> dict[str, Any]:
     """Read one JSON object, strictly.
 
     Raises:
-        NotARowError: it is none.
+        NotARowError: it is not a valid JSON object.
     """
     try:
         text = record.decode("utf-8")
@@ -129,8 +129,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise NotARowError(f"the key {twice!r} occurs twice in one object")
+        duplicate = next(name for position, name in enumerate(names) if name in names[:position])
+        raise NotARowError(f"the key {duplicate!r} occurs twice in one object")
     return row
 
 
@@ -144,8 +144,8 @@ def _refuse_lone_surrogates(row: dict[str, Any]) -> None:
         try:
             json.dumps({name: value}, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            shown = name.encode("utf-8", "backslashreplace").decode()
-            raise NotARowError(f"column '{shown}': half of a surrogate pair, which is no character") from None
+            column = name.encode("utf-8", "backslashreplace").decode()
+            raise NotARowError(f"column '{column}': half of a surrogate pair, which is no character") from None
         except RecursionError:
             raise NotARowError(TOO_DEEP) from None
 
@@ -159,22 +159,22 @@ def _column(rows: Sequence[dict[str, Any]], name: str, kind: Struct) -> pa.Array
         return pa.array([as_doubles(value, part) for value in values], part.type)
 
 
-def _settle(rows: pa.Table, positions: np.ndarray[Any, np.dtype[np.int32]], schema: pa.Schema) -> pa.Table:
-    """Give columns the types of the schema where it has them, wider ones where their values ask for it.
+def _apply_schema(rows: pa.Table, positions: np.ndarray[Any, np.dtype[np.int32]], schema: pa.Schema) -> pa.Table:
+    """Cast columns to the types of the schema, or to wider types that their values require.
 
-    Objects without a single field become null, since Parquet cannot hold them.
+    Objects without fields become null, because Parquet cannot store them.
     """
-    given = dict(zip(schema.names, schema.types, strict=True))
+    schema_types = dict(zip(schema.names, schema.types, strict=True))
     columns: dict[str, pa.ChunkedArray] = {}
     for name, values in zip(rows.column_names, rows.columns, strict=True):
-        kind = given.get(name, values.type)
+        schema_type = schema_types.get(name, values.type)
         if values.null_count == len(values):
-            columns[name] = pa.chunked_array([pa.nulls(len(values), kind)])
+            columns[name] = pa.chunked_array([pa.nulls(len(values), schema_type)])
         else:
-            united = unite_types(kind, values.type)
+            united = unite_types(schema_type, values.type)
             columns[name] = values if values.type.equals(united) else values.cast(united)
     types = writable(pa.schema([(name, values.type) for name, values in columns.items()]))
     return conform(pa.table({**columns, ROW: pa.array(positions, pa.int32())}), types)
 
 
-assert MAX_DEPTH < 200  # json.loads itself gives up at Python's recursion limit, which must lie further out
+assert MAX_DEPTH < 200  # json.loads fails at Python's recursion limit, which must be higher

@@ -1,7 +1,7 @@
-"""JSON that is not lines: one array of objects, or objects one after another, of any layout.
+"""Reads JSON that is not JSON lines: an array of objects, or objects one after another, in any layout.
 
-A value ends where its brackets close. Broken JSON inside closed brackets costs that value alone; brackets that never
-close cost the rest of the file, which becomes one unreadable record.
+A value ends where its brackets close. Broken JSON inside closed brackets makes only that value unreadable. Brackets
+that never close make the rest of the file one unreadable record.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jina_data.read.model import (
     Unreadable,
     as_text,
 )
-from jina_data.read.streams import CHUNK_BYTES, Source
+from jina_data.read.streams import CHUNK_BYTES, ByteSource
 
 BOM = b"\xef\xbb\xbf"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -36,13 +36,13 @@ _TOKEN_OR_COMMA = re.compile(_STRING + rb'|["{}\[\],]', re.DOTALL)
 _FLAT = rb'[^"{}\[\]]++|' + _STRING
 _INNER = rb"\{(?:" + _FLAT + rb")*+\}|\[(?:" + _FLAT + rb")*+\]"
 _SHALLOW = re.compile(rb"\{(?:" + _FLAT + rb"|" + _INNER + rb")*+\}", re.DOTALL)
-"""A whole object with at most one level of brackets inside, as most are: found in one step."""
+"""A whole object with at most one level of brackets inside. Most objects match, in one step."""
 _BETWEEN = re.compile(rb"[\s,]*")
 _SPACE = re.compile(rb"\s*")
 
 
-class Record(NamedTuple):
-    """One value of the file: where it starts and ends, the line breaks before it, and what is wrong with it."""
+class JsonRecord(NamedTuple):
+    """A value of the file: the bytes at which it starts and ends, the line breaks before it, and its error."""
 
     offset: int
     end: int
@@ -52,16 +52,16 @@ class Record(NamedTuple):
 
 
 def layout_of(head: bytes) -> str:
-    """Tell how the text of a `.json` file is laid out by its first bytes: "lines", "array" or "values".
+    """Return the layout of a `.json` file from its first bytes: "lines", "array" or "values".
 
-    Lines, if most of them are objects by themselves.
+    It is "lines" if more than half of the lines are objects.
     """
     head = head.removeprefix(BOM)
     if head.lstrip()[:1] == b"[":
         return "array"
     lines = [line for line in head.split(b"\n")[:SAMPLE_ROWS] if line.strip()]
-    whole = lines if head.endswith(b"\n") or len(lines) < 2 else lines[:-1]
-    return "lines" if 2 * sum(map(_is_object, whole)) > len(whole) else "values"
+    complete_lines = lines if head.endswith(b"\n") or len(lines) < 2 else lines[:-1]
+    return "lines" if 2 * sum(map(_is_object, complete_lines)) > len(complete_lines) else "values"
 
 
 def _is_object(line: bytes) -> bool:
@@ -75,10 +75,10 @@ def _is_object(line: bytes) -> bool:
 def stream_ranges(
     file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
 ) -> Iterator[ParsedRange]:
-    """Read the values of a file in sequence, a range at a time, from where a range ended."""
-    with Source(file) as source:
+    """Read the values of a file in sequence, a range at a time, from the end of a range."""
+    with ByteSource(file) as source:
         scanner = Scanner(source, file.option("layout"), start)
-        records: list[Record] = []
+        records: list[JsonRecord] = []
         number, begin, first_line = first_number, start.get("offset", 0), 0
         for record in scanner:
             records.append(record)
@@ -89,39 +89,39 @@ def stream_ranges(
             yield _parse(records, number, first_line, scanner, schema)
 
 
-def _parse(records: list[Record], number: int, first_line: int, scanner: Scanner, schema: pa.Schema) -> ParsedRange:
-    places = [place for place, record in enumerate(records) if record.error is None]
-    rows, failures = parse_values([records[place].raw for place in places], schema)
-    errors = {places[place]: error for place, error in failures}
-    errors |= {place: record.error for place, record in enumerate(records) if record.error is not None}
-    positions = np.array(places, np.int32)[rows.column(ROW).to_numpy()]
-    rows = rows.set_column(rows.column_names.index(ROW), ROW, pa.array(positions, pa.int32()))
+def _parse(records: list[JsonRecord], number: int, first_line: int, scanner: Scanner, schema: pa.Schema) -> ParsedRange:
+    good_rows = [row for row, record in enumerate(records) if record.error is None]
+    table, failures = parse_values([records[row].raw for row in good_rows], schema)
+    errors = {good_rows[position]: error for position, error in failures}
+    errors |= {row: record.error for row, record in enumerate(records) if record.error is not None}
+    positions = np.array(good_rows, np.int32)[table.column(ROW).to_numpy()]
+    table = table.set_column(table.column_names.index(ROW), ROW, pa.array(positions, pa.int32()))
     unreadable = [
         Unreadable(
-            place,
-            records[place].line - first_line + 1,
-            records[place].offset,
-            errors[place],
-            as_text(records[place].raw),
+            row,
+            records[row].line - first_line + 1,
+            records[row].offset,
+            errors[row],
+            as_text(records[row].raw),
         )
-        for place in sorted(errors)
+        for row in sorted(errors)
     ]
     end = {"offset": scanner.offset, "closed": int(scanner.closed)}
-    return ParsedRange(number, rows, unreadable, len(records), scanner.line - first_line, end)
+    return ParsedRange(number, table, unreadable, len(records), scanner.line - first_line, end)
 
 
 def parse_values(values: list[bytes], schema: pa.Schema) -> tuple[pa.Table, Failures]:
-    """Read objects, each by itself, wherever their line breaks are.
+    """Read objects, wherever their line breaks are.
 
-    A line break in a string is an error, as the carriage return is that stands for it here.
+    Line breaks are replaced by carriage returns, so that each object is a line. In a string both are errors.
     """
     rows = parse_lines(b"\n".join(value.replace(b"\n", b"\r") for value in values), schema)
     return (rows, []) if rows is not None else parse_records(values, schema)
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
-    """Infer the columns from the first values; as many as it takes to find one row."""
-    with Source(file) as source:
+    """Infer the columns from the first values, and from more until one is a row."""
+    with ByteSource(file) as source:
         records: list[bytes] = []
         for record in Scanner(source, file.option("layout"), {}):
             records.append(record.raw)
@@ -134,125 +134,133 @@ def sample_schema(file: InputFile) -> pa.Schema:
 
 
 class Scanner:
-    """Cuts a stream into its values. `offset` and `line` are where it stands; `closed`: nothing more will come."""
+    """Cuts a stream into its values.
 
-    def __init__(self, source: Source, layout: str, start: dict[str, int]) -> None:
+    `offset` and `line` are the bytes and line breaks before the next value; `closed` is true after the last.
+    """
+
+    def __init__(self, source: ByteSource, layout: str, start: dict[str, int]) -> None:
         self.offset = start.get("offset", 0)
         self.line = 0
         self.closed = bool(start.get("closed", 0))
         self._source = source
         self._array = layout == "array"
         self._buffer = b""
-        self._at = 0
+        self._position = 0
         source.move_to(self.offset)
         if self.offset == 0:
             self._open()
 
     def _open(self) -> None:
-        self._more()
+        self._read_more()
         if self._buffer.startswith(BOM):
-            self._take(len(BOM))
+            self._advance(len(BOM))
         if self._array:
             self._skip(_SPACE)
-            self._take(1)
+            self._advance(1)
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[JsonRecord]:
         while not self.closed:
             self._skip(_BETWEEN)
-            if not self._left:
+            if not self._n_unread:
                 self.closed = True
                 if self._array:
                     yield self._record(0, "the file ends inside its array; it was probably cut off")
-            elif self._array and self._buffer.startswith(b"]", self._at):
-                self._take(1)
+            elif self._array and self._buffer.startswith(b"]", self._position):
+                self._advance(1)
                 self._skip(_SPACE)
                 self.closed = True
-                if self._left:
-                    yield self._rest("text behind the end of the array")
-            elif self._buffer.startswith(b"{", self._at):
-                yield self._value()
+                if self._n_unread:
+                    yield self._rest_of_file("text behind the end of the array")
+            elif self._buffer.startswith(b"{", self._position):
+                yield self._object()
             else:
-                yield self._other()
+                yield self._non_object()
 
-    def _value(self) -> Record:
-        """Take an object, up to the bracket that closes it."""
-        shallow = _SHALLOW.match(self._buffer, self._at)
+    def _object(self) -> JsonRecord:
+        """Return an object, up to the bracket that closes it.
+
+        `depth` is the number of open brackets after `scanned` bytes. A token that the buffer cuts off is searched again
+        after more was read.
+        """
+        shallow = _SHALLOW.match(self._buffer, self._position)
         if shallow:
-            return self._record(shallow.end() - self._at, None)
-        at = depth = 0
-        while self._left < MAX_RECORD_BYTES:
-            token, start, end = self._token(_TOKEN, at)
+            return self._record(shallow.end() - self._position, None)
+        scanned = depth = 0
+        while self._n_unread < MAX_RECORD_BYTES:
+            token, start, end = self._token(_TOKEN, scanned)
             if token in (b"", b'"'):
-                at = start
-                if not self._more():
+                scanned = start
+                if not self._read_more():
                     break
                 continue
-            at = end
+            scanned = end
             depth += (token in (b"{", b"[")) - (token in (b"}", b"]"))
             if depth == 0:
-                return self._record(at, None)
-        return self._rest("a value begins here whose brackets or quotes never close")
+                return self._record(scanned, None)
+        return self._rest_of_file("a value begins here whose brackets or quotes never close")
 
-    def _other(self) -> Record:
-        """Take what is not an object: to the next comma of the array, or to the next object."""
-        at = depth = 0
-        while self._left < MAX_RECORD_BYTES:
-            token, start, end = self._token(_TOKEN_OR_COMMA if self._array else _TOKEN, at)
+    def _non_object(self) -> JsonRecord:
+        """Return text that is not an object: up to the next comma of the array, or up to the next object."""
+        scanned = depth = 0
+        while self._n_unread < MAX_RECORD_BYTES:
+            token, start, end = self._token(_TOKEN_OR_COMMA if self._array else _TOKEN, scanned)
             if token in (b"", b'"'):
-                at = start
-                if not self._more():
+                scanned = start
+                if not self._read_more():
                     break
                 continue
             if depth == 0 and (token in (b",", b"]") if self._array else token == b"{"):
                 return self._record(start, None)
-            at = end
+            scanned = end
             depth = max(depth + (token in (b"{", b"[")) - (token in (b"}", b"]")), 0)
-        return self._rest("text that is no JSON object, to the end of the file")
+        return self._rest_of_file("text that is no JSON object, to the end of the file")
 
-    def _token(self, pattern: re.Pattern[bytes], at: int) -> tuple[bytes, int, int]:
-        """Find the next bracket, string or lone quote (the string goes on behind the buffer), from where we stand."""
-        found = pattern.search(self._buffer, self._at + at)
-        if found is None:
-            return b"", self._left, self._left
-        token = found.group() if found.end() - found.start() == 1 else b"string"
-        return token, found.start() - self._at, found.end() - self._at
+    def _token(self, pattern: re.Pattern[bytes], scanned: int) -> tuple[bytes, int, int]:
+        """Find the next bracket, string or lone quote (its string goes beyond the buffer), after `scanned` bytes."""
+        match = pattern.search(self._buffer, self._position + scanned)
+        if match is None:
+            return b"", self._n_unread, self._n_unread
+        token = match.group() if match.end() - match.start() == 1 else b"string"
+        return token, match.start() - self._position, match.end() - self._position
 
-    def _record(self, length: int, error: str | None) -> Record:
-        offset, line, raw = self.offset, self.line, self._buffer[self._at : self._at + length]
-        self._take(length)
-        return Record(offset, self.offset, line, raw, error)
+    def _record(self, length: int, error: str | None) -> JsonRecord:
+        offset, line, raw = self.offset, self.line, self._buffer[self._position : self._position + length]
+        self._advance(length)
+        return JsonRecord(offset, self.offset, line, raw, error)
 
-    def _rest(self, error: str) -> Record:
-        """Take the rest of the file without holding it."""
-        offset, line, raw = self.offset, self.line, self._buffer[self._at : self._at + RAW_BYTES]
-        self._take(self._left)
-        while self._more():
+    def _rest_of_file(self, error: str) -> JsonRecord:
+        """Return the rest of the file as one record, without keeping it in memory."""
+        offset, line, raw = self.offset, self.line, self._buffer[self._position : self._position + RAW_BYTES]
+        self._advance(self._n_unread)
+        while self._read_more():
             raw += self._buffer[: RAW_BYTES - len(raw)]
-            self._take(self._left)
+            self._advance(self._n_unread)
         self.closed = True
         n_bytes = self.offset - offset
-        shown = f", of which raw shows {RAW_BYTES:,}" if n_bytes > RAW_BYTES else ""
-        return Record(offset, self.offset, line, raw, f"{error}; nothing in these {n_bytes:,} bytes{shown} was read")
+        truncation = f", of which raw shows {RAW_BYTES:,}" if n_bytes > RAW_BYTES else ""
+        error = f"{error}; nothing in these {n_bytes:,} bytes{truncation} was read"
+        return JsonRecord(offset, self.offset, line, raw, error)
 
     def _skip(self, pattern: re.Pattern[bytes]) -> None:
         while True:
-            found = pattern.match(self._buffer, self._at)
-            self._take(found.end() - self._at if found else 0)
-            if self._left or not self._more():
+            match = pattern.match(self._buffer, self._position)
+            self._advance(match.end() - self._position if match else 0)
+            if self._n_unread or not self._read_more():
                 return
 
     @property
-    def _left(self) -> int:
-        return len(self._buffer) - self._at
+    def _n_unread(self) -> int:
+        return len(self._buffer) - self._position
 
-    def _take(self, length: int) -> None:
-        self.line += self._buffer.count(b"\n", self._at, self._at + length)
+    def _advance(self, length: int) -> None:
+        self.line += self._buffer.count(b"\n", self._position, self._position + length)
         self.offset += length
-        self._at += length
+        self._position += length
 
-    def _more(self) -> bool:
-        """Read on; what is left doubles, so that a long value is searched a fixed number of times."""
-        part = self._source.read(max(CHUNK_BYTES, self._left))
-        self._buffer = self._buffer[self._at :] + part
-        self._at = 0
+    def _read_more(self) -> bool:
+        """Read more; the buffer at least doubles, so that the repeated search of a long value takes linear time."""
+        part = self._source.read(max(CHUNK_BYTES, self._n_unread))
+        self._buffer = self._buffer[self._position :] + part
+        self._position = 0
         return bool(part)

@@ -1,7 +1,7 @@
-"""The types of JSON values: how a column's type is inferred, how it widens, and what does not fit.
+"""Infers and widens the types of columns of JSON values, and rejects values that do not fit.
 
 A kind is `null`, `bool`, `int64`, `double`, `string`, a list of a kind, or a struct of named kinds. Kinds are
-immutable: a row of which one value does not fit leaves every column as it was.
+immutable: if one value of a row does not fit, every column keeps its kind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jina_data.read.schema import is_list, is_string, name_problem
 
 MAX_DEPTH = 64
 MAX_FIELDS = 1_000
-"""Most fields of a struct: objects used as tables (keys are data) would make a column of every key."""
+"""Maximum number of fields of a struct. Objects whose keys are data would make a column of every key."""
 
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -24,7 +24,7 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 @dataclass(frozen=True, eq=False)
 class Scalar:
-    """A kind without parts; a foreign one (a date of a Parquet file, say) is held by no JSON value but null."""
+    """A kind without parts. Of a foreign kind (for example a date of a Parquet file), the only JSON value is null."""
 
     name: str
     type: pa.DataType
@@ -38,7 +38,7 @@ class List:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """The name in messages."""
         return f"list<{self.element.name}>"
 
     @property
@@ -70,7 +70,7 @@ STRING = Scalar("string", pa.string())
 
 
 class MisfitError(Exception):
-    """A value does not fit the kind of its place; `path` leads there from the column."""
+    """A value does not fit its kind. `path` leads from the value up to its column."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
@@ -104,7 +104,7 @@ def kind_of_schema(schema: pa.Schema) -> Struct:
 
 
 def fit(value: Any, kind: Kind, depth: int = 0) -> Kind:
-    """Return the kind that holds a value and all that `kind` holds; the same object where nothing widens.
+    """Return the kind of a value and of all values of `kind`; the same object if nothing widens.
 
     Raises:
         MisfitError: there is no such kind.
@@ -115,12 +115,12 @@ def fit(value: Any, kind: Kind, depth: int = 0) -> Kind:
         return _fit_object(value, kind, depth)
     if isinstance(value, list):
         return _fit_list(value, kind, depth)
-    found = _scalar_kind(value)
-    if found is kind or (kind is DOUBLE and found is INT):
+    value_kind = _scalar_kind(value)
+    if value_kind is kind or (kind is DOUBLE and value_kind is INT):
         return kind
-    if kind is NULL or (kind is INT and found is DOUBLE):
-        return found
-    raise MisfitError(f"expected {kind.name}, found {found.name} {_shown(value)}")
+    if kind is NULL or (kind is INT and value_kind is DOUBLE):
+        return value_kind
+    raise MisfitError(f"expected {kind.name}, found {value_kind.name} {_shorten(value)}")
 
 
 def _scalar_kind(value: Any) -> Scalar:
@@ -131,7 +131,7 @@ def _scalar_kind(value: Any) -> Scalar:
     if isinstance(value, float):
         return DOUBLE
     if not INT64_MIN <= value <= INT64_MAX:
-        raise MisfitError(f"an integer beyond 64 bits: {_shown(value)}")
+        raise MisfitError(f"an integer beyond 64 bits: {_shorten(value)}")
     return INT
 
 
@@ -139,20 +139,20 @@ def _fit_object(value: dict[str, Any], kind: Kind, depth: int) -> Kind:
     if kind is NULL:
         kind = Struct({})
     if not isinstance(kind, Struct):
-        raise MisfitError(f"expected {kind.name}, found object {_shown(value)}")
+        raise MisfitError(f"expected {kind.name}, found object {_shorten(value)}")
     if depth > MAX_DEPTH:
         raise MisfitError(TOO_DEEP)
     widened: dict[str, Kind] = {}
     fields = kind.fields
-    for name, part in value.items():
-        known = fields.get(name)
+    for name, field_value in value.items():
+        field_kind = fields.get(name)
         try:
-            if known is None:
-                widened[name] = _fit_new(name, part, depth)
-            elif part is not None:
-                got = fit(part, known, depth + 1)
-                if got is not known:
-                    widened[name] = got
+            if field_kind is None:
+                widened[name] = _fit_new(name, field_value, depth)
+            elif field_value is not None:
+                united = fit(field_value, field_kind, depth + 1)
+                if united is not field_kind:
+                    widened[name] = united
         except MisfitError as error:
             error.path.append(f".{name}")
             raise
@@ -174,13 +174,13 @@ def _fit_list(value: list[Any], kind: Kind, depth: int) -> Kind:
     if kind is NULL:
         kind = List(NULL)
     if not isinstance(kind, List):
-        raise MisfitError(f"expected {kind.name}, found list {_shown(value)}")
+        raise MisfitError(f"expected {kind.name}, found list {_shorten(value)}")
     if depth > MAX_DEPTH:
         raise MisfitError(TOO_DEEP)
     element = kind.element
     try:
-        for part in value:
-            element = fit(part, element, depth + 1)
+        for item in value:
+            element = fit(item, element, depth + 1)
     except MisfitError as error:
         error.path.append("[]")
         raise
@@ -200,6 +200,6 @@ def as_doubles(value: Any, kind: Kind) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "of many digits"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""What reading is about: an input file, its ranges, the rows of a range, and the records that cannot be rows."""
+"""Defines the data model of reading: input files, their ranges, the rows of a range, and unreadable records."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import pyarrow as pa
 
 RANGE_BYTES = 8 * 2**20
-"""Raw (decompressed) bytes of input that a range holds, about."""
+"""Approximate bytes of (decompressed) input in a range."""
 
 RANGE_ROWS = 65_536
-"""Most rows a range holds, in every format but JSON lines, where its bytes alone decide."""
+"""Maximum number of rows in a range, in every format except JSON lines, where the bytes alone decide."""
 
 SAMPLE_ROWS = 1_000
 SAMPLE_BYTES = 2**20
 MAX_RECORD_BYTES = 2**28
-"""A JSON value or CSV record that has not ended by then is taken for broken."""
+"""A longer JSON value or CSV record counts as broken."""
 
 RAW_BYTES = 2**20
-"""How much of the raw text is kept of a broken record that swallowed the rest of a file."""
+"""Bytes that are kept of the text of a broken record that reaches to the end of a file."""
 
 ROW = "__row"
 """The column of a parsed range that holds each row's position among the records of the range (int32)."""
@@ -28,11 +28,11 @@ ROW = "__row"
 
 @dataclass(frozen=True)
 class InputFile:
-    """One input file, with all that has to be known to read it, settled once.
+    """An input file, with all that is needed to read it, resolved once.
 
-    The id of a row is `index << 40 | row in file`. `options` holds what a format needs: `layout` (array or values) of
-    json, `delimiter` and `quoting` (rfc4180 or none) of csv and tsv, `id`, `config`, `split`, `revision` and
-    `data_files` of datasets.
+    The id of a row is `index << 40 | row in file`: the row in the lower 40 bits, the file above. `options` are those of
+    the format: `layout` (array or values) of json, `delimiter` and `quoting` (rfc4180 or none) of csv and tsv, `id`,
+    `config`, `split`, `revision` and `data_files` of datasets.
     """
 
     index: int
@@ -45,12 +45,12 @@ class InputFile:
     options: tuple[tuple[str, str], ...] = ()
 
     def option(self, name: str, default: str = "") -> str:
-        """Return what was settled under a name."""
+        """Return the value of an option."""
         return dict(self.options).get(name, default)
 
     @property
     def is_local(self) -> bool:
-        """Tell whether the file lies on this machine."""
+        """Whether the file is on this machine."""
         return self.format != "datasets" and "://" not in self.name
 
     def to_json(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class RangeSpec:
-    """A range of a file that splits: bytes of plain JSON lines, rows of Parquet."""
+    """A range of a file that can be split: bytes of uncompressed JSON lines, rows of Parquet."""
 
     file_index: int
     number: int
@@ -78,8 +78,8 @@ class Unreadable:
     """A record that could not become a row.
 
     `row` is its position among the records of its range, `line` counts from 1 at the start of the range, `byte_offset`
-    from the start of the decompressed file (both None where a format has none). `raw` is the text as it stands in the
-    file; bytes that are not UTF-8 are surrogate escapes.
+    from the start of the decompressed file (both None where a format has none). `raw` is the text in the file; bytes
+    that are not UTF-8 are surrogate escapes.
     """
 
     row: int
@@ -91,10 +91,10 @@ class Unreadable:
 
 @dataclass
 class ParsedRange:
-    """The rows of one range, and what in it could not be read.
+    """The rows and the unreadable records of a range.
 
-    `rows` holds the columns and `__row`; `row_count` = rows + unreadable; `line_count` is 0 where lines mean nothing;
-    `end` is where the next range of the file starts, for `stream_ranges`.
+    `rows` holds the columns and `__row`; `row_count` = rows + unreadable; `line_count` is 0 in formats without lines;
+    `end` is the start of the next range of the file, for `stream_ranges`.
     """
 
     number: int
@@ -106,5 +106,5 @@ class ParsedRange:
 
 
 def as_text(raw: bytes) -> str:
-    """Decode losslessly: what is not UTF-8 becomes surrogate escapes."""
+    """Decode without loss: bytes that are not UTF-8 become surrogate escapes."""
     return raw.decode("utf-8", "surrogateescape")

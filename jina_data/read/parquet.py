@@ -1,4 +1,4 @@
-"""Parquet, by ranges of rows. A reader that is asked for the next range goes on where it stopped."""
+"""Reads Parquet files in ranges of rows. A reader continues at its position if the next range follows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ import pyarrow.types as pt
 
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, InputFile, ParsedRange, RangeSpec, Unreadable
 from jina_data.read.schema import check_names, conform, is_list, is_string, unite_or_none
-from jina_data.read.streams import CHUNK_BYTES, Source, failures_told, open_stored
+from jina_data.read.streams import CHUNK_BYTES, ByteSource, open_stored, translate_errors
 
 BUFFER_BYTES = 2**20
 PROBE_ROWS = 1_000
 
 
-class Reader:
-    """A Parquet file read forward; rows before the wanted ones are decoded and dropped, row groups are skipped."""
+class ParquetReader:
+    """A Parquet file, read forward: row groups before the requested rows are skipped, other rows decoded and dropped.
+
+    `_position` is the row at which `_pending`, and after it the next batch, starts; -1 before the first read.
+    `_first_rows` is the first row of each row group, and the number of rows.
+    """
 
     def __init__(self, file: InputFile) -> None:
         self.file = file
         self._batches: Iterator[pa.RecordBatch] = iter(())
-        self._rest: pa.RecordBatch | None = None
-        self._at = -1
-        with failures_told(file.name), ExitStack() as unless_open:
+        self._pending: pa.RecordBatch | None = None
+        self._position = -1
+        with translate_errors(file.name), ExitStack() as unless_open:
             self._handle = unless_open.enter_context(_open_seekable(file))
             self._parquet = pq.ParquetFile(
                 self._handle, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
@@ -45,7 +49,7 @@ class Reader:
             self.rows_per_range = self._choose_rows_per_range()
             unless_open.pop_all()
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> ParquetReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,63 +57,63 @@ class Reader:
 
     def close(self) -> None:
         """Close the file."""
-        self._batches, self._rest = iter(()), None
+        self._batches, self._pending = iter(()), None
         self._parquet.close()
         self._handle.close()
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns, without metadata; dictionaries are told by their values."""
-        return pa.schema([(field.name, _plain(field.type)) for field in self._parquet.schema_arrow])
+        """The columns, without metadata; a dictionary column has the type of its values."""
+        return pa.schema([(field.name, _value_type(field.type)) for field in self._parquet.schema_arrow])
 
     def _choose_rows_per_range(self) -> int:
-        """Choose by the average size of a row: as the metadata have it, or in memory, whichever is larger."""
+        """Choose by the average size of a row, in the metadata or in memory, whichever is larger."""
         if self.n_rows == 0:
             return RANGE_ROWS
         metadata = self._parquet.metadata
         stored = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
         probe_rows = _clamp(RANGE_BYTES * self.n_rows // max(stored, 1), PROBE_ROWS)
-        self._go_to(0, probe_rows)
+        self._seek(0, probe_rows)
         probe = next(self._batches)
-        self._at = -1
+        self._position = -1
         row_bytes = max(stored / self.n_rows, probe.nbytes / probe.num_rows, 1)
         return _clamp(int(RANGE_BYTES / row_bytes), RANGE_ROWS)
 
-    def take(self, start: int, stop: int) -> pa.Table:
+    def read(self, start: int, stop: int) -> pa.Table:
         """Return a range of rows, in the file's types."""
-        if not (0 <= self._at <= start) or self._group(start) > self._group(self._at):
-            self._go_to(start, self.rows_per_range)
+        if not (0 <= self._position <= start) or self._group(start) > self._group(self._position):
+            self._seek(start, self.rows_per_range)
         parts: list[pa.RecordBatch] = []
-        with failures_told(self.file.name):
-            while self._at < stop:
-                batch = self._rest if self._rest is not None else next(self._batches)
-                skipped = min(max(start - self._at, 0), batch.num_rows)
-                taken = min(batch.num_rows, stop - self._at)
-                parts.append(batch.slice(skipped, taken - skipped))
-                self._rest = batch.slice(taken) if taken < batch.num_rows else None
-                self._at += taken
+        with translate_errors(self.file.name):
+            while self._position < stop:
+                batch = self._pending if self._pending is not None else next(self._batches)
+                begin = min(max(start - self._position, 0), batch.num_rows)
+                end = min(batch.num_rows, stop - self._position)
+                parts.append(batch.slice(begin, end - begin))
+                self._pending = batch.slice(end) if end < batch.num_rows else None
+                self._position += end
         return pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
 
     def _group(self, row: int) -> int:
         return bisect_right(self._first_rows, row) - 1
 
-    def _go_to(self, row: int, batch_rows: int) -> None:
-        first = self._group(row)
-        groups = list(range(first, len(self._first_rows) - 1))
+    def _seek(self, row: int, batch_rows: int) -> None:
+        first_group = self._group(row)
+        groups = list(range(first_group, len(self._first_rows) - 1))
         self._batches = self._parquet.iter_batches(batch_rows, row_groups=groups, use_threads=False)
-        self._rest, self._at = None, self._first_rows[first]
+        self._pending, self._position = None, self._first_rows[first_group]
 
 
-def _clamp(n_rows: int, most: int) -> int:
-    return max(1, min(n_rows, most))
+def _clamp(n_rows: int, maximum: int) -> int:
+    return max(1, min(n_rows, maximum))
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pt.is_dictionary(kind) else kind
 
 
 def _open_seekable(file: InputFile) -> Any:
-    """Open a file for seeking; what is compressed as a whole, or cannot seek, goes through a temporary file."""
+    """Open a file for seeking; a compressed file, or a remote one that cannot seek, is copied to a temporary file."""
     if file.compression is None:
         stored = open_stored(file)
         if not file.is_local and _can_seek(stored):
@@ -119,7 +123,7 @@ def _open_seekable(file: InputFile) -> Any:
             return pa.OSFile(file.name)
     with ExitStack() as unless_whole:
         copy = unless_whole.enter_context(tempfile.TemporaryFile())
-        with Source(file) as source:
+        with ByteSource(file) as source:
             while part := source.read(16 * CHUNK_BYTES):
                 copy.write(part)
         copy.seek(0)
@@ -140,45 +144,45 @@ def sample_schema(file: InputFile) -> pa.Schema:
     """Return the columns of a file.
 
     Raises:
-        InputError: it is truncated, or a name cannot be used.
+        InputError: the file is truncated, or a column name cannot be used.
     """
-    with Reader(file) as reader:
+    with ParquetReader(file) as reader:
         check_names(file.name, reader.schema.names)
         return reader.schema
 
 
 def split(file: InputFile) -> list[RangeSpec] | None:
-    """Return the ranges of a file that can be sought in; a compressed one is read in sequence."""
-    if file.compression or not _seeks(file):
+    """Return the ranges of a file; None if it is compressed or cannot seek, so must be read in sequence."""
+    if file.compression or not _is_seekable_file(file):
         return None
-    with Reader(file) as reader:
+    with ParquetReader(file) as reader:
         return _specs(file, reader)
 
 
-def _seeks(file: InputFile) -> bool:
+def _is_seekable_file(file: InputFile) -> bool:
     if file.is_local:
         return True
-    with failures_told(file.name), open_stored(file) as stored:
+    with translate_errors(file.name), open_stored(file) as stored:
         return _can_seek(stored)
 
 
-def _specs(file: InputFile, reader: Reader) -> list[RangeSpec]:
+def _specs(file: InputFile, reader: ParquetReader) -> list[RangeSpec]:
     starts = range(0, reader.n_rows, reader.rows_per_range)
     stops = [min(start + reader.rows_per_range, reader.n_rows) for start in starts]
     return [RangeSpec(file.index, *span) for span in zip(range(len(starts)), starts, stops, strict=True)]
 
 
-_open = threading.local()
-"""The reader of each thread that was last asked for a range: the next range is probably the next in the file."""
+_thread = threading.local()
+"""The last reader of each thread: the next range is probably the next in its file."""
 
 
 def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
     """Read a range of rows."""
-    reader = _reader_at_hand()
+    reader = _thread_reader()
     if reader is None or reader.file != file:
         _close_reader()
-        reader = _open.reader = Reader(file)
-        _open.process = os.getpid()
+        reader = _thread.reader = ParquetReader(file)
+        _thread.process = os.getpid()
     try:
         return _parse(reader, spec, schema)
     except BaseException:
@@ -189,37 +193,37 @@ def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRa
             _close_reader()
 
 
-def _reader_at_hand() -> Reader | None:
-    """Return this thread's reader; one that came with a fork is left alone, its place in the file is the parent's."""
-    reader: Reader | None = getattr(_open, "reader", None)
-    return reader if getattr(_open, "process", None) == os.getpid() else None
+def _thread_reader() -> ParquetReader | None:
+    """Return the reader of this thread, unless it came with a fork: its position in the file is the parent's."""
+    reader: ParquetReader | None = getattr(_thread, "reader", None)
+    return reader if getattr(_thread, "process", None) == os.getpid() else None
 
 
 def _close_reader() -> None:
-    reader = _reader_at_hand()
+    reader = _thread_reader()
     if reader is not None:
         reader.close()
-    _open.reader = None
+    _thread.reader = None
 
 
 def stream_ranges(
     file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
 ) -> Iterator[ParsedRange]:
     """Read the ranges of a file in sequence, from a row at which a range starts."""
-    with Reader(file) as reader:
+    with ParquetReader(file) as reader:
         specs = [spec for spec in _specs(file, reader) if spec.start >= start.get("row", 0)]
         for number, spec in enumerate(specs, first_number):
             yield _parse(reader, replace(spec, number=number), schema)
 
 
-def _parse(reader: Reader, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
-    rows = reader.take(spec.start, spec.stop)
-    bad = _bad_texts(rows)
+def _parse(reader: ParquetReader, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
+    rows = reader.read(spec.start, spec.stop)
+    invalid = _invalid_texts(rows)
     unreadable = [
-        Unreadable(row, None, None, error, _as_json(rows.slice(row, 1))) for row, error in sorted(bad.items())
+        Unreadable(row, None, None, error, _as_json(rows.slice(row, 1))) for row, error in sorted(invalid.items())
     ]
-    positions = [row for row in range(rows.num_rows) if row not in bad]
-    kept = rows.take(pa.array(positions, pa.int32())) if bad else rows
+    positions = [row for row in range(rows.num_rows) if row not in invalid]
+    kept = rows.take(pa.array(positions, pa.int32())) if invalid else rows
     kept = conform(kept, reader.schema)
     united = unite_or_none(schema, kept.schema)
     kept = kept if united is None else conform(kept, united)
@@ -227,9 +231,9 @@ def _parse(reader: Reader, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
     return ParsedRange(spec.number, kept, unreadable, rows.num_rows, 0, {"row": spec.stop})
 
 
-def _bad_texts(rows: pa.Table) -> dict[int, str]:
-    """Return the rows that hold text that is not UTF-8, with the column."""
-    bad: dict[int, str] = {}
+def _invalid_texts(rows: pa.Table) -> dict[int, str]:
+    """Return the error of each row with text that is not UTF-8."""
+    invalid: dict[int, str] = {}
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         try:
             column.validate(full=True)
@@ -238,22 +242,22 @@ def _bad_texts(rows: pa.Table) -> dict[int, str]:
                 try:
                     column[row].as_py()
                 except UnicodeDecodeError:
-                    bad.setdefault(row, f"column {name!r}: not UTF-8")
-    return bad
+                    invalid.setdefault(row, f"column {name!r}: not UTF-8")
+    return invalid
 
 
 def _as_json(row: pa.Table) -> str:
-    """Show a row as JSON; bytes of its texts that are not UTF-8 are surrogate escapes."""
-    shown = {name: _shown(column) for name, column in zip(row.column_names, row.columns, strict=True)}
-    return json.dumps(shown, default=str)
+    """Return a row as JSON; bytes of its texts that are not UTF-8 are surrogate escapes."""
+    values = {name: _python_value(column) for name, column in zip(row.column_names, row.columns, strict=True)}
+    return json.dumps(values, default=str)
 
 
-def _shown(column: pa.ChunkedArray) -> Any:
+def _python_value(column: pa.ChunkedArray) -> Any:
     try:
         value = column[0].as_py()
     except UnicodeDecodeError:
         value = column.cast(_as_binary(column.type), safe=False)[0].as_py()
-    return _decoded(value)
+    return _decode(value)
 
 
 def _as_binary(kind: pa.DataType) -> pa.DataType:
@@ -266,11 +270,11 @@ def _as_binary(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _decoded(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, list):
-        return [_decoded(part) for part in value]
+        return [_decode(part) for part in value]
     if isinstance(value, dict):
-        return {name: _decoded(part) for name, part in value.items()}
+        return {name: _decode(part) for name, part in value.items()}
     return value

@@ -1,4 +1,4 @@
-"""Reading by format: the ranges of a file, and the rows of a range."""
+"""Reads files of any format in ranges: the ranges of a file, and the rows of a range."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pyarrow as pa
 from jina_data.read import delimited, hub, json_text, jsonl, parquet
 from jina_data.read.model import InputFile, ParsedRange, RangeSpec
 from jina_data.read.schema import check_names
-from jina_data.read.streams import failures_told
+from jina_data.read.streams import translate_errors
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
-    """Return the columns of a file: what it says itself, else what its first rows show (1000, or 1 MiB).
+    """Return the columns of a file: those of its schema, else those inferred from its first rows (1000, or 1 MiB).
 
     Raises:
         InputError: the file is truncated or corrupt, or has column names that cannot be used.
@@ -34,9 +34,9 @@ def split(file: InputFile, schema: pa.Schema) -> list[RangeSpec] | None:  # noqa
 
 
 def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
-    """Read one range of a file that splits.
+    """Read one range of a file that can be split.
 
-    The rows have the columns of `schema` in its order; where values ask for it, wider types and new columns behind.
+    The rows have the columns of `schema` in its order. If values require it, types are wider, and new columns follow.
     """
     if file.format == "parquet":
         return parquet.parse_range(file, spec, schema)
@@ -46,20 +46,20 @@ def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRa
 def stream_ranges(
     file: InputFile, schema: pa.Schema, start: dict[str, int] | None = None, first_number: int = 0
 ) -> Iterator[ParsedRange]:
-    """Read the ranges of any file in sequence: from its start, or from the `end` of a range, numbered onwards."""
+    """Read the ranges of any file in sequence: from its start, or from the `end` of a range with the next number."""
     return _READERS[file.format].stream_ranges(file, schema, start or {}, first_number)
 
 
 def digest(file: InputFile) -> str | None:
-    """Return the sha256 of a local file as it is stored; None for a remote one."""
+    """Return the sha256 of the stored bytes of a local file; None for a remote one."""
     if not file.is_local:
         return None
-    with failures_told(file.name), Path(file.name).open("rb") as stored:
+    with translate_errors(file.name), Path(file.name).open("rb") as stored:
         return hashlib.file_digest(stored, "sha256").hexdigest()
 
 
-class _Reader(Protocol):
-    """What the module of a format offers."""
+class _RangeReader(Protocol):
+    """The interface of the module of a format."""
 
     def sample_schema(self, file: InputFile) -> pa.Schema: ...
 
@@ -68,7 +68,7 @@ class _Reader(Protocol):
     ) -> Iterator[ParsedRange]: ...
 
 
-_READERS: dict[str, _Reader] = {
+_READERS: dict[str, _RangeReader] = {
     "parquet": parquet,
     "jsonl": jsonl,
     "json": json_text,

@@ -1,4 +1,4 @@
-"""Files behind URLs, through fsspec."""
+"""Opens and lists files at URLs with fsspec."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _VERSIONS = (
 
 
 def is_url(name: str) -> bool:
-    """Tell whether an input is a URL."""
+    """Return whether an input is a URL."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
 
 
 def path_of(name: str) -> str:
-    """Return the part of a URL or path that ends in the suffix: query and fragment of web addresses are left out."""
+    """Return a path, or the path of a web URL without query and fragment, which ends in the suffix of the file."""
     return urlsplit(name).path if _is_web(name) else name
 
 
@@ -46,17 +46,17 @@ def _is_web(name: str) -> bool:
 
 
 def is_hidden(relative: str) -> bool:
-    """Tell whether a path below a folder is left out: a part of it begins with . or _."""
+    """Return whether a path below a folder is hidden: a part of it begins with . or _."""
     return any(part.startswith((".", "_")) for part in relative.split("/"))
 
 
 def has_glob(name: str) -> bool:
-    """Tell whether a URL is a pattern; the ? of a web address begins its query."""
+    """Return whether a URL is a pattern; the ? of a web URL begins its query."""
     return any(mark in path_of(name) for mark in ("*", "[")) or ("?" in path_of(name))
 
 
 @contextmanager
-def _failures_told(name: str) -> Iterator[None]:
+def _translate_errors(name: str) -> Iterator[None]:
     try:
         yield
     except JinaDataError:
@@ -65,26 +65,26 @@ def _failures_told(name: str) -> Iterator[None]:
         protocol = name.partition("://")[0]
         package = _PACKAGES.get(protocol, "")
         advice = f"pip install '{package}'" if package else str(error)
-        raise MissingExtraError(f"{name}: reading {protocol}:// needs a package that is missing: {advice}") from error
+        raise MissingExtraError(
+            f"{name}: reading {protocol}:// requires a package that is not installed: {advice}"
+        ) from error
     except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file. Check the address, and that your credentials may see it.") from error
+        raise InputError(f"{name}: no such file. Check the URL, and that your credentials give access.") from error
     except Exception as error:
         text = str(error) or type(error).__name__
-        raise InputError(
-            f"{name}: could not be reached: {text}. Check the address, network and credentials."
-        ) from error
+        raise InputError(f"{name}: could not be reached: {text}. Check the URL, network and credentials.") from error
 
 
 def _file_system(name: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
-    found: tuple[Any, str] = url_to_fs(name)
-    return found
+    system_and_path: tuple[Any, str] = url_to_fs(name)
+    return system_and_path
 
 
 def open_url(name: str) -> BinaryIO:
-    """Open a URL for reading; what comes from a web server that sends whole files only cannot seek."""
-    with _failures_told(name):
+    """Open a URL for reading; the file cannot seek if it comes from a web server that only sends whole files."""
+    with _translate_errors(name):
         system, path = _file_system(name)
         if _is_web(name) and not _sends_parts(name):
             return cast(BinaryIO, system.open(path, "rb", block_size=0))
@@ -93,7 +93,7 @@ def open_url(name: str) -> BinaryIO:
 
 @lru_cache(maxsize=1024)
 def _sends_parts(name: str) -> bool:
-    """Tell whether a web server sends a part of a file when asked to; fsspec would find out behind the first block."""
+    """Return whether a web server supports range requests; fsspec would only notice after the first block."""
     system, path = _file_system(name)
     with system.open(path, "rb") as stored:
         if not hasattr(stored, "cache"):
@@ -105,8 +105,8 @@ def _sends_parts(name: str) -> bool:
 
 
 def stat_url(name: str) -> tuple[int | None, str | None]:
-    """Return the size of a file, and a string that changes when the file does; None where the server tells neither."""
-    with _failures_told(name):
+    """Return the size of a file, and a string that changes with the file; None for what the server does not report."""
+    with _translate_errors(name):
         system, path = _file_system(name)
         info = system.info(path)
         version = next((str(info[key]) for key in _VERSIONS if info.get(key)), None)
@@ -114,29 +114,29 @@ def stat_url(name: str) -> tuple[int | None, str | None]:
 
 
 def files_under(name: str) -> list[str] | None:
-    """Return the URLs of all files below a folder that are not hidden, sorted; None if the URL is no folder."""
-    with _failures_told(name):
+    """Return the URLs of the files below a folder, sorted, without hidden ones; None if the URL is no folder."""
+    with _translate_errors(name):
         system, path = _file_system(name)
         if not system.isdir(path):
             return None
-        below = {found: found.removeprefix(path).lstrip("/") for found in system.find(path)}
-        return _named(system, [found for found, inner in below.items() if not is_hidden(inner)])
+        relative = {file: file.removeprefix(path).lstrip("/") for file in system.find(path)}
+        return _urls(system, [file for file, relative_path in relative.items() if not is_hidden(relative_path)])
 
 
 def files_matching(name: str) -> list[str]:
-    """Return the URLs that match a pattern, sorted; folders and hidden files are left out."""
-    with _failures_told(name):
+    """Return the URLs that match a pattern, sorted, without folders and hidden files."""
+    with _translate_errors(name):
         system, path = _file_system(name)
-        found = system.glob(path, detail=True)
-        return _named(
+        matches = system.glob(path, detail=True)
+        return _urls(
             system,
             [
                 path
-                for path, info in found.items()
+                for path, info in matches.items()
                 if info.get("type") != "directory" and not is_hidden(path.split("/")[-1])
             ],
         )
 
 
-def _named(system: Any, paths: list[str]) -> list[str]:
+def _urls(system: Any, paths: list[str]) -> list[str]:
     return sorted(str(system.unstrip_protocol(path)) for path in paths)

@@ -1,4 +1,4 @@
-"""One schema for files whose types differ a little: which types unite, and how rows are brought into the result."""
+"""Unites the schemas of files whose types differ a little, and casts rows to the united schema."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def unite_schemas(named: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
         InputError: a column has types that do not unite; the message names it, both files and both types.
     """
     fields: dict[str, pa.DataType] = {}
-    giver: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for name, schema in named:
         for column in schema:
-            known = fields.get(column.name)
-            united = column.type if known is None else unite_types(known, column.type)
+            current = fields.get(column.name)
+            united = column.type if current is None else unite_types(current, column.type)
             if united is None:
                 raise InputError(
-                    f"column {column.name!r} is {known} in {giver[column.name]} but {column.type} in {name}. "
-                    "One column has one type in a run: convert it in one of the files, or clean them apart."
+                    f"column {column.name!r} is {current} in {sources[column.name]} but {column.type} in {name}. "
+                    "A column must have one type in a run. Convert it in one of the files, or use a run for each."
                 )
-            if united != known:
-                giver[column.name] = name
+            if united != current:
+                sources[column.name] = name
             fields[column.name] = united
     return pa.schema(list(fields.items()))
 
 
 def unite_or_none(first: pa.Schema, second: pa.Schema) -> pa.Schema | None:
-    """Return the schema that holds the columns of both, None where a column's types do not unite. `__row` is left out.
+    """Return the schema with the columns of both, without `__row`; None if the types of a column do not unite.
 
-    A range that gives None with the schema of the ranges before it has to be parsed again, against that schema.
+    A range that gives None with the schema of the ranges before it must be parsed again with that schema.
     """
     fields = {column.name: column.type for column in first if column.name != ROW}
     for column in second:
@@ -55,7 +55,7 @@ def unite_or_none(first: pa.Schema, second: pa.Schema) -> pa.Schema | None:
 
 
 def unite_types(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    """Return the narrowest type that holds the values of both, None where there is none."""
+    """Return the narrowest type for the values of both, None if there is none."""
     if first.equals(second) or pt.is_null(second):
         return first
     if pt.is_null(first):
@@ -68,14 +68,14 @@ def unite_types(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
 
 
 def is_string(kind: pa.DataType) -> bool:
-    """Tell whether a type holds texts, however encoded."""
+    """Return whether a type holds texts, in any encoding."""
     if pt.is_dictionary(kind):
         return is_string(kind.value_type)
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Tell whether a type holds lists, of whatever length and offset width."""
+    """Return whether a type holds lists, of any length and offset width."""
     views = pt.is_list_view(kind) or pt.is_large_list_view(kind)
     return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind) or views)
 
@@ -122,9 +122,9 @@ def _unite_structs(first: pa.DataType, second: pa.DataType) -> pa.DataType | Non
 
 
 def _unite_alike(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    """Leave to Arrow the units of times, the digits of decimals and the widths of binary values."""
-    alike = (pt.is_timestamp, pt.is_date, pt.is_time, pt.is_duration, pt.is_decimal, _is_binary)
-    if not any(kind(first) and kind(second) for kind in alike):
+    """Let Arrow unite the units of times, the digits of decimals and the widths of binary values."""
+    families = (pt.is_timestamp, pt.is_date, pt.is_time, pt.is_duration, pt.is_decimal, _is_binary)
+    if not any(is_family(first) and is_family(second) for is_family in families):
         return None
     try:
         united = pa.unify_schemas([pa.schema([("", first)]), pa.schema([("", second)])], promote_options="permissive")
@@ -134,18 +134,18 @@ def _unite_alike(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
 
 
 def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Bring rows into a schema that unites theirs: its columns in its order, `__row` last where they have it.
+    """Cast rows to a schema that includes theirs: its columns in its order, then `__row` if the rows have it.
 
     An int64 beyond 2**53 becomes the nearest double.
     """
-    wanted = [*schema, *([pa.field(ROW, pa.int32())] if ROW in rows.column_names else [])]
+    fields = [*schema, *([pa.field(ROW, pa.int32())] if ROW in rows.column_names else [])]
     columns = []
-    for column in wanted:
+    for column in fields:
         if column.name not in rows.column_names:
             columns.append(pa.nulls(rows.num_rows, column.type))
         else:
             columns.append(_cast(rows.column(column.name), column.type))
-    return pa.table(columns, schema=pa.schema(wanted))
+    return pa.table(columns, schema=pa.schema(fields))
 
 
 def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
@@ -160,14 +160,14 @@ def _without_fieldless(value: Any, kind: pa.DataType) -> Any:
     if value is None or pt.is_null(kind):
         return None
     if is_list(kind):
-        return [_without_fieldless(part, kind.value_type) for part in value]
+        return [_without_fieldless(child, kind.value_type) for child in value]
     if pt.is_struct(kind):
-        return {name: _without_fieldless(part, kind.field(name).type) for name, part in value.items()}
+        return {name: _without_fieldless(child, kind.field(name).type) for name, child in value.items()}
     return value
 
 
 def writable(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with null in place of structs that never had a field: Parquet cannot write those."""
+    """Return the schema with null in place of structs without fields, which Parquet cannot write."""
     return pa.schema([(column.name, _writable(column.type)) for column in schema])
 
 
@@ -187,11 +187,11 @@ def _has_fieldless(kind: pa.DataType) -> bool:
 
 
 RESERVED = frozenset({"_file", "_row", "_stage", "_reason", "_score", "_partner"})
-"""The columns that dropped rows get."""
+"""The columns that are added to dropped rows."""
 
 
 def name_problem(name: str) -> str | None:
-    """Tell what is wrong with a column's name, None if nothing is."""
+    """Return what is wrong with the name of a column, None if nothing is."""
     if not name:
         return "the name is empty"
     if "\0" in name:
@@ -202,14 +202,14 @@ def name_problem(name: str) -> str | None:
 
 
 def check_names(file: str, names: Sequence[str]) -> None:
-    """Refuse column names that occur twice or that cannot be used.
+    """Check that column names are unique and can be used.
 
     Raises:
-        InputError: with the file and the name.
+        InputError: a name occurs twice or cannot be used; the message gives the file and the name.
     """
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for name in names:
-        problem = "it occurs twice" if name in seen else name_problem(name)
+        problem = "it occurs twice" if name in earlier else name_problem(name)
         if problem:
             raise InputError(f"{file}: column {name!r}: {problem}. Rename the column in the source.")
-        seen.add(name)
+        earlier.add(name)

@@ -1,4 +1,4 @@
-"""Byte streams of input files: local or remote, decompressed, with every failure told by name and offset."""
+"""Opens input files as decompressed byte streams, local or remote; every error names the file and the offset."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from jina_data.read.model import InputFile
 
 CHUNK_BYTES = 2**18
 ZSTD_INPUT_BYTES = 2**13
-"""Small, because decompressing one input chunk gives all of its output at once."""
+"""Small, because one input chunk is decompressed to all of its output at once."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def compression_of(head: bytes) -> str | None:
-    """Tell the compression of a file by its first bytes."""
+    """Return the compression of a file, detected by its first bytes."""
     if head.startswith(GZIP_MAGIC):
         return "gzip"
     skippable = len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F
@@ -33,10 +33,10 @@ def compression_of(head: bytes) -> str | None:
 
 
 @contextmanager
-def failures_told(name: str, source: Source | None = None) -> Iterator[None]:
-    """Turn whatever goes wrong while a file is read into an `InputError` that names it.
+def translate_errors(name: str, source: ByteSource | None = None) -> Iterator[None]:
+    """Convert every error while a file is read to an `InputError` that names the file.
 
-    Remote file systems raise errors of their own packages, hence the broad clause.
+    Remote file systems raise errors of their packages, so the clause is broad.
     """
     try:
         yield
@@ -47,61 +47,63 @@ def failures_told(name: str, source: Source | None = None) -> Iterator[None]:
             f"{name}: no such file. Check the path; it may have been moved since the run began."
         ) from error
     except PermissionError as error:
-        raise InputError(f"{name}: no permission to read it. Check its rights or your credentials.") from error
+        raise InputError(f"{name}: no permission to read it. Check its permissions or your credentials.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        at = "" if source is None else f" after {source.offset:,} decompressed bytes"
+        where = "" if source is None else f" after {source.offset:,} decompressed bytes"
         raise InputError(
-            f"{name}: the compressed stream is truncated or damaged{at} ({error}). "
-            "Fetch or write the file again, or leave it out; nothing behind that point can be read."
+            f"{name}: the compressed stream is truncated or damaged{where} ({error}). "
+            "Fetch or write the file again, or leave it out; nothing after that point can be read."
         ) from error
     except MemoryError:
         raise
     except Exception as error:
-        at = "" if source is None else f" at byte {source.offset:,}"
+        where = "" if source is None else f" at byte {source.offset:,}"
         text = str(error).rstrip(".") or type(error).__name__
-        raise InputError(f"{name}: could not be read{at}: {text}. Fetch or write the file again.") from error
+        raise InputError(f"{name}: could not be read{where}: {text}. Fetch or write the file again.") from error
 
 
 def open_stored(file: InputFile) -> BinaryIO:
-    """Open the bytes of a file as they are stored."""
+    """Open the stored bytes of a file."""
     if not file.is_local:
         from jina_data.read.remote import open_url
 
         return open_url(file.name)
     handle = Path(file.name).open("rb")  # noqa: SIM115
-    found = Path(file.name).stat()
-    if (file.size, file.mtime_ns) != (found.st_size, found.st_mtime_ns):
+    stat = Path(file.name).stat()
+    if (file.size, file.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
         handle.close()
         raise InputError(
-            f"{file.name}: changed since the run began (it had {file.size:,} bytes, now {found.st_size:,}). "
-            "Start again with the file as it is now: --overwrite."
+            f"{file.name}: changed since the run began (it had {file.size:,} bytes, now {stat.st_size:,}). "
+            "Start over with the current file: --overwrite."
         )
     return handle
 
 
-class Source:
-    """The decompressed bytes of a file, read forward; `offset` is where the next byte comes from."""
+class ByteSource:
+    """The decompressed bytes of a file, read forward; `offset` is the position of the next byte."""
 
     def __init__(self, file: InputFile) -> None:
         self.name = file.name
         self.offset = 0
         self._compressed = file.compression is not None
-        with failures_told(self.name):
+        with translate_errors(self.name):
             self._stored = open_stored(file)
-            self._bytes = _decompressed(self._stored, file.compression)
+            self._bytes = _open_decompressed(self._stored, file.compression)
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> ByteSource:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._bytes.close()
         self._stored.close()
 
     def read(self, n_bytes: int = CHUNK_BYTES) -> bytes:
-        """Return the next bytes: as many as asked for, fewer only at the end of the file."""
+        """Return the next `n_bytes` bytes, fewer only at the end of the file."""
         parts: list[bytes] = []
         missing = n_bytes
-        with failures_told(self.name, self):
+        with translate_errors(self.name, self):
             while missing and (part := self._bytes.read(missing)):
                 parts.append(part)
                 missing -= len(part)
@@ -109,7 +111,7 @@ class Source:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def move_to(self, offset: int) -> None:
-        """Go forward to an offset: a seek where that works, else by reading."""
+        """Move forward to an offset: with a seek where possible, else by reading."""
         if offset == self.offset:
             return
         if not self._compressed and self._seek(offset):
@@ -125,7 +127,7 @@ class Source:
             return False
 
 
-def _decompressed(stored: BinaryIO, compression: str | None) -> BinaryIO:
+def _open_decompressed(stored: BinaryIO, compression: str | None) -> BinaryIO:
     if compression == "gzip":
         return cast(BinaryIO, gzip.GzipFile(fileobj=stored))
     if compression == "zstd":
@@ -134,7 +136,7 @@ def _decompressed(stored: BinaryIO, compression: str | None) -> BinaryIO:
 
 
 class _ZstdFrames(io.RawIOBase):
-    """The content of all frames of a zstd file; a file that ends inside a frame is an error, not its end."""
+    """The content of all frames of a zstd file; the end of the file inside a frame is an error."""
 
     def __init__(self, stored: BinaryIO) -> None:
         self._stored = stored

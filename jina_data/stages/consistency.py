@@ -23,7 +23,7 @@ from jina_data.stages.score_cache import Computed, Reader, ScoreCache
 
 if TYPE_CHECKING:
     from jina_data.embed.base import Embedder, HalfArray
-    from jina_data.kernels.rank import Excluded
+    from jina_data.kernels.rank import Exclusions
 
 ROLES = ("anchor", "positive")
 POOL, ANCHOR_HIGH, ANCHOR_LOW, ORDINAL = "pool.f16", "anchor_high.npy", "anchor_low.npy", "ordinal.npy"
@@ -363,12 +363,12 @@ def _write_excluded(remaining: RemainingRows) -> int:
     return total
 
 
-def _read_excluded(folder: Path, anchors: KeyArray) -> Excluded:
+def _read_excluded(folder: Path, anchors: KeyArray) -> Exclusions:
     """Return which texts of the pool are no competitors for each of N anchors."""
-    from jina_data.kernels.rank import Excluded, find_runs
+    from jina_data.kernels.rank import Exclusions, find_runs
 
     high, low, ordinals = (np.load(folder / name, mmap_mode="r") for name in (ANCHOR_HIGH, ANCHOR_LOW, ORDINAL))
     start, stop = np.empty(len(anchors), np.int64), np.empty(len(anchors), np.int64)
     wanted_high, wanted_low = np.ascontiguousarray(anchors.T)
     find_runs(np.asarray(high), np.asarray(low), wanted_high, wanted_low, start, stop)
-    return Excluded(start, stop, np.asarray(ordinals))
+    return Exclusions(start, stop, np.asarray(ordinals))

@@ -309,7 +309,7 @@ def _make_buckets(
     con: duckdb.DuckDBPyConnection, places: PlaceArray, n_bands: int, folder: Path, largest: _Largest
 ) -> Buckets:
     """Number the buckets, and note in a file which ones every place is in."""
-    from jina_data.kernels.lsh import Buckets, let_go
+    from jina_data.kernels.lsh import Buckets, release_pages
 
     if not len(places):
         return Buckets(np.empty((0, n_bands), np.int32), np.zeros(1, np.int64))
@@ -333,7 +333,7 @@ def _make_buckets(
         room.append(n_members + np.cumsum(sizes))
         n_buckets, n_members = n_buckets + len(starts), n_members + len(key)
         largest.look(place, nodes, starts)
-    let_go((mapped,))
+    release_pages((mapped,))
     return Buckets(of, np.concatenate(room), (mapped,))
 
 

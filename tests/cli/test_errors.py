@@ -199,11 +199,11 @@ def reserved_column(folder: Path) -> str:
     ("make", "said"),
     [
         (missing, ("no such file or folder", "Check the path")),
-        (empty_folder, ("no file there", "Check the path")),
-        (no_match, ("no file there", "Check the path or pattern")),
+        (empty_folder, ("no file found", "Check the path")),
+        (no_match, ("no file found", "Check the path or pattern")),
         (dangling_link, ("no such file",)),
-        (folder_named_like_a_file, ("no file there",)),
-        (unknown_format, ("format is not known", "Expected .parquet, .jsonl", "Convert or rename")),
+        (folder_named_like_a_file, ("no file found",)),
+        (unknown_format, ("unknown file format", "Expected .parquet, .jsonl", "Convert or rename")),
         (truncated_parquet, ("could not be read", "Fetch or write the file again")),
         (corrupt_parquet, ("could not be read", "checksum", "Fetch or write the file again")),
         (truncated_gzip, ("truncated or damaged", "Fetch or write the file again")),
@@ -410,7 +410,7 @@ def test_an_expression_that_fails_on_a_row_is_told(here: Path) -> None:
     [
         (None, "cannot be read (No such file or directory)"),
         (b"", "cannot be used: "),
-        (bytes(1000), "cannot be used: it does not begin like a fastText model"),
+        (bytes(1000), "cannot be used: it is not a fastText model: its first bytes differ"),
     ],
 )
 def test_a_bad_model(here: Path, content: bytes | None, said: str) -> None:

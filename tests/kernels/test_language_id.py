@@ -1,4 +1,4 @@
-"""The kernel against the fastText runtime: models of all sorts with random numbers, texts of random bytes."""
+"""Compares the kernel with the fastText runtime: models of all kinds with random numbers, texts of random bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LABELS = [b"__label__" + name for name in (b"en", b"de", b"ru", b"zh", b"fr", b"
 
 @dataclass(frozen=True)
 class Kind:
-    """What a random model is like; `pruned` models keep that many n-grams, and are quantised."""
+    """The properties of a random model; a `pruned` model keeps that number of n-grams, and is quantised."""
 
     dim: int = 4
     version: int = 12
@@ -45,7 +45,7 @@ class Kind:
     equal: bool = False
 
 
-def written(kind: Kind, seed: int) -> bytes:
+def model_bytes(kind: Kind, seed: int) -> bytes:
     """Write a model with random numbers, as fastText saves one; `equal` outputs give all labels the same score."""
     rng = np.random.default_rng(seed)
     n_grams = kind.bucket if kind.pruned < 0 else kind.pruned
@@ -99,8 +99,8 @@ def by_runtime(path: Path, texts: Sequence[bytes]) -> list[tuple[str | None, flo
     import fasttext
 
     predict = fasttext.load_model(str(path)).f.predict
-    found = [predict(text.replace(b"\n", b" ") + b"\n", 1, 0.0, "replace") for text in texts]
-    return [(hit[0][1], hit[0][0]) if hit else (None, 0.0) for hit in found]
+    predictions = [predict(text.replace(b"\n", b" ") + b"\n", 1, 0.0, "replace") for text in texts]
+    return [(hit[0][1], hit[0][0]) if hit else (None, 0.0) for hit in predictions]
 
 
 def by_kernel(path: Path, texts: Sequence[bytes]) -> list[tuple[str | None, float]]:
@@ -154,7 +154,7 @@ KINDS = {
 def test_models_of_all_sorts(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     for seed in range(3):
-        path.write_bytes(written(KINDS[name], seed))
+        path.write_bytes(model_bytes(KINDS[name], seed))
         check_equal(path, random_texts(seed))
         assert read_labels(path) == tuple(
             label.decode().removeprefix("__label__") for label in LABELS[: KINDS[name].n_labels]
@@ -171,10 +171,10 @@ def test_nulls_are_empty_and_slices_are_whole() -> None:
     labels, probability = identify(tables, values)
     assert (labels[1], probability[1]) == (labels[2], probability[2])
     for start in range(4):
-        some, p = identify(tables, values.slice(start, 2))
-        assert some.tolist() == labels[start : start + 2].tolist()
+        part_labels, p = identify(tables, values.slice(start, 2))
+        assert part_labels.tolist() == labels[start : start + 2].tolist()
         assert p.tolist() == probability[start : start + 2].tolist()
-    assert [len(one) for one in identify(tables, values.slice(4))] == [0, 0]
+    assert [len(part) for part in identify(tables, values.slice(4))] == [0, 0]
 
 
 def test_threads_share_a_model() -> None:
@@ -183,15 +183,15 @@ def test_threads_share_a_model() -> None:
     values = pa.array(texts, pa.large_string())
     labels, probability = identify(tables, values)
     with ThreadPoolExecutor(4) as pool:
-        for some, p in pool.map(lambda _: identify(tables, values), range(8)):
-            assert (some == labels).all()
+        for part_labels, p in pool.map(lambda _: identify(tables, values), range(8)):
+            assert (part_labels == labels).all()
             assert (p == probability).all()
 
 
 def test_a_sum_that_is_no_number(tmp_path: Path) -> None:
     path = tmp_path / "huge.bin"
     kind = Kind(words=[b"</s>", b"up"], bucket=1, maxn=0, dim=1, n_labels=2)
-    content = written(kind, 0)
+    content = model_bytes(kind, 0)
     outputs = struct.pack("<qqff", 2, 1, float(np.float32(3e38)), 0)
     inputs = struct.pack("<qqfff", 3, 1, 0, float(np.float32(3e38)), 0)
     at = content.index(struct.pack("<qq", 3, 1))
@@ -213,7 +213,7 @@ def test_a_sum_that_is_no_number(tmp_path: Path) -> None:
 )
 def test_what_is_left_to_the_runtime(loss: int, word_ngrams: int, *, supported: bool, tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
-    content = written(Kind(loss=loss), 0)
+    content = model_bytes(Kind(loss=loss), 0)
     path.write_bytes(content[:28] + struct.pack("<i", word_ngrams) + content[32:])
     assert read_settings(path).word_ngrams == word_ngrams
     assert is_supported(read_settings(path)) is supported

@@ -1,4 +1,4 @@
-"""The exact search for the closest vectors: equal to sorting all products, on every path and with ties."""
+"""Tests the exact search for the closest vectors: it equals a sort of all products, on every path and with ties."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_data.kernels import top
-from jina_data.kernels.rank import Excluded
-from jina_data.kernels.top import Found, find_top
+from jina_data.kernels.rank import Exclusions
+from jina_data.kernels.top import TopResult, find_top
 
 Halves = npt.NDArray[np.float16]
 
@@ -27,13 +27,15 @@ def read(vectors: Halves, first: int, stop: int) -> Halves:
     return vectors[first:stop]
 
 
-def excluding(rng: np.random.Generator, n: int, n_pool: int) -> Excluded:
+def excluding(rng: np.random.Generator, n: int, n_pool: int) -> Exclusions:
     chosen = [np.sort(rng.choice(n_pool, rng.integers(0, min(n_pool, 4)), replace=False)) for _ in range(n)]
-    ends = np.cumsum([len(one) for one in chosen])
-    return Excluded(np.concatenate([[0], ends[:-1]]), ends, np.concatenate(chosen).astype(np.int64))
+    ends = np.cumsum([len(ordinals) for ordinals in chosen])
+    return Exclusions(np.concatenate([[0], ends[:-1]]), ends, np.concatenate(chosen).astype(np.int64))
 
 
-def sorted_all(anchors: Halves, vectors: Halves, excluded: Excluded, k: int, upper: npt.NDArray[np.float64]) -> Found:
+def sorted_all(
+    anchors: Halves, vectors: Halves, excluded: Exclusions, k: int, upper: npt.NDArray[np.float64]
+) -> TopResult:
     """Sort all exact products: the largest first, of equal ones the first."""
     ordinals = np.full((len(anchors), min(k, len(vectors))), -1)
     products = np.full(ordinals.shape, -np.inf)
@@ -43,7 +45,7 @@ def sorted_all(anchors: Halves, vectors: Halves, excluded: Excluded, k: int, upp
         ranked = sorted((-exact[j], j) for j in range(len(vectors)) if j not in out and exact[j] <= upper[i])
         for place, (product, j) in enumerate(ranked[:k]):
             ordinals[i, place], products[i, place] = j, -product
-    return Found(ordinals, products)
+    return TopResult(ordinals, products)
 
 
 @pytest.mark.parametrize("device", [None, "cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -62,14 +64,14 @@ def test_the_best_are_those_of_a_sort(device: str | None, seed: int, k: int, n_p
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("_CPU_ROWS", 7), ("_CPU_COLUMNS", 16), ("_TORCH_ROWS", 9), ("_TORCH_COLUMNS", 32)):
             patch.setattr(top, name, value)
-        found = find_top(anchors, partial(read, vectors), n_pool, excluded, k=k, upper=upper, torch_device=device)
+        result = find_top(anchors, partial(read, vectors), n_pool, excluded, k=k, upper=upper, torch_device=device)
     expected = sorted_all(anchors, vectors, excluded, k, upper)
-    np.testing.assert_array_equal(found.ordinals, expected.ordinals)
-    np.testing.assert_array_equal(found.products, expected.products)
+    np.testing.assert_array_equal(result.ordinals, expected.ordinals)
+    np.testing.assert_array_equal(result.products, expected.products)
 
 
 def test_an_empty_pool_and_no_anchors() -> None:
-    nobody = Excluded(np.zeros(2, np.int64), np.zeros(2, np.int64), np.zeros(0, np.int64))
+    nobody = Exclusions(np.zeros(2, np.int64), np.zeros(2, np.int64), np.zeros(0, np.int64))
     none = np.zeros((0, 4), np.float16)
-    found = find_top(np.ones((2, 4), np.float16), partial(read, none), 0, nobody, k=3, upper=np.full(2, np.inf))
-    assert found.ordinals.shape == (2, 0)
+    result = find_top(np.ones((2, 4), np.float16), partial(read, none), 0, nobody, k=3, upper=np.full(2, np.inf))
+    assert result.ordinals.shape == (2, 0)

@@ -31,7 +31,7 @@ OFFICIAL = Path(__file__).parents[1] / "data" / "unicode" / "WordBreakTest-15.0.
 
 # The reference: UAX #29 rule by rule, a position at a time, on code points.
 
-FIRST = [one.first for one in unicode_ranges()]
+FIRST = [codepoints.first for codepoints in unicode_ranges()]
 LETTERS = {"ALetter", "Hebrew_Letter"}
 MARKS = {"Extend", "Format", "ZWJ"}
 NEWLINES = {"CR", "LF", "Newline"}
@@ -42,8 +42,8 @@ def properties(char: str, *, tailored: bool) -> tuple[str, str]:
     index = bisect_right(FIRST, ord(char)) - 1
     if index < 0 or unicode_ranges()[index].last < ord(char):
         return "Other", ""
-    found = unicode_ranges()[index]
-    return ("Other" if tailored and "U" in found.kinds else found.word_break), found.kinds
+    codepoints = unicode_ranges()[index]
+    return ("Other" if tailored and "U" in codepoints.kinds else codepoints.word_break), codepoints.kinds
 
 
 class Bases:

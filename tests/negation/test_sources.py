@@ -332,7 +332,7 @@ BROKEN: list[tuple[str, str, str, str]] = [
     ("coco_captions", "c.json", '{"info": {}, "annotations": [{"image_id": 1, "cap', "breaks off after 0 captions"),
     ("snli", "x.txt", "", "x.txt: no columns of pairs"),
     ("snli", "x.zip", "no archive", "x.zip: could not be read"),
-    ("snli", "x.docx", "x", "x.docx: the format is not known"),
+    ("snli", "x.docx", "x", "x.docx: unknown file format"),
 ]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jina_data.errors import InputError
 from jina_data.read import ROW, sample_schema, stream_ranges
-from tests.support.tables import errors_of, ranges_of, rows_of, small_ranges, table_of, written
+from tests.support.tables import errors_of, ranges_of, rows_of, small_ranges, table_of, write_input
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -24,7 +24,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 @st.composite
 def tables(draw: st.DrawFn) -> pa.Table:
-    """Any table of the types CSV has. The first row is so that the types show."""
+    """Draw a table of the types of CSV; its first row determines the types."""
     n_rows = draw(st.integers(0, 10))
 
     def column(first: object, cells: st.SearchStrategy[object], kind: pa.DataType) -> pa.Array:
@@ -66,7 +66,7 @@ def test_any_table_comes_back(
 ) -> None:
     data = ("\ufeff" if mark else "") + dumped(table, end=end)
     with small_ranges(len(data) // share + 1, n_rows):
-        ranges = ranges_of(written(tmp_path, "t.csv" + pack, data))
+        ranges = ranges_of(write_input(tmp_path, "t.csv" + pack, data))
     assert [parsed.unreadable for parsed in ranges if parsed.unreadable] == []
     assert table_of(ranges).equals(table)
 
@@ -76,7 +76,7 @@ def test_any_table_comes_back(
 def test_any_quoted_tsv_comes_back(tmp_path: Path, table: pa.Table, share: int) -> None:
     data = '"quoted\tname"\ttext\n"a\tb"\tx\n' + "".join(f'"{n}\t"\ty\n' for n in range(table.num_rows))
     with small_ranges(len(data) // share + 1):
-        assert rows_of(written(tmp_path, "t.tsv", data))[0] == {"quoted\tname": "a\tb", "text": "x"}
+        assert rows_of(write_input(tmp_path, "t.tsv", data))[0] == {"quoted\tname": "a\tb", "text": "x"}
 
 
 TYPES: list[tuple[list[str], pa.DataType, list[object]]] = [
@@ -104,7 +104,7 @@ TYPES: list[tuple[list[str], pa.DataType, list[object]]] = [
 def test_types_are_inferred(tmp_path: Path, cells: list[str], kind: pa.DataType, expected: list[object]) -> None:
     sink = io.StringIO()
     csv.writer(sink).writerows([["k", "a"], *(["k", cell] for cell in cells)])
-    file = written(tmp_path, "t.csv", sink.getvalue())
+    file = write_input(tmp_path, "t.csv", sink.getvalue())
     assert sample_schema(file).field("a").type == kind
     assert str([row["a"] for row in rows_of(file)]) == str(expected)
 
@@ -114,15 +114,15 @@ def test_later_values_fit_widen_or_are_unreadable(tmp_path: Path) -> None:
         [("i", pa.int64()), ("d", pa.float64()), ("b", pa.bool_()), ("e", pa.null()), ("s", pa.string())]
     )
     header = "i,d,b,e,s\n"
-    file = written(tmp_path, "t.csv", header + "1,1,true,,x\n2,,,late,\n,2,,,\n")
+    file = write_input(tmp_path, "t.csv", header + "1,1,true,,x\n2,,,late,\n,2,,,\n")
     assert rows_of(file, schema) == [
         {"i": 1, "d": 1.0, "b": True, "e": None, "s": "x"},
         {"i": 2, "d": None, "b": None, "e": "late", "s": ""},
         {"i": None, "d": 2.0, "b": None, "e": None, "s": ""},
     ]
-    file = written(tmp_path, "u.csv", header + "1.5,,,,\n2,,,,\n")
+    file = write_input(tmp_path, "u.csv", header + "1.5,,,,\n2,,,,\n")
     assert [row["i"] for row in rows_of(file, schema)] == [1.5, 2.0]
-    file = written(tmp_path, "v.csv", header + "1.5,x,,,\n,,yes,,\n9223372036854775808,,,,\n007,,,,\n3,,,,\n")
+    file = write_input(tmp_path, "v.csv", header + "1.5,x,,,\n,,yes,,\n9223372036854775808,,,,\n007,,,,\n3,,,,\n")
     assert errors_of(file, schema) == [
         "column 'd': expected double, found 'x'",
         "column 'b': expected bool, found 'yes'",
@@ -134,7 +134,7 @@ def test_later_values_fit_widen_or_are_unreadable(tmp_path: Path) -> None:
 
 def test_a_type_of_another_file_holds_no_text(tmp_path: Path) -> None:
     schema = pa.schema([("a", pa.timestamp("s")), ("z", pa.large_string())])
-    file = written(tmp_path, "t.csv", "k,a\nx,\nx,2020-01-01\n")
+    file = write_input(tmp_path, "t.csv", "k,a\nx,\nx,2020-01-01\n")
     assert errors_of(file, schema) == ["column 'a': expected timestamp[s], found '2020-01-01'"]
     assert rows_of(file, schema) == [{"a": None, "z": None, "k": "x"}]
 
@@ -158,7 +158,7 @@ def test_broken_records_cost_only_themselves(
 ) -> None:
     good = b'x,"y' + end + b'"",z"'
     data = end.join([b"\xef\xbb\xbfone,two", good, good, b"", raw, good, raw, b"last,one", b""])
-    file = written(tmp_path, "t.csv" + pack, data)
+    file = write_input(tmp_path, "t.csv" + pack, data)
     for size, n_rows in ((1, 1), (40, 2), (10_000, 10_000)):
         with small_ranges(size, n_rows):
             errors = errors_of(file)
@@ -168,11 +168,11 @@ def test_broken_records_cost_only_themselves(
             assert sum(parsed.row_count for parsed in ranges) == 6
             assert [row["one"] for row in table_of(ranges).to_pylist()] == ["x", "x", "x", "last"]
             broken = [broken for parsed in ranges for broken in parsed.unreadable]
-            assert [one.raw.encode("utf-8", "surrogateescape") for one in broken] == [raw, raw]
+            assert [failure.raw.encode("utf-8", "surrogateescape") for failure in broken] == [raw, raw]
 
 
 def test_a_quote_that_never_closes_is_one_unreadable_record(tmp_path: Path) -> None:
-    file = written(tmp_path, "t.csv", 'a,b\n1,2\n3,"x\ny\nz')
+    file = write_input(tmp_path, "t.csv", 'a,b\n1,2\n3,"x\ny\nz')
     assert errors_of(file) == ["a quote opens here that nothing closes before the end of the file"]
     (parsed,) = stream_ranges(file, sample_schema(file))
     assert (parsed.unreadable[0].line, parsed.unreadable[0].byte_offset, parsed.line_count) == (3, 8, 5)
@@ -182,14 +182,14 @@ def test_a_field_too_long_is_unreadable(tmp_path: Path, monkeypatch: pytest.Monk
     from jina_data.read import delimited
 
     monkeypatch.setattr(delimited, "MAX_RECORD_BYTES", 100_000)
-    file = written(tmp_path, "t.csv", "a,b\n1,2\n3,{}\n4,5\n".format("x" * 200_000))
+    file = write_input(tmp_path, "t.csv", "a,b\n1,2\n3,{}\n4,5\n".format("x" * 200_000))
     assert errors_of(file) == ["a field of more than 100,000 characters; is a quote not closed?"]
     assert [row["a"] for row in rows_of(file)] == [1, 4]
 
 
 def test_a_long_field_is_read(tmp_path: Path) -> None:
     text = "long 😀 " * 1_200_000
-    file = written(tmp_path, "t.csv", f'a,b\n1,"{text}"\n2,y\n')
+    file = write_input(tmp_path, "t.csv", f'a,b\n1,"{text}"\n2,y\n')
     assert rows_of(file) == [{"a": 1, "b": text}, {"a": 2, "b": "y"}]
     assert [parsed.row_count for parsed in ranges_of(file)] == [1, 1]
 
@@ -216,34 +216,34 @@ DIALECTS: list[tuple[str, str, str, str, str, list[dict[str, object]]]] = [
 def test_dialects(
     tmp_path: Path, case: str, name: str, data: str, delimiter: str, quoting: str, rows: list[dict[str, object]]
 ) -> None:
-    file = written(tmp_path, name, data)
+    file = write_input(tmp_path, name, data)
     assert dict(file.options) == {"delimiter": delimiter, "quoting": quoting}
     assert rows_of(file) == rows
 
 
 HEADERS: list[tuple[str, bytes, str]] = [
-    ("empty", b"", "it is empty. A csv file begins with a line of column names"),
+    ("empty", b"", "the file is empty. A csv file must begin with a line of column names"),
     ("twice", b"a,b,a\n", "column 'a': it occurs twice. Rename the column in the source"),
     ("no name", b"a,,b\n", "column '': the name is empty"),
-    ("not utf-8", b"a,\xff\n", "the header cannot be read: not UTF-8"),
-    ("not closed", b'a,"b\n1,2\n', "the header cannot be read: a quote opens here"),
+    ("not utf-8", b"a,\xff\n", "the header could not be read: not UTF-8"),
+    ("not closed", b'a,"b\n1,2\n', "the header could not be read: a quote opens here"),
 ]
 
 
 @pytest.mark.parametrize(("case", "data", "message"), HEADERS, ids=[case[0] for case in HEADERS])
 def test_headers_that_cannot_be_used(tmp_path: Path, case: str, data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        sample_schema(written(tmp_path, "t.csv", data))
+        sample_schema(write_input(tmp_path, "t.csv", data))
 
 
 def test_a_header_alone_is_a_table_without_rows(tmp_path: Path) -> None:
-    file = written(tmp_path, "t.csv", "a,b\n")
+    file = write_input(tmp_path, "t.csv", "a,b\n")
     assert sample_schema(file) == pa.schema([("a", pa.null()), ("b", pa.null())])
     assert ranges_of(file) == []
 
 
 def test_ranges_close_by_rows_and_bytes(tmp_path: Path) -> None:
-    file = written(tmp_path, "t.csv", "a\n" + "".join(f"{number}\n" for number in range(10, 40)))
+    file = write_input(tmp_path, "t.csv", "a\n" + "".join(f"{number}\n" for number in range(10, 40)))
     with small_ranges(1000, 7):
         assert [parsed.row_count for parsed in ranges_of(file)] == [7, 7, 7, 7, 2]
     with small_ranges(30, 1000):

@@ -10,7 +10,7 @@ import pytest
 
 from jina_data.errors import InputError, MissingExtraError
 from jina_data.read import InputFile, digest, resolve_inputs, sample_schema, split
-from tests.support.tables import one, ranges_of, rows_of, small_ranges, table_of
+from tests.support.tables import ranges_of, resolve_file, rows_of, small_ranges, table_of
 
 datasets = pytest.importorskip("datasets")
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_split_is_read_in_order(folder: Path) -> None:
-    file = one(f"datasets:{folder}?split=train")
+    file = resolve_file(f"datasets:{folder}?split=train")
     assert (file.format, file.option("split"), file.option("id")) == ("datasets", "train", str(folder))
     assert InputFile.from_json(json.loads(json.dumps(file.to_json()))) == file
     assert file.etag
@@ -45,15 +45,15 @@ def test_a_split_is_read_in_order(folder: Path) -> None:
 
 
 def test_options_choose_files(folder: Path) -> None:
-    assert len(rows_of(one(f"datasets:{folder}?split=test"))) == 3
-    assert len(rows_of(one(f"datasets:{folder}?split=train&data_files=test.parquet"))) == 3
-    assert len(rows_of(one(f"datasets:{folder}?data_files=test.parquet"))) == 3
+    assert len(rows_of(resolve_file(f"datasets:{folder}?split=test"))) == 3
+    assert len(rows_of(resolve_file(f"datasets:{folder}?split=train&data_files=test.parquet"))) == 3
+    assert len(rows_of(resolve_file(f"datasets:{folder}?data_files=test.parquet"))) == 3
 
 
-def test_lines_of_a_data_set_are_read(tmp_path: Path) -> None:
+def test_lines_of_a_dataset_are_read(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "train.jsonl").write_text('{"a": 1, "b": null}\n{"a": 2, "b": "x"}\n')
-    assert rows_of(one(f"datasets:{tmp_path}/x")) == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
+    assert rows_of(resolve_file(f"datasets:{tmp_path}/x")) == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
 
 
 def test_images_pass_as_they_are_stored(tmp_path: Path) -> None:
@@ -63,30 +63,30 @@ def test_images_pass_as_they_are_stored(tmp_path: Path) -> None:
     table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
     (tmp_path / "x").mkdir()
     pq.write_table(table, tmp_path / "x" / "train.parquet")
-    assert rows_of(one(f"datasets:{tmp_path}/x")) == [{"image": image}]
+    assert rows_of(resolve_file(f"datasets:{tmp_path}/x")) == [{"image": image}]
 
 
 REFUSED: list[tuple[str, str]] = [
-    ("", r"it has the splits train, test. Name one: datasets:.*corpus\?split=train"),
-    ("?split=nope", "it has no split 'nope'; its splits are train, test"),
-    ("?split=train&config=nope", "the data set could not be opened: BuilderConfig 'nope' not found"),
-    ("?spilt=train", "unknown option 'spilt'; known are config, split"),
-    ("/nope?split=train", "the data set could not be opened"),
+    ("", r"the dataset has several splits: train, test. Name one, for example datasets:.*corpus\?split=train"),
+    ("?split=nope", "there is no split 'nope'. Expected one of train, test"),
+    ("?split=train&config=nope", "the dataset could not be opened: BuilderConfig 'nope' not found"),
+    ("?spilt=train", "unknown option 'spilt'. Expected one of config, split"),
+    ("/nope?split=train", "the dataset could not be opened"),
 ]
 
 
 @pytest.mark.parametrize(("query", "message"), REFUSED)
-def test_what_cannot_be_opened_is_told(folder: Path, query: str, message: str) -> None:
+def test_what_cannot_be_opened_is_reported(folder: Path, query: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         resolve_inputs([f"datasets:{folder}{query}"])
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'jina-data\[hub\]'"):
         resolve_inputs(["datasets:user/name?split=train"])
 
 
-def test_a_data_set_named_twice_is_refused(folder: Path) -> None:
+def test_a_dataset_named_twice_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="named twice"):
         resolve_inputs([f"datasets:{folder}?split=train"] * 2)

@@ -19,7 +19,15 @@ import zstandard
 
 from jina_data.errors import InputError, MissingExtraError
 from jina_data.read import InputFile, resolve_inputs, sample_schema, split, stream_ranges
-from tests.support.tables import one, ranges_of, rows_of, same, small_ranges, table_of, written
+from tests.support.tables import (
+    assert_same_ranges,
+    ranges_of,
+    resolve_file,
+    rows_of,
+    small_ranges,
+    table_of,
+    write_input,
+)
 
 LINE = b'{"a": 1}\n'
 
@@ -97,12 +105,12 @@ def test_inputs_keep_the_order_in_which_they_are_named(tree: Path, monkeypatch: 
 REFUSED: list[tuple[list[str], str]] = [
     ([], "no input was named"),
     (["nope.jsonl"], r"nope.jsonl: no such file or folder \(the current folder is .*\). Check the path"),
-    (["nope/*.jsonl"], r"nope/\*.jsonl: no file there. Check the path or pattern"),
-    (["*.txt"], r"\*.txt: no file there"),
-    (["empty"], "empty: no file there"),
-    (["R*"], r"none of its 1 files is of a known format \(.parquet, .jsonl.*one is .*README.md"),
-    (["README.md"], "the format is not known by its name. Expected .parquet"),
-    (["x.jsonl.bz2"], "the format is not known by its name"),
+    (["nope/*.jsonl"], r"nope/\*.jsonl: no file found. Check the path or pattern"),
+    (["*.txt"], r"\*.txt: no file found"),
+    (["empty"], "empty: no file found"),
+    (["R*"], r"none of its 1 files has a known format \(for example .*README.md\). Expected .parquet, .jsonl"),
+    (["README.md"], "unknown file format. Expected .parquet"),
+    (["x.jsonl.bz2"], "unknown file format"),
     (["a.jsonl", "*.jsonl"], r"a.jsonl is named twice: by '.*a.jsonl' and by '.*\*.jsonl'"),
     (["a.jsonl", "./a.jsonl"], "named twice"),
     (["a.jsonl", "link.jsonl"], "link.jsonl is named twice"),
@@ -110,7 +118,7 @@ REFUSED: list[tuple[list[str], str]] = [
 
 
 @pytest.mark.parametrize(("inputs", "message"), REFUSED)
-def test_what_cannot_be_resolved_is_told(
+def test_what_cannot_be_resolved_is_reported(
     tree: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tree)
@@ -130,11 +138,11 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_files_are_told(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINE)
     (tmp_path / "a.jsonl").chmod(0)
     with pytest.raises(InputError, match="no permission"):
-        one(tmp_path / "a.jsonl")
+        resolve_file(tmp_path / "a.jsonl")
 
 
 MAGIC: list[tuple[str, bytes, str | None]] = [
@@ -149,9 +157,9 @@ MAGIC: list[tuple[str, bytes, str | None]] = [
 
 
 @pytest.mark.parametrize(("name", "data", "compression"), MAGIC)
-def test_compression_is_told_by_content(tmp_path: Path, name: str, data: bytes, compression: str | None) -> None:
+def test_compression_is_detected_by_content(tmp_path: Path, name: str, data: bytes, compression: str | None) -> None:
     (tmp_path / name).write_bytes(data)
-    file = one(tmp_path / name)
+    file = resolve_file(tmp_path / name)
     assert file.compression == compression
     assert file.size == len(data)
     assert rows_of(file) == [{"a": 1}]
@@ -198,24 +206,28 @@ def test_urls_name_files_folders_and_patterns(memory: str) -> None:
 def test_files_behind_urls_are_read_like_local_ones(memory: str, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(CONTENT[name])
     with small_ranges(10_000, 500):
-        remote = ranges_of(one(f"{memory}/{name}"))
-        same(remote, ranges_of(one(tmp_path / name)))
+        remote = ranges_of(resolve_file(f"{memory}/{name}"))
+        assert_same_ranges(remote, ranges_of(resolve_file(tmp_path / name)))
     assert table_of(remote).column("n").to_pylist() == list(range(3000))
 
 
 MISSING: list[tuple[str, type[Exception], str]] = [
-    ("memory://nope/a.jsonl", InputError, "no such file. Check the address"),
-    ("memory://nope/*.jsonl", InputError, "no file there"),
-    ("memory://nope", InputError, "the format is not known"),
+    ("memory://nope/a.jsonl", InputError, "no such file. Check the URL"),
+    ("memory://nope/*.jsonl", InputError, "no file found"),
+    ("memory://nope", InputError, "unknown file format"),
     ("nope://bucket/a.jsonl", InputError, "could not be reached: Protocol not known: nope"),
-    ("s3://bucket/a.jsonl", MissingExtraError, "reading s3:// needs a package that is missing: pip install 's3fs'"),
+    (
+        "s3://bucket/a.jsonl",
+        MissingExtraError,
+        "reading s3:// requires a package that is not installed: pip install",
+    ),
     ("gs://bucket/a.jsonl", MissingExtraError, "pip install 'gcsfs'"),
     ("http://127.0.0.1:9/a.jsonl", InputError, "http://127.0.0.1:9/a.jsonl"),
 ]
 
 
 @pytest.mark.parametrize(("name", "kind", "message"), MISSING)
-def test_addresses_that_cannot_be_read_are_told(
+def test_addresses_that_cannot_be_read_are_reported(
     monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Exception], message: str
 ) -> None:
     for package in ("s3fs", "gcsfs"):
@@ -225,7 +237,7 @@ def test_addresses_that_cannot_be_read_are_told(
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves CONTENT, by ranges where the path begins with /ranges; /cut promises more than it sends."""
+    """Serves CONTENT, with range requests for paths that begin with /ranges; /cut announces more than it sends."""
 
     protocol_version = "HTTP/1.1"
 
@@ -270,32 +282,34 @@ def server() -> Iterator[str]:
 @pytest.mark.parametrize("name", CONTENT)
 @pytest.mark.parametrize("folder", ["ranges", "whole"])
 def test_files_of_a_web_server_are_read(server: str, tmp_path: Path, folder: str, name: str) -> None:
-    """With a server that sends parts of files, and with one that cannot."""
+    """With a server that supports range requests, and with one that does not."""
     (tmp_path / name).write_bytes(CONTENT[name])
     (file,) = resolve_inputs([f"{server}/{folder}/{name}?download=true"])
     with small_ranges(10_000, 500):
-        same(ranges_of(file), ranges_of(one(tmp_path / name)))
+        assert_same_ranges(ranges_of(file), ranges_of(resolve_file(tmp_path / name)))
     assert file.etag == f'"{len(CONTENT[name])}"'
 
 
-def test_a_web_server_that_says_no_is_told(server: str) -> None:
-    with pytest.raises(InputError, match=r"nope.jsonl: no such file. Check the address"):
+def test_a_missing_file_of_a_web_server_is_reported(server: str) -> None:
+    with pytest.raises(InputError, match=r"nope.jsonl: no such file. Check the URL"):
         resolve_inputs([f"{server}/ranges/nope.jsonl"])
 
 
-def test_a_transfer_that_breaks_off_is_told(server: str) -> None:
+def test_a_transfer_that_breaks_off_is_reported(server: str) -> None:
     with pytest.raises(InputError, match=r"cut/b.jsonl.gz"):
-        list(stream_ranges(one(f"{server}/cut/b.jsonl.gz"), pa.schema([("n", pa.int64()), ("t", pa.string())])))
+        list(
+            stream_ranges(resolve_file(f"{server}/cut/b.jsonl.gz"), pa.schema([("n", pa.int64()), ("t", pa.string())]))
+        )
 
 
 def test_reading_imports_nothing_heavy() -> None:
     code = "import sys, jina_data.read; print(*(set(sys.modules) & {'datasets', 'torch', 'aiohttp', 'pandas'}))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == ""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == ""
 
 
 def test_a_path_with_odd_characters_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "data [v1] 😀 #1?"
     folder.mkdir()
-    assert rows_of(written(folder, "a b*.jsonl", LINE)) == [{"a": 1}]
+    assert rows_of(write_input(folder, "a b*.jsonl", LINE)) == [{"a": 1}]
     assert len(resolve_inputs([str(folder)])) == 1

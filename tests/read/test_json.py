@@ -20,14 +20,14 @@ from tests.support.tables import (
     INT,
     NULL,
     STRING,
+    assert_same_ranges,
     errors_of,
     ranges_of,
     rows_of,
-    same,
     small_ranges,
     table_of,
     tables,
-    written,
+    write_input,
 )
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,11 +44,11 @@ def test_any_table_comes_back_from_lines(
 ) -> None:
     data = "\n".join(dumped(table, ascii_only))
     with small_ranges(len(data) // share + 1):
-        plain = ranges_of(written(tmp_path, "t.jsonl", data), table.schema)
-        packed = ranges_of(written(tmp_path, "t.jsonl.zst", data), table.schema)
-    same(plain, packed)
+        plain = ranges_of(write_input(tmp_path, "t.jsonl", data), table.schema)
+        packed = ranges_of(write_input(tmp_path, "t.jsonl.zst", data), table.schema)
+    assert_same_ranges(plain, packed)
     assert table_of(plain).equals(table)
-    file = written(tmp_path, "t.jsonl" + pack, data)
+    file = write_input(tmp_path, "t.jsonl" + pack, data)
     assert rows_of(file) == table.to_pylist()
 
 
@@ -70,7 +70,7 @@ def test_any_table_comes_back_from_json(
         "values": "".join(json.dumps(row) for row in rows),
         "spread": "\n\n".join(json.dumps(row, indent=1) for row in rows),
     }[layout]
-    file = written(tmp_path, "t.json" + pack, data)
+    file = write_input(tmp_path, "t.json" + pack, data)
     with small_ranges(len(data) // share + 1, n_rows):
         assert rows_of(file) == rows
         assert table_of(ranges_of(file, table.schema)).equals(table)
@@ -150,7 +150,7 @@ LINES = st.one_of(
 def test_arrow_reads_what_python_reads(
     lines: list[str], first: pa.DataType, second: pa.DataType, end: str, damage: tuple[int, bytes] | None
 ) -> None:
-    """The fast path gives nothing, or the same table as the slow one, which then has nothing to complain of."""
+    """The fast path gives nothing, or the same table as the slow path, which then has no failures."""
     block = end.join(lines).encode()
     if damage is not None:
         block = block[: damage[0]] + damage[1] + block[damage[0] + len(damage[1]) :]
@@ -167,7 +167,7 @@ def test_arrow_reads_what_python_reads(
 @quick
 @given(table=tables())
 def test_arrow_does_read_clean_lines(table: pa.Table) -> None:
-    """Only doubles that both may read otherwise (beyond 2**63, or -0.0) make the fast path decline."""
+    """Only doubles that both may read differently (beyond 2**63, or -0.0) make the fast path return None."""
     lines = dumped(table, ascii_only=False)
     assume(not any("e+" in line or "-0.0" in line for line in lines))
     rows = parse_lines("\n".join(lines).encode(), table.schema)
@@ -178,7 +178,7 @@ def test_arrow_does_read_clean_lines(table: pa.Table) -> None:
 def test_a_long_line_spans_ranges(tmp_path: Path) -> None:
     long = "long 😀 " * 1_400_000
     lines = [{"a": "x", "n": 1}, {"a": long, "n": 2}, {"a": "y", "n": 3}]
-    file = written(tmp_path, "t.jsonl", "\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+    file = write_input(tmp_path, "t.jsonl", "\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
     assert file.size is not None
     assert file.size > 10 * 2**20
     ranges = ranges_of(file)
@@ -189,7 +189,7 @@ def test_a_long_line_spans_ranges(tmp_path: Path) -> None:
 def test_ranges_hold_the_lines_that_start_in_them(tmp_path: Path) -> None:
     data = '{"a":1}\n{"a":2}\n\n{"a":"' + "x" * 40 + '"}\n{"a":3}'
     with small_ranges(10):
-        ranges = ranges_of(written(tmp_path, "t.jsonl", data), pa.schema([("a", INT)]))
+        ranges = ranges_of(write_input(tmp_path, "t.jsonl", data), pa.schema([("a", INT)]))
     assert [parsed.row_count for parsed in ranges] == [2, 1, 0, 0, 0, 0, 1, 0]
     assert [parsed.line_count for parsed in ranges] == [2, 2, 0, 0, 0, 0, 1, 0]
 
@@ -225,7 +225,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "array.json", "values.json"])
 @pytest.mark.parametrize(("case", "raw", "expected"), BROKEN, ids=[case[0] for case in BROKEN])
-def test_broken_records_are_told_and_cost_only_themselves(
+def test_broken_records_are_reported_and_cost_only_themselves(
     tmp_path: Path, name: str, case: str, raw: bytes, expected: str
 ) -> None:
     good = b'{"a": 1, "b": "\xc3\xa9", "c": {"x": 1}, "d": 1.5, "l": [{"y": 1}], "e": null}'
@@ -237,7 +237,7 @@ def test_broken_records_are_told_and_cost_only_themselves(
         data = b"[" + b",\n".join([good, good, raw, good]) + b"]"
     else:
         data = good + b"\n\n" + b"\n".join([good.replace(b", ", b",\n"), raw, good.replace(b", ", b",\n")])
-    file = written(tmp_path, name, data)
+    file = write_input(tmp_path, name, data)
     (error,) = errors_of(file)
     assert expected in error
     (parsed,) = stream_ranges(file, sample_schema(file))
@@ -275,7 +275,9 @@ def test_columns_widen(
     tmp_path: Path, case: str, given_type: pa.DataType, text: str, found: pa.DataType, value: object
 ) -> None:
     schema = pa.schema([("z", STRING), ("a", given_type)])
-    (parsed,) = ranges_of(written(tmp_path, "t.jsonl", f'{{"a": {text}, "new": 1}}\n{{"newer": {{"k": []}}}}'), schema)
+    (parsed,) = ranges_of(
+        write_input(tmp_path, "t.jsonl", f'{{"a": {text}, "new": 1}}\n{{"newer": {{"k": []}}}}'), schema
+    )
     assert parsed.unreadable == []
     assert parsed.rows.column_names == ["z", "a", "new", "newer", ROW]
     assert parsed.rows.schema.field("a").type == found
@@ -285,7 +287,7 @@ def test_columns_widen(
 
 def test_a_row_that_does_not_fit_widens_nothing(tmp_path: Path) -> None:
     schema = pa.schema([("a", INT), ("b", INT)])
-    file = written(tmp_path, "t.jsonl", '{"a": 1}\n{"a": 1.5, "new": 1, "b": "x"}\n{"b": 2}')
+    file = write_input(tmp_path, "t.jsonl", '{"a": 1}\n{"a": 1.5, "new": 1, "b": "x"}\n{"b": 2}')
     (parsed,) = ranges_of(file, schema)
     assert [broken.row for broken in parsed.unreadable] == [1]
     assert parsed.rows.schema == pa.schema([("a", INT), ("b", INT), (ROW, pa.int32())])
@@ -293,7 +295,7 @@ def test_a_row_that_does_not_fit_widens_nothing(tmp_path: Path) -> None:
 
 def test_a_range_that_conflicts_is_read_again_against_the_united_schema(tmp_path: Path) -> None:
     data = '{"a": null}\n' * 5 + '{"a": 1}\n' + '{"a": null}\n' * 5 + '{"a": "text"}\n{"a": 2}\n'
-    file = written(tmp_path, "t.jsonl", data)
+    file = write_input(tmp_path, "t.jsonl", data)
     with small_ranges(30):
         first = ranges_of(file, pa.schema([("a", NULL)]))
         assert {str(parsed.rows.schema.field("a").type) for parsed in first} == {"null", "int64", "string"}
@@ -323,7 +325,7 @@ SMALL: list[tuple[str, bytes, list[dict[str, object]]]] = [
 @pytest.mark.parametrize(("case", "data", "rows"), SMALL, ids=[case[0] for case in SMALL])
 @pytest.mark.parametrize("pack", ["", ".gz", ".zst"])
 def test_small_files(tmp_path: Path, case: str, data: bytes, rows: list[dict[str, object]], pack: str) -> None:
-    file = written(tmp_path, "t.jsonl" + pack, data)
+    file = write_input(tmp_path, "t.jsonl" + pack, data)
     for size in (1, 7, 1000):
         with small_ranges(size):
             ranges = ranges_of(file)
@@ -342,7 +344,7 @@ def test_offsets_and_lines_count_from_the_right_place(tmp_path: Path) -> None:
         ("b.jsonl.gz", b"\n\n", b"\n"),
         ("c.jsonl", b"", b"\n \n"),
     ):
-        file = written(tmp_path, name, start + end.join(lines))
+        file = write_input(tmp_path, name, start + end.join(lines))
         for size in (1, 64, 1000):
             with small_ranges(size):
                 assert len(errors_of(file)) == 15
@@ -360,8 +362,8 @@ LAYOUTS: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("case", "data", "form"), LAYOUTS, ids=[case[0] for case in LAYOUTS])
-def test_layout_of_json_is_seen(tmp_path: Path, case: str, data: str, form: str) -> None:
-    file = written(tmp_path, "t.json", data)
+def test_layout_of_json_is_detected(tmp_path: Path, case: str, data: str, form: str) -> None:
+    file = write_input(tmp_path, "t.json", data)
     assert file.format == form
     assert [row["a"] for row in rows_of(file)][:2] == [1, 2][: len(rows_of(file))]
 
@@ -388,25 +390,25 @@ BROKEN_ARRAYS: list[tuple[str, str, list[int], list[str]]] = [
 
 @pytest.mark.parametrize(("case", "data", "kept", "errors"), BROKEN_ARRAYS, ids=[case[0] for case in BROKEN_ARRAYS])
 def test_broken_arrays(tmp_path: Path, case: str, data: str, kept: list[int], errors: list[str]) -> None:
-    file = written(tmp_path, "t.json", data)
+    file = write_input(tmp_path, "t.json", data)
     for size, n_rows in ((1, 1), (1000, 1000)):
         with small_ranges(size, n_rows):
             assert [row["a"] for row in rows_of(file)] == kept
-            found = errors_of(file)
-            assert len(found) == len(errors)
-            assert all(expected in error for expected, error in zip(errors, found, strict=True))
+            messages = errors_of(file)
+            assert len(messages) == len(errors)
+            assert all(expected in error for expected, error in zip(errors, messages, strict=True))
 
 
-def test_text_between_values_is_told(tmp_path: Path) -> None:
-    file = written(tmp_path, "t.json", '{"a": 1} junk {"a": \n 2} "{" {"a": 3} [1, 2')
+def test_text_between_values_is_reported(tmp_path: Path) -> None:
+    file = write_input(tmp_path, "t.json", '{"a": 1} junk {"a": \n 2} "{" {"a": 3} [1, 2')
     assert [row["a"] for row in rows_of(file)] == [1, 2, 3]
     assert len(errors_of(file)) == 3
 
 
 def test_an_array_streams_in_little_memory(tmp_path: Path) -> None:
-    """A value is scanned once, whatever the chunks; the buffer holds one value, not the file."""
+    """A value is scanned once, for any size of chunks; the buffer holds one value, not the file."""
     rows = [{"a": "x" * 1_000_000, "n": number} for number in range(12)]
-    file = written(tmp_path, "t.json", json.dumps(rows))
+    file = write_input(tmp_path, "t.json", json.dumps(rows))
     ranges = ranges_of(file)
     assert [parsed.row_count for parsed in ranges] == [9, 3]
     assert table_of(ranges).to_pylist() == rows
@@ -417,17 +419,17 @@ def test_a_value_without_end_does_not_fill_memory(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(json_text, "MAX_RECORD_BYTES", 300_000)
     monkeypatch.setattr(json_text, "RAW_BYTES", 1_000)
-    file = written(tmp_path, "t.json", '[{"a": 1}, {"a": "' + "x" * 2_000_000)
+    file = write_input(tmp_path, "t.json", '[{"a": 1}, {"a": "' + "x" * 2_000_000)
     (parsed,) = list(stream_ranges(file, sample_schema(file)))
     assert parsed.rows.num_rows == 1
     assert len(parsed.unreadable[0].raw) == 1_000
     assert "nothing in these 2,000,007 bytes, of which raw shows 1,000 was read" in parsed.unreadable[0].error
 
 
-def test_the_sample_goes_on_until_a_row_is_found(tmp_path: Path) -> None:
-    file = written(tmp_path, "t.jsonl", "broken\n" * 400_000 + '{"a": 1}\n')
+def test_the_sample_continues_until_there_is_a_row(tmp_path: Path) -> None:
+    file = write_input(tmp_path, "t.jsonl", "broken\n" * 400_000 + '{"a": 1}\n')
     assert sample_schema(file) == pa.schema([("a", INT)])
-    assert sample_schema(written(tmp_path, "u.jsonl", "broken\n" * 3)) == pa.schema([])
+    assert sample_schema(write_input(tmp_path, "u.jsonl", "broken\n" * 3)) == pa.schema([])
 
 
 NAMES_REFUSED = ["", "_file", "_row", "_stage", "_reason", "_score", "_partner", "__row", "__row_id", "a\0b"]
@@ -435,23 +437,23 @@ NAMES_REFUSED = ["", "_file", "_row", "_stage", "_reason", "_score", "_partner",
 
 @pytest.mark.parametrize("name", NAMES_REFUSED)
 def test_names_that_cannot_be_columns_are_refused(tmp_path: Path, name: str) -> None:
-    file = written(tmp_path, "t.csv", f"a,{name}\n1,2\n")
+    file = write_input(tmp_path, "t.csv", f"a,{name}\n1,2\n")
     with pytest.raises(InputError, match=r"column .* Rename the column in the source"):
         sample_schema(file)
 
 
 def test_lines_that_are_one_array_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected one JSON object a line, found one JSON array. Rename it to .json"):
-        written(tmp_path, "t.jsonl", '[{"a": 1},\n{"a": 2}]')
+    with pytest.raises(InputError, match=r"expected one JSON object per line, found one JSON array. Rename it to"):
+        write_input(tmp_path, "t.jsonl", '[{"a": 1},\n{"a": 2}]')
 
 
 def test_the_slow_path_alone_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = "".join(
         json.dumps({"a": number, "t": "é😀" * (number % 50), "l": [{"x": number / 3}]}) + "\n" for number in range(3000)
     )
-    file = written(tmp_path, "t.jsonl", data)
+    file = write_input(tmp_path, "t.jsonl", data)
     with small_ranges(20_000):
         fast = ranges_of(file)
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
         monkeypatch.setattr(jsonl_module, "parse_lines", nothing)
-        same(ranges_of(file), fast)
+        assert_same_ranges(ranges_of(file), fast)

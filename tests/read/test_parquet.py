@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from jina_data.errors import InputError
 from jina_data.read import ROW, InputFile, parse_range, resolve_inputs, sample_schema, split, stream_ranges
 from jina_data.read import parquet as parquet_module
-from tests.support.tables import one, ranges_of, rows_of, same, small_ranges, table_of, tables, written
+from tests.support.tables import (
+    assert_same_ranges,
+    ranges_of,
+    resolve_file,
+    rows_of,
+    small_ranges,
+    table_of,
+    tables,
+    write_input,
+)
 
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -26,7 +35,7 @@ def stored(folder: Path, table: pa.Table, name: str = "t.parquet", **settings: A
     path = folder / name
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **settings)
-    return written(folder, path.name, sink.getvalue().to_pybytes())
+    return write_input(folder, path.name, sink.getvalue().to_pybytes())
 
 
 @quick
@@ -143,48 +152,54 @@ def test_ranges_can_be_read_in_any_order_and_by_any_thread(tmp_path: Path, group
         specs = split(file, schema) or []
         ranges = list(stream_ranges(file, schema))
         for order in (specs[::2] + specs[1::2], specs[::-1], specs[5:6] * 3 + specs):
-            same([parse_range(file, spec, schema) for spec in order], [ranges[spec.number] for spec in order])
-        found: dict[int, pa.Table] = {}
+            assert_same_ranges(
+                [parse_range(file, spec, schema) for spec in order], [ranges[spec.number] for spec in order]
+            )
+        tables_by_number: dict[int, pa.Table] = {}
 
-        def work(mine: int) -> None:
-            for spec in specs[mine::3]:
-                found[spec.number] = parse_range(file, spec, schema).rows
+        def work(thread_number: int) -> None:
+            for spec in specs[thread_number::3]:
+                tables_by_number[spec.number] = parse_range(file, spec, schema).rows
 
-        threads = [threading.Thread(target=work, args=(mine,)) for mine in range(3)]
+        threads = [threading.Thread(target=work, args=(thread_number,)) for thread_number in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert pa.concat_tables([found[number] for number in range(len(specs))]).drop_columns([ROW]).equals(table)
+        assert (
+            pa.concat_tables([tables_by_number[number] for number in range(len(specs))])
+            .drop_columns([ROW])
+            .equals(table)
+        )
         parquet_module._close_reader()
 
 
-def test_a_reader_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_reader_continues_at_its_position(tmp_path: Path) -> None:
     file, _ = large(tmp_path)
     schema = sample_schema(file)
     with small_ranges(2**18):
         specs = split(file, schema) or []
         parse_range(file, specs[0], schema)
-        first = parquet_module._reader_at_hand()
+        first = parquet_module._thread_reader()
         parse_range(file, specs[1], schema)
-        assert parquet_module._reader_at_hand() is first
+        assert parquet_module._thread_reader() is first
         parse_range(file, specs[-1], schema)
-        assert parquet_module._reader_at_hand() is None
+        assert parquet_module._thread_reader() is None
 
 
-def test_corrupt_files_are_told(tmp_path: Path) -> None:
+def test_corrupt_files_are_reported(tmp_path: Path) -> None:
     file, _ = large(tmp_path, write_page_checksum=True)
     raw = (tmp_path / "t.parquet").read_bytes()
     cases = {"cut": raw[: len(raw) // 2], "empty": b"", "text": b"hello, this is no parquet file", "short": raw[:5]}
     for name, data in cases.items():
         with pytest.raises(InputError, match=rf"{name}.parquet: could not be read.*again"):
-            sample_schema(written(tmp_path, f"{name}.parquet", data))
+            sample_schema(write_input(tmp_path, f"{name}.parquet", data))
     damaged = bytearray(raw)
     damaged[len(raw) // 2 : len(raw) // 2 + 100] = bytes(100)
-    file = written(tmp_path, "damaged.parquet", bytes(damaged))
+    file = write_input(tmp_path, "damaged.parquet", bytes(damaged))
     with pytest.raises(InputError, match=r"damaged.parquet: could not be read"):
         ranges_of(file)
-    assert parquet_module._reader_at_hand() is None
+    assert parquet_module._thread_reader() is None
 
 
 @pytest.mark.parametrize("name", ["_row", "__row_number"])
@@ -203,5 +218,5 @@ def test_names_that_occur_twice_are_refused(tmp_path: Path) -> None:
 def test_real_files() -> None:
     folder = Path(os.environ["JINA_DATA_CORPORA"]) / "train"
     for path in sorted(folder.glob("nli_*.parquet")):
-        assert table_of(ranges_of(one(path))).equals(pq.read_table(path).replace_schema_metadata(None))
+        assert table_of(ranges_of(resolve_file(path))).equals(pq.read_table(path).replace_schema_metadata(None))
     assert len(resolve_inputs([str(folder)])) > 10

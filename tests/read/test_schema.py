@@ -69,7 +69,7 @@ def test_columns_come_in_order_of_first_appearance() -> None:
 
 def test_a_conflict_names_column_files_and_types() -> None:
     schemas = [pa.schema([("a", pa.null())]), pa.schema([("a", pa.int64())]), pa.schema([("a", pa.string())])]
-    with pytest.raises(InputError, match=r"column 'a' is int64 in two but string in three. One column has one type"):
+    with pytest.raises(InputError, match=r"column 'a' is int64 in two but string in three. A column must have one"):
         unite_schemas(list(zip(["one", "two", "three"], schemas, strict=True)))
     assert unite_or_none(schemas[1], schemas[2]) is None
 

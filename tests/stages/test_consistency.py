@@ -25,7 +25,7 @@ from jina_data.embed.load import load_embedder
 from jina_data.errors import RecipeError, StoppedError
 from jina_data.kernels import rank
 from jina_data.kernels.keys import content_keys
-from jina_data.kernels.rank import Excluded, count_ranks, dots
+from jina_data.kernels.rank import Exclusions, count_ranks, dots
 from jina_data.stages import Where, base
 from jina_data.stages.consistency import Consistency
 from jina_data.stages.rows import Rows, View
@@ -329,7 +329,9 @@ def test_counting(n: int, n_pool: int, dim: int, cap: int, torch_device: str | N
     own[1::4] = products[1::4].max(1) - 0.01
     sets = [np.sort(rng.permutation(n_pool)[: rng.integers(0, min(9, n_pool) + 1)]) for _ in range(n)]
     ends = np.cumsum([len(one) for one in sets])
-    excluded = Excluded(np.concatenate([[0], ends[:-1]]).astype(np.int64), ends, np.concatenate(sets).astype(np.int64))
+    excluded = Exclusions(
+        np.concatenate([[0], ends[:-1]]).astype(np.int64), ends, np.concatenate(sets).astype(np.int64)
+    )
     first, behind = (0, n_pool) if n_pool < 100 else (17, n_pool - 5)
     ranks = count_ranks(
         *(anchors, own, lambda start, stop: pool[start:stop], excluded),
@@ -353,7 +355,7 @@ def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch, torch_device: str 
     own = dots(anchors, pool[:900])
 
     def ranks() -> rank.Ranks:
-        excluded = Excluded(none, none, np.empty(0, np.int64))
+        excluded = Exclusions(none, none, np.empty(0, np.int64))
         settings: dict[str, Any] = {"span": (0, 3000), "cap": 50, "torch_device": torch_device}
         return count_ranks(anchors, own, lambda start, stop: pool[start:stop], excluded, **settings)
 

@@ -635,7 +635,7 @@ def test_hard_cases_in_full(tmp_path: Path, make: Any, n_rows: int, seconds: flo
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_sets_that_were_compared_leave_memory(tmp_path: Path) -> None:
-    from jina_data.kernels.lsh import let_go
+    from jina_data.kernels.lsh import release_pages
 
     numbers = np.arange(8 * 10**6, dtype=np.uint64)
     numbers.tofile(tmp_path / "sets.bin")
@@ -643,7 +643,7 @@ def test_sets_that_were_compared_leave_memory(tmp_path: Path) -> None:
     before = resident_bytes(os.getpid())
     total = values.sum()
     touched = resident_bytes(os.getpid())
-    let_go(maps)
+    release_pages(maps)
     assert touched - before > 0.9 * numbers.nbytes
     assert resident_bytes(os.getpid()) - before < 0.1 * numbers.nbytes
     assert values.sum() == total == numbers.sum()

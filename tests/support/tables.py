@@ -1,4 +1,4 @@
-"""Read inputs in small ranges, and compare tables."""
+"""Reads inputs in small ranges, and compares tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from jina_data.read import (
 
 
 def errors_of(file: InputFile, schema: pa.Schema | None = None) -> list[str]:
-    """Return why records are unreadable; check that each stands in the file where it is said to."""
+    """Return the errors of unreadable records; check that each has its offset and line in the file."""
     ranges = ranges_of(file, schema)
     path = Path(file.name)
     data = path.read_bytes()
@@ -36,39 +36,39 @@ def errors_of(file: InputFile, schema: pa.Schema | None = None) -> list[str]:
         data = gzip.decompress(data) if file.compression == "gzip" else zstandard.decompress(data)
     first_line = 0
     for parsed in ranges:
-        for broken in parsed.unreadable:
-            if broken.byte_offset is not None and broken.line is not None:
-                raw = broken.raw.encode("utf-8", "surrogateescape")
-                assert data[broken.byte_offset :].startswith(raw)
-                assert data.count(b"\n", 0, broken.byte_offset) == first_line + broken.line - 1
+        for failure in parsed.unreadable:
+            if failure.byte_offset is not None and failure.line is not None:
+                content = failure.raw.encode("utf-8", "surrogateescape")
+                assert data[failure.byte_offset :].startswith(content)
+                assert data.count(b"\n", 0, failure.byte_offset) == first_line + failure.line - 1
         first_line += parsed.line_count
-    return [broken.error for parsed in ranges for broken in parsed.unreadable]
+    return [failure.error for parsed in ranges for failure in parsed.unreadable]
 
 
-def one(path: Path | str) -> InputFile:
+def resolve_file(path: Path | str) -> InputFile:
     (file,) = resolve_inputs([str(path)])
     return file
 
 
 def ranges_of(file: InputFile, schema: pa.Schema | None = None) -> list[ParsedRange]:
-    """Read a file in sequence and check the laws of ranges on the way."""
+    """Read a file in sequence, and check the laws of ranges."""
     schema = sample_schema(file) if schema is None else schema
     ranges = list(stream_ranges(file, schema))
     for number, parsed in enumerate(ranges):
         assert parsed.number == number
-        positions = [*parsed.rows.column(ROW).to_pylist(), *(broken.row for broken in parsed.unreadable)]
+        positions = [*parsed.rows.column(ROW).to_pylist(), *(failure.row for failure in parsed.unreadable)]
         assert sorted(positions) == list(range(parsed.row_count))
         assert parsed.rows.column(ROW).to_pylist() == sorted(parsed.rows.column(ROW).to_pylist())
         assert parsed.rows.schema.field(ROW).type == pa.int32()
-        assert [broken.row for broken in parsed.unreadable] == sorted(broken.row for broken in parsed.unreadable)
+        assert [failure.row for failure in parsed.unreadable] == sorted(failure.row for failure in parsed.unreadable)
         assert parsed.rows.column_names[: len(schema)] == schema.names
         if len(ranges) - number <= 12:
-            same(list(stream_ranges(file, schema, parsed.end, number + 1)), ranges[number + 1 :])
+            assert_same_ranges(list(stream_ranges(file, schema, parsed.end, number + 1)), ranges[number + 1 :])
     specs = split(file, schema)
     if specs is not None:
         assert [spec.number for spec in specs] == list(range(len(specs)))
-        same([parse_range(file, spec, schema) for spec in specs], ranges)
-        same([parse_range(file, spec, schema) for spec in reversed(specs)], ranges[::-1])
+        assert_same_ranges([parse_range(file, spec, schema) for spec in specs], ranges)
+        assert_same_ranges([parse_range(file, spec, schema) for spec in reversed(specs)], ranges[::-1])
     return ranges
 
 
@@ -77,22 +77,22 @@ def rows_of(file: InputFile, schema: pa.Schema | None = None) -> list[dict[str, 
     return rows
 
 
-def same(left: list[ParsedRange], right: list[ParsedRange]) -> None:
+def assert_same_ranges(left: list[ParsedRange], right: list[ParsedRange]) -> None:
     assert len(left) == len(right)
-    for a, b in zip(left, right, strict=True):
-        assert (a.number, a.row_count, a.line_count, a.unreadable) == (
-            b.number,
-            b.row_count,
-            b.line_count,
-            b.unreadable,
+    for actual, expected in zip(left, right, strict=True):
+        assert (actual.number, actual.row_count, actual.line_count, actual.unreadable) == (
+            expected.number,
+            expected.row_count,
+            expected.line_count,
+            expected.unreadable,
         )
-        assert a.rows.schema == b.rows.schema
-        assert str(a.rows.to_pylist()) == str(b.rows.to_pylist())
+        assert actual.rows.schema == expected.rows.schema
+        assert str(actual.rows.to_pylist()) == str(expected.rows.to_pylist())
 
 
 @contextlib.contextmanager
 def small_ranges(n_bytes: int, n_rows: int = 65_536) -> Iterator[None]:
-    """Make ranges small enough that a small file has many."""
+    """Make ranges so small that a small file has many."""
     with contextlib.ExitStack() as stack:
         for module in ("jsonl", "json_text", "delimited", "parquet", "hub"):
             stack.enter_context(mock.patch(f"jina_data.read.{module}.RANGE_BYTES", n_bytes))
@@ -112,23 +112,23 @@ def table_of(ranges: list[ParsedRange]) -> pa.Table:
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
-def written(folder: Path, name: str, data: bytes | str) -> InputFile:
-    """Write a file, packed as its name says, and resolve it."""
-    raw = data.encode() if isinstance(data, str) else data
+def write_input(folder: Path, name: str, data: bytes | str) -> InputFile:
+    """Write a file, compressed according to its suffix, and resolve it."""
+    content = data.encode() if isinstance(data, str) else data
     path = folder / name
-    path.write_bytes(PACK.get(path.suffix, PACK[""])(raw))
-    return one(path)
+    path.write_bytes(PACK.get(path.suffix, PACK[""])(content))
+    return resolve_file(path)
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> pa.Table:
-    """Any table of the types JSON has. The first row has no null, so that types show."""
+    """Draw a table of the types of JSON."""
     names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
     columns: dict[str, pa.Array] = {}
     n_rows = draw(st.integers(1, 12))
     for name in names:
-        kind, of_kind = draw(values())
-        cells = draw(st.lists(st.none() | of_kind, min_size=n_rows, max_size=n_rows))
+        kind, cell_strategy = draw(values())
+        cells = draw(st.lists(st.none() | cell_strategy, min_size=n_rows, max_size=n_rows))
         columns[name] = pa.array(cells, kind)
     return pa.table(columns)
 
@@ -137,7 +137,7 @@ NAMES = st.sampled_from(["a", "b", "text", "ключ", "x y", 'q"', "😀"])
 
 
 def values(depth: int = 2) -> st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]:
-    """A type, and values of that type."""
+    """Return a strategy of a type and of values of that type."""
     scalars: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
         (STRING, TEXTS),
         (INT, st.integers(-(2**63), 2**63 - 1)),
