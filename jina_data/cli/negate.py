@@ -294,10 +294,10 @@ def command(
     )
     progress = progress_for(quiet=quiet)
     if plan:
-        from jina_data.negation.forecast import foresee
-        from jina_data.negation.table import print_outlook
+        from jina_data.negation.forecast import forecast_cost
+        from jina_data.negation.table import print_forecast
 
-        print_outlook(foresee(config, output, tokenizer=tokenizer, progress=progress))
+        print_forecast(forecast_cost(config, output, tokenizer=tokenizer, progress=progress))
         return
     if generator == "llm" and base_url is None and requests.api_key is None:
         raise click.UsageError(

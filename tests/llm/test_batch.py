@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from jina_data.errors import ServerError
-from jina_data.llm.batch import BatchClient, BatchSettings
+from jina_data.llm.batch import BatchClient, BatchConfig
 from jina_data.llm.batch_server import BatchServer, RowError, read_row
-from jina_data.llm.cost import CostLimit, Price, bill, cost_limit_for
-from jina_data.llm.failures import MalformedError, Outcome
+from jina_data.llm.cost import CostLimit, Price, Rates, cost_limit_for, cost_so_far
+from jina_data.llm.failures import MalformedError, RequestOutcome
 from tests.support.llm_server import LlmServer, ServerSettings
 from tests.support.negation import EXPECTED, SECRET, Bench, questions
 
@@ -21,15 +21,15 @@ from tests.support.negation import EXPECTED, SECRET, Bench, questions
 class BatchBench(Bench):
     """Asks in batches."""
 
-    def __init__(self, folder: Path, server: LlmServer, **target: Any) -> None:
-        super().__init__(folder, server, **target)
+    def __init__(self, folder: Path, server: LlmServer, **endpoint: Any) -> None:
+        super().__init__(folder, server, **endpoint)
         self.scratch = folder / "scratch"
         self.said: list[str] = []
 
     def client(self, cost_limit: CostLimit | None = None, **settings: Any) -> BatchClient:
-        chosen = BatchSettings(**{"poll_seconds": 0.01, **settings})
+        chosen = BatchConfig(**{"poll_seconds": 0.01, **settings})
         return BatchClient(
-            self.target,
+            self.endpoint,
             self.ledger,
             chosen,
             scratch=self.scratch,
@@ -38,7 +38,9 @@ class BatchBench(Bench):
             message=self.said.append,
         )
 
-    def batch(self, n_pairs: int, *, each: int = 1, cost_limit: CostLimit | None = None, **settings: Any) -> Outcome:
+    def batch(
+        self, n_pairs: int, *, each: int = 1, cost_limit: CostLimit | None = None, **settings: Any
+    ) -> RequestOutcome:
         return self.client(cost_limit, **settings).ask(lambda: questions(n_pairs, each))
 
     def events(self) -> Counter[str]:
@@ -74,8 +76,8 @@ def test_a_batch_is_split_at_lines_and_at_bytes(tmp_path: Path) -> None:
         sizes = [entry["size"] for entry in server.log if entry["event"] == "upload"]
         assert len(sizes) > 2
         assert max(sizes) <= 2**20 + 40_000
-    assert BatchSettings().max_lines == 50_000
-    assert BatchSettings().max_bytes == 200_000_000
+    assert BatchConfig().max_lines == 50_000
+    assert BatchConfig().max_bytes == 200_000_000
 
 
 @pytest.mark.parametrize("script", ["expired", "cancelled", "partly_failed", "all_failed", "lost", "unwrapped"])
@@ -147,7 +149,7 @@ class Killed(BaseException):
 STEPS = [
     (BatchServer, "_upload"),
     (BatchServer, "create"),
-    *((BatchClient, name) for name in ("_look", "_read", "_take", "_put_back")),
+    *((BatchClient, name) for name in ("_read_finished", "_read", "_read_result", "_requeue_open_rows")),
 ]
 
 
@@ -190,13 +192,13 @@ def test_a_batch_whose_creation_was_cut_off_is_found_again(tmp_path: Path) -> No
 
 
 def test_a_batch_costs_half_and_stops_before_the_limit(tmp_path: Path) -> None:
-    price = Price(10.0, 100.0, 10.0, 0.5, "a test")
+    price = Price(Rates(10.0, 100.0, 10.0), Rates(5.0, 50.0, 5.0), "a test")
     with LlmServer() as server:
         bench = BatchBench(tmp_path, server)
-        cost_limit = cost_limit_for(bench.ledger, bench.target, price, 0.2, is_batch=True)
+        cost_limit = cost_limit_for(bench.ledger, bench.endpoint, price, 0.2, is_batch=True)
         outcome = bench.batch(200, cost_limit=cost_limit)
         assert outcome.stopped == "max_cost"
-        spent = bill(bench.ledger, bench.target, price)
+        spent = cost_so_far(bench.ledger, bench.endpoint, price)
         assert spent.cost is not None
         assert 0.18 < spent.cost <= 0.2
         usage = bench.ledger.usage("tiny", server.url)

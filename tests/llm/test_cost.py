@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from jina_data.errors import UsageError
 from jina_data.llm.cost import CostLimit, Price, PriceTable, dollars, price_of
 from jina_data.llm.dialect import Dialect, Endpoint
-from jina_data.llm.request_ledger import Received
-from jina_data.negation.forecast import foresee
+from jina_data.llm.request_ledger import Completion
+from jina_data.negation.forecast import forecast_cost
 from jina_data.negation.prompt import Question
 from jina_data.negation.run import negate
 from tests.support.cli import jina_data
@@ -83,11 +83,11 @@ def test_costs_count_cached_tokens_and_batches() -> None:
 def test_a_purse_counts_what_is_under_way_and_what_is_unknown() -> None:
     request = Endpoint(model="m").request(Question((0,), (make_pair(0),), ((),)), Dialect())
     price = Price(1.0, 1.0, 1.0, 1.0, "a test")
-    most = price.cost(request.most_prompt_tokens, request.max_tokens)
+    most = price.cost(request.max_prompt_tokens, request.max_tokens)
     cost_limit = CostLimit(price, 1.5 * most, 0.0)
     assert cost_limit.reserve(request)
     assert not cost_limit.reserve(request)
-    cost_limit.settle(request.key, Received("x", "stop", None, "m", 10, 0, 5))
+    cost_limit.settle(request.key, Completion("x", "stop", None, "m", 10, 0, 5))
     assert cost_limit.spent == pytest.approx(price.cost(10, 5))
     assert cost_limit.under_way == 0
     assert cost_limit.reserve(request)
@@ -98,14 +98,14 @@ def test_a_purse_counts_what_is_under_way_and_what_is_unknown() -> None:
     assert cost_limit.spent == pytest.approx(price.cost(10, 5) + most)
     uncounted = CostLimit(price, 10 * most, 0.0)
     assert uncounted.reserve(request)
-    uncounted.settle(request.key, Received("x", "stop", None, "m"))
+    uncounted.settle(request.key, Completion("x", "stop", None, "m"))
     assert uncounted.spent == pytest.approx(most)
 
 
 def test_the_bound_on_a_prompt_holds_for_any_tokenizer() -> None:
     request = Endpoint(model="m").request(Question((0,), (make_pair(0),), ((),)), Dialect())
     n_bytes = sum(len(message["content"].encode()) for message in request.body["messages"])
-    assert request.most_prompt_tokens > n_bytes  # a token stands for a byte at least
+    assert request.max_prompt_tokens > n_bytes  # a token stands for a byte at least
 
 
 # ------------------------------------------------------------------------------------------------------------ --plan
@@ -120,12 +120,12 @@ def test_the_plan_says_how_it_counted(tmp_path: Path) -> None:
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     with LlmServer() as server:
         given = settings_for(server, source)
-        estimated = foresee(replace(given, requests=options_for()), None)
-        counted = foresee(replace(given, requests=options_for()), None, tokenizer=tmp_path / "tokenizer.json")
+        estimated = forecast_cost(replace(given, requests=options_for()), None)
+        counted = forecast_cost(replace(given, requests=options_for()), None, tokenizer=tmp_path / "tokenizer.json")
         assert server.n_chats == 0
         report = negate(replace(given, requests=options_for()), tmp_path / "run")
-        measured = foresee(replace(given, requests=options_for()), tmp_path / "run")
-    assert (estimated.requests, estimated.most_requests) == (20, 40)
+        measured = forecast_cost(replace(given, requests=options_for()), tmp_path / "run")
+    assert (estimated.requests, estimated.max_requests) == (20, 40)
     assert "estimated at 4 bytes" in estimated.how
     assert "counted with tokenizer.json" in counted.how
     assert "in 20 answers" in measured.how
@@ -155,6 +155,6 @@ def foresee_cost(source: str, mode: str) -> float:
 
     given = NegateConfig(sources=[source], model="gpt-4o-mini")
     options = RequestConfig(mode="batch" if mode == "batch" else "online")
-    cost = foresee(replace(given, requests=options), None).cost
+    cost = forecast_cost(replace(given, requests=options), None).cost
     assert cost is not None
     return cost

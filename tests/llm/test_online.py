@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jina_data.errors import ServerError, UsageError
-from jina_data.llm.cost import Price, bill, cost_limit_for, price_of
+from jina_data.llm.cost import Price, Rates, cost_limit_for, cost_so_far, price_of
 from jina_data.llm.dialect import Dialect
 from jina_data.llm.failures import duration_seconds, retry_after_seconds
 from tests.support.llm_server import MIXED, LlmServer, ServerSettings
@@ -65,7 +65,7 @@ def test_a_stored_answer_is_never_asked_again(folder: Path) -> None:
     with LlmServer() as server:
         Bench(folder, server).ask(questions(20))
         bench = Bench(folder, server)
-        assert bench.ask(questions(20)).known == 20
+        assert bench.ask(questions(20)).already_answered == 20
         assert server.n_chats == 20
 
 
@@ -208,7 +208,7 @@ def test_tokens_a_minute_are_kept(folder: Path) -> None:
     with LlmServer() as server:
         bench = Bench(folder, server, max_tokens=100)
         (question,) = questions(1)
-        each = bench.target.request(question, Dialect()).prompt_bytes // 4 + 100
+        each = bench.endpoint.request(question, Dialect()).prompt_bytes // 4 + 100
         bench.ask(questions(30), tpm=each * 600, concurrency=20)
         arrivals = [entry["time"] for entry in server.log if entry["event"] == "arrive"]
         assert arrivals[-1] - arrivals[0] > 1.5
@@ -218,33 +218,33 @@ def test_tokens_a_minute_are_kept(folder: Path) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- money
 
-PRICE = Price(10.0, 100.0, 10.0, 0.5, "a test")
+PRICE = Price(Rates(10.0, 100.0, 10.0), Rates(5.0, 50.0, 5.0), "a test")
 
 
 def test_the_purse_is_never_overdrawn(folder: Path) -> None:
     with LlmServer(ServerSettings(latency_seconds=0.01, fault_share=0.2)) as server:
         bench = Bench(folder, server)
-        cost_limit = cost_limit_for(bench.ledger, bench.target, PRICE, 0.5)
+        cost_limit = cost_limit_for(bench.ledger, bench.endpoint, PRICE, 0.5)
         assert cost_limit is not None
         outcome = bench.ask(questions(300), cost_limit)
         assert outcome.stopped == "max_cost"
         assert 0 < outcome.answered < 300
-        spent = bill(bench.ledger, bench.target, PRICE)
+        spent = cost_so_far(bench.ledger, bench.endpoint, PRICE)
         assert spent.cost is not None
-        assert spent.most_in_doubt is not None
-        assert 0.4 < spent.cost + spent.most_in_doubt <= 0.5
-        assert cost_limit.spent == pytest.approx(spent.cost + spent.most_in_doubt)
+        assert spent.max_in_doubt is not None
+        assert 0.4 < spent.upper_bound <= 0.5
+        assert cost_limit.spent == pytest.approx(spent.cost + spent.max_in_doubt)
         sent = server.n_chats
-        assert bench.ask(questions(300), cost_limit_for(bench.ledger, bench.target, PRICE, 0.5)).answered == 0
+        assert bench.ask(questions(300), cost_limit_for(bench.ledger, bench.endpoint, PRICE, 0.5)).answered == 0
         assert server.n_chats == sent
 
 
 def test_without_a_price_a_limit_is_refused(folder: Path) -> None:
     with LlmServer() as server:
         bench = Bench(folder, server)
-        assert price_of(bench.target) is None
-        with pytest.raises(UsageError, match=r"--max-cost 1 cannot be kept: the price of tiny at .*--price-in"):
-            cost_limit_for(bench.ledger, bench.target, None, 1.0)
+        assert price_of(bench.endpoint) is None
+        with pytest.raises(UsageError, match=r"--max-cost 1 cannot be enforced: the price of tiny at .*--price-in"):
+            cost_limit_for(bench.ledger, bench.endpoint, None, 1.0)
 
 
 # ------------------------------------------------------------------------------------------------------------ secrets

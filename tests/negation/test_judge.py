@@ -12,7 +12,7 @@ import pytest
 from jina_data.errors import ServerError, UsageError
 from jina_data.llm.cost import Price
 from jina_data.negation.config import NegateConfig
-from jina_data.negation.forecast import foresee
+from jina_data.negation.forecast import forecast_cost
 from jina_data.negation.judge import read_opinion
 from jina_data.negation.report import NegateReport
 from jina_data.negation.run import negate
@@ -44,7 +44,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(
-    ("content", "sure", "why"),
+    ("content", "probability", "why"),
     [
         ('{"reason": "it says not", "contradicts": true}', 1.0, "it says not"),
         ('```json\n{"contradicts": false, "reason": "same"}\n```', 0.0, "same"),
@@ -56,9 +56,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
         (None, None, "neither yes nor no: nothing"),
     ],
 )
-def test_opinions_are_read(content: str | None, sure: float | None, why: str) -> None:
+def test_opinions_are_read(content: str | None, probability: float | None, why: str) -> None:
     opinion = read_opinion(content)
-    assert (opinion.sure, opinion.why, opinion.is_answered) == (sure, why, True)
+    assert (opinion.probability, opinion.reason, opinion.is_answered) == (probability, why, True)
 
 
 @pytest.mark.parametrize("forms", [("json_schema",), ()])
@@ -153,13 +153,13 @@ def test_the_limit_of_the_cost_holds_for_both(source: str, tmp_path: Path) -> No
 
 def test_the_plan_counts_it(source: str) -> None:
     settings = NegateConfig(sources=[source], model="gpt-4o-mini", judge_model="gpt-4o", retries=1)
-    judge = foresee(replace(settings, requests=options_for()), None).judge
+    judge = forecast_cost(replace(settings, requests=options_for()), None).judge
     assert judge is not None
     assert (judge.model, judge.requests, judge.tokens_out) == ("gpt-4o", 2 * PAIRS, 2 * PAIRS * 256)
     assert judge.cost is not None
     assert judge.tokens_in > 2 * PAIRS * 100
     assert judge.line().startswith("judge:     gpt-4o, up to 24 requests more, ")
-    assert foresee(NegateConfig(sources=[source], model="m", requests=options_for()), None).judge is None
+    assert forecast_cost(NegateConfig(sources=[source], model="m", requests=options_for()), None).judge is None
 
 
 def test_the_command_names_it(source: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from jina_data.llm.dialect import FORMS, Dialect, Endpoint, Form, shown_url
+from jina_data.llm.dialect import FORMS, Dialect, Endpoint, Form, public_url
 from jina_data.negation.prompt import (
     KIND_WORDS,
     PROMPT_HASH,
@@ -109,19 +109,19 @@ def test_numbered_lines_are_taken_by_number() -> None:
 
 
 def test_the_key_depends_on_all_that_can_change_an_answer() -> None:
-    target = Endpoint(model="m", base_url="http://x/v1")
-    first = target.request(question(1), Dialect()).key
+    endpoint = Endpoint(model="m", base_url="http://x/v1")
+    first = endpoint.request(question(1), Dialect()).key
     others = [
         Endpoint(model="n", base_url="http://x/v1").request(question(1), Dialect()),
         Endpoint(model="m", base_url="http://y/v1").request(question(1), Dialect()),
         Endpoint(model="m", base_url="http://x/v1", params={"temperature": 0}).request(question(1), Dialect()),
         Endpoint(model="m", base_url="http://x/v1", max_tokens=9).request(question(1), Dialect()),
-        target.request(question(1), Dialect("text")),
-        target.request(question(2), Dialect()),
-        target.request(question(1, Rejection("x", "reordered")), Dialect()),
+        endpoint.request(question(1), Dialect("text")),
+        endpoint.request(question(2), Dialect()),
+        endpoint.request(question(1, Rejection("x", "reordered")), Dialect()),
     ]
     assert len({first, *(other.key for other in others)}) == 1 + len(others)
-    assert target.request(question(1), Dialect()).key == first
+    assert endpoint.request(question(1), Dialect()).key == first
     assert Endpoint(model="m", base_url="http://me:pw@x/v1/?key=1").request(question(1), Dialect()).key == first
 
 
@@ -134,17 +134,17 @@ def test_the_key_depends_on_all_that_can_change_an_answer() -> None:
     ],
 )
 def test_addresses_are_shown_without_secrets(given: str | None, shown: str) -> None:
-    assert shown_url(given) == shown
+    assert public_url(given) == shown
 
 
 def test_dialects_are_tried_from_the_strictest() -> None:
-    first = Dialect.first_for("http://x/v1", None)
+    first = Dialect.initial_for("http://x/v1", None)
     assert (first.form, first.bound) == ("schema", "max_tokens")
-    assert Dialect.first_for(None, None).bound == "max_completion_tokens"
-    second = first.after("response_format is not known", is_fixed=False)
+    assert Dialect.initial_for(None, None).bound == "max_completion_tokens"
+    second = first.fallback("response_format is not known", is_fixed=False)
     assert second == Dialect("json", "max_tokens")
-    assert first.after("use 'max_completion_tokens' for 'max_tokens'", is_fixed=True) == Dialect(
+    assert first.fallback("use 'max_completion_tokens' for 'max_tokens'", is_fixed=True) == Dialect(
         "schema", "max_completion_tokens"
     )
-    assert first.after("response_format is not known", is_fixed=True) is None
-    assert Dialect("text").after("no", is_fixed=False) is None
+    assert first.fallback("response_format is not known", is_fixed=True) is None
+    assert Dialect("text").fallback("no", is_fixed=False) is None

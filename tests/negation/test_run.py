@@ -235,7 +235,7 @@ def test_a_law_that_does_not_hold_fails_the_run(source: str, tmp_path: Path, mon
     with LlmServer() as server:
         with monkeypatch.context() as patch:
             patch.setattr(outputs_module, "DatasetWriter", Losing)
-            with pytest.raises(LawError, match="the pairs do not add up"):
+            with pytest.raises(LawError, match="the counts of the pairs differ"):
                 negate(settings_for(server, source, requests=options_for()), tmp_path / "run")
         assert not (tmp_path / "run" / "manifest.json").exists()
         assert negate(settings_for(server, source, requests=options_for()), tmp_path / "run").pairs.accepted == 60
@@ -249,7 +249,7 @@ def test_other_settings_are_refused_while_a_run_is_unfinished(source: str, tmp_p
             negate(settings_for(server, source, requests=options_for()), folder)
         with pytest.raises(RunFolderError, match="unfinished run with another --pairs-per-request"):
             negate(settings_for(server, source, pairs_per_request=2, requests=options_for()), folder)
-        with pytest.raises(UsageError, match="--max-cost 1 cannot be kept: the price of tiny"):
+        with pytest.raises(UsageError, match="--max-cost 1 cannot be enforced: the price of tiny"):
             negate(settings_for(server, source, requests=options_for(max_cost=1.0)), folder)
 
 
@@ -259,7 +259,7 @@ def test_online_does_not_touch_what_is_in_a_batch(source: str, tmp_path: Path) -
             "negate", source, "-o", tmp_path / "run", "--model", "tiny", "--base-url", server.url, "--mode", "batch",
             "--no-wait",
         )  # fmt: skip
-        assert (call.returncode, call.stderr.count("Error: batches are under way")) == (1, 1)
+        assert (call.returncode, call.stderr.count("Error: batches are in progress")) == (1, 1)
         call = jina_data("negate", source, "-o", tmp_path / "run", "--model", "tiny", "--base-url", server.url)
         assert (call.returncode, call.stderr.count("go on with --mode batch")) == (2, 1)
 

@@ -272,7 +272,7 @@ def test_so_many_groups_for_the_test_split(tmp_path: Path) -> None:
     assert len({pair.group for pair in pairs if pair.split == "test"}) == 40
     assert read_counts(tmp_path / "pairs.parquet").unusable["pairs"]["over_limit"] == 1500
     assert not [pair for pair in pairs_of(source, folder=tmp_path, test_groups=0) if pair.split == "test"]
-    with pytest.raises(InputError, match="give 700 groups, fewer than the 701"):
+    with pytest.raises(InputError, match="have 700 groups, fewer than the 701"):
         pairs_of(source, folder=tmp_path, test_groups=701)
 
 
@@ -314,7 +314,7 @@ def test_mixes_that_cannot_be(mix: str, said: str) -> None:
     [
         ("snli.jsonl", "expected NAME=PATH"),
         ("snli=", "expected NAME=PATH"),
-        ("squad=x.json", "no source is called 'squad'.*pairs=PATH"),
+        ("squad=x.json", "unknown source 'squad'.*pairs=PATH"),
     ],
 )
 def test_sources_that_cannot_be(text: str, said: str) -> None:
@@ -325,7 +325,7 @@ def test_sources_that_cannot_be(text: str, said: str) -> None:
 
 BROKEN: list[tuple[str, str, str, str]] = [
     ("snli", "x.jsonl", '{"a": "b"}\n', "x.jsonl: no columns of pairs among a. Expected anchor/entailment"),
-    ("snli", "x.csv", "premise,hypothesis\na,b\n", "x.csv: premise and hypothesis without a column 'label'"),
+    ("snli", "x.csv", "premise,hypothesis\na,b\n", "x.csv: columns premise and hypothesis, but no column 'label'"),
     ("snli", "x.jsonl", '{"anchor": "a", "entailment": "A"}\n', "no row of the sources is a pair.*same_text"),
     ("simple_wiki", "normal.aligned", "a\t0\tb\n", "simple.aligned is not beside it"),
     ("coco_captions", "c.json", '{"info": {}, "images": []}', 'c.json: it has no list "annotations"'),

@@ -107,16 +107,16 @@ def test_duplicates_across_the_run(tmp_path: Path) -> None:
     first = answer("Two men are not sitting on a bench.")
     other = replace(first, pair=replace(PAIR, id="pairs-2"), negative="two men are not sitting on a bench")
     seen = AcceptedTexts(tmp_path / "seen.sqlite")
-    assert [one.reason for one in Verifier(seen=seen).check_all([first, other])] == [None, "duplicate_negative"]
+    assert [one.reason for one in Verifier(accepted=seen).check_all([first, other])] == [None, "duplicate_negative"]
     seen.close()
-    again = Verifier(seen=AcceptedTexts(tmp_path / "seen.sqlite"))  # a resumed run
+    again = Verifier(accepted=AcceptedTexts(tmp_path / "seen.sqlite"))  # a resumed run
     assert [again.check(one).reason for one in (first, other)] == [None, "duplicate_negative"]
 
 
 def test_a_rejected_negative_is_not_remembered() -> None:
     verifier = Verifier()
     assert verifier.check(answer("The two men are sitting on the bench.")).reason == "no_opposition"
-    assert verifier.seen.first("The two men are sitting on the bench.") is None
+    assert verifier.accepted.owner("The two men are sitting on the bench.") is None
 
 
 class Sure:

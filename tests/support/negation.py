@@ -14,7 +14,7 @@ import pytest
 
 from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Endpoint
-from jina_data.llm.failures import Outcome
+from jina_data.llm.failures import RequestOutcome
 from jina_data.llm.online import ClientConfig, OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.config import NegateConfig, RequestConfig
@@ -34,18 +34,18 @@ SECRET = "sk-test-1234567890abcdef"
 
 
 class Bench:
-    """A ledger and a target, with which questions are asked of a server."""
+    """A ledger and a endpoint, with which questions are asked of a server."""
 
-    def __init__(self, folder: Path, server: LlmServer, **target: Any) -> None:
-        self.target = Endpoint(**{"model": "tiny", "base_url": server.url, **target})
+    def __init__(self, folder: Path, server: LlmServer, **endpoint: Any) -> None:
+        self.endpoint = Endpoint(**{"model": "tiny", "base_url": server.url, **endpoint})
         self.server = server
         self.ledger = RequestLedger(folder / "requests.sqlite")
 
     def ask(
         self, asked: Sequence[Question] | Iterator[Question], cost_limit: CostLimit | None = None, **settings: Any
-    ) -> Outcome:
+    ) -> RequestOutcome:
         client = OnlineClient(
-            self.target,
+            self.endpoint,
             self.ledger,
             ClientConfig(**{"concurrency": 8, **settings}),
             api_key=SECRET,
@@ -55,11 +55,11 @@ class Bench:
 
     def negatives(self, n_pairs: int, each: int = 1) -> list[str | None]:
         """Return the stored answers in the order of the pairs."""
-        dialect = self.ledger.dialect(self.target.model, self.target.shown_url)
+        dialect = self.ledger.dialect(self.endpoint.model, self.endpoint.public_url)
         assert dialect is not None
         found = []
         for question in questions(n_pairs, each):
-            answer = self.ledger.answer(self.target.request(question, dialect).key)
+            answer = self.ledger.answer(self.endpoint.request(question, dialect).key)
             assert answer is not None
             found += [one.negative for one in read_answer(answer.content, len(question.pairs), dialect.form)]
         return found
