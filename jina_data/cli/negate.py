@@ -169,7 +169,7 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     "--prices",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Price table in YAML, in US dollars per million tokens. Default: the shipped table, for the OpenAI API only.",
+    help="Price table in YAML, in US dollars per million tokens. Default: the prices in genai-prices.",
 )
 @click.option(
     "--price-in",

@@ -142,6 +142,7 @@ class RequestLedger:
 
     def record_sending(self, request: Request, model: str, base_url: str) -> None:
         """Record that a request is about to be sent."""
+        # A request that was sent before keeps its row; only its state, the count of sends and the time change.
         self.con.execute(
             "INSERT INTO requests (key, model, base_url, state, sends, most_in, most_out, prompt_bytes, sent_at) "
             "VALUES (?, ?, ?, 'sent', 1, ?, ?, ?, ?) "
