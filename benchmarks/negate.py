@@ -68,9 +68,9 @@ def serving(latency: float) -> Iterator[str]:
             process.terminate()
 
 
-async def bare(target: Endpoint, n_requests: int, concurrency: int) -> float:
+async def bare(endpoint: Endpoint, n_requests: int, concurrency: int) -> float:
     """Send all requests in a bare loop; return requests a second."""
-    bodies = (dict(target.request(question, Dialect()).body) for question in questions(n_requests))
+    bodies = (dict(endpoint.request(question, Dialect()).body) for question in questions(n_requests))
 
     async def work(client: Any) -> None:
         for body in bodies:
@@ -78,16 +78,16 @@ async def bare(target: Endpoint, n_requests: int, concurrency: int) -> float:
             done = await client.chat.completions.create(model=model, messages=messages, extra_body=body)
             assert done.choices[0].message.content
 
-    async with make_client(target, None, 60.0) as client:
+    async with make_client(endpoint, None, 60.0) as client:
         began = time.perf_counter()
         await asyncio.gather(*(work(client) for _ in range(concurrency)))
         return n_requests / (time.perf_counter() - began)
 
 
-def ours(target: Endpoint, n_requests: int, concurrency: int, path: Path) -> float:
+def ours(endpoint: Endpoint, n_requests: int, concurrency: int, path: Path) -> float:
     """Ask all questions with the ledger; return requests a second."""
     with RequestLedger(path) as ledger:
-        client = OnlineClient(target, ledger, ClientConfig(concurrency=concurrency))
+        client = OnlineClient(endpoint, ledger, ClientConfig(concurrency=concurrency))
         began = time.perf_counter()
         outcome = asyncio.run(client.ask(questions(n_requests)))
         seconds = time.perf_counter() - began
@@ -114,11 +114,11 @@ def measure_rates(n_requests: int, concurrency: int, latency: float, repeats: in
     """Measure both by turns."""
     rates = Rates(concurrency, latency, [], [])
     with serving(latency) as url, tempfile.TemporaryDirectory() as scratch:
-        target = Endpoint(model="tiny", base_url=url)
-        asyncio.run(bare(target, min(500, n_requests), concurrency))  # warm up
+        endpoint = Endpoint(model="tiny", base_url=url)
+        asyncio.run(bare(endpoint, min(500, n_requests), concurrency))  # warm up
         for number in range(repeats):
-            rates.bare.append(asyncio.run(bare(target, n_requests, concurrency)))
-            rates.ours.append(ours(target, n_requests, concurrency, Path(scratch) / f"{number}.sqlite"))
+            rates.bare.append(asyncio.run(bare(endpoint, n_requests, concurrency)))
+            rates.ours.append(ours(endpoint, n_requests, concurrency, Path(scratch) / f"{number}.sqlite"))
     return rates
 
 

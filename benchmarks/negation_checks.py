@@ -110,7 +110,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def run(pairs: Sequence[Labelled], settings: VerifyConfig) -> list[tuple[Labelled, str | None, bool]]:
     """Return for each pair the reason it is rejected for, None where it passes, and whether an opposite was listed."""
-    verifier = Verifier(settings, seen=Forgetful())
+    verifier = Verifier(settings, accepted=Forgetful())
     found = []
     for number, pair in enumerate(pairs):
         verdict = verifier.check(answer_of(pair, number))

@@ -169,7 +169,7 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     "--prices",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Price table in YAML, in US dollars per million tokens. Default: the shipped table, for the OpenAI API only.",
+    help="Price table in YAML, in US dollars per million tokens. Default: the prices in genai-prices.",
 )
 @click.option(
     "--price-in",
@@ -294,10 +294,10 @@ def command(
     )
     progress = progress_for(quiet=quiet)
     if plan:
-        from jina_data.negation.forecast import foresee
-        from jina_data.negation.table import print_outlook
+        from jina_data.negation.forecast import forecast_cost
+        from jina_data.negation.table import print_forecast
 
-        print_outlook(foresee(config, output, tokenizer=tokenizer, progress=progress))
+        print_forecast(forecast_cost(config, output, tokenizer=tokenizer, progress=progress))
         return
     if generator == "llm" and base_url is None and requests.api_key is None:
         raise click.UsageError(

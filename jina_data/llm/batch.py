@@ -1,7 +1,7 @@
-"""Ask through OpenAI's Batch API: half the price, an answer within a day, and another process may fetch it.
+"""Sends requests through the OpenAI Batch API: half the price, answers within 24 hours, fetched by any process.
 
-Every step is in the ledger before the next begins, so a kill at any point loses nothing: requests and file first, then
-the id of the file, then the id of the batch, then the results.
+Each step is recorded in the ledger before the next one starts: requests and file, the id of the file, the id of the
+batch, the results. A process that is killed at any point loses nothing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 from jina_data.errors import ServerError
 from jina_data.llm.batch_server import BatchServer, RowError, batch_line, read_row
 from jina_data.llm.cost import CostLimit
-from jina_data.llm.dialect import Dialect, Endpoint, Form, Request
-from jina_data.llm.failures import FATAL_CODES, MalformedError, Outcome
-from jina_data.llm.request_ledger import Batch, RequestLedger
-from jina_data.negation.prompt import Question
+from jina_data.llm.dialect import Dialect, Endpoint, Form, Prompt, Request
+from jina_data.llm.failures import FATAL_CODES, MalformedError, RequestOutcome
+from jina_data.llm.request_ledger import RequestBatch, RequestLedger
 from jina_data.run.files import whole_path
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchSettings:
-    """How batches are cut and waited for. None of it changes an answer."""
+class BatchConfig:
+    """Sizes of batches and how to wait for them. No setting changes an answer."""
 
     max_lines: int = 50_000
     max_bytes: int = 200 * 10**6
@@ -43,13 +42,13 @@ class BatchSettings:
 
 
 class BatchClient:
-    """Asks questions in batches. What it is in the middle of is in the ledger and in `scratch`."""
+    """Sends prompts in batches. The state of the work is in the ledger and in `scratch`."""
 
     def __init__(
         self,
-        target: Endpoint,
+        endpoint: Endpoint,
         ledger: RequestLedger,
-        settings: BatchSettings,
+        config: BatchConfig,
         *,
         scratch: Path,
         api_key: str | None = None,
@@ -57,92 +56,96 @@ class BatchClient:
         advance: Callable[[int], None] = lambda _: None,
         message: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.target = target
-        self.url = target.shown_url
+        self.endpoint = endpoint
+        self.url = endpoint.public_url
         self.ledger = ledger
-        self.settings = settings
+        self.config = config
         self.scratch = scratch
         self.api_key = api_key
         self.cost_limit = cost_limit
         self.advance = advance
         self.message = message
-        self.outcome = Outcome()
-        self.dialect = ledger.dialect(target.model, self.url) or Dialect.first_for(target.base_url, settings.form)
-        self.most_lines = settings.max_lines
-        self._tries: Counter[str] = Counter()
-        self._n_back = 0
-        """Rows that were put back since something was handed in."""
+        self.outcome = RequestOutcome()
+        self.dialect = ledger.dialect(endpoint.model, self.url) or Dialect.initial_for(endpoint.base_url, config.form)
+        self.max_lines = config.max_lines
+        self._attempts: Counter[str] = Counter()
+        self._n_requeued = 0
+        """Requests to send again since the last submission."""
         self._given_up: set[str] = set()
         self._refusal = ""
 
-    def ask(self, questions: Callable[[], Iterable[Question]]) -> Outcome:
-        """Ask all questions that have no answer yet, and store what comes back.
+    def ask(self, prompts: Callable[[], Iterable[Prompt]]) -> RequestOutcome:
+        """Request an answer to each prompt that has none, and store the answers.
 
-        With `wait` off, batches are handed in and what is done is fetched; the outcome then says `batches` where some
-        are still under way.
+        Without `wait`, batches are submitted and the results of finished ones are fetched. The outcome then has
+        `stopped="batches"` while batches are in progress.
 
         Raises:
             ServerError: no request can succeed.
         """
-        timeout, attempts = self.settings.timeout_seconds, self.settings.attempts
-        with BatchServer(self.target, self.api_key, timeout_seconds=timeout, attempts=attempts) as self.server:
+        timeout, attempts = self.config.timeout_seconds, self.config.attempts
+        with BatchServer(self.endpoint, self.api_key, timeout_seconds=timeout, attempts=attempts) as self.server:
             if self.cost_limit is not None:
-                for key, most_in, most_out in self.ledger.batched():
-                    self.cost_limit.hold(key, most_in, most_out)
-            is_new = True
+                for key, max_tokens_in, max_tokens_out in self.ledger.batched_requests():
+                    self.cost_limit.reserve_sent(key, max_tokens_in, max_tokens_out)
+            has_more = True
             while True:
-                if is_new:
-                    self._hand_in(questions())
+                if has_more:
+                    self._submit(prompts())
                 open_batches = self.ledger.open_batches()
                 if not open_batches:
                     break
-                is_new = self._look(open_batches)
-                if is_new or not self.ledger.open_batches():
+                has_more = self._read_finished(open_batches)
+                if has_more or not self.ledger.open_batches():
                     continue
-                if not self.settings.wait:
+                if not self.config.wait:
                     self.outcome.stopped = "batches"
                     break
-                time.sleep(self.settings.poll_seconds)
+                time.sleep(self.config.poll_seconds)
         if self.outcome.failed and not self.outcome.answered and self._refusal and not self._has_answers():
             raise ServerError(f"{self.url} refuses every request: {self._refusal}")
         return self.outcome
 
     def _has_answers(self) -> bool:
-        return self.ledger.usage(self.target.model, self.url).answered > 0
+        return self.ledger.usage(self.endpoint.model, self.url).answered > 0
 
-    # ------------------------------------------------------------------------------------------------------ handing in
+    # ------------------------------------------------------------------------------------------------------- submitting
 
-    def _hand_in(self, questions: Iterable[Question]) -> None:
-        """Hand in what an earlier session prepared, then all questions that are neither answered nor under way."""
-        self._n_back = 0
+    def _submit(self, prompts: Iterable[Prompt]) -> None:
+        """Submit the batches that an earlier session prepared, then all prompts without an answer or a batch."""
+        self._n_requeued = 0
         self.outcome.stopped = None
         for batch in self.ledger.open_batches():
             if batch.state != "created":
                 self._start(batch)
-        requests = (self.target.request(question, self.dialect) for question in questions)
-        left = (request for request in requests if self._is_to_ask(request))
-        while self.outcome.stopped is None and (number := self._prepare(left)) is not None:
-            (batch,) = [one for one in self.ledger.open_batches() if one.number == number]
-            self._start(batch)
+        requests = (self.endpoint.request(prompt, self.dialect) for prompt in prompts)
+        remaining = (request for request in requests if self._is_open(request))
+        while self.outcome.stopped is None and (number := self._prepare(remaining)) is not None:
+            (prepared,) = [batch for batch in self.ledger.open_batches() if batch.number == number]
+            self._start(prepared)
 
-    def _is_to_ask(self, request: Request) -> bool:
+    def _is_open(self, request: Request) -> bool:
         return request.key not in self._given_up and self.ledger.state(request.key) not in ("answered", "batched")
 
     def _prepare(self, requests: Iterator[Request]) -> int | None:
-        """Write the next batch down: its rows in the ledger and its file, both or neither. None: nothing is left."""
+        """Write the next batch to the ledger and to its file, both or neither; return its number.
+
+        Returns:
+            None if no request is left, or the cost limit allows none.
+        """
         n_rows = n_bytes = 0
         with self.ledger.transaction():
             number = self.ledger.new_batch(uuid.uuid4().hex)
             with whole_path(self._file(number)) as temporary, temporary.open("wb") as sink:
-                # The next row is only taken from `requests` where it fits whatever its size.
-                while n_rows < self.most_lines and n_bytes < self.settings.max_bytes - 2**20:
+                # A request that was taken from the iterator cannot be put back, so a margin of 1 MiB remains for it.
+                while n_rows < self.max_lines and n_bytes < self.config.max_bytes - 2**20:
                     request = next(requests, None)
                     if request is None:
                         break
                     if self.cost_limit is not None and not self.cost_limit.reserve(request):
                         self.outcome.stopped = "max_cost"
                         break
-                    self.ledger.sending(request, self.target.model, self.url)
+                    self.ledger.record_sending(request, self.endpoint.model, self.url)
                     self.ledger.put_into_batch(number, request.key)
                     n_rows, n_bytes = n_rows + 1, n_bytes + sink.write(batch_line(request))
             self.ledger.update_batch(number, n_requests=n_rows, **({} if n_rows else {"state": "read"}))
@@ -155,10 +158,10 @@ class BatchClient:
     def _file(self, number: int) -> Path:
         return self.scratch / f"batch-{number:05d}.jsonl"
 
-    def _start(self, batch: Batch) -> None:
-        """Upload a batch and start it, from wherever an earlier session stopped."""
+    def _start(self, batch: RequestBatch) -> None:
+        """Upload a batch and start it, or resume at the step where an earlier session stopped."""
         if batch.file_id is None and not self._file(batch.number).exists():
-            self._put_back(batch, "lost", "the file of the batch is gone")
+            self._requeue_open_rows(batch, "lost", "the file of the batch does not exist")
             self.ledger.update_batch(batch.number, state="read", status="lost")
             return
         file_id = batch.file_id
@@ -168,14 +171,14 @@ class BatchClient:
         batch_id = self.server.create(batch.name, file_id, may_exist=batch.file_id is not None)
         self.ledger.update_batch(batch.number, state="created", batch_id=batch_id, status="created")
         self._file(batch.number).unlink(missing_ok=True)
-        self.message(f"batch {batch_id}: handed in with {batch.n_requests:,} requests")
+        self.message(f"batch {batch_id}: submitted with {batch.n_requests:,} requests")
 
     # ------------------------------------------------------------------------------------------------------- results
 
-    def _look(self, batches: Iterable[Batch]) -> bool:
-        """Read the results of batches that have ended; tell whether there is something to hand in again."""
-        is_new = False
-        held_back: list[Batch] = []
+    def _read_finished(self, batches: Iterable[RequestBatch]) -> bool:
+        """Read the results of batches that have ended; return whether there are requests to submit."""
+        has_more = False
+        over_limit: list[RequestBatch] = []
         for batch in batches:
             if batch.batch_id is None:
                 continue
@@ -184,119 +187,121 @@ class BatchClient:
             if remote.status not in ENDED:
                 continue
             if _is_over_limit(remote):
-                held_back.append(batch)
+                over_limit.append(batch)
                 continue
             self._read(batch, remote)
-            is_new = is_new or self._n_back > 0 or self._has_money_left()
-        others = len(self.ledger.open_batches()) - len(held_back)
-        if held_back and not others:
-            # Nothing else is under way there, so it is this one that is too large.
-            self.most_lines = max(1, min(batch.n_requests for batch in held_back) // 2)
-            self.message(f"too many tokens at once for this account: batches of {self.most_lines:,} from here on")
-            for batch in held_back:
+            has_more = has_more or self._n_requeued > 0 or self._has_money_left()
+        n_others = len(self.ledger.open_batches()) - len(over_limit)
+        if over_limit and not n_others:
+            # No other batch is in progress, so waiting cannot help: the batch itself is too large.
+            self.max_lines = max(1, min(batch.n_requests for batch in over_limit) // 2)
+            self.message(f"too many enqueued tokens for this account; reducing batches to {self.max_lines:,} requests")
+            for batch in over_limit:
                 if batch.n_requests == 1:
                     raise ServerError(f"{self.url}: one request has more tokens than this account may enqueue")
-                self._put_back(batch, "token_limit_exceeded", "too many tokens enqueued")
+                self._requeue_open_rows(batch, "token_limit_exceeded", "too many tokens enqueued")
                 self.ledger.update_batch(batch.number, state="read")
-        return is_new or bool(held_back and not others)
+        return has_more or bool(over_limit and not n_others)
 
-    def _read(self, batch: Batch, remote: RemoteBatch) -> None:
-        """Read what a batch gave, and put back what it did not give."""
-        before = self.outcome.answered
+    def _read(self, batch: RequestBatch, remote: RemoteBatch) -> None:
+        """Read the results of a batch, and requeue the requests without a result."""
+        n_answered_before = self.outcome.answered
         for file_id in (remote.output_file_id, remote.error_file_id):
             if file_id is not None:
                 for line in self.server.results(file_id, self.scratch / "results.jsonl"):
-                    self._take(batch, line)
+                    self._read_result(batch, line)
         if remote.status == "failed" and remote.output_file_id is None and remote.error_file_id is None:
             data = remote.errors.data if remote.errors and remote.errors.data else []
-            said = "; ".join(f"{one.message}" for one in data[:3]) or "no reason given"
-            self._put_back(batch, "failed", said)
-            self.ledger.update_batch(batch.number, state="read", status="failed", error=said, ended_at=time.time())
-            raise ServerError(f"{self.url} refuses batch {batch.batch_id}: {said}")
-        self._put_back(batch, f"batch_{remote.status}", "the batch ended without a result for this row")
-        self._decline(batch)
+            reason = "; ".join(f"{error.message}" for error in data[:3]) or "no reason given"
+            self._requeue_open_rows(batch, "failed", reason)
+            self.ledger.update_batch(batch.number, state="read", status="failed", error=reason, ended_at=time.time())
+            raise ServerError(f"{self.url} refuses batch {batch.batch_id}: {reason}")
+        self._requeue_open_rows(batch, f"batch_{remote.status}", "the batch ended without a result for this row")
+        self._change_dialect(batch)
         self.ledger.update_batch(batch.number, state="read", ended_at=time.time())
-        n_answered = self.outcome.answered - before
+        n_answered = self.outcome.answered - n_answered_before
         self.message(f"batch {batch.batch_id}: {remote.status}, {n_answered:,} of {batch.n_requests:,} answered")
 
     def _has_money_left(self) -> bool:
-        """Tell whether answers were so much cheaper than they might have been that another batch pays."""
+        """Return whether more than 5 % of the limit became free because answers cost less than reserved."""
         if self.outcome.stopped != "max_cost" or self.cost_limit is None:
             return False
-        return self.cost_limit.limit - self.cost_limit.spent - self.cost_limit.under_way > 0.05 * self.cost_limit.limit
+        return (
+            self.cost_limit.limit - self.cost_limit.spent - self.cost_limit.reserved_cost > 0.05 * self.cost_limit.limit
+        )
 
-    def _take(self, batch: Batch, row: dict[str, Any]) -> None:
-        """Write down what a row says; rows of others, and rows that were read before, are passed over."""
+    def _read_result(self, batch: RequestBatch, row: dict[str, Any]) -> None:
+        """Record a result row; skip rows of other runs and rows that were read before."""
         key = str(row.get("custom_id"))
         if not self.ledger.is_in_batch(key, batch.number):
             return
         try:
-            received = read_row(row)
+            completion = read_row(row)
         except RowError as error:
             self._refuse(key, error)
         except MalformedError as error:
-            self._again(key, "malformed", str(error), is_unknown=True)
+            self._requeue(key, "malformed", str(error), is_unknown=True)
         else:
-            self.ledger.received(key, received, "batch")
+            self.ledger.record_answer(key, completion, "batch")
             if self.cost_limit is not None:
-                self.cost_limit.settle(key, received)
+                self.cost_limit.settle(key, completion)
             self.outcome.answered += 1
             self.advance(1)
-            if self.ledger.dialect(self.target.model, self.url) is None:
-                self.ledger.set_dialect(self.target.model, self.url, self.dialect)
+            if self.ledger.dialect(self.endpoint.model, self.url) is None:
+                self.ledger.set_dialect(self.endpoint.model, self.url, self.dialect)
 
     def _refuse(self, key: str, error: RowError) -> None:
         if error.code in FATAL_CODES:
-            self.ledger.failed(key, "fatal", error.message)
-            raise ServerError(f"{self.url}: {error.message} ({FATAL_CODES[error.code]}). What was answered is kept")
+            self.ledger.record_failure(key, "fatal", error.message)
+            raise ServerError(f"{self.url}: {error.message} ({FATAL_CODES[error.code]}). All answers so far are kept")
         if error.is_transient:
-            self._again(key, error.code or "busy", error.message)
+            self._requeue(key, error.code or "busy", error.message)
             return
         self._refusal = error.message
-        self._fail(key, "refused", error.message)
+        self._give_up(key, "refused", error.message)
 
-    def _fail(self, key: str, kind: str, message: str) -> None:
+    def _give_up(self, key: str, kind: str, message: str) -> None:
         self._given_up.add(key)
-        self._tries.pop(key, None)
+        self._attempts.pop(key, None)
         self.outcome.failed += 1
-        self.ledger.failed(key, kind, message)
+        self.ledger.record_failure(key, kind, message)
         if self.cost_limit is not None:
             self.cost_limit.settle(key, None)
 
-    def _again(self, key: str, kind: str, message: str, *, is_unknown: bool = False) -> None:
-        """Put a row back, to be handed in again, unless it was so often enough."""
-        self._tries[key] += 1
-        if self._tries[key] >= self.settings.attempts:
-            self._fail(key, kind, message)
+    def _requeue(self, key: str, kind: str, message: str, *, is_unknown: bool = False) -> None:
+        """Mark a request to be submitted again, or give it up after the maximum number of attempts."""
+        self._attempts[key] += 1
+        if self._attempts[key] >= self.config.attempts:
+            self._give_up(key, kind, message)
             return
-        self._n_back += 1
-        self.ledger.failed(key, kind, message, is_unknown=is_unknown, state="waiting")
+        self._n_requeued += 1
+        self.ledger.record_failure(key, kind, message, is_unknown=is_unknown, state="waiting")
         if self.cost_limit is not None:
             self.cost_limit.settle(key, None, is_unknown=is_unknown)
 
-    def _put_back(self, batch: Batch, kind: str, message: str) -> None:
-        """Put back all rows of a batch that got no result."""
-        for key in [key for key, _, _ in self.ledger.batched(batch.number)]:
-            self._again(key, kind, message)
+    def _requeue_open_rows(self, batch: RequestBatch, kind: str, message: str) -> None:
+        """Requeue all requests of a batch that have no result."""
+        for key in [key for key, _, _ in self.ledger.batched_requests(batch.number)]:
+            self._requeue(key, kind, message)
 
-    def _decline(self, batch: Batch) -> None:
-        """Speak to the server in another way, if it refused all rows and never answered any."""
+    def _change_dialect(self, batch: RequestBatch) -> None:
+        """Try another dialect if the server refused all requests and never answered one."""
         if not self._refusal or self._has_answers() or len(self._given_up) < batch.n_requests:
             return
-        other = self.dialect.after(self._refusal, is_fixed=self.settings.form is not None)
+        other = self.dialect.fallback(self._refusal, is_fixed=self.config.form is not None)
         if other is None:
             return
         for key in self._given_up:
-            self.ledger.failed(key, "refused", self._refusal, state="declined")
+            self.ledger.record_failure(key, "refused", self._refusal, state="declined")
         self.outcome.failed -= len(self._given_up)
         self._given_up.clear()
         self._refusal = ""
         self.dialect = other
-        self.ledger.set_dialect(self.target.model, self.url, other)
-        self._n_back += 1
+        self.ledger.set_dialect(self.endpoint.model, self.url, other)
+        self._n_requeued += 1
 
 
 def _is_over_limit(remote: RemoteBatch) -> bool:
-    """Tell whether a batch failed because too many tokens are under way at once."""
+    """Return whether a batch failed because the account has too many tokens in its queue."""
     data = remote.errors.data if remote.errors and remote.errors.data else []
-    return remote.status == "failed" and any(one.code == "token_limit_exceeded" for one in data)
+    return remote.status == "failed" and any(error.code == "token_limit_exceeded" for error in data)

@@ -1,6 +1,6 @@
-"""The files and batches of a server, by the openai client; every call is repeated where that may help.
+"""Provides the file and batch calls of a server, with retries, and the rows of batch files.
 
-The calls come one after the other, so tenacity can repeat them.
+The calls run one at a time, so tenacity handles the retries.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from jina_data.errors import ServerError
 from jina_data.llm.completions import make_plain_client, read_completion
 from jina_data.llm.dialect import Endpoint, Request
-from jina_data.llm.failures import FATAL_CODES, MalformedError, failure_of
-from jina_data.llm.request_ledger import Received
+from jina_data.llm.failures import FATAL_CODES, MalformedError, classify_error
+from jina_data.llm.request_ledger import Completion
 
 if TYPE_CHECKING:
     from openai.types import Batch as RemoteBatch
@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 
 class BatchServer:
-    """Talks to the server of a target: `with BatchServer(...) as server`."""
+    """Calls the file and batch API of an endpoint: `with BatchServer(...) as server`."""
 
-    def __init__(self, target: Endpoint, api_key: str | None, *, timeout_seconds: float, attempts: int) -> None:
-        self.url = target.shown_url
+    def __init__(self, endpoint: Endpoint, api_key: str | None, *, timeout_seconds: float, attempts: int) -> None:
+        self.url = endpoint.public_url
         self.api_key = api_key
         self.attempts = attempts
-        self.client = make_plain_client(target, api_key, timeout_seconds)
+        self.client = make_plain_client(endpoint, api_key, timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +45,7 @@ class BatchServer:
         return self._call(lambda: self._upload(path))
 
     def retrieve(self, batch_id: str) -> RemoteBatch:
-        """Return how a batch stands."""
+        """Return the current state of a batch."""
         return self._call(lambda: self.client.batches.retrieve(batch_id))
 
     def results(self, file_id: str, path: Path) -> Iterator[dict[str, Any]]:
@@ -63,22 +63,25 @@ class BatchServer:
         path.unlink()
 
     def create(self, name: str, file_id: str, *, may_exist: bool) -> str:
-        """Start a batch, unless an earlier try did so and its answer was lost: it is known by the name it was given."""
-        tries = 0
+        """Start a batch and return its id.
+
+        If an earlier attempt may have started it and its response was lost, the batch is looked up by its name first.
+        """
+        attempts = 0
 
         def create() -> str:
-            nonlocal tries
-            tries += 1
-            found = self._find(name) if may_exist or tries > 1 else None
-            if found is not None:
-                return found
-            made = self.client.batches.create(
+            nonlocal attempts
+            attempts += 1
+            existing_id = self._find(name) if may_exist or attempts > 1 else None
+            if existing_id is not None:
+                return existing_id
+            batch = self.client.batches.create(
                 input_file_id=file_id,
                 endpoint="/v1/chat/completions",
                 completion_window="24h",
                 metadata={"jina_data": name},
             )
-            return made.id
+            return batch.id
 
         return self._call(create)
 
@@ -93,10 +96,10 @@ class BatchServer:
             return self.client.files.create(file=(path.name, source), purpose="batch").id
 
     def _call(self, function: Callable[[], T]) -> T:
-        """Call the server, again with longer and longer pauses where that may help.
+        """Call the server, with retries after increasing pauses on transient errors.
 
         Raises:
-            ServerError: it does not help.
+            ServerError: the error is not transient, or all attempts failed.
         """
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -111,10 +114,12 @@ class BatchServer:
         except Exception as error:
             if not _is_of_openai(error):
                 raise
-            raise ServerError(f"{self.url}: {failure_of(error, self.api_key).message}. Nothing is lost") from None
+            raise ServerError(f"{self.url}: {classify_error(error, self.api_key).message}. Nothing is lost") from None
 
     def _is_transient(self, error: BaseException) -> bool:
-        return isinstance(error, Exception) and _is_of_openai(error) and failure_of(error, self.api_key).is_transient
+        return (
+            isinstance(error, Exception) and _is_of_openai(error) and classify_error(error, self.api_key).is_transient
+        )
 
 
 def _is_of_openai(error: Exception) -> bool:
@@ -124,11 +129,11 @@ def _is_of_openai(error: Exception) -> bool:
 
 
 NOT_RUN = ("batch_expired", "batch_cancelled", "request_timeout")
-"""What a row says that was not run, and not billed."""
+"""Error codes of rows that were not run and not billed."""
 
 
 class RowError(Exception):
-    """What a row of a batch says went wrong."""
+    """The error in a result row of a batch."""
 
     def __init__(self, code: str | None, message: str, *, is_transient: bool) -> None:
         super().__init__(message)
@@ -137,17 +142,17 @@ class RowError(Exception):
         self.is_transient = is_transient
 
 
-def read_row(row: dict[str, Any]) -> Received:
-    """Read a row of results: wrapped as OpenAI writes it, or the bare completion that vLLM writes.
+def read_row(row: dict[str, Any]) -> Completion:
+    """Read a result row: a completion in a wrapper, as OpenAI writes it, or the bare completion that vLLM writes.
 
     Raises:
-        RowError: it holds an error.
-        MalformedError: it holds neither.
+        RowError: the row contains an error.
+        MalformedError: the row contains neither a completion nor an error.
     """
     error, response = row.get("error"), row.get("response")
     if isinstance(error, dict) and not isinstance(response, dict):
-        said = str(error.get("code"))
-        raise RowError(said, f"{said}: {str(error.get('message'))[:300]}", is_transient=said in NOT_RUN)
+        code = str(error.get("code"))
+        raise RowError(code, f"{code}: {str(error.get('message'))[:300]}", is_transient=code in NOT_RUN)
     if not isinstance(response, dict):
         raise MalformedError("a row without a response and without an error")
     if "choices" in response:
@@ -159,12 +164,12 @@ def read_row(row: dict[str, Any]) -> Received:
         message = f"HTTP {status}: {str(inner.get('message') or body)[:300]}"
         codes = [str(inner.get(name)) for name in ("code", "type") if inner.get(name)]
         fatal = [code for code in codes if code in FATAL_CODES]
-        code = next(iter(fatal or codes), None)
-        raise RowError(code, message, is_transient=status in (408, 409, 429) or status >= 500)
+        first_code = next(iter(fatal or codes), None)
+        raise RowError(first_code, message, is_transient=status in (408, 409, 429) or status >= 500)
     return read_completion(body)
 
 
 def batch_line(request: Request) -> bytes:
-    """Return the line that asks a request in the file of a batch."""
+    """Return the line of a request in a batch file."""
     line = {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": request.body}
     return (json.dumps(line, ensure_ascii=False) + "\n").encode()

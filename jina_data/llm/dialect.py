@@ -1,4 +1,4 @@
-"""How a server wants to be spoken to: the form of answers, and the names of parameters. Found out once."""
+"""Provides endpoints, requests, and the dialect of a server: the form of answers and the names of parameters."""
 
 from __future__ import annotations
 
@@ -10,84 +10,85 @@ from typing import Any, Literal, Protocol, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 ANSWER_TOKENS, OVERHEAD_TOKENS = 96, 64
-"""Tokens that an answer may have: so many for each pair, and so many on top for the frame around them."""
+"""Token limit of an answer: so many tokens for each item, and a constant for the frame around the items."""
 
 MESSAGE_TOKENS = 16
-"""What a server may add to a message for its role and its frame; generous."""
+"""Upper bound of the tokens that a server adds to a message for its role and its frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The form of answers that a server knows, and how it calls the bound on an answer's tokens."""
+    """The form of answers that a server supports, and its parameter for the token limit of an answer."""
 
     form: Form = "schema"
     bound: str = "max_tokens"
 
     @classmethod
-    def first_for(cls, base_url: str | None, form: Form | None) -> Dialect:
-        """Return what to try first with a server."""
-        at_openai = base_url is None or (urlsplit(base_url).hostname or "").endswith("api.openai.com")
-        return cls(form or "schema", "max_completion_tokens" if at_openai else "max_tokens")
+    def initial_for(cls, base_url: str | None, form: Form | None) -> Dialect:
+        """Return the dialect to try first with a server."""
+        is_openai = base_url is None or (urlsplit(base_url).hostname or "").endswith("api.openai.com")
+        return cls(form or "schema", "max_completion_tokens" if is_openai else "max_tokens")
 
-    def after(self, message: str, *, is_fixed: bool) -> Dialect | None:
-        """Return what to try after a server refused a request as wrong; None where there is nothing left.
+    def fallback(self, message: str, *, is_fixed: bool) -> Dialect | None:
+        """Return the dialect to try after a server refused a request as wrong; None if no dialect remains.
 
-        A server that names the bound wants the other name for it; all else is laid at the form's door.
+        If the message of the server quotes the token limit parameter, its other name is tried. All other refusals are
+        attributed to the form. `is_fixed` keeps the form.
         """
         other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[self.bound]
         if f"'{self.bound}'" in message.replace('"', "'").replace("`", "'"):
             return replace(self, bound=other)
-        place = FORMS.index(self.form) + 1
-        return None if is_fixed or place == len(FORMS) else replace(self, form=FORMS[place])
+        next_form = FORMS.index(self.form) + 1
+        return None if is_fixed or next_form == len(FORMS) else replace(self, form=FORMS[next_form])
 
 
 class Prompt(Protocol):
-    """What a request asks: negatives of the model that writes, or an opinion of the judge."""
+    """The contents of one request, as a task provides them: messages about one or more items."""
 
     @property
     def role(self) -> str:
-        """Return whose request it is, in the ledger: judge, or "" for the model that writes."""
+        """Return the role of the model in the run, which separates usage and cost in the ledger; "" is the main one."""
         ...
 
     @property
-    def n_pairs(self) -> int:
-        """Return how many pairs it asks for."""
+    def n_items(self) -> int:
+        """Return how many items the request is about; the token limit of the answer grows with it."""
         ...
 
     def messages(self, form: Form) -> list[dict[str, str]]:
-        """Return the messages that ask it in a form."""
+        """Return the messages that request an answer of a form."""
         ...
 
     def response_format(self, form: Form) -> dict[str, Any] | None:
-        """Return what a server is told of the form; None where it is told in words alone."""
+        """Return the parameter `response_format` for a form; None if only the messages state the form."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that is ready to be sent. `key` stands for all that can change its answer."""
+    """A request that is ready to be sent. `key` is a hash of everything that can change the answer."""
 
     key: str
-    question: Prompt
+    prompt: Prompt
     body: Mapping[str, Any]
     max_tokens: int
 
     @property
     def prompt_bytes(self) -> int:
-        """The bytes of all that a model reads, the schema too."""
-        told = self.body.get("response_format")
+        """The size of everything the model reads in bytes, including the schema."""
+        response_format = self.body.get("response_format")
         n_bytes = sum(len(message["content"].encode()) for message in self.body["messages"])
-        return n_bytes + (len(json.dumps(told)) if told else 0)
+        return n_bytes + (len(json.dumps(response_format)) if response_format else 0)
 
     @property
-    def most_prompt_tokens(self) -> int:
-        """An upper bound: a token stands for a byte at least, and each message has a small frame."""
+    def max_prompt_tokens(self) -> int:
+        """An upper bound for any tokenizer: a token stands for at least one byte, and each message has a frame."""
         return self.prompt_bytes + MESSAGE_TOKENS * len(self.body["messages"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Whom requests go to, and what goes with each of them."""
+    """A model at an address, and the parameters of all requests to it."""
 
     model: str
     base_url: str | None = None
@@ -95,33 +96,34 @@ class Endpoint:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def shown_url(self) -> str:
-        """The address as it may be shown and stored: without a user, a password or a query."""
-        return shown_url(self.base_url)
+    def public_url(self) -> str:
+        """The address without user, password and query, for messages and files."""
+        return public_url(self.base_url)
 
-    def request(self, question: Prompt, dialect: Dialect) -> Request:
-        """Return the request that asks a question."""
-        bound = self.max_tokens or ANSWER_TOKENS * question.n_pairs + OVERHEAD_TOKENS
-        body: dict[str, Any] = {"model": self.model, "messages": question.messages(dialect.form)}
-        told = question.response_format(dialect.form)
-        if told is not None:
-            body["response_format"] = told
-        body[dialect.bound] = bound
+    def request(self, prompt: Prompt, dialect: Dialect) -> Request:
+        """Return the request for a prompt."""
+        max_tokens = self.max_tokens or ANSWER_TOKENS * prompt.n_items + OVERHEAD_TOKENS
+        body: dict[str, Any] = {"model": self.model, "messages": prompt.messages(dialect.form)}
+        response_format = prompt.response_format(dialect.form)
+        if response_format is not None:
+            body["response_format"] = response_format
+        body[dialect.bound] = max_tokens
         body |= self.params
-        named = json.dumps([self.shown_url, body], sort_keys=True, ensure_ascii=False)
-        role = f"{question.role}-" if question.role else ""
-        return Request(role + hashlib.sha256(named.encode()).hexdigest()[:32], question, body, bound)
+        identity = json.dumps([self.public_url, body], sort_keys=True, ensure_ascii=False)
+        # The ledger reads the role of a request from the prefix of its key.
+        prefix = f"{prompt.role}-" if prompt.role else ""
+        return Request(prefix + hashlib.sha256(identity.encode()).hexdigest()[:32], prompt, body, max_tokens)
 
 
-def shown_url(base_url: str | None) -> str:
-    """Return an address without what may be secret in it."""
+def public_url(base_url: str | None) -> str:
+    """Return an address without user, password and query, which may be secret."""
     parts = urlsplit(base_url or "https://api.openai.com/v1")
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
 
 
 Form = Literal["schema", "json", "text"]
-"""How an answer is asked for: held to a JSON schema by the server, as any JSON object, or as plain lines."""
+"""The form of an answer: a JSON schema that the server enforces, any JSON object, or plain lines."""
 
 
 FORMS: tuple[Form, ...] = get_args(Form)

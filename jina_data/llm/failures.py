@@ -1,4 +1,4 @@
-"""What can go wrong between here and a server, by kind: what is fatal, what is tried again, what may be billed."""
+"""Classifies the errors of requests: which are fatal, which are retried, and which may have been billed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from jina_data.errors import ServerError
 
-Kind = Literal["fatal", "rate_limit", "busy", "timeout", "connection", "malformed", "refused"]
-"""fatal: no request can succeed. rate_limit, busy: the server says later. timeout, connection, malformed: nothing
-whole came back. refused: this one request is wrong in the server's eyes."""
+FailureKind = Literal["fatal", "rate_limit", "busy", "timeout", "connection", "malformed", "refused"]
+"""fatal: no request can succeed. rate_limit, busy: the server asks to retry later. timeout, connection, malformed: no
+complete answer arrived. refused: the server rejects this request."""
 
 FATAL_CODES = {
     "insufficient_quota": "the account has no quota left: add credit, or use another key",
@@ -27,55 +27,54 @@ FATAL_CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong with a request. `message` holds no key."""
+    """The error of a request. `message` does not contain the API key."""
 
-    kind: Kind
+    kind: FailureKind
     message: str
     status: int | None = None
     retry_after_seconds: float | None = None
 
     @property
     def is_unknown(self) -> bool:
-        """Whether the server may have done the work, and bill it."""
+        """Whether the server may have processed and billed the request."""
         return self.kind in ("timeout", "connection", "malformed")
 
     @property
     def is_transient(self) -> bool:
-        """Whether another try may succeed."""
+        """Whether a retry may succeed."""
         return self.kind not in ("fatal", "refused")
 
 
 class MalformedError(Exception):
-    """A server answered 200 with something that is not a chat completion."""
+    """The server answered with status 200, but not with a chat completion."""
 
 
-def failure_of(error: Exception, secret: str | None) -> Failure:
-    """Tell the kind of an error of the openai client, or of a malformed answer."""
+def classify_error(error: Exception, secret: str | None) -> Failure:
+    """Classify an error of the openai client, or a malformed answer. `secret` is removed from the message."""
     import openai
 
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, secret)
-    said = _clean(_root(error), secret)
+    reason = _clean(_root_message(error), secret)
     if isinstance(error, openai.APITimeoutError):
-        return Failure("timeout", f"no answer in time: {said}")
+        return Failure("timeout", f"no answer in time: {reason}")
     if isinstance(error, openai.APIConnectionError):
-        return Failure("connection", f"the connection failed: {said}")
-    return Failure("malformed", f"the answer is not a chat completion: {said}")
+        return Failure("connection", f"the connection failed: {reason}")
+    return Failure("malformed", f"the answer is not a chat completion: {reason}")
 
 
 def _of_status(error: Any, secret: str | None) -> Failure:
     status: int = error.status_code
     codes = {str(error.code), str(error.type)} & FATAL_CODES.keys()
-    said = _clean(_message(error.body) or error.message, secret)
-    message = f"HTTP {status}: {said}"
-    if codes or status in (401, 402, 403, 404):
-        known = FATAL_CODES.get(min(codes), "") if codes else _FATAL_STATUS[status]
-        return Failure("fatal", f"{message} ({known})", status)
+    message = f"HTTP {status}: {_clean(_body_message(error.body) or error.message, secret)}"
+    if codes or status in _FATAL_STATUS:
+        explanation = FATAL_CODES.get(min(codes), "") if codes else _FATAL_STATUS[status]
+        return Failure("fatal", f"{message} ({explanation})", status)
     wait = retry_after_seconds(error.response.headers)
     if status == 429:
         return Failure("rate_limit", message, status, wait)
-    refuses = error.response.headers.get("x-should-retry") == "false"
-    if (status >= 500 or status in (408, 409, 425)) and not refuses:
+    is_final = error.response.headers.get("x-should-retry") == "false"
+    if (status >= 500 or status in (408, 409, 425)) and not is_final:
         return Failure("busy", message, status, wait)
     return Failure("refused", message, status)
 
@@ -84,33 +83,33 @@ _FATAL_STATUS = {
     401: "the key is missing or not valid",
     402: "the account has no credit",
     403: "the key may not do this",
-    404: "there is no such model, or --base-url is not that of an API: it usually ends in /v1",
+    404: "there is no such model, or --base-url is not the address of an API, which usually ends in /v1",
 }
 
 
-def _message(body: object) -> str | None:
-    """Return the words of an error body; servers put them in different places."""
+def _body_message(body: object) -> str | None:
+    """Return the message in an error body; servers use different keys for it."""
     if isinstance(body, Mapping):
         inner = body.get("error", body)
-        told = inner.get("message") or inner.get("detail") if isinstance(inner, Mapping) else inner
-        if told is None:
-            told = body.get("detail")
-        if told is not None:
-            return told if isinstance(told, str) else json.dumps(told)
+        message = inner.get("message") or inner.get("detail") if isinstance(inner, Mapping) else inner
+        if message is None:
+            message = body.get("detail")
+        if message is not None:
+            return message if isinstance(message, str) else json.dumps(message)
     return None
 
 
-def _root(error: BaseException) -> str:
-    """Return the words of what lies below an error; "Connection error." alone helps nobody."""
-    said = str(error)
+def _root_message(error: BaseException) -> str:
+    """Return the message of the root cause; the error itself may only say "Connection error."."""
+    message = str(error)
     while error.__cause__ is not None:
         error = error.__cause__
-        said = str(error) or type(error).__name__
-    return said
+        message = str(error) or type(error).__name__
+    return message
 
 
 def _clean(message: str, secret: str | None) -> str:
-    """Return a message on one line, without the key: whole, or as a server may quote it with its middle hidden."""
+    """Return a message on one line without keys, both complete and with a masked middle as servers quote them."""
     line = " ".join(message.split())
     if secret:
         line = line.replace(secret, "***")
@@ -120,7 +119,7 @@ def _clean(message: str, secret: str | None) -> str:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return how long a server asks to wait: retry-after-ms, or retry-after as seconds or as a date."""
+    """Return how long a server asks to wait: from retry-after-ms, or from retry-after in seconds or as a date."""
     for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:
@@ -129,25 +128,25 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
             return max(0.0, float(value) / scale)
         except ValueError:
             pass
-        seconds = _until(value)
+        seconds = _seconds_until(value)
         if seconds is not None:
             return seconds
     return None
 
 
-def _until(date: str) -> float | None:
+def _seconds_until(date: str) -> float | None:
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
     try:
-        then = parsedate_to_datetime(date)
+        moment = parsedate_to_datetime(date)
     except ValueError:
         return None
-    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def duration_seconds(text: str) -> float | None:
-    """Read a duration as rate headers write it, such as 12ms, 1s, 6m0s or 1h2m3s."""
+    """Parse a duration as in rate limit headers, such as 12ms, 1s, 6m0s or 1h2m3s; None if it is not one."""
     parts = re.findall(r"([0-9.]+)(ms|h|m|s)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         return None
@@ -158,44 +157,47 @@ def duration_seconds(text: str) -> float | None:
         return None
 
 
-FIRST, MOST_IN_A_ROW = 10, 25
-"""A run stops when half of the first so many requests failed, or later so many one after the other."""
+FIRST_REQUESTS, MAX_FAILURES_IN_A_ROW = 10, 25
+"""A run stops if half of its first requests (10 to 40) fail, or later if 25 requests in a row fail."""
 
 
 @dataclass
-class Outcome:
-    """How asking ended."""
+class RequestOutcome:
+    """Counts of the requests of one call, and why it stopped early."""
 
     answered: int = 0
     failed: int = 0
-    known: int = 0
-    """Requests that had an answer already."""
+    already_answered: int = 0
+    """Requests that had a stored answer before."""
     stopped: str | None = None
-    """None: everything was asked. max_cost: the rest would have cost too much."""
+    """None: all requests were made. max_cost: more would exceed the limit. batches: batches are in progress."""
 
 
-def back_off(failure: Failure, times: int, chance: random.Random) -> float:
-    """Return how long to wait: as the server says, else longer each time, and never all at the same moment."""
-    jitter = 0.5 + chance.random() / 2
+def back_off(failure: Failure, attempts: int, rng: random.Random) -> float:
+    """Return how many seconds to wait before a retry: as the server asks, or else with exponential backoff and jitter.
+
+    `attempts` counts the failed attempts so far.
+    """
+    jitter = 0.5 + rng.random() / 2
     if failure.retry_after_seconds is not None:
         return min(failure.retry_after_seconds, 600.0) + 0.1 * jitter
-    first = {"rate_limit": 1.0, "busy": 0.5, "connection": 0.5, "timeout": 1.0, "malformed": 0.1}[failure.kind]
-    return float(min(30.0, first * 2 ** (times - 1))) * jitter
+    base = {"rate_limit": 1.0, "busy": 0.5, "connection": 0.5, "timeout": 1.0, "malformed": 0.1}[failure.kind]
+    return float(min(30.0, base * 2 ** (attempts - 1))) * jitter
 
 
-def reason_to_stop(url: str, failure: Failure, outcome: Outcome, failed_in_a_row: int) -> ServerError | None:
-    """Return why a run must stop asking after a request was given up, None where it goes on."""
-    done = outcome.answered + outcome.failed
+def reason_to_stop(url: str, failure: Failure, outcome: RequestOutcome, failed_in_a_row: int) -> ServerError | None:
+    """Return the error that stops the run after a request was given up; None if the run continues."""
+    n_done = outcome.answered + outcome.failed
     if failure.kind == "fatal":
-        return ServerError(f"{url}: {failure.message}. What was answered before is kept")
-    if FIRST <= done <= 4 * FIRST and 2 * outcome.failed >= done:
+        return ServerError(f"{url}: {failure.message}. All answers so far are kept")
+    if FIRST_REQUESTS <= n_done <= 4 * FIRST_REQUESTS and 2 * outcome.failed >= n_done:
         return ServerError(
-            f"{outcome.failed} of the first {done} requests to {url} failed, the last with: "
-            f"{failure.message}. What was answered is kept; give the same command again when that is mended"
+            f"{outcome.failed} of the first {n_done} requests to {url} failed, the last with: "
+            f"{failure.message}. All answers so far are kept; run the same command again when the server works"
         )
-    if failed_in_a_row >= MOST_IN_A_ROW:
+    if failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
         return ServerError(
             f"{failed_in_a_row} requests in a row to {url} failed, the last with: {failure.message}. "
-            "What was answered is kept; give the same command again when that is mended"
+            "All answers so far are kept; run the same command again when the server works"
         )
     return None

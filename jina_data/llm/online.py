@@ -1,7 +1,7 @@
-"""Ask an OpenAI-compatible server online: many requests at once, within its limits, each until it is answered.
+"""Sends concurrent requests to an OpenAI-compatible server within its limits, with retries.
 
-The openai client does the talking, with its own retries off: they would multiply with those here. A request that
-failed waits in a queue for its next try, so no worker sleeps with it; that is why tenacity has no part in this.
+The openai client sends each request with its own retries off, since they would multiply with the retries here. A failed
+request waits in a queue for its next attempt, so it blocks no worker; tenacity would block one for each such request.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ from jina_data.errors import ServerError
 from jina_data.llm.completions import make_client, read_completion
 from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Dialect, Endpoint, Form, Prompt, Request
-from jina_data.llm.failures import Failure, MalformedError, Outcome, back_off, failure_of, reason_to_stop
+from jina_data.llm.failures import Failure, MalformedError, RequestOutcome, back_off, classify_error, reason_to_stop
 from jina_data.llm.rate_limits import Throttle
-from jina_data.llm.request_ledger import Received, RequestLedger
+from jina_data.llm.request_ledger import Completion, RequestLedger
 
 GRACE_SECONDS = 5.0
 
+"""Time for requests in flight to finish after a fatal error."""
+
 MAX_RATE_LIMITED = 60
-"""So often a single request may be told to come later."""
+"""Maximum number of rate limit errors for a single request."""
 
 BYTES_PER_TOKEN = 4.0
-"""What a token of English is about, where nothing better is known."""
+"""Approximate bytes of a token of English text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientConfig:
-    """How a server is asked. None of it changes an answer."""
+    """How requests are sent. No setting changes an answer."""
 
     concurrency: int = 16
     rpm: float | None = None
@@ -49,40 +51,40 @@ class _Job:
     due: float
     number: int
     request: Request = field(compare=False)
-    tries: int = field(default=0, compare=False)
+    attempts: int = field(default=0, compare=False)
     rate_limited: int = field(default=0, compare=False)
 
 
 class OnlineClient:
-    """Asks questions of one server. One object for one round of questions."""
+    """Sends prompts to one server. An object serves one call of `ask`."""
 
     def __init__(
         self,
-        target: Endpoint,
+        endpoint: Endpoint,
         ledger: RequestLedger,
-        settings: ClientConfig,
+        config: ClientConfig,
         *,
         api_key: str | None = None,
         cost_limit: CostLimit | None = None,
         advance: Callable[[int], None] = lambda _: None,
         seed: int = 0,
     ) -> None:
-        self.target = target
-        self.url = target.shown_url
+        self.endpoint = endpoint
+        self.url = endpoint.public_url
         self.ledger = ledger
-        self.settings = settings
+        self.config = config
         self.api_key = api_key
         self.cost_limit = cost_limit
         self.advance = advance
-        self.throttle = Throttle(settings.concurrency, rpm=settings.rpm, tpm=settings.tpm)
-        self.outcome = Outcome()
+        self.throttle = Throttle(config.concurrency, rpm=config.rpm, tpm=config.tpm)
+        self.outcome = RequestOutcome()
         self._random = random.Random(seed)
         self._numbers = count()
         self._waiting: list[_Job] = []
         self._open: set[str] = set()
-        """Requests that were taken and are neither answered nor given up."""
+        """Keys of requests that were started and are neither answered nor given up."""
         self._probed: set[str] = set()
-        """Requests that were answered while the dialect was found out."""
+        """Keys of requests that were answered while the dialect was determined."""
         self._sending = 0
         self._idle = 0
         self._requests: Iterator[Request] = iter(())
@@ -92,19 +94,19 @@ class OnlineClient:
         self._changed = asyncio.Event()
         self._halted = asyncio.Event()
 
-    async def ask(self, questions: Iterable[Prompt]) -> Outcome:
-        """Ask all questions that have no answer yet, and store what comes back.
+    async def ask(self, prompts: Iterable[Prompt]) -> RequestOutcome:
+        """Request an answer to each prompt that has none, and store the answers.
 
         Raises:
             ServerError: no request can succeed, or too many fail.
         """
-        async with make_client(self.target, self.api_key, self.settings.timeout_seconds) as self.client:
-            rest = iter(questions)
-            dialect = self.ledger.dialect(self.target.model, self.url)
-            if dialect is None or (self.settings.form or dialect.form) != dialect.form:
-                dialect, rest = await self._probe(rest)
+        async with make_client(self.endpoint, self.api_key, self.config.timeout_seconds) as self.client:
+            remaining = iter(prompts)
+            dialect = self.ledger.dialect(self.endpoint.model, self.url)
+            if dialect is None or (self.config.form or dialect.form) != dialect.form:
+                dialect, remaining = await self._probe(remaining)
             if dialect is not None and self._error is None:
-                self._requests = (self.target.request(question, dialect) for question in rest)
+                self._requests = (self.endpoint.request(prompt, dialect) for prompt in remaining)
                 await self._work_all()
         if self._error is not None:
             raise self._error
@@ -112,42 +114,45 @@ class OnlineClient:
 
     # ---------------------------------------------------------------------------------------------- the first request
 
-    async def _probe(self, questions: Iterator[Prompt]) -> tuple[Dialect | None, Iterator[Prompt]]:
-        """Find out with single requests how the server wants to be spoken to; return it, and what is left to ask."""
-        held: list[Prompt] = []
+    async def _probe(self, prompts: Iterator[Prompt]) -> tuple[Dialect | None, Iterator[Prompt]]:
+        """Determine the dialect of the server with single requests; return it and the prompts to send.
+
+        A refusal may be due to one prompt, so up to three prompts are tried.
+        """
+        probes: list[Prompt] = []
         refusal: Failure | None = None
-        for question in questions:
-            held.append(question)
-            dialect, refusal = await self._try_dialects(question)
+        for prompt in prompts:
+            probes.append(prompt)
+            dialect, refusal = await self._try_dialects(prompt)
             if dialect is not None or refusal is None:
-                return dialect, chain(held, questions)
-            if len(held) == 3:
+                return dialect, chain(probes, prompts)
+            if len(probes) == 3:
                 break
         if refusal is not None and self._error is None:
             self._error = ServerError(f"{self.url} refuses every request: {refusal.message}")
         return None, iter(())
 
-    async def _try_dialects(self, question: Prompt) -> tuple[Dialect | None, Failure | None]:
-        """Return the dialect in which a question was answered, or why it was not; (None, None): the run must stop."""
-        dialect: Dialect | None = Dialect.first_for(self.target.base_url, self.settings.form)
-        tried = set()
+    async def _try_dialects(self, prompt: Prompt) -> tuple[Dialect | None, Failure | None]:
+        """Return the dialect in which a prompt was answered, or why it was refused; (None, None): the run must stop."""
+        dialect: Dialect | None = Dialect.initial_for(self.endpoint.base_url, self.config.form)
+        tried_dialects = set()
         refusal = None
-        while dialect is not None and dialect not in tried:
-            tried.add(dialect)
-            request = self.target.request(question, dialect)
-            refusal = await self._insist(request)
+        while dialect is not None and dialect not in tried_dialects:
+            tried_dialects.add(dialect)
+            request = self.endpoint.request(prompt, dialect)
+            refusal = await self._send_until_answered(request)
             if refusal is None:
                 if self._error is None and self.outcome.stopped is None:
                     self._probed.add(request.key)
-                    self.ledger.set_dialect(self.target.model, self.url, dialect)
+                    self.ledger.set_dialect(self.endpoint.model, self.url, dialect)
                     return dialect, None
                 return None, None
-            self.ledger.failed(request.key, refusal.kind, refusal.message, state="declined")
-            dialect = dialect.after(refusal.message, is_fixed=self.settings.form is not None)
+            self.ledger.record_failure(request.key, refusal.kind, refusal.message, state="declined")
+            dialect = dialect.fallback(refusal.message, is_fixed=self.config.form is not None)
         return None, refusal
 
-    async def _insist(self, request: Request) -> Failure | None:
-        """Send one request until it is answered; return why the server refuses it, if it does."""
+    async def _send_until_answered(self, request: Request) -> Failure | None:
+        """Send one request until it is answered; return the failure if the server refuses it."""
         if self.ledger.is_answered(request.key):
             return None
         job: _Job | None = _Job(0.0, next(self._numbers), request)
@@ -158,35 +163,33 @@ class OnlineClient:
             if self._error is not None or self.outcome.stopped is not None or failure is None:
                 return None
             if failure.kind == "refused":
-                self._take_back_failure()
+                # The refusal may be due to the dialect, so it does not count as a failed request.
+                self.outcome.failed -= 1
+                self._failed_in_a_row = 0
                 return failure
             job = heapq.heappop(self._waiting) if self._waiting else None
             if job is None:
                 self._error = ServerError(f"{self.url} does not answer: {failure.message}")
         return None
 
-    def _take_back_failure(self) -> None:
-        self.outcome.failed -= 1
-        self._failed_in_a_row = 0
-
     # -------------------------------------------------------------------------------------------------- many requests
 
     async def _work_all(self) -> None:
-        """Let workers send until all is done."""
-        workers = [asyncio.create_task(self._work(index)) for index in range(self.settings.concurrency)]
+        """Run workers until all requests are answered or given up."""
+        workers = [asyncio.create_task(self._work(index)) for index in range(self.config.concurrency)]
         halted = asyncio.create_task(self._halted.wait())
         try:
             await self._until_done(workers, halted)
         finally:
             for task in (*workers, halted):
-                task.cancel()  # what is cut off here is marked as unknown
-            ends = await asyncio.gather(*workers, halted, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
+                task.cancel()  # requests that this interrupts stay "sent" in the ledger; recover() makes them unknown
+            results = await asyncio.gather(*workers, halted, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
 
     async def _until_done(self, workers: list[asyncio.Task[None]], halted: asyncio.Task[Any]) -> None:
-        """Wait until all workers have ended; after a fatal error, what is under way gets a moment to end."""
+        """Wait until all workers have ended; after a fatal error, wait a short time for requests in flight."""
         pending: set[asyncio.Task[Any]] = set(workers)
         while pending and not halted.done():
             done, _ = await asyncio.wait({*pending, halted}, return_when=asyncio.FIRST_COMPLETED)
@@ -201,9 +204,12 @@ class OnlineClient:
             await self._send(job)
 
     async def _next(self, index: int) -> _Job | None:
-        """Return what to send next; None when all is done, or nothing may be sent any more."""
+        """Return the next request to send; None when all are done, or no more requests may be sent.
+
+        Worker `index` only sends while it is within the current window of concurrent requests.
+        """
         while self._error is None and self.outcome.stopped is None:
-            if index < max(1, int(self.throttle.window)) and (job := self._take()) is not None:
+            if index < max(1, int(self.throttle.window)) and (job := self._pop_ready()) is not None:
                 return job
             if self._exhausted and not self._waiting and not self._sending:
                 break
@@ -211,20 +217,20 @@ class OnlineClient:
         self._wake()
         return None
 
-    def _take(self) -> _Job | None:
-        """Take a request whose time for another try has come, or a new one."""
+    def _pop_ready(self) -> _Job | None:
+        """Return a request that is due for a retry, or a new one; None if there is none now."""
         if self._waiting and self._waiting[0].due <= time.monotonic():
             self._sending += 1
             return heapq.heappop(self._waiting)
-        if len(self._waiting) >= 4 * self.settings.concurrency:
-            return None  # what waits is held in memory
+        if len(self._waiting) >= 4 * self.config.concurrency:
+            return None  # waiting requests are in memory, so their number is limited
         for request in self._requests:
             if request.key in self._open:
-                continue  # the same texts occur twice; one answer serves both
+                continue  # a second prompt with the same texts uses the same answer
             if self.ledger.is_answered(request.key):
                 if request.key not in self._probed:
-                    self.outcome.known += 1
-                    self.advance(request.question.n_pairs)
+                    self.outcome.already_answered += 1
+                    self.advance(request.prompt.n_items)
                 continue
             self._open.add(request.key)
             self._sending += 1
@@ -233,7 +239,7 @@ class OnlineClient:
         return None
 
     async def _wait(self) -> None:
-        """Wait until something changed, or the next try is due."""
+        """Wait until another worker calls `_wake`, or the next retry is due."""
         seconds = max(0.0, self._waiting[0].due - time.monotonic()) if self._waiting else None
         self._idle += 1
         try:
@@ -250,27 +256,27 @@ class OnlineClient:
     # ---------------------------------------------------------------------------------------------------- one request
 
     async def _send(self, job: _Job) -> Failure | None:
-        """Send a request once; return what went wrong, if anything did."""
+        """Send a request once; return the failure, if there was one."""
         request = job.request
         try:
-            if not await self._permitted(request):
+            if not await self._acquire(request):
                 return None
-            self.ledger.sending(request, self.target.model, self.url)
+            self.ledger.record_sending(request, self.endpoint.model, self.url)
             try:
-                received, headers = await self._exchange(request)
+                completion, headers = await self._exchange(request)
             except Exception as error:
-                failure = failure_of(error, self.api_key)
+                failure = classify_error(error, self.api_key)
                 self._settle_failure(job, failure, getattr(getattr(error, "response", None), "headers", None))
                 return failure
-            self._settle_answer(request, received, headers)
+            self._settle_answer(request, completion, headers)
             return None
         finally:
             self._sending -= 1
             if self._idle:
                 self._wake()
 
-    async def _permitted(self, request: Request) -> bool:
-        """Wait until limits and money allow a request; False where it must not be sent any more."""
+    async def _acquire(self, request: Request) -> bool:
+        """Wait until the rate limits and the cost limit allow a request; return False if it must not be sent."""
         prompt_tokens = int(request.prompt_bytes / BYTES_PER_TOKEN)
         await self.throttle.permit(prompt_tokens + request.max_tokens)
         while self._error is None and self.outcome.stopped is None:
@@ -279,10 +285,10 @@ class OnlineClient:
             if not self.cost_limit.reserved:
                 self.outcome.stopped = "max_cost"
                 break
-            await self._wait()  # what is under way may turn out cheaper
+            await self._wait()  # requests in flight may cost less than reserved
         return False
 
-    async def _exchange(self, request: Request) -> tuple[Received, Mapping[str, str]]:
+    async def _exchange(self, request: Request) -> tuple[Completion, Mapping[str, str]]:
         body = dict(request.body)
         model, messages = body.pop("model"), body.pop("messages")
         raw = await self.client.chat.completions.with_raw_response.create(
@@ -294,37 +300,39 @@ class OnlineClient:
             raise MalformedError(str(error)) from None
         return read_completion(value), raw.headers
 
-    def _settle_answer(self, request: Request, received: Received, headers: Mapping[str, str]) -> None:
-        self.ledger.received(request.key, received)
-        self.throttle.succeeded(headers)
+    def _settle_answer(self, request: Request, completion: Completion, headers: Mapping[str, str]) -> None:
+        self.ledger.record_answer(request.key, completion)
+        self.throttle.record_success(headers)
         if self.cost_limit is not None:
-            self.cost_limit.settle(request.key, received)
+            self.cost_limit.settle(request.key, completion)
         self._open.discard(request.key)
         self.outcome.answered += 1
         self._failed_in_a_row = 0
-        self.advance(request.question.n_pairs)
+        self.advance(request.prompt.n_items)
 
     def _settle_failure(self, job: _Job, failure: Failure, headers: Mapping[str, str] | None) -> None:
-        """Write a failure down, and queue the request for another try, give it up, or stop the run."""
+        """Record a failure, and queue the request for a retry, give it up, or stop the run."""
         if self.cost_limit is not None:
             self.cost_limit.settle(job.request.key, None, is_unknown=failure.is_unknown)
         if failure.kind == "rate_limit" or failure.status == 503:
-            self.throttle.refused(failure, headers)
+            self.throttle.record_refusal(failure, headers)
         if failure.kind == "rate_limit":
             job.rate_limited += 1
         else:
-            job.tries += 1
-        goes_on = failure.is_transient and job.tries < self.settings.attempts and job.rate_limited < MAX_RATE_LIMITED
-        self.ledger.failed(
+            job.attempts += 1
+        is_retried = (
+            failure.is_transient and job.attempts < self.config.attempts and job.rate_limited < MAX_RATE_LIMITED
+        )
+        self.ledger.record_failure(
             job.request.key,
             failure.kind,
             failure.message,
             is_unknown=failure.is_unknown,
-            state="waiting" if goes_on else "failed",
+            state="waiting" if is_retried else "failed",
         )
-        if goes_on:
-            times = job.rate_limited if failure.kind == "rate_limit" else job.tries
-            job.due = time.monotonic() + back_off(failure, times, self._random)
+        if is_retried:
+            n_failed = job.rate_limited if failure.kind == "rate_limit" else job.attempts
+            job.due = time.monotonic() + back_off(failure, n_failed, self._random)
             heapq.heappush(self._waiting, job)
             self._wake()
         else:
@@ -334,7 +342,7 @@ class OnlineClient:
         self._open.discard(job.request.key)
         self.outcome.failed += 1
         self._failed_in_a_row += 1
-        self.advance(job.request.question.n_pairs)
+        self.advance(job.request.prompt.n_items)
         if self._error is None:
             self._error = reason_to_stop(self.url, failure, self.outcome, self._failed_in_a_row)
             if self._error is not None:

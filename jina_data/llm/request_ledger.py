@@ -1,7 +1,8 @@
-"""The ledger of requests: what was asked, what came back, what it took. Written before sending and after receiving.
+"""Provides the request ledger: requests, their answers and their token counts, in one SQLite file.
 
-A request with a stored answer is never sent again. One that was on its way when the process was killed or the
-connection cut is unknown: it may have been answered and billed. It is counted, and may be sent once more.
+An entry is written before a request is sent and after its answer arrives. A request with a stored answer is never sent
+again. A request that was in flight when the process was killed or the connection failed is unknown: it may have been
+answered and billed. It is counted, and may be sent again.
 """
 
 from __future__ import annotations
@@ -40,13 +41,14 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
-IN_ROLE = "CASE WHEN key LIKE 'judge-%' THEN 'judge' ELSE '' END = ?"
-"""The condition that a request is one of a role: its key says so."""
+IN_ROLE = "substr(key, 1, max(instr(key, '-') - 1, 0)) = ?"
+"""The SQL condition that a request has a role. Keys are `ROLE-HASH`, or `HASH` for the main role, "" (see
+`Endpoint.request`); the hash contains no hyphen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """What a server said to a request. Tokens are None where it did not count them."""
+class Completion:
+    """The answer of a server to a request. Token counts are None if the server sent none."""
 
     content: str | None
     finish_reason: str
@@ -59,7 +61,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the requests to one model took so far."""
+    """Counts of the requests to one model so far."""
 
     requests: int = 0
     answered: int = 0
@@ -70,12 +72,12 @@ class Usage:
     tokens_cached: int = 0
     tokens_out: int = 0
     uncounted: int = 0
-    """Answers for which the server did not count tokens."""
+    """Answers without token counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch as the ledger knows it: prepared, uploaded, created, or read."""
+class RequestBatch:
+    """A batch in the ledger; `state` is prepared, uploaded, created or read."""
 
     number: int
     state: str
@@ -86,19 +88,19 @@ class Batch:
 
 
 class RequestLedger:
-    """The ledger of the requests of a run, in one SQLite file beside its outputs."""
+    """The requests of a run in one SQLite file next to its outputs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self.con = sqlite3.connect(path, isolation_level=None)
             self.con.execute("PRAGMA journal_mode = WAL")
-            self.con.execute("PRAGMA synchronous = NORMAL")  # survives a kill; a power cut may lose the last writes
+            self.con.execute("PRAGMA synchronous = NORMAL")  # survives a kill; a power failure may lose the last writes
             self.con.executescript(TABLES)
         except sqlite3.DatabaseError as error:
-            raise RunFolderError(f"{path} is not a ledger of requests: {error}. Name another folder") from None
+            raise RunFolderError(f"{path} is not a request ledger: {error}. Use another folder") from None
         if self.fact("version") not in (None, VERSION):
-            raise RunFolderError(f"{path} was written by another version of jina-data; name another folder")
+            raise RunFolderError(f"{path} was written by another version of jina-data; use another folder")
         self.set_fact("version", VERSION)
 
     def __enter__(self) -> Self:
@@ -112,61 +114,64 @@ class RequestLedger:
     # ------------------------------------------------------------------------------------------------------- facts
 
     def fact(self, name: str) -> Any:
-        """Return what was remembered under a name, or None."""
+        """Return the value stored under a name, or None."""
         row = self.con.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
         return None if row is None else json.loads(row[0])
 
     def set_fact(self, name: str, value: Any) -> None:
-        """Remember something."""
+        """Store a value under a name."""
         self.con.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, json.dumps(value)])
 
     def dialect(self, model: str, base_url: str) -> Dialect | None:
-        """Return how a server wants to be spoken to, if that was found out."""
+        """Return the dialect of a server, None if it was not determined yet."""
         value = self.fact(f"dialect {model} {base_url}")
         return None if value is None else Dialect(**value)
 
     def set_dialect(self, model: str, base_url: str, dialect: Dialect) -> None:
-        """Remember how a server wants to be spoken to."""
+        """Store the dialect of a server."""
         self.set_fact(f"dialect {model} {base_url}", {"form": dialect.form, "bound": dialect.bound})
 
     # ------------------------------------------------------------------------------------------------------ writing
 
     def recover(self) -> int:
-        """Mark what an earlier session left on its way as unknown; return how many that were."""
-        done = self.con.execute(
+        """Mark the requests that an earlier session left in flight as unknown; return their number."""
+        cursor = self.con.execute(
             "UPDATE requests SET state = 'unknown', unknown = unknown + 1 WHERE state = 'sent' AND batch IS NULL"
         )
-        return done.rowcount
+        return cursor.rowcount
 
-    def sending(self, request: Request, model: str, base_url: str) -> None:
-        """Write down that a request goes out now."""
+    def record_sending(self, request: Request, model: str, base_url: str) -> None:
+        """Record that a request is about to be sent."""
+        # A request that was sent before keeps its row; only its state, the count of sends and the time change.
         self.con.execute(
             "INSERT INTO requests (key, model, base_url, state, sends, most_in, most_out, prompt_bytes, sent_at) "
             "VALUES (?, ?, ?, 'sent', 1, ?, ?, ?, ?) "
             "ON CONFLICT (key) DO UPDATE SET state = 'sent', sends = sends + 1, sent_at = excluded.sent_at",
             [
-                *(request.key, model, base_url, request.most_prompt_tokens, request.max_tokens),
+                *(request.key, model, base_url, request.max_prompt_tokens, request.max_tokens),
                 *(request.prompt_bytes, time.time()),
             ],
         )
 
-    def received(self, key: str, answer: Received, via: str = "online") -> None:
-        """Write down the answer to a request."""
+    def record_answer(self, key: str, completion: Completion, via: str = "online") -> None:
+        """Record the answer to a request."""
         self.con.execute(
             "UPDATE requests SET state = 'answered', content = ?, finish_reason = ?, refusal = ?, served_model = ?, "
             "tokens_in = ?, tokens_cached = ?, tokens_out = ?, via = ?, batch = NULL, error_kind = NULL, "
             "error = NULL, ended_at = ? WHERE key = ?",
             [
-                *(answer.content, answer.finish_reason, answer.refusal, answer.served_model),
-                *(answer.tokens_in, answer.tokens_cached, answer.tokens_out, via, time.time(), key),
+                *(completion.content, completion.finish_reason, completion.refusal, completion.served_model),
+                *(completion.tokens_in, completion.tokens_cached, completion.tokens_out, via, time.time(), key),
             ],
         )
 
-    def failed(self, key: str, kind: str, error: str, *, is_unknown: bool = False, state: str = "failed") -> None:
-        """Write down that a request was not answered, and whether it may have been billed.
+    def record_failure(
+        self, key: str, kind: str, error: str, *, is_unknown: bool = False, state: str = "failed"
+    ) -> None:
+        """Record that a request was not answered, and whether it may have been billed.
 
-        `state` is failed where that is final, waiting where it is tried again, declined where the server wants to be
-        asked in another form.
+        `state` is failed if that is final, waiting if the request is retried, declined if the server refused the
+        dialect.
         """
         self.con.execute(
             "UPDATE requests SET state = ?, unknown = unknown + ?, error_kind = ?, error = ?, batch = NULL, "
@@ -177,31 +182,35 @@ class RequestLedger:
     # ------------------------------------------------------------------------------------------------------ reading
 
     def is_answered(self, key: str) -> bool:
-        """Tell whether a request has a stored answer."""
+        """Return whether a request has a stored answer."""
         query = "SELECT 1 FROM requests WHERE key = ? AND state = 'answered'"
         return self.con.execute(query, [key]).fetchone() is not None
 
     def state(self, key: str) -> str | None:
-        """Return how a request stands, from sent and batched to answered, failed or unknown; None: never asked."""
+        """Return the state of a request, None if it was never sent.
+
+        The states: sent, batched, waiting, declined, answered, failed, unknown.
+        """
         row = self.con.execute("SELECT state FROM requests WHERE key = ?", [key]).fetchone()
         return None if row is None else row[0]
 
-    def answer(self, key: str) -> Received | None:
+    def answer(self, key: str) -> Completion | None:
         """Return the stored answer to a request."""
         row = self.con.execute(
             "SELECT content, finish_reason, refusal, served_model, tokens_in, tokens_cached, tokens_out "
             "FROM requests WHERE key = ? AND state = 'answered'",
             [key],
         ).fetchone()
-        return None if row is None else Received(*row)
+        return None if row is None else Completion(*row)
 
     def error(self, key: str) -> tuple[str, str] | None:
-        """Return the kind and the words of what kept a request from being answered."""
+        """Return the kind and the message of the last error of a request, None if it has none."""
         row = self.con.execute("SELECT error_kind, error FROM requests WHERE key = ?", [key]).fetchone()
         return None if row is None or row[0] is None else (row[0], row[1])
 
     def usage(self, model: str, base_url: str, via: str | None = None, *, role: str = "") -> Usage:
-        """Add up what the requests to a model took in a role; `via` takes the answers of one way alone."""
+        """Return the counts of the requests to a model in a role; `via` restricts them to online or batch answers."""
+        # Requests in a dialect that the server refused count as sends, but not as requests.
         row = self.con.execute(
             "SELECT count(*) FILTER (WHERE state != 'declined'), count(*) FILTER (WHERE state = 'answered'), "
             "count(*) FILTER (WHERE state = 'failed'), "
@@ -212,11 +221,12 @@ class RequestLedger:
         ).fetchone()
         return Usage(*map(int, row))
 
-    def doubts(self, model: str, base_url: str, *, role: str = "") -> tuple[int, int]:
-        """Return the most tokens, in and out, that may have been billed without a count.
+    def unconfirmed_tokens(self, model: str, base_url: str, *, role: str = "") -> tuple[int, int]:
+        """Return the maximum tokens, in and out, that may have been billed without a count.
 
-        These are of requests that are unknown, and of answers whose tokens the server did not count.
+        They belong to sends whose end is unknown, and to answers without token counts.
         """
+        # Each unknown send and an uncounted answer may have used the maximum of the request.
         row = self.con.execute(
             "SELECT total(most_in * (unknown + uncounted)), total(most_out * (unknown + uncounted)) FROM "
             "(SELECT *, state = 'answered' AND (tokens_in IS NULL OR tokens_out IS NULL) AS uncounted FROM requests) "
@@ -225,8 +235,8 @@ class RequestLedger:
         ).fetchone()
         return int(row[0]), int(row[1])
 
-    def ratio(self, model: str, base_url: str) -> tuple[int, float, float] | None:
-        """Return from how many answers, the bytes of a prompt for each token, and the tokens of an answer."""
+    def token_ratio(self, model: str, base_url: str) -> tuple[int, float, float] | None:
+        """Return averages of the main role: number of answers, prompt bytes per token, tokens per answer."""
         row = self.con.execute(
             "SELECT count(*), total(prompt_bytes) / total(tokens_in), total(tokens_out) / count(*) FROM requests "
             "WHERE model = ? AND base_url = ? AND state = 'answered' AND tokens_in > 0 AND tokens_out > 0 "
@@ -239,7 +249,7 @@ class RequestLedger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write all that is written within, or nothing of it."""
+        """Commit all writes within the block, or none of them."""
         self.con.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -249,7 +259,7 @@ class RequestLedger:
         self.con.execute("COMMIT")
 
     def new_batch(self, name: str) -> int:
-        """Write down a batch before anything is uploaded; return its number."""
+        """Record a batch before its file is uploaded; return its number."""
         row = self.con.execute(
             "INSERT INTO batches (state, name, n_requests, created_at) VALUES ('prepared', ?, 0, ?) RETURNING number",
             [name, time.time()],
@@ -257,28 +267,28 @@ class RequestLedger:
         return int(row[0])
 
     def put_into_batch(self, number: int, key: str) -> None:
-        """Write down that a request goes out with a batch."""
+        """Record that a request is part of a batch."""
         self.con.execute("UPDATE requests SET state = 'batched', batch = ? WHERE key = ?", [number, key])
 
     def update_batch(self, number: int, **values: Any) -> None:
-        """Write down what became of a batch."""
-        names = ", ".join(f"{name} = ?" for name in values)
-        self.con.execute(f"UPDATE batches SET {names} WHERE number = ?", [*values.values(), number])
+        """Update columns of a batch."""
+        assignments = ", ".join(f"{name} = ?" for name in values)
+        self.con.execute(f"UPDATE batches SET {assignments} WHERE number = ?", [*values.values(), number])
 
-    def open_batches(self) -> list[Batch]:
-        """Return the batches whose results were not read yet, in the order in which they were made."""
+    def open_batches(self) -> list[RequestBatch]:
+        """Return the batches whose results were not read yet, in the order of their creation."""
         rows = self.con.execute(
             "SELECT number, state, name, n_requests, file_id, batch_id FROM batches WHERE state != 'read' ORDER BY 1"
         )
-        return [Batch(*row) for row in rows.fetchall()]
+        return [RequestBatch(*row) for row in rows.fetchall()]
 
     def is_in_batch(self, key: str, number: int) -> bool:
-        """Tell whether a request waits for the result of a batch."""
+        """Return whether a request waits for the result of a batch."""
         query = "SELECT 1 FROM requests WHERE key = ? AND batch = ? AND state = 'batched'"
         return self.con.execute(query, [key, number]).fetchone() is not None
 
-    def batched(self, number: int | None = None) -> Iterator[tuple[str, int, int]]:
-        """Yield the requests that wait for the result of a batch, or of any: key, most tokens in, most tokens out."""
+    def batched_requests(self, number: int | None = None) -> Iterator[tuple[str, int, int]]:
+        """Yield the requests that wait for a batch, or for any batch: key, maximum tokens in, maximum tokens out."""
         cursor = self.con.execute(
             "SELECT key, most_in, most_out FROM requests WHERE state = 'batched' AND (? IS NULL OR batch = ?) "
             "ORDER BY key",
@@ -287,6 +297,6 @@ class RequestLedger:
         yield from cursor.fetchall()
 
     def batch_counts(self) -> dict[str, int]:
-        """Return how many batches there were, by how they ended."""
+        """Return the number of batches by status."""
         rows = self.con.execute("SELECT coalesce(status, state), count(*) FROM batches GROUP BY 1 ORDER BY 1")
         return {str(status): int(n) for status, n in rows.fetchall()}

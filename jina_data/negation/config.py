@@ -1,4 +1,4 @@
-"""What a run that writes negatives is told: what decides its results, and what only decides how it gets there."""
+"""Provides the configuration of a negate run: settings that determine its results, and settings of the requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.verify import VerifyConfig
 
 JUDGE_TOKENS = 256
-"""Tokens that an answer of the judge may have: a few words of reason, and some room to think."""
+"""Token limit of an answer of the judge: room for a short reason and some thoughts."""
 
 GeneratorName = Literal["llm", "rules"]
 Mode = Literal["online", "batch"]
@@ -29,12 +29,12 @@ Mode = Literal["online", "batch"]
 
 @dataclass(frozen=True, kw_only=True)
 class RequestConfig:
-    """How requests are sent, and what they may cost. None of it changes an answer that a server has given."""
+    """How requests are sent, and what they may cost. No setting changes an answer that a server has given."""
 
     mode: Mode = "online"
     api_key: str | None = field(default=None, repr=False)
     judge_api_key: str | None = field(default=None, repr=False)
-    """None: that of the model that writes, where both ask the same server."""
+    """None: the key of the writing model, if both use the same server."""
     concurrency: int = 16
     rpm: float | None = None
     tpm: float | None = None
@@ -50,7 +50,7 @@ class RequestConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NegateConfig:
-    """What decides the results of a run."""
+    """The settings that determine the results of a run."""
 
     sources: Sequence[str]
     generator: GeneratorName = "llm"
@@ -71,69 +71,73 @@ class NegateConfig:
     recipe: str | None = None
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     nli: str | None = None
-    """A cross-encoder for natural language inference, which must see the contradiction, too."""
+    """A cross-encoder for natural language inference that must confirm the contradiction."""
     judge_model: str | None = None
-    """An LLM that is asked where the other checks disagree."""
+    """An LLM judge that decides if the other checks disagree."""
     judge_base_url: str | None = None
-    """The server of the judge; None: that of the model that writes."""
+    """The server of the judge; None: the server of the writing model."""
     requests: RequestConfig = field(default_factory=RequestConfig)
     """How requests are sent; not part of the run's identity."""
 
     def check(self) -> None:
-        """Make sure that the settings go together.
+        """Check that the settings are valid together.
 
         Raises:
-            UsageError: they do not.
+            UsageError: they are not.
         """
         checked_mix(self.shares)
         for source in self.sources:
             parse_source(source)
         if self.generator == "llm" and not self.model:
-            raise UsageError("an LLM needs a name: give --model, or --generator rules to do without one")
+            raise UsageError("an LLM needs a name: set --model, or use --generator rules, which needs no model")
         if self.generator == "rules" and (self.model or self.base_url):
-            raise UsageError("--generator rules asks no model; leave --model and --base-url out, or the generator")
+            raise UsageError(
+                "--generator rules uses no model; remove --model and --base-url, or remove --generator rules"
+            )
         if self.judge_base_url and not self.judge_model:
-            raise UsageError("--judge-base-url names no judge; give --judge-model, too")
+            raise UsageError("--judge-base-url needs a judge; set --judge-model, too")
         if self.judge_model and self.generator == "rules":
             raise UsageError(
-                "rules put listed opposites alone, so a judge would never be asked; leave --judge-model out, or let an "
-                "LLM write"
+                "rules only use listed opposites, so a judge would never be asked; remove --judge-model, or use an LLM"
             )
         reserved = {"model", "messages", "response_format", "max_tokens", "max_completion_tokens", "stream", "n"}
-        if taken := reserved & self.params.keys():
-            raise UsageError(f"--param {min(taken)}: this is set by other options, or cannot be set")
+        if conflicts := reserved & self.params.keys():
+            raise UsageError(f"--param {min(conflicts)}: this is set by other options, or cannot be set")
 
     @property
     def shares(self) -> Mapping[Kind, float]:
-        """The shares of the kinds that are asked for."""
+        """The shares of the requested kinds."""
         if self.mix is not None:
             return self.mix
         return DEFAULT_MIX if self.generator == "llm" else RULES_MIX
 
     @property
-    def target(self) -> Endpoint:
-        """Whom requests go to."""
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the writing model."""
         assert self.model is not None
         return Endpoint(model=self.model, base_url=self.base_url, max_tokens=self.max_tokens, params=self.params)
 
     @property
-    def judge_target(self) -> Endpoint | None:
-        """Whom the judge's requests go to; None without a judge."""
+    def judge_endpoint(self) -> Endpoint | None:
+        """The endpoint of the judge; None without a judge."""
         if self.judge_model is None:
             return None
         url = self.judge_base_url or self.base_url
         return Endpoint(model=self.judge_model, base_url=url, max_tokens=self.max_tokens or JUDGE_TOKENS)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what decides the results, as plain data without secrets; a second call is compared with it."""
+        """Return the settings that determine the results, as plain data without secrets.
+
+        A run only resumes if its fingerprint is the same.
+        """
         is_llm = self.generator == "llm"
-        target = self.target if is_llm else None
+        endpoint = self.endpoint if is_llm else None
         return {
             "kind": "negate",
             "inputs": [_files_of(parse_source(source)) for source in self.sources],
             "generator": "llm" if is_llm else RuleGenerator.name,
             "model": self.model,
-            "base_url": target.shown_url if target else None,
+            "base_url": endpoint.public_url if endpoint else None,
             "prompt": PROMPT_HASH if is_llm else None,
             "params": dict(self.params),
             "max_tokens": self.max_tokens,
@@ -148,7 +152,7 @@ class NegateConfig:
             "recipe": _recipe_of(self.recipe),
             "checks": self.verify.model_dump(mode="json"),
             "nli": _nli_of(self.nli),
-            "judge": _judge_of(self.judge_target),
+            "judge": _judge_of(self.judge_endpoint),
             "version": metadata.version("jina-data"),
         }
 
@@ -156,10 +160,10 @@ class NegateConfig:
 def _files_of(source: NamedSource) -> dict[str, Any]:
     path = Path(source.path)
     if path.is_dir():
-        files = sorted(one for one in path.rglob("*") if one.is_file())
+        files = sorted(file for file in path.rglob("*") if file.is_file())
     else:
-        files = [path] if path.is_file() else [Path(one) for one in sorted(glob.glob(source.path))]  # noqa: PTH207
-    stats = [(str(one), one.stat()) for one in files]
+        files = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(source.path))]  # noqa: PTH207
+    stats = [(str(file), file.stat()) for file in files]
     return {
         "source": source.corpus.name,
         "path": source.path,
@@ -168,7 +172,7 @@ def _files_of(source: NamedSource) -> dict[str, Any]:
 
 
 def _nli_of(name: str | None) -> dict[str, str] | None:
-    """Return a model with what its files hold: the same name may stand for another model tomorrow."""
+    """Return a model with a hash of its files, since the model behind a name may change."""
     if name is None:
         return None
     from jina_data.embed.cross_encoder import pair_scorer_sha256
@@ -176,10 +180,10 @@ def _nli_of(name: str | None) -> dict[str, str] | None:
     return {"model": name, "sha256": pair_scorer_sha256(name)}
 
 
-def _judge_of(target: Endpoint | None) -> dict[str, str] | None:
-    if target is None:
+def _judge_of(endpoint: Endpoint | None) -> dict[str, str] | None:
+    if endpoint is None:
         return None
-    return {"model": target.model, "base_url": target.shown_url, "prompt": JUDGE_PROMPT_HASH}
+    return {"model": endpoint.model, "base_url": endpoint.public_url, "prompt": JUDGE_PROMPT_HASH}
 
 
 def _recipe_of(name: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The five sources of the negation data set: their licences, their columns, and which of their rows are pairs."""
+"""Provides the sources of the negation dataset: their licences, their columns, and which of their rows are pairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from jina_data.english.paraphrase import RESTATED, antonym_paraphrase
 from jina_data.english.texts import detokenised, folded
 from jina_data.errors import InputError
-from jina_data.negation.raw import Row, Table, open_tables
+from jina_data.negation.raw import RawRow, RawTable, open_tables
 
 REASONS = (
     "unreadable",
@@ -25,12 +25,12 @@ REASONS = (
     "group_taken",
     "over_limit",
 )
-"""Why a row gives no pair; docs/negation-data.md tells what each means."""
+"""Why a row is not a pair; docs/negation-data.md describes the reasons."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A source by its name: the licence of its texts, and whether they come tokenised as in the Penn Treebank."""
+    """A known source: the licence of its texts, and whether they are tokenised as in the Penn Treebank."""
 
     name: str
     license: str | None
@@ -38,10 +38,10 @@ class Corpus:
 
 
 CORPORA = {
-    one.name: one
-    for one in (
+    corpus.name: corpus
+    for corpus in (
         Corpus("snli", "cc-by-sa-4.0"),
-        # Its genres differ (OANC, CC BY 3.0, CC BY-SA 3.0): the one with the most conditions speaks for all.
+        # The licences of its genres differ (OANC, CC BY 3.0, CC BY-SA 3.0); this is the most restrictive one.
         Corpus("multi_nli", "cc-by-sa-3.0"),
         Corpus("sentence_compression", None, is_tokenised=True),
         Corpus("simple_wiki", "cc-by-sa-3.0", is_tokenised=True),
@@ -49,7 +49,7 @@ CORPORA = {
         Corpus("pairs", None),
     )
 }
-"""The sources that can be named; `pairs` is any table of pairs, which may name source and licence itself."""
+"""The known sources; `pairs` is any table of pairs, which may have columns for source and licence."""
 
 PAIR_COLUMNS = (
     ("anchor", "entailment"),
@@ -62,7 +62,7 @@ PAIR_COLUMNS = (
     ("normal", "simple"),
     ("caption1", "caption2"),
 )
-"""Columns that hold anchor and entailment, tried in this order; any other names are an error."""
+"""Column names of anchor and entailment, in the order of the search. A table without any of them is an error."""
 
 CAPTION_COLUMNS = ("image_id", "caption")
 LABEL_COLUMNS = ("gold_label", "label")
@@ -76,99 +76,100 @@ OTHER_LABELS = frozenset({"neutral", "contradiction", "1", "2"})
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pair as its source has it, before one of each group is chosen; `caption` alone where pairs are to be made."""
+    """A row that may become a pair. `entailment` is None for a caption, which is paired with another one later."""
 
-    place: str
+    location: str
     source: str
     source_id: str
     source_license: str | None
     group: str
-    once: str
-    """What gives one pair at most: the premise, the sentence, the image."""
+    unique_key: str
+    """The premise, sentence or image; at most one pair of each is used."""
     anchor: str
     entailment: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
-    """A row that gives no pair, and why."""
+class UnusableRow:
+    """A row that is not a pair, and the reason."""
 
     source: str
     reason: str
-    place: str
+    location: str
 
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source as the user named it: `snli=PATH`."""
+    """A source as given by the user: `snli=PATH`."""
 
     corpus: Corpus
     path: str
 
-    def candidates(self, scratch: Path, *, restate: bool = False) -> Iterator[Candidate | Unusable]:
-        """Yield what every row gives: a candidate, or why it gives none. Archives are unpacked into `scratch`.
+    def candidates(self, scratch: Path, *, restate: bool = False) -> Iterator[Candidate | UnusableRow]:
+        """Yield a candidate or an unusable row for each row. Archives are unpacked into `scratch`.
 
-        With `restate`, each text that has a paraphrase by a negated opposite gives two candidates more.
+        With `restate`, each text that has a paraphrase by a negated opposite gives two more candidates.
 
         Raises:
-            InputError: the path holds nothing to read, or a table without the columns of pairs.
+            InputError: the path has no readable files, or a table without columns of pairs.
         """
         for table in open_tables(self.path, scratch):
-            layout = Layout.of(table)
-            for row in table.rows(layout.columns):
-                yield self._judge(row, layout, table.name)
+            source_format = CorpusFormat.of(table)
+            for row in table.rows(source_format.columns):
+                yield self._candidate(row, source_format)
                 if restate:
-                    yield from self._restated(row, layout)
+                    yield from self._restated(row, source_format)
 
-    def _judge(self, row: Row, layout: Layout, file: str) -> Candidate | Unusable:
+    def _candidate(self, row: RawRow, source_format: CorpusFormat) -> Candidate | UnusableRow:
         name = self.corpus.name
         if row.values is None:
-            return Unusable(name, "unreadable", row.place)
+            return UnusableRow(name, "unreadable", row.location)
         values = row.values
-        name = _said(values, "source") or name
-        anchor, entailment = (self._text(values, column) for column in layout.texts)
-        if not anchor or (not entailment and not layout.is_captions):
-            return Unusable(name, "missing_text", row.place)
-        reason = _label_reason(values.get(layout.label)) if layout.label else None
-        if reason is None and not layout.is_captions and folded(anchor) == folded(entailment):
+        name = _value(values, "source") or name
+        anchor, entailment = (self._text(values, column) for column in source_format.texts)
+        if not anchor or (not entailment and not source_format.is_captions):
+            return UnusableRow(name, "missing_text", row.location)
+        reason = _label_reason(values.get(source_format.label)) if source_format.label else None
+        if reason is None and not source_format.is_captions and folded(anchor) == folded(entailment):
             reason = "same_text"
         if reason is not None:
-            return Unusable(name, reason, row.place)
-        group = _group(values, layout, anchor)
+            return UnusableRow(name, reason, row.location)
+        group = _group(values, source_format, anchor)
         return Candidate(
-            place=row.place,
+            location=row.location,
             source=name,
             source_id=_id_of(row, values),
-            source_license=self._license(values, layout),
+            source_license=self._license(values, source_format),
             group=group,
-            once=group if layout.is_captions else f"text:{folded(anchor)}",
+            unique_key=group if source_format.is_captions else f"text:{folded(anchor)}",
             anchor=anchor,
-            entailment=None if layout.is_captions else entailment,
+            entailment=None if source_format.is_captions else entailment,
         )
 
-    def _restated(self, row: Row, layout: Layout) -> Iterator[Candidate]:
-        """Yield each text of a row with its paraphrase, whatever the row says of the two: plain first, and last."""
+    def _restated(self, row: RawRow, source_format: CorpusFormat) -> Iterator[Candidate]:
+        """Yield two pairs of each text of a row and its paraphrase, one for each order. The label does not matter."""
         values = row.values or {}
-        anchor = self._text(values, layout.texts[0])
-        for number, column in enumerate(layout.texts):
-            found = antonym_paraphrase(self._text(values, column))
-            if found is None:
+        anchor = self._text(values, source_format.texts[0])
+        for number, column in enumerate(source_format.texts):
+            paraphrase = antonym_paraphrase(self._text(values, column))
+            if paraphrase is None:
                 continue
-            for turn, (first, second) in enumerate(((found.turned, found.plain), (found.plain, found.turned))):
+            texts = (paraphrase.turned, paraphrase.plain)
+            for order, (first, second) in enumerate((texts, texts[::-1])):
                 yield Candidate(
-                    place=f"{row.place}{RESTATED}-{number}{turn}",
-                    source=_said(values, "source") or self.corpus.name,
+                    location=f"{row.location}{RESTATED}-{number}{order}",
+                    source=_value(values, "source") or self.corpus.name,
                     source_id=_id_of(row, values) + RESTATED,
-                    source_license=self._license(values, layout),
-                    group=_group(values, layout, anchor),
-                    once=f"text:{RESTATED}{turn}{folded(found.plain)}",
+                    source_license=self._license(values, source_format),
+                    group=_group(values, source_format, anchor),
+                    unique_key=f"text:{RESTATED}{order}{folded(paraphrase.plain)}",
                     anchor=first,
                     entailment=second,
                 )
 
-    def _license(self, values: Mapping[str, Any], layout: Layout) -> str | None:
-        said = (_said(values, "source_license") or _said(values, "license")) if layout.says_source else None
-        return said or self.corpus.license
+    def _license(self, values: Mapping[str, Any], source_format: CorpusFormat) -> str | None:
+        stated = (_value(values, "source_license") or _value(values, "license")) if source_format.has_license else None
+        return stated or self.corpus.license
 
     def _text(self, values: Mapping[str, Any], column: str | None) -> str:
         value = values.get(column) if column else None
@@ -177,50 +178,50 @@ class NamedSource:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Which columns of a table hold what."""
+class CorpusFormat:
+    """The columns of a table by their meaning."""
 
     texts: tuple[str, str | None]
     label: str | None
     group: str | None
     columns: tuple[str, ...]
-    says_source: bool
+    has_license: bool
 
     @property
     def is_captions(self) -> bool:
-        """Whether each row is one text, of which two of the same group make a pair."""
+        """Whether each row is one text, and two texts of the same group make a pair."""
         return self.texts[1] is None
 
     @classmethod
-    def of(cls, table: Table) -> Layout:
-        """Tell what the columns of a table hold.
+    def of(cls, table: RawTable) -> CorpusFormat:
+        """Determine the meaning of the columns of a table.
 
         Raises:
-            InputError: none of the known names of pairs are among them, or judged pairs lack their label.
+            InputError: no columns of pairs are among them, or premise and hypothesis have no label.
         """
-        there = set(table.columns)
-        pairs = next((names for names in PAIR_COLUMNS if there.issuperset(names)), None)
-        if pairs is None and not there.issuperset(CAPTION_COLUMNS):
+        columns = set(table.columns)
+        pairs = next((names for names in PAIR_COLUMNS if columns.issuperset(names)), None)
+        if pairs is None and not columns.issuperset(CAPTION_COLUMNS):
             raise InputError(
                 f"{table.name}: no columns of pairs among {', '.join(table.columns[:12]) or 'no columns'}. Expected "
                 f"{', '.join('/'.join(names) for names in PAIR_COLUMNS)}, or image_id and caption. Rename two columns."
             )
-        label = next((name for name in LABEL_COLUMNS if name in there), None)
+        label = next((name for name in LABEL_COLUMNS if name in columns), None)
         if pairs == ("premise", "hypothesis") and label is None:
             raise InputError(
-                f"{table.name}: premise and hypothesis without a column 'label' or 'gold_label': which of them are "
-                "entailments? Name the columns anchor and entailment if all are."
+                f"{table.name}: columns premise and hypothesis, but no column 'label' or 'gold_label' that marks the "
+                "entailments. If all rows are entailments, rename the columns to anchor and entailment."
             )
-        group = next((name for name in GROUP_COLUMNS if name in there), None)
-        says_source = "source" in there and "source_license" in there
+        group = next((name for name in GROUP_COLUMNS if name in columns), None)
+        has_source = "source" in columns and "source_license" in columns
         texts = pairs or (CAPTION_COLUMNS[1], None)
-        named = [*texts, label, group, *(("source", "source_license") if says_source else ("license",))]
-        columns = tuple(dict.fromkeys(name for name in [*named, *ID_COLUMNS] if name and name in there))
-        return cls(texts, label if pairs else None, group, columns, says_source or "license" in there)
+        needed = [*texts, label, group, *(("source", "source_license") if has_source else ("license",)), *ID_COLUMNS]
+        to_read = tuple(dict.fromkeys(name for name in needed if name and name in columns))
+        return cls(texts, label if pairs else None, group, to_read, has_source or "license" in columns)
 
 
 def _label_reason(value: Any) -> str | None:
-    """Return why a label keeps a pair out, None for an entailment. Numbers are those of the Hub: 0 is entailment."""
+    """Return why a pair with a label is unusable, None for an entailment. As on the Hub, 0 is entailment."""
     label = str(value).strip().lower() if not isinstance(value, float) else f"{value:g}"
     if label in ENTAILMENT:
         return None
@@ -229,21 +230,21 @@ def _label_reason(value: Any) -> str | None:
     return "not_entailment" if label in OTHER_LABELS else "unknown_label"
 
 
-def _group(values: Mapping[str, Any], layout: Layout, anchor: str) -> str:
-    """Return what stays on one side of the split: image, article or prompt where the row names it, else the anchor."""
-    said = _said(values, layout.group) if layout.group else None
-    if said is None:
+def _group(values: Mapping[str, Any], source_format: CorpusFormat, anchor: str) -> str:
+    """Return the group, which stays in one split: image, article or prompt if the table has it, else the anchor."""
+    group = _value(values, source_format.group) if source_format.group else None
+    if group is None:
         return f"text:{folded(anchor)}"
-    if layout.group == "captionID":
-        said = said.split("#")[0]
-    return said if layout.group == "group" else f"{layout.group}:{said}"
+    if source_format.group == "captionID":
+        group = group.split("#")[0]
+    return group if source_format.group == "group" else f"{source_format.group}:{group}"
 
 
-def _id_of(row: Row, values: Mapping[str, Any]) -> str:
-    return next((said for column in ID_COLUMNS if (said := _said(values, column))), row.place)
+def _id_of(row: RawRow, values: Mapping[str, Any]) -> str:
+    return next((value for column in ID_COLUMNS if (value := _value(values, column))), row.location)
 
 
-def _said(values: Mapping[str, Any], column: str) -> str | None:
+def _value(values: Mapping[str, Any], column: str) -> str | None:
     value = values.get(column)
     return None if value is None or value == "" else str(value)
 
@@ -252,7 +253,7 @@ def parse_source(text: str) -> NamedSource:
     """Parse `NAME=PATH`.
 
     Raises:
-        InputError: there is no such source, or no path.
+        InputError: the source is unknown, or there is no path.
     """
     name, is_named, path = text.partition("=")
     if not is_named or not path or not re.fullmatch(r"[A-Za-z_-]+", name):
@@ -260,7 +261,7 @@ def parse_source(text: str) -> NamedSource:
     corpus = CORPORA.get(name.lower().replace("-", "_"))
     if corpus is None:
         raise InputError(
-            f"{text}: no source is called {name!r}. The names: {', '.join(CORPORA)}. "
-            "Name any other table of pairs with pairs=PATH"
+            f"{text}: unknown source {name!r}. The names: {', '.join(CORPORA)}. "
+            "Use pairs=PATH for any other table of pairs"
         )
     return NamedSource(corpus, path)

@@ -1,4 +1,4 @@
-"""Write the data set: triplets and their full rows by split, what was rejected and why, what has no answer."""
+"""Writes the dataset: triplets and full rows by split, rejected negatives with reasons, and unanswered pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jina_data.negation.rounds import Attempt
 SHARD_ROWS, GROUP_ROWS = 500_000, 10_000
 
 SCORES = ("length_ratio", "token_overlap", "nli_contradiction", "judge_contradiction")
-"""What verification may measure."""
+"""The scores that the checks may measure."""
 
 _TEXT = pa.string()
 _SCORES = pa.struct([(name, pa.float64()) for name in SCORES])
@@ -27,7 +27,7 @@ _ORIGIN = [(name, _TEXT) for name in ("source", "source_id", "source_license")]
 _WRITER = [(name, _TEXT) for name in ("generator", "model", "prompt_hash")]
 
 TRIPLET_SCHEMA = pa.schema([(name, _TEXT) for name in ("anchor", "entailment", "negative")])
-"""Nothing but the texts: trainers take every column for an input."""
+"""Only the texts: trainers treat every column as an input."""
 
 FULL_SCHEMA = pa.schema(
     [
@@ -60,14 +60,14 @@ UNANSWERED_SCHEMA = pa.schema([*_PAIR, ("attempt", pa.int32()), ("error", _TEXT)
 
 
 class Shards:
-    """Writes rows into numbered Parquet files of one name; there is at least one where `always` is set."""
+    """Writes rows into numbered Parquet files with a common name; with `always`, there is at least one file."""
 
     def __init__(self, folder: Path, name: str, schema: pa.Schema, *, always: bool) -> None:
         self.folder = folder
         self.name = name
         self.schema = schema
         self.number = self.rows = 0
-        self.held: list[Mapping[str, Any]] = []
+        self.buffer: list[Mapping[str, Any]] = []
         self.writer: pq.ParquetWriter | None = None
         if always:
             self._open()
@@ -80,20 +80,20 @@ class Shards:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row."""
-        self.held.append(row)
-        if len(self.held) == GROUP_ROWS:
+        self.buffer.append(row)
+        if len(self.buffer) == GROUP_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        if not self.held:
+        if not self.buffer:
             return
         if self.writer is None or self.rows >= SHARD_ROWS:
             self._close()
             self._open()
         assert self.writer is not None
-        self.writer.write_table(pa.Table.from_pylist(self.held, self.schema), row_group_size=GROUP_ROWS)
-        self.rows += len(self.held)
-        self.held = []
+        self.writer.write_table(pa.Table.from_pylist(self.buffer, self.schema), row_group_size=GROUP_ROWS)
+        self.rows += len(self.buffer)
+        self.buffer = []
 
     def _close(self) -> None:
         if self.writer is not None:
@@ -101,13 +101,13 @@ class Shards:
             self.writer = None
 
     def close(self) -> None:
-        """Write what is held, and end the last file."""
+        """Write the buffered rows, and close the last file."""
         self._flush()
         self._close()
 
 
 class DatasetWriter:
-    """Writes what became of every pair, in the order of the pairs."""
+    """Writes every pair to its output, in the order of the pairs."""
 
     def __init__(self, out: Path, generator: str) -> None:
         self.generator = generator
@@ -132,38 +132,37 @@ class DatasetWriter:
             shards.close()
 
     def add(self, pair: Pair, history: Sequence[Attempt]) -> None:
-        """Write a pair, and every rejection on its way."""
-        for attempt, one in enumerate(history):
-            if one.state == "rejected":
-                self._reject(pair, one, attempt, is_final=one is history[-1])
-        last, attempt = history[-1], len(history) - 1
+        """Write a pair by its last attempt, and every attempt that was rejected."""
+        for number, attempt in enumerate(history):
+            if attempt.state == "rejected":
+                self._reject(pair, attempt, number, is_final=attempt is history[-1])
+        last, number = history[-1], len(history) - 1
         if last.state == "accepted":
-            self._accept(pair, last, attempt)
+            self._accept(pair, last, number)
         elif last.state == "unanswered":
-            said = {"attempt": attempt, "error": last.reason, "detail": last.detail}
-            self.unanswered.add({**_pair_row(pair), **said})
+            row = {"attempt": number, "error": last.reason, "detail": last.detail}
+            self.unanswered.add({**_pair_row(pair), **row})
 
-    def _accept(self, pair: Pair, last: Attempt, attempt: int) -> None:
-        texts = {"anchor": pair.anchor, "entailment": pair.entailment, "negative": last.negative}
+    def _accept(self, pair: Pair, attempt: Attempt, number: int) -> None:
+        texts = {"anchor": pair.anchor, "entailment": pair.entailment, "negative": attempt.negative}
         self.triplets[pair.split].add(texts)
-        row = {"kind_found": last.kind, "attempt": attempt, "flags": list(last.flags), **self._writer_row(last)}
+        row = {"kind_found": attempt.kind, "attempt": number, "flags": list(attempt.flags), **self._writer_row(attempt)}
         self.full[pair.split].add({**_pair_row(pair), **texts, **row})
 
-    def _reject(self, pair: Pair, one: Attempt, attempt: int, *, is_final: bool) -> None:
-        said = {
-            name: getattr(one, name) for name in ("negative", "reason", "detail", "raw", "finish_reason", "refusal")
-        }
-        row = {"attempt": attempt, "final": is_final, **said, **self._writer_row(one)}
+    def _reject(self, pair: Pair, attempt: Attempt, number: int, *, is_final: bool) -> None:
+        names = ("negative", "reason", "detail", "raw", "finish_reason", "refusal")
+        details = {name: getattr(attempt, name) for name in names}
+        row = {"attempt": number, "final": is_final, **details, **self._writer_row(attempt)}
         self.rejected.add({**_pair_row(pair), **row})
 
-    def _writer_row(self, one: Attempt) -> dict[str, Any]:
-        scores = json.loads(one.scores)
+    def _writer_row(self, attempt: Attempt) -> dict[str, Any]:
+        scores = json.loads(attempt.scores)
         unknown = scores.keys() - set(SCORES)
         assert not unknown, f"a score without a column: {unknown}"
         return {
             "generator": self.generator,
-            "model": one.model,
-            "prompt_hash": one.prompt_hash,
+            "model": attempt.model,
+            "prompt_hash": attempt.prompt_hash,
             "scores": {name: scores.get(name) for name in SCORES},
         }
 
@@ -174,12 +173,12 @@ def _pair_row(pair: Pair) -> dict[str, Any]:
 
 
 def check_laws(out: Path, pairs: Path, counted: Mapping[str, Mapping[str, int]]) -> None:
-    """Make sure that every pair is accounted for once, by counting each file on its own.
+    """Check that every pair is in exactly one output, by counting the rows of the files.
 
-    `counted` is what the report says of each source: pairs, accepted, rejected, unanswered.
+    `counted` has the counts of the report for each source: pairs, accepted, rejected, unanswered.
 
     Raises:
-        LawError: the files, the pairs and the report do not agree.
+        LawError: the counts of the files, the pairs and the report differ.
     """
     with duckdb.connect() as con:
         for name, files, where in (
@@ -189,6 +188,9 @@ def check_laws(out: Path, pairs: Path, counted: Mapping[str, Mapping[str, int]])
             ("unanswered", sorted((out / "unanswered").glob("*.parquet")), "true"),
         ):
             con.read_parquet([str(path) for path in files]).filter(where).project("id, source").create_view(name)
+        # Joins the pairs with the outputs by id and counts the outputs of each source. A pair in two outputs counts
+        # twice, so the counts differ from the report; a pair in none breaks pairs = accepted + rejected + unanswered.
+        # Output rows with an unknown id are only in `n_fates`.
         rows = con.execute(
             "SELECT source, count(*), count(*) FILTER (fate = 'accepted'), count(*) FILTER (fate = 'rejected'), "
             "count(*) FILTER (fate = 'unanswered') FROM pairs LEFT JOIN (SELECT id, 'accepted' AS fate FROM accepted "
@@ -198,11 +200,13 @@ def check_laws(out: Path, pairs: Path, counted: Mapping[str, Mapping[str, int]])
         n_fates = sum(_count(con, name) for name in ("accepted", "rejected", "unanswered"))
         n_pairs = _count(con, "pairs")
     names = ("pairs", "accepted", "rejected", "unanswered")
-    held = {source: dict(zip(names, counts, strict=True)) for source, *counts in rows}
-    if held != counted or any(one["pairs"] != sum(list(one.values())[1:]) for one in held.values()):
-        raise LawError(f"the pairs do not add up: the report says {counted}, the files hold {held}")
+    totals = {source: dict(zip(names, counts, strict=True)) for source, *counts in rows}
+    if totals != counted or any(counts["pairs"] != sum(list(counts.values())[1:]) for counts in totals.values()):
+        raise LawError(f"the counts of the pairs differ: the report has {counted}, the files have {totals}")
     if n_fates != n_pairs:
-        raise LawError(f"the pairs do not add up: {n_pairs} pairs, but {n_fates} in data/, rejected/ and unanswered/")
+        raise LawError(
+            f"the counts of the pairs differ: {n_pairs} pairs, but {n_fates} in data/, rejected/ and unanswered/"
+        )
     _check_triplets(out / "data")
 
 
@@ -211,12 +215,12 @@ def _count(con: duckdb.DuckDBPyConnection, view: str) -> int:
 
 
 def _check_triplets(data: Path) -> None:
-    """Make sure that data/triplet/ holds the texts of data/full/, row by row."""
+    """Check that data/triplet/ has the same texts as data/full/, row by row."""
     for path in sorted((data / "full").glob("*.parquet")):
-        pairs = zip(*(_batches(one) for one in (path, data / "triplet" / path.name)), strict=True)
-        if not all(left.equals(right) for left, right in pairs):
-            raise LawError(f"data/triplet/{path.name} and data/full/{path.name} hold different texts")
-    if {one.name for one in (data / "full").iterdir()} != {one.name for one in (data / "triplet").iterdir()}:
+        batches = zip(_batches(path), _batches(data / "triplet" / path.name), strict=True)
+        if not all(full.equals(triplet) for full, triplet in batches):
+            raise LawError(f"data/triplet/{path.name} and data/full/{path.name} have different texts")
+    if {file.name for file in (data / "full").iterdir()} != {file.name for file in (data / "triplet").iterdir()}:
         raise LawError("data/triplet and data/full have different files")
 
 

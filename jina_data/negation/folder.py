@@ -1,4 +1,4 @@
-"""The run folder of the negation data set."""
+"""Provides the paths in the run folder of a negate run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LEDGER = "requests.sqlite"
 
 @dataclass(frozen=True)
 class NegationFolder(RunFolder):
-    """The paths of a run that writes negatives. The ledger of requests stays, since its answers were paid for."""
+    """The paths of a negate run."""
 
     outputs: ClassVar[tuple[str, ...]] = ("data", "rejected", "unanswered", "report.json", "report.html")
     side_files: ClassVar[tuple[str, ...]] = (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm")
     keeps_side_files: ClassVar[bool] = True
-    """An answer that was paid for is not requested again, so `clear` leaves the ledger."""
+    """`clear` keeps the request ledger, because its answers were paid for."""
     work_name: ClassVar[re.Pattern[str]] = re.compile(
         r"lock|(run|complete|cleaned)\.json|(pairs|clean-pairs|round-\d+)\.parquet|seen\.sqlite(-wal|-shm)?"
         r"|clean|batches|out|\.pairs-.*|\..*\.tmp"
@@ -29,7 +29,7 @@ class NegationFolder(RunFolder):
 
     @property
     def ledger(self) -> Path:
-        """The ledger of requests."""
+        """The request ledger."""
         return self.path / LEDGER
 
     @property
@@ -39,35 +39,35 @@ class NegationFolder(RunFolder):
 
     @property
     def clean_pairs(self) -> Path:
-        """The pairs that a recipe left."""
+        """The pairs that the recipe kept."""
         return self.work / "clean-pairs.parquet"
 
     @property
     def cleaned(self) -> Path:
-        """What the recipe did to the pairs."""
+        """The report of the recipe: counts of kept and dropped pairs."""
         return self.work / "cleaned.json"
 
     @property
     def accepted_texts(self) -> Path:
-        """The negatives that were accepted so far."""
+        """The negatives accepted so far."""
         return self.work / "seen.sqlite"
 
     @property
     def batches(self) -> Path:
-        """The files of batches that are under way."""
+        """The folder of batch files."""
         return self.work / "batches"
 
     def round(self, number: int) -> Path:
-        """What became of the pairs that were asked for in a round."""
+        """The results of a round."""
         return self.work / f"round-{number}.parquet"
 
     @property
     def has_progress(self) -> bool:
-        """Whether the pairs of the sources were read: a run that failed before may be repeated with other settings."""
+        """Whether the pairs were read; a run that failed before that may be repeated with other settings."""
         return self.pairs.exists()
 
     def discard_partial_files(self) -> None:
-        """Remove the files that a killed run was writing, and the folders in which it chose the pairs."""
+        """Remove partial files of a killed run, and its temporary folders for the choice of pairs."""
         super().discard_partial_files()
         for entry in self.work.glob(".pairs-*"):
             remove(entry)

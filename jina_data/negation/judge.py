@@ -1,4 +1,4 @@
-"""An LLM as a judge, asked through the same client, ledger and limit of the cost as the one that writes."""
+"""Provides an LLM judge, which uses the same client, ledger and cost limit as the writing model."""
 
 from __future__ import annotations
 
@@ -19,58 +19,57 @@ from jina_data.negation.prompt import json_of, without_thoughts
 
 
 class LlmJudge:
-    """Asks a model for each triplet whether the negative contradicts; what the ledger knows is not asked again."""
+    """Asks a model whether negatives contradict their pairs. Answers in the ledger are reused."""
 
     def __init__(
         self,
-        target: Endpoint,
+        endpoint: Endpoint,
         ledger: RequestLedger,
-        settings: ClientConfig,
+        config: ClientConfig,
         *,
         api_key: str | None = None,
         cost_limit: CostLimit | None = None,
         seed: int = 0,
     ) -> None:
-        self.name = target.model
-        self.target = target
+        self.name = endpoint.model
+        self.endpoint = endpoint
         self.ledger = ledger
-        self.settings = settings
+        self.config = config
         self.api_key = api_key
         self.cost_limit = cost_limit
         self.seed = seed
         self.stopped: str | None = None
-        """Why nothing is asked any more: max_cost, or None."""
+        """`max_cost` once the cost limit stopped the requests, else None."""
 
     def opinions(self, answers: Sequence[Answer]) -> list[Opinion]:
-        """Return what the model says of N negatives: 1 where it says yes, 0 where it says no.
+        """Return N opinions: probability 1 for yes, 0 for no.
 
         Raises:
             ServerError: no request can succeed, or too many fail.
         """
-        cases = [Case(one.pair.anchor, one.pair.entailment, one.negative or "") for one in answers]
+        prompts = [JudgePrompt(answer.pair.anchor, answer.pair.entailment, answer.negative or "") for answer in answers]
         if self.stopped is None:
             client = OnlineClient(
-                self.target,
+                self.endpoint,
                 self.ledger,
-                self.settings,
+                self.config,
                 api_key=self.api_key,
                 cost_limit=self.cost_limit,
                 seed=self.seed,
             )
-            self.stopped = asyncio.run(client.ask(cases)).stopped
-        return [self._opinion(case) for case in cases]
+            self.stopped = asyncio.run(client.ask(prompts)).stopped
+        return [self._stored_opinion(prompt) for prompt in prompts]
 
-    def _opinion(self, case: Case) -> Opinion:
-        """Read what the ledger holds of a case."""
-        dialect = self.ledger.dialect(self.target.model, self.target.shown_url)
-        key = self.target.request(case, dialect).key if dialect is not None else ""
-        received = self.ledger.answer(key)
-        if received is None:
-            _, why = self.ledger.error(key) or ("", self.stopped or "the judge was not asked")
-            return Opinion(None, why, is_answered=False)
-        if received.refusal:
-            return Opinion(None, f"it refused: {received.refusal[:200]}")
-        return read_opinion(received.content)
+    def _stored_opinion(self, prompt: JudgePrompt) -> Opinion:
+        dialect = self.ledger.dialect(self.endpoint.model, self.endpoint.public_url)
+        key = self.endpoint.request(prompt, dialect).key if dialect is not None else ""
+        completion = self.ledger.answer(key)
+        if completion is None:
+            _, reason = self.ledger.error(key) or ("", self.stopped or "the judge was not asked")
+            return Opinion(None, reason, is_answered=False)
+        if completion.refusal:
+            return Opinion(None, f"it refused: {completion.refusal[:200]}")
+        return read_opinion(completion.content)
 
 
 INSTRUCTIONS = """\
@@ -105,12 +104,12 @@ JUDGE_PROMPT_HASH = hashlib.sha256(
 """The version of the prompt."""
 
 
-MOST_CHARS = 200
+MAX_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """What one request asks a judge: a negative and both sides of its pair."""
+class JudgePrompt:
+    """The prompt of one request to a judge: a negative and both texts of its pair."""
 
     anchor: str
     entailment: str
@@ -118,25 +117,24 @@ class Case:
 
     @property
     def role(self) -> str:
-        """Whose request it is, in the ledger."""
+        """The role of the judge in the ledger."""
         return "judge"
 
     @property
-    def n_pairs(self) -> int:
-        """How many pairs it asks for."""
+    def n_items(self) -> int:
+        """The number of negatives: always 1."""
         return 1
 
     def messages(self, form: Form) -> list[dict[str, str]]:
-        """Return the messages that ask it in a form."""
+        """Return the messages that request an answer of a form."""
         item = {"anchor": self.anchor, "entailment": self.entailment, "negative": self.negative}
-        told = f"{INSTRUCTIONS}\n{ENDINGS[form == 'text']}"
         return [
-            {"role": "system", "content": told},
+            {"role": "system", "content": f"{INSTRUCTIONS}\n{ENDINGS[form == 'text']}"},
             {"role": "user", "content": json.dumps(item, ensure_ascii=False)},
         ]
 
     def response_format(self, form: Form) -> dict[str, Any] | None:
-        """Return what a server is told of the form; None where it is told in words alone."""
+        """Return the parameter `response_format` for a form; None if only the messages state the form."""
         if form == "text":
             return None
         if form == "json":
@@ -145,17 +143,17 @@ class Case:
 
 
 def read_opinion(content: str | None) -> Opinion:
-    """Read what a judge said: JSON, or a line that begins with yes or no. Else it has no opinion."""
+    """Parse the answer of a judge: JSON, or a line that begins with yes or no. Any other answer is no opinion."""
     value = json_of(content or "")
     if value is not None:
-        said, why = value.get("contradicts"), value.get("reason")
-        why = why if isinstance(why, str) else ""
-        if isinstance(said, bool):
-            return Opinion(float(said), _short(why))
-    elif found := re.match(r"\W*(yes|no)\b\W*(.*)", without_thoughts(content or "").strip(), re.IGNORECASE | re.DOTALL):
-        return Opinion(float(found[1].lower() == "yes"), _short(found[2]))
-    return Opinion(None, f"neither yes nor no: {_short(content or 'nothing')}")
+        contradicts, reason = value.get("contradicts"), value.get("reason")
+        reason = reason if isinstance(reason, str) else ""
+        if isinstance(contradicts, bool):
+            return Opinion(float(contradicts), _shorten(reason))
+    elif match := re.match(r"\W*(yes|no)\b\W*(.*)", without_thoughts(content or "").strip(), re.IGNORECASE | re.DOTALL):
+        return Opinion(float(match[1].lower() == "yes"), _shorten(match[2]))
+    return Opinion(None, f"neither yes nor no: {_shorten(content or 'nothing')}")
 
 
-def _short(text: str) -> str:
-    return " ".join(text.split())[:MOST_CHARS]
+def _shorten(text: str) -> str:
+    return " ".join(text.split())[:MAX_CHARS]

@@ -1,4 +1,4 @@
-"""An NLI cross-encoder as a judge: how sure it is that one text contradicts another."""
+"""Provides a judge that is a cross-encoder for natural language inference (NLI)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jina_data.negation.pairs import Answer, Opinion
 
 
 class NliJudge:
-    """Reads premise and hypothesis together; the same pair always gets the same answer."""
+    """Reads premise and hypothesis together. The result for a pair is always the same."""
 
     def __init__(self, scorer: PairScorer, column: int) -> None:
         self.name = scorer.name
@@ -22,27 +22,27 @@ class NliJudge:
         self._column = column
 
     def contradictions(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[float]:
-        """Return for each of N pairs the probability of the label contradiction."""
+        """Return N probabilities of the label contradiction for N pairs."""
         if not premises:
             return []
         logits = self._scorer.logits(premises, hypotheses).astype(np.float64)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return [float(one) for one in shares[:, self._column] / shares.sum(axis=1)]
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return [float(probability) for probability in weights[:, self._column] / weights.sum(axis=1)]
 
     def opinions(self, answers: Sequence[Answer]) -> list[Opinion]:
-        """Return for each of N answers the lesser of the probabilities for entailment and anchor."""
-        premises = [one.pair.entailment for one in answers] + [one.pair.anchor for one in answers]
-        sure = self.contradictions(premises, [one.negative or "" for one in answers] * 2)
-        return [Opinion(min(both)) for both in zip(sure[: len(answers)], sure[len(answers) :], strict=True)]
+        """Return N opinions: the lower of the probabilities with the entailment and with the anchor as premise."""
+        premises = [answer.pair.entailment for answer in answers] + [answer.pair.anchor for answer in answers]
+        scores = self.contradictions(premises, [answer.negative or "" for answer in answers] * 2)
+        return [Opinion(min(both)) for both in zip(scores[: len(answers)], scores[len(answers) :], strict=True)]
 
 
 @cache
 def load_nli_judge(name: str, device: str = "cpu") -> NliJudge:
-    """Load a cross-encoder by the name it has on the Hub, or from a folder; once in a process.
+    """Load a cross-encoder from the Hub or from a folder, once per process.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
-        ModelError: there is no such model, or none of its labels is called contradiction.
+        ModelError: there is no such model, or it has no label contradiction.
     """
     scorer = load_cross_encoder(name, device)
     assert scorer.model.config is not None
@@ -50,7 +50,7 @@ def load_nli_judge(name: str, device: str = "cpu") -> NliJudge:
     columns = [number for number, label in labels.items() if label.lower().startswith("contradict")]
     if len(columns) != 1:
         raise ModelError(
-            f"{name!r} has the labels {', '.join(labels.values())}; expected one called contradiction. "
-            "Name a cross-encoder for natural language inference"
+            f"{name!r} has the labels {', '.join(labels.values())}; expected one label contradiction. "
+            "Use a cross-encoder for natural language inference"
         )
     return NliJudge(scorer, columns[0])

@@ -1,4 +1,4 @@
-"""Write the outputs of a run that writes negatives: the data set, the report, and the manifest over both."""
+"""Writes the outputs of a negate run: the dataset, the report, and the manifest."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from jina_data.negation.sources import read_counts, read_pairs
 from jina_data.run.files import remove, write_json
 
 
-class Outputs:
-    """Writes the outputs into the work folder; they move into place when all are whole."""
+class NegateOutputs:
+    """Writes the outputs into the work folder; they move into place when all are complete."""
 
-    def __init__(self, folder: NegationFolder, fingerprint: Mapping[str, Any], settings: NegateConfig) -> None:
+    def __init__(self, folder: NegationFolder, fingerprint: Mapping[str, Any], config: NegateConfig) -> None:
         self.folder = folder
         self.out = folder.out
         self.fingerprint = fingerprint
-        self.settings = settings
+        self.config = config
         self.tally = Tally()
-        self.gallery = Gallery(settings.seed)
+        self.gallery = Gallery(config.seed)
 
     def write_pairs(self, rounds: Rounds, advance: Callable[[int], None]) -> None:
-        """Write what became of every pair.
+        """Write every pair: accepted, rejected or unanswered.
 
         Raises:
-            LawError: a pair was never asked for.
+            LawError: a pair was in no round.
         """
         remove(self.out)
         with DatasetWriter(self.out, self.fingerprint["generator"]) as sink:
             for _, pair, history in rounds.walk(read_pairs(pairs_of(self.folder))):
                 if not history:
-                    raise LawError(f"pair {pair.id} was never asked for")
+                    raise LawError(f"pair {pair.id} was in no round")
                 sink.add(pair, history)
                 self.tally.add(pair, history)
                 self.gallery.add(pair, history)
@@ -53,10 +53,10 @@ class Outputs:
         seconds: float,
         peak_memory_bytes: int,
     ) -> NegateReport:
-        """Write the report, once every pair is accounted for.
+        """Write the report, after a check that every pair is in exactly one output.
 
         Raises:
-            LawError: the files do not add up.
+            LawError: the counts of the files and of the report differ.
         """
         counts = self.tally.counts()
         cleaned = self.folder.cleaned
@@ -67,11 +67,11 @@ class Outputs:
             judge=judge,
             rows=read_counts(self.folder.pairs).to_json(),
             cleaning=self.folder.read_json(cleaned) if cleaned.exists() else None,
-            warnings=warnings_for(counts, [one for one in (requests, judge) if one], self.settings.generator),
+            warnings=warnings_for(counts, [account for account in (requests, judge) if account], self.config.generator),
             seconds=round(seconds, 3),
             peak_memory_bytes=peak_memory_bytes,
-            versions=versions(self.settings.generator),
-            seed=self.settings.seed,
+            versions=versions(self.config.generator),
+            seed=self.config.seed,
         )
         check_laws(self.out, pairs_of(self.folder), _by_source(report))
         write_json(self.out / "report.json", report.to_json())
@@ -79,12 +79,12 @@ class Outputs:
         return report
 
     def manifest(self, report: NegateReport) -> dict[str, Any]:
-        """Return the manifest: what was written from what, and by whom."""
+        """Return the manifest: sources, generator, models and versions."""
         return {
             "kind": "negate",
             "sources": [
-                {"name": one.name, "license": one.license, "rows": one.accepted, "pairs": one.total}
-                for one in report.sources
+                {"name": source.name, "license": source.license, "rows": source.accepted, "pairs": source.total}
+                for source in report.sources
             ],
             "generator": report.generator,
             "prompt": report.prompt,
@@ -95,10 +95,10 @@ class Outputs:
 
 
 def _by_source(report: NegateReport) -> dict[str, dict[str, int]]:
-    """Add the licences of a source up."""
-    found: dict[str, dict[str, int]] = {}
-    for one in report.sources:
-        counts = found.setdefault(one.name, dict.fromkeys(("pairs", "accepted", "rejected", "unanswered"), 0))
-        for name, n in zip(counts, (one.total, one.accepted, one.rejected, one.unanswered), strict=True):
+    """Return the counts of each source, summed over its licences."""
+    totals: dict[str, dict[str, int]] = {}
+    for source in report.sources:
+        counts = totals.setdefault(source.name, dict.fromkeys(("pairs", "accepted", "rejected", "unanswered"), 0))
+        for name, n in zip(counts, (source.total, source.accepted, source.rejected, source.unanswered), strict=True):
             counts[name] += n
-    return found
+    return totals

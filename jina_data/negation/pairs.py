@@ -1,4 +1,4 @@
-"""What the parts of the negation data set hand to each other: pairs, answers, verdicts."""
+"""Provides the types that the modules of this package exchange: pairs, answers, verdicts, opinions."""
 
 from __future__ import annotations
 
@@ -13,86 +13,86 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """An anchor and a text that it entails, to which a negative is to be written."""
+    """An anchor and a text that it entails; the run writes a negative for it."""
 
     id: str
-    """Tells pairs of a run apart: the source and the first 16 hex digits of a hash of its texts and place."""
+    """Unique in a run: the source and 16 hex digits of a hash of the texts and the location."""
     source: str
-    """The name of the source: snli, multi_nli, sentence_compression, simple_wiki, coco_captions, or a user's own."""
+    """Name of the source: snli, multi_nli, sentence_compression, simple_wiki, coco_captions, or one from the data."""
     source_id: str
-    """The id of the pair in its source (pairID, annotation ids), or `file:row` where there is none."""
+    """Id of the pair in its source (pairID, annotation ids), or `file:row` if it has none."""
     source_license: str | None
-    """The licence of the texts as an SPDX-like id of the Hub, or None where the source states none."""
+    """Licence of the texts as an SPDX-like id of the Hub, or None if the source states none."""
     group: str
-    """What must not be torn apart between train and test: the image, the premise, the article."""
+    """The image, premise or article; all pairs of a group are in the same split."""
     split: Split
     anchor: str
     entailment: str
     kind: Kind
-    """The kind of negation that is asked for."""
+    """The requested kind of negation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a generator gave for a pair. `negative` is None where it gave nothing; `raw` is what it said, whole."""
+    """The answer of a generator for a pair. `negative` is None if there is none; `raw` is the complete output."""
 
     pair: Pair
     negative: str | None
     raw: str
     finish_reason: str = "stop"
-    """As chat completions call it: stop, length, content_filter; `none` where a generator left the pair."""
+    """As in chat completions: stop, length, content_filter; `none` if no rule fits."""
     refusal: str | None = None
     model: str
-    """The model as the server names it, or `rules-N` for the rule set of version N."""
+    """The model as the server names it, or `rules-N` for version N of the rules."""
     prompt_hash: str | None = None
     attempt: int = 0
-    """0 for the first time the pair was asked for."""
+    """0 for the first request for the pair."""
     schema_error: str | None = None
-    """What was wrong with the form of the answer: not JSON, a missing key, another number of items."""
+    """The error in the form of the answer: not JSON, a missing key, a wrong number of items."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What verification says of an answer. `reason` is None where the negative is accepted."""
+    """The result of the checks of an answer. `reason` is None if the negative is accepted."""
 
     reason: str | None
     detail: str = ""
-    """One short phrase for people: what was measured, against which limit."""
+    """A short text for readers: the measured value and the limit."""
     kind: Kind | None = None
-    """The kind that was found, which may differ from the one that was asked for."""
+    """The detected kind, which may differ from the requested one."""
     flags: Sequence[str] = ()
-    """What is worth knowing of an accepted negative, such as `second_negation`."""
+    """Properties of an accepted negative, such as `second_negation`."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """What was measured: length_ratio, token_overlap, and what optional models said."""
+    """Measured values: length_ratio, token_overlap, and the scores of optional models."""
 
 
 class Generator(Protocol):
-    """Writes a negative for a pair without asking anybody; a model behind a server has a scheduler instead."""
+    """Writes a negative for a pair in this process; models behind a server use a `Requester` instead."""
 
     name: str
-    """What the output names as the model."""
+    """The model name in the output."""
 
     def generate(self, pair: Pair) -> Answer:
-        """Return a negative of the kind that the pair asks for, or of another; None where it has none."""
+        """Return an answer with a negative of the requested kind, or of another kind, or without a negative."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a model says of a negative: how sure it is, from 0 to 1, that both sides of the pair are contradicted."""
+    """The opinion of a judge: the probability that a negative contradicts both texts of the pair."""
 
-    sure: float | None
-    """None where it has no opinion."""
-    why: str = ""
+    probability: float | None
+    """None if the judge has no opinion."""
+    reason: str = ""
     is_answered: bool = True
-    """False where it gave no answer, so that it must be asked again."""
+    """False if the judge gave no answer, so the request must be repeated."""
 
 
 class Judge(Protocol):
-    """A model that says whether negatives contradict: an NLI cross-encoder, or an LLM."""
+    """A model that decides whether negatives contradict their pairs: an NLI cross-encoder or an LLM."""
 
     name: str
 
     def opinions(self, answers: Sequence[Answer]) -> Sequence[Opinion]:
-        """Return for each of N answers, all with a negative, whether it contradicts anchor and entailment."""
+        """Return N opinions for N answers, which all have a negative."""
         ...

@@ -1,4 +1,4 @@
-"""The prompt: what an LLM is asked for a negative, in which form, and how its answer is read."""
+"""Provides the prompt of the writing model for each form of answers, and parses its answers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ REASON_WORDS: Mapping[str, str] = {
     "judged_compatible": "it can be true together with the anchor or the entailment",
     "unjudged": "it is not clear whether it contradicts the anchor and the entailment",
 }
-"""What a model is told of a rejection; a reason that is not here is told by its name."""
+"""How a prompt describes the reason of a rejection; other reasons are named as they are."""
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,71 +91,71 @@ MANY_SCHEMA = _object(
 PROMPT_HASH = hashlib.sha256(
     json.dumps([INSTRUCTIONS, KIND_WORDS, ENDINGS, REASON_WORDS, ONE_SCHEMA, MANY_SCHEMA], sort_keys=True).encode()
 ).hexdigest()[:16]
-"""The version of the prompt: it changes with every word that a model may get to read beside the texts."""
+"""The version of the prompt: it changes with every text that a model may read, apart from the pairs."""
 
 PREAMBLE = INSTRUCTIONS.format(kinds="\n".join(f"- {kind}: {words}" for kind, words in KIND_WORDS.items()))
 
 
-MOST_CHARS = 400
-"""So much of a rejected negative is shown to the model; gibberish can be long."""
+MAX_CHARS = 400
+"""Maximum length of a rejected negative in a prompt; meaningless output can be long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A negative that was refused, as the next prompt tells of it."""
+    """A rejected negative, as it appears in the next prompt."""
 
     negative: str | None
     reason: str
     detail: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """Return what the model reads."""
+        """Return the object that the model reads."""
         because = REASON_WORDS.get(self.reason, self.reason.replace("_", " "))
-        shown = (self.negative or "")[:MOST_CHARS]
-        return {"negative": shown, "because": f"{because} ({self.detail})" if self.detail else because}
+        negative = (self.negative or "")[:MAX_CHARS]
+        return {"negative": negative, "because": f"{because} ({self.detail})" if self.detail else because}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one request asks: pairs by their place in the run, and what was rejected of each before."""
+    """The prompt of one request: pairs with their positions in the run, and the earlier rejections of each."""
 
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
     pairs: tuple[Pair, ...]
     rejected: tuple[tuple[Rejection, ...], ...]
 
     @property
     def role(self) -> str:
-        """Whose request it is, in the ledger: that of the model that writes."""
+        """The role of the writing model in the ledger."""
         return ""
 
     @property
-    def n_pairs(self) -> int:
-        """How many pairs it asks for."""
+    def n_items(self) -> int:
+        """The number of pairs."""
         return len(self.pairs)
 
     def messages(self, form: Form) -> list[dict[str, str]]:
-        """Return the messages that ask it in a form."""
+        """Return the messages that request an answer of a form."""
         return messages_for(self, form)
 
     def response_format(self, form: Form) -> dict[str, Any] | None:
-        """Return what a server is told of the form; None where it is told in words alone."""
-        return response_format(self.n_pairs, form)
+        """Return the parameter `response_format` for a form; None if only the messages state the form."""
+        return response_format(self.n_items, form)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What an answer holds for one pair: a negative, or what was wrong with the form."""
+class ParsedAnswer:
+    """The answer for one pair: a negative, or an error in the form."""
 
     negative: str | None
     schema_error: str | None = None
 
 
 def messages_for(question: Question, form: Form) -> list[dict[str, str]]:
-    """Return the messages that ask a question in a form."""
-    many = len(question.pairs) > 1
-    ending = ENDINGS[("text_" if form == "text" else "") + ("many" if many else "one")]
+    """Return the messages of a question that request an answer of a form."""
+    has_many = len(question.pairs) > 1
+    ending = ENDINGS[("text_" if form == "text" else "") + ("many" if has_many else "one")]
     items = [
-        _item(pair, rejected, number if many else None)
+        _item(pair, rejected, number if has_many else None)
         for number, (pair, rejected) in enumerate(zip(question.pairs, question.rejected, strict=True), 1)
     ]
     lines = "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
@@ -166,12 +166,12 @@ def _item(pair: Pair, rejected: Sequence[Rejection], number: int | None) -> dict
     item: dict[str, Any] = {} if number is None else {"id": number}
     item |= {"anchor": pair.anchor, "entailment": pair.entailment, "kind": pair.kind}
     if rejected:
-        item["rejected"] = [one.to_json() for one in rejected]
+        item["rejected"] = [rejection.to_json() for rejection in rejected]
     return item
 
 
 def response_format(n_pairs: int, form: Form) -> dict[str, Any] | None:
-    """Return what a server is told of the form; None where it is told in words alone."""
+    """Return the parameter `response_format` for a form; None if only the messages state the form."""
     if form == "text":
         return None
     if form == "json":
@@ -183,25 +183,25 @@ def response_format(n_pairs: int, form: Form) -> dict[str, Any] | None:
 # -------------------------------------------------------------------------------------------------- reading answers
 
 
-def read_answer(content: str | None, n_pairs: int, form: Form) -> list[Reading]:
-    """Read what a model said, one reading for each pair. JSON is taken in every form, lines in `text` alone."""
+def read_answer(content: str | None, n_pairs: int, form: Form) -> list[ParsedAnswer]:
+    """Parse an answer, with one result for each pair. JSON is accepted in every form, plain lines only in `text`."""
     if not content or not content.strip():
-        return [Reading(None, "the answer is empty")] * n_pairs
+        return [ParsedAnswer(None, "the answer is empty")] * n_pairs
     value = json_of(content)
     if value is None:
         if form == "text":
-            return _read_lines(content, n_pairs)
-        return [Reading(None, "not a JSON object")] * n_pairs
-    return [_read_one(value)] if n_pairs == 1 else _read_many(value, n_pairs)
+            return _parse_lines(content, n_pairs)
+        return [ParsedAnswer(None, "not a JSON object")] * n_pairs
+    return [_parse_one(value)] if n_pairs == 1 else _parse_many(value, n_pairs)
 
 
 def without_thoughts(content: str) -> str:
-    """Return an answer without the thoughts that some models put in front of it."""
+    """Return an answer without the `<think>` block that some models write first."""
     return re.sub(r"^\s*<think>.*?</think>", "", content, flags=re.DOTALL)
 
 
 def json_of(content: str) -> dict[str, Any] | None:
-    """Return the JSON object that a text is, or is wrapped around in a fence or a few words."""
+    """Return the JSON object of a text, which may be inside a code fence or other text; None if there is none."""
     text = without_thoughts(content)
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
@@ -213,51 +213,53 @@ def json_of(content: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _read_one(value: Mapping[str, Any]) -> Reading:
+def _parse_one(value: Mapping[str, Any]) -> ParsedAnswer:
     if "negative" not in value:
-        return Reading(None, f"no key negative; it has {_keys(value)}")
+        return ParsedAnswer(None, f"no key negative; it has {_keys(value)}")
     negative = value["negative"]
     if not isinstance(negative, str):
-        return Reading(None, f"negative is {type(negative).__name__}, not a string")
-    return Reading(negative.strip() or None, None if negative.strip() else "negative is empty")
+        return ParsedAnswer(None, f"negative is {type(negative).__name__}, not a string")
+    return ParsedAnswer(negative.strip() or None, None if negative.strip() else "negative is empty")
 
 
-def _read_many(value: Mapping[str, Any], n_pairs: int) -> list[Reading]:
-    """Read numbered items. An item is taken by its number alone: an answer must not land at another pair."""
+def _parse_many(value: Mapping[str, Any], n_pairs: int) -> list[ParsedAnswer]:
+    """Parse numbered items. Only the number assigns an item to a pair, never its order."""
     items = value.get("negatives")
     if not isinstance(items, list):
-        return [Reading(None, f"no list negatives; it has {_keys(value)}")] * n_pairs
-    found: dict[int, Reading] = {}
-    twice = set()
+        return [ParsedAnswer(None, f"no list negatives; it has {_keys(value)}")] * n_pairs
+    by_number: dict[int, ParsedAnswer] = {}
+    duplicates = set()
     for item in items:
         number = item.get("id") if isinstance(item, dict) else None
         if isinstance(number, int) and not isinstance(number, bool):
-            twice |= {number} & found.keys()
-            found[number] = _read_one(item)
-    return [_numbered(found, twice, number, n_pairs, len(items)) for number in range(1, n_pairs + 1)]
+            duplicates |= {number} & by_number.keys()
+            by_number[number] = _parse_one(item)
+    return [_item_of(by_number, duplicates, number, n_pairs, len(items)) for number in range(1, n_pairs + 1)]
 
 
-def _numbered(found: Mapping[int, Reading], twice: set[int], number: int, n_pairs: int, n_items: int) -> Reading:
-    if number in twice:
-        return Reading(None, f"two items with id {number}")
-    return found.get(number) or Reading(None, f"no item with id {number}; {n_items} items for {n_pairs} pairs")
+def _item_of(
+    by_number: Mapping[int, ParsedAnswer], duplicates: set[int], number: int, n_pairs: int, n_items: int
+) -> ParsedAnswer:
+    if number in duplicates:
+        return ParsedAnswer(None, f"two items with id {number}")
+    return by_number.get(number) or ParsedAnswer(None, f"no item with id {number}; {n_items} items for {n_pairs} pairs")
 
 
-def _read_lines(content: str, n_pairs: int) -> list[Reading]:
+def _parse_lines(content: str, n_pairs: int) -> list[ParsedAnswer]:
     text = without_thoughts(content)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if n_pairs == 1:
-        # Lines that are no answer must not be dropped here: verification tells of more than one sentence.
-        return [Reading(_bare(" ".join(lines)) or None, None if lines else "the answer is empty")]
+        # Other lines are kept: verification rejects an answer of several sentences.
+        return [ParsedAnswer(_strip_label(" ".join(lines)) or None, None if lines else "the answer is empty")]
     numbered = [match for line in lines if (match := re.match(r"(\d{1,4})[.):]\s*(.*)", line))]
     numbers = [int(match[1]) for match in numbered]
-    found = {int(match[1]): Reading(_bare(match[2]) or None) for match in numbered}
-    twice = {number for number in found if numbers.count(number) > 1}
-    return [_numbered(found, twice, number, n_pairs, len(numbered)) for number in range(1, n_pairs + 1)]
+    by_number = {int(match[1]): ParsedAnswer(_strip_label(match[2]) or None) for match in numbered}
+    duplicates = {number for number in by_number if numbers.count(number) > 1}
+    return [_item_of(by_number, duplicates, number, n_pairs, len(numbered)) for number in range(1, n_pairs + 1)]
 
 
-def _bare(line: str) -> str:
-    """Return a line without a label or quotes around all of it."""
+def _strip_label(line: str) -> str:
+    """Return a line without a label and without quotes around the whole line."""
     line = re.sub(r"^\s*(negative|answer)\s*:\s*", "", line, flags=re.IGNORECASE).strip()
     quotes = {'"': '"', "“": "”", "'": "'"}
     if len(line) > 1 and quotes.get(line[0]) == line[-1] and line[0] not in line[1:-1]:

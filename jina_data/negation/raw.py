@@ -1,7 +1,7 @@
-"""Raw files of the sources as rows: what the readers of clean know, and four layouts that they do not.
+"""Reads the rows of raw source files: the formats of `jina_data.read`, and four more.
 
-Those are text tables of SNLI and MultiNLI (`.txt`), the one big object of COCO captions, the parallel files of Simple
-Wikipedia (`normal.aligned` beside `simple.aligned`), and archives (`.zip`, `.tar.gz`).
+These are the text tables of SNLI and MultiNLI (`.txt`), the single JSON object of COCO captions, the parallel files of
+Simple Wikipedia (`normal.aligned` and `simple.aligned`), and archives (`.zip`, `.tar.gz`).
 """
 
 from __future__ import annotations
@@ -33,101 +33,104 @@ _TO_OBJECT = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a raw file: the place, as `file:row` counted from 0, and its values; None where it has none."""
+class RawRow:
+    """A row of a raw file: its location, `file:row` counted from 0, and its values; None if it is unreadable."""
 
-    place: str
+    location: str
     values: Mapping[str, Any] | None
     error: str = ""
-    """Why there are no values."""
+    """Why the row is unreadable."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """A raw file with its columns; nested ones are named with a point, as `graph.sentence`."""
+class RawTable:
+    """A raw file with its columns. The names of nested columns have a dot, as in `graph.sentence`."""
 
     name: str
     columns: tuple[str, ...]
     file: Path | InputFile
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        """Yield the rows, with these columns alone."""
+    def rows(self, columns: Sequence[str]) -> Iterator[RawRow]:
+        """Yield the rows with the given columns only."""
         if isinstance(self.file, InputFile):
-            return _known_rows(self.file, self.name, columns)
-        name = _bare(self.file.name)
+            return _input_rows(self.file, self.name, columns)
+        name = _plain_name(self.file.name)
         if name.endswith(".txt"):
             return _text_rows(self.file, self.name, columns)
         return _caption_rows(self.file, self.name) if name.endswith(".json") else _aligned_rows(self.file, self.name)
 
 
-def open_tables(given: str, scratch: Path) -> Iterator[Table]:
-    """Yield the tables that a path, folder, pattern, archive, URL or `datasets:ID` names.
+def open_tables(source: str, scratch: Path) -> Iterator[RawTable]:
+    """Yield the tables of a path, folder, pattern, archive, URL or `datasets:ID`.
 
-    Archives are unpacked into `scratch`, one at a time; of an archive only the training part is taken where it has one.
+    The files of an archive are unpacked into `scratch`, one at a time. If an archive has a training part, only that is
+    read.
 
     Raises:
-        InputError: there is nothing, or it is of no known format.
+        InputError: there is no file, or its format is not known.
     """
-    path = Path(given).expanduser()
-    if given.startswith(HUB) or "://" in given:
-        files = resolve_inputs([given])
-        yield from (_known(file, file.name) for file in files)
+    path = Path(source).expanduser()
+    if source.startswith(HUB) or "://" in source:
+        files = resolve_inputs([source])
+        yield from (_input_table(file, file.name) for file in files)
     elif path.is_file() and path.name.lower().endswith(ARCHIVES):
         with _unpacked(path, scratch) as members:
             for name, member in members:
                 yield _table(member, f"{path.name}:{name}")
-    elif path.is_dir() and (found := _special_files(path)):
-        yield from (_table(file, file.name) for file in found)
+    elif path.is_dir() and (special_files := _special_files(path)):
+        yield from (_table(file, file.name) for file in special_files)
     elif path.is_file():
         yield _table(path, path.name)
     else:
-        run = path / "data" if (path / "manifest.json").is_file() and (path / "data").is_dir() else None
-        yield from (_known(file, file.name.rsplit("/", 1)[-1]) for file in resolve_inputs([str(run or given)]))
+        run_data = path / "data" if (path / "manifest.json").is_file() and (path / "data").is_dir() else None
+        files = resolve_inputs([str(run_data or source)])
+        yield from (_input_table(file, file.name.rsplit("/", 1)[-1]) for file in files)
 
 
 def _special_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that only this module reads: text tables and aligned files."""
-    inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    aligned = [path for path in inside if _bare(path.name) == NORMAL]
-    tables = [path for path in inside if _bare(path.name).endswith(".txt") and _is_text_table(path)]
-    known = [path for path in inside if format_of(path.name)]
-    return aligned or ([] if known else tables)
+    """Return the files of a folder that only this module reads: aligned files, or text tables without other formats."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    aligned = [path for path in files if _plain_name(path.name) == NORMAL]
+    tables = [path for path in files if _plain_name(path.name).endswith(".txt") and _is_text_table(path)]
+    has_inputs = any(format_of(path.name) for path in files)
+    return aligned or ([] if has_inputs else tables)
 
 
-def _table(path: Path, name: str) -> Table:
-    bare = _bare(path.name)
-    if bare == SIMPLE:
+def _table(path: Path, name: str) -> RawTable:
+    plain_name = _plain_name(path.name)
+    if plain_name == SIMPLE:
         path = _sibling(path, SIMPLE, NORMAL)
-        bare = NORMAL
-    if bare == NORMAL:
-        return Table(name, ("title", "normal", "simple"), path)
-    if bare.endswith(".txt"):
-        with _text(path) as lines:
-            return Table(name, tuple(lines.readline().rstrip("\r\n").lstrip("\ufeff").split("\t")), path)
-    if bare.endswith(".json") and _has_annotations(path):
-        return Table(name, ("image_id", "id", "caption"), path)
-    return _known(resolve_inputs([str(path)])[0], name)
+        plain_name = NORMAL
+    if plain_name == NORMAL:
+        return RawTable(name, ("title", "normal", "simple"), path)
+    if plain_name.endswith(".txt"):
+        with _open_text(path) as lines:
+            return RawTable(name, tuple(lines.readline().rstrip("\r\n").lstrip("\ufeff").split("\t")), path)
+    if plain_name.endswith(".json") and _has_annotations(path):
+        return RawTable(name, ("image_id", "id", "caption"), path)
+    return _input_table(resolve_inputs([str(path)])[0], name)
 
 
-def _known(file: InputFile, name: str) -> Table:
+def _input_table(file: InputFile, name: str) -> RawTable:
     columns: list[str] = []
     for field in sample_schema(file):
         if pa.types.is_struct(field.type):
             columns += [f"{field.name}.{child.name}" for child in field.type]
         columns.append(field.name)
-    return Table(name, tuple(columns), file)
+    return RawTable(name, tuple(columns), file)
 
 
-def _known_rows(file: InputFile, name: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of a format that clean reads, and the records that cannot be rows."""
+def _input_rows(file: InputFile, name: str, columns: Sequence[str]) -> Iterator[RawRow]:
+    """Yield the rows of a file in a format of `jina_data.read`, and its unreadable records."""
     schema = sample_schema(file)
     start = 0
     for part in all_ranges(file, schema):
-        taken = {column: _column(part.rows, column) for column in columns}
-        numbers = part.rows.column(ROW).to_pylist()
-        for index, row in enumerate(numbers):
-            yield Row(f"{name}:{start + row}", {column: values[index] for column, values in taken.items()})
-        yield from (Row(f"{name}:{start + bad.row}", None, bad.error) for bad in part.unreadable)
+        values_by_column = {column: _column(part.rows, column) for column in columns}
+        # Row numbers count from the start of the part, and skip unreadable records.
+        for index, row in enumerate(part.rows.column(ROW).to_pylist()):
+            values = {column: column_values[index] for column, column_values in values_by_column.items()}
+            yield RawRow(f"{name}:{start + row}", values)
+        yield from (RawRow(f"{name}:{start + bad.row}", None, bad.error) for bad in part.unreadable)
         start += part.row_count
 
 
@@ -140,104 +143,113 @@ def _column(rows: pa.Table, name: str) -> list[Any]:
     return list(pc.struct_field(rows.column(parent), child).to_pylist())
 
 
-def _text_rows(path: Path, name: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of a table with tabs, without quoting: its first line names the columns."""
-    with _text(path) as lines:
+def _text_rows(path: Path, name: str, columns: Sequence[str]) -> Iterator[RawRow]:
+    """Yield the rows of a tab-separated table without quoting; its first line has the column names."""
+    with _open_text(path) as lines:
         header = lines.readline().rstrip("\r\n").lstrip("\ufeff").split("\t")
-        places = {column: header.index(column) for column in columns}
-        needed = max(places.values(), default=0) + 1
+        positions = {column: header.index(column) for column in columns}
+        min_cells = max(positions.values(), default=0) + 1
         for number, line in enumerate(_lines(lines)):
             cells = line.split("\t")
-            if len(cells) < needed:
-                yield Row(f"{name}:{number}", None, f"{len(cells)} columns, expected {len(header)}")
+            if len(cells) < min_cells:
+                yield RawRow(f"{name}:{number}", None, f"{len(cells)} columns, expected {len(header)}")
             else:
-                yield Row(f"{name}:{number}", {column: cells[place] for column, place in places.items()})
+                yield RawRow(f"{name}:{number}", {column: cells[position] for column, position in positions.items()})
 
 
-def _aligned_rows(path: Path, name: str) -> Iterator[Row]:
-    """Yield sentences with their simple ones: line N of one file goes with line N of the other."""
+def _aligned_rows(path: Path, name: str) -> Iterator[RawRow]:
+    """Yield pairs of a normal and a simple sentence: line N of one file and line N of the other."""
     other = _sibling(path, NORMAL, SIMPLE)
-    with _text(path) as normals, _text(other) as simples:
+    with _open_text(path) as normals, _open_text(other) as simples:
         simple_lines = _lines(simples)
         number = -1
         for number, line in enumerate(_lines(normals)):
-            beside = next(simple_lines, None)
-            if beside is None:
+            simple_line = next(simple_lines, None)
+            if simple_line is None:
                 raise InputError(
-                    f"{other}: it ends before line {number + 1:,}, which {path.name} has. Fetch both anew."
+                    f"{other}: it ends before line {number + 1:,}, but {path.name} has that line. Download both again."
                 )
-            normal, simple = line.split("\t"), beside.split("\t")
-            place = f"{name}:{number}"
+            normal, simple = line.split("\t"), simple_line.split("\t")
+            location = f"{name}:{number}"
             if len(normal) != 3 or len(simple) != 3:
-                yield Row(place, None, "expected title, paragraph and sentence with tabs between them")
+                yield RawRow(location, None, "expected title, paragraph and sentence, separated by tabs")
             else:
-                yield Row(place, {"title": normal[0], "normal": normal[2], "simple": simple[2]})
+                yield RawRow(location, {"title": normal[0], "normal": normal[2], "simple": simple[2]})
         if next(simple_lines, None) is not None:
-            raise InputError(f"{path}: it ends after line {number + 1:,}, but {other.name} goes on. Fetch both anew.")
+            raise InputError(
+                f"{path}: it ends after line {number + 1:,}, but {other.name} has more lines. Download both again."
+            )
 
 
-def _caption_rows(path: Path, name: str) -> Iterator[Row]:
-    """Yield the annotations of a COCO captions file, one at a time: the whole file would not fit everywhere."""
+def _caption_rows(path: Path, name: str) -> Iterator[RawRow]:
+    """Yield the annotations of a COCO captions file one at a time, since the file may be larger than the memory.
+
+    `buffer[offset:]` is the text that was read and not decoded yet. An annotation that does not decode is taken as
+    incomplete, and the next chunk is read.
+    """
     decode = json.JSONDecoder().raw_decode
-    with _text(path) as text:
-        buffer, at = _find_annotations(text, name), 0
+    with _open_text(path) as text:
+        buffer, offset = _find_annotations(text, name), 0
         number = 0
         while True:
-            at = _TO_OBJECT.match(buffer, at).end()  # type: ignore[union-attr]
-            if buffer.startswith("]", at):
+            offset = _TO_OBJECT.match(buffer, offset).end()  # type: ignore[union-attr]
+            if buffer.startswith("]", offset):
                 return
             try:
-                value, end = decode(buffer, at)
+                value, end = decode(buffer, offset)
             except ValueError:
-                more = text.read(CHUNK_CHARS)
-                if not more:
+                chunk = text.read(CHUNK_CHARS)
+                if not chunk:
                     raise InputError(
-                        f"{name}: the list of annotations breaks off after {number:,} captions. Fetch the file again."
+                        f"{name}: the list of annotations ends after {number:,} captions without a closing bracket. "
+                        "Download the file again."
                     ) from None
-                buffer, at = buffer[at:] + more, 0
+                buffer, offset = buffer[offset:] + chunk, 0
                 continue
-            at = end
-            yield Row(f"{name}:{number}", value if isinstance(value, dict) else None, "not an object")
+            offset = end
+            yield RawRow(f"{name}:{number}", value if isinstance(value, dict) else None, "not an object")
             number += 1
 
 
 def _find_annotations(text: TextIO, name: str) -> str:
-    """Return what stands behind the bracket that opens the list of annotations, so far as it was read."""
+    """Read up to the start of the list of annotations; return the text read after its opening bracket."""
     buffer = ""
     while chunk := text.read(CHUNK_CHARS):
         buffer += chunk
-        if found := _ANNOTATIONS.search(buffer):
-            return buffer[found.end() :]
-        buffer = buffer[-100:]
+        if match := _ANNOTATIONS.search(buffer):
+            return buffer[match.end() :]
+        buffer = buffer[-100:]  # the key may be split between two chunks
     raise InputError(f'{name}: it has no list "annotations"; expected a captions file of COCO.')
 
 
 def _has_annotations(path: Path) -> bool:
-    """Tell whether a JSON file is one object that begins like those of COCO."""
-    with _text(path) as text:
+    """Return whether a JSON file is one object with a first key as in COCO files."""
+    with _open_text(path) as text:
         head = text.read(CHUNK_CHARS).lstrip("\ufeff \r\n\t")
     return head.startswith("{") and re.match(r'\{\s*"(info|images|licenses|annotations|type)"\s*:', head) is not None
 
 
 def _is_text_table(path: Path) -> bool:
-    with _text(path) as text:
+    with _open_text(path) as text:
         return "gold_label" in text.readline().split("\t")
 
 
-def _bare(name: str) -> str:
+def _plain_name(name: str) -> str:
     return name.lower().removesuffix(".gz")
 
 
-def _sibling(path: Path, own: str, other: str) -> Path:
-    beside = path.with_name(re.sub(re.escape(own), other, path.name, flags=re.IGNORECASE))
-    if not beside.is_file():
-        raise InputError(f"{path}: {beside.name} is not beside it; the two belong together. Put it there.")
-    return beside
+def _sibling(path: Path, suffix: str, other_suffix: str) -> Path:
+    sibling = path.with_name(re.sub(re.escape(suffix), other_suffix, path.name, flags=re.IGNORECASE))
+    if not sibling.is_file():
+        raise InputError(
+            f"{path}: {sibling.name} is missing in the same folder; the two files belong together. Add it."
+        )
+    return sibling
 
 
 @contextlib.contextmanager
-def _text(path: Path) -> Iterator[TextIO]:
-    """Open a text, plain or .gz, by its first bytes; every failure names it."""
+def _open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file, plain or gzip by its first bytes; errors name the file."""
     with translate_errors(str(path)), contextlib.ExitStack() as stack:
         with path.open("rb") as stored:
             packed = stored.read(2) == b"\x1f\x8b"
@@ -252,7 +264,7 @@ def _lines(lines: TextIO) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _unpacked(path: Path, scratch: Path) -> Iterator[Iterator[tuple[str, Path]]]:
-    """Unpack the wanted members of an archive, each when it is asked for, and remove them in the end."""
+    """Yield an iterator that unpacks the members to read, one at a time, and removes each after its use."""
     with translate_errors(str(path)), contextlib.ExitStack() as stack:
         archive: Any
         if zipfile.is_zipfile(path):
@@ -263,36 +275,39 @@ def _unpacked(path: Path, scratch: Path) -> Iterator[Iterator[tuple[str, Path]]]
             archive = stack.enter_context(tarfile.open(path))
             names = [entry.name for entry in archive.getmembers() if entry.isfile()]
             opened = archive.extractfile
-        wanted = wanted_members(names)
-        if not wanted:
-            raise InputError(f"{path}: none of its {len(names)} files is of a known format; one is {names[:1]}.")
-        yield _extracted(opened, names, wanted, scratch)
+        selected = members_to_read(names)
+        if not selected:
+            raise InputError(f"{path}: none of its {len(names)} files has a known format; one is {names[:1]}.")
+        yield _extracted(opened, names, selected, scratch)
 
 
-def _extracted(opened: Any, names: Sequence[str], wanted: Sequence[str], scratch: Path) -> Iterator[tuple[str, Path]]:
-    for name in wanted:
-        written = []
-        beside = re.sub(NORMAL, SIMPLE, name) if NORMAL in name else None
-        for one in [name] if beside is None or beside not in names else [name, beside]:
-            target = scratch / PurePosixPath(one).name
-            with opened(one) as stored, target.open("wb") as sink:
+def _extracted(opened: Any, names: Sequence[str], selected: Sequence[str], scratch: Path) -> Iterator[tuple[str, Path]]:
+    for name in selected:
+        paths = []
+        sibling = re.sub(NORMAL, SIMPLE, name) if NORMAL in name else None
+        for member in [name] if sibling is None or sibling not in names else [name, sibling]:
+            path = scratch / PurePosixPath(member).name
+            with opened(member) as stored, path.open("wb") as sink:
                 while chunk := stored.read(2**20):
                     sink.write(chunk)
-            written.append(target)
+            paths.append(path)
         try:
-            yield PurePosixPath(name).name, written[0]
+            yield PurePosixPath(name).name, paths[0]
         finally:
-            for target in written:
-                target.unlink(missing_ok=True)
+            for path in paths:
+                path.unlink(missing_ok=True)
 
 
-def wanted_members(names: Sequence[str]) -> list[str]:
-    """Return the members of an archive to read: of a known format, JSON lines before text, train before the rest."""
-    shown = [name for name in names if not any(part.startswith((".", "__")) for part in name.split("/"))]
-    aligned = [name for name in shown if _bare(name).endswith(NORMAL)]
-    captions = [name for name in shown if PurePosixPath(name).name.startswith("captions_")]
-    tables = [name for name in shown if format_of(name)]
-    texts = [name for name in shown if _bare(name).endswith(".txt") and "readme" not in name.lower()]
-    found = aligned or captions or tables or texts
-    training = [name for name in found if "train" in PurePosixPath(name).name.lower()]
-    return sorted(training or [name for name in found if "test" not in PurePosixPath(name).name.lower()])
+def members_to_read(names: Sequence[str]) -> list[str]:
+    """Return the members of an archive to read: of the first known format, and the training part if there is one.
+
+    The formats in order: aligned files, COCO captions, formats of `jina_data.read`, text tables.
+    """
+    visible = [name for name in names if not any(part.startswith((".", "__")) for part in name.split("/"))]
+    aligned = [name for name in visible if _plain_name(name).endswith(NORMAL)]
+    captions = [name for name in visible if PurePosixPath(name).name.startswith("captions_")]
+    tables = [name for name in visible if format_of(name)]
+    texts = [name for name in visible if _plain_name(name).endswith(".txt") and "readme" not in name.lower()]
+    selected = aligned or captions or tables or texts
+    training = [name for name in selected if "train" in PurePosixPath(name).name.lower()]
+    return sorted(training or [name for name in selected if "test" not in PurePosixPath(name).name.lower()])

@@ -1,4 +1,4 @@
-"""The report of a run that writes negatives: counts by source, kind, reason and round, cues, and what it cost."""
+"""Provides the report of a negate run: counts by source, kind, reason and round, negation cues, and cost."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from jina_data.negation.rounds import Attempt
 from jina_data.run.resume import versions as core_versions
 
 CUE_LIMIT = 0.75
-"""From here on, words of negation alone tell the negative from the entailment too often."""
+"""The report warns if a classifier tells more negatives from entailments by negation words alone."""
 
 
 @dataclass
 class PairCounts:
-    """How many pairs there were, and what became of them: total = accepted + rejected + unanswered."""
+    """Numbers of pairs by their final state: total = accepted + rejected + unanswered."""
 
     total: int = 0
     accepted: int = 0
@@ -36,8 +36,8 @@ class PairCounts:
 
 
 @dataclass
-class SourceCounts(PairCounts):
-    """What became of the pairs of one source under one licence."""
+class SourcePairCounts(PairCounts):
+    """Numbers of pairs of one source under one licence."""
 
     name: str = ""
     license: str | None = None
@@ -46,13 +46,13 @@ class SourceCounts(PairCounts):
 
 @dataclass(frozen=True)
 class NegateReport:
-    """What a run did. `path` is its folder once it is finished."""
+    """The results of a run. `path` is its folder if the run is finished."""
 
     pairs: PairCounts
-    sources: Sequence[SourceCounts]
+    sources: Sequence[SourcePairCounts]
     splits: Mapping[str, int]
     kinds: Mapping[str, Mapping[str, int]]
-    """For each kind: for how many pairs it was asked, how many of those were accepted, how often it was found."""
+    """For each kind: pairs `asked` for it, how many of them were `accepted`, negatives `found` to have it."""
     reasons: Mapping[str, int]
     rounds: Sequence[Mapping[str, Any]]
     flags: Mapping[str, int]
@@ -64,9 +64,9 @@ class NegateReport:
     models: Mapping[str, int]
     requests: Mapping[str, Any] | None
     judge: Mapping[str, Any] | None
-    """Who judged, what it was asked, and what that cost."""
+    """The judge, its requests and their cost."""
     rows: Mapping[str, Any]
-    """What became of the rows of the sources before they were pairs."""
+    """Numbers of source rows, of pairs, and of unusable rows by reason."""
     cleaning: Mapping[str, Any] | None
     warnings: Sequence[str]
     seconds: float
@@ -80,15 +80,15 @@ class NegateReport:
         """Load the report of a finished run.
 
         Raises:
-            RunFolderError: there is no finished run that wrote negatives in this folder.
+            RunFolderError: the folder has no finished negate run.
         """
         run = NegationFolder(Path(folder))
         if not run.manifest.exists() or run.read_json(run.manifest).get("kind") != "negate":
-            raise RunFolderError(f"{folder} is not the folder of a finished run of `jina-data negate`")
+            raise RunFolderError(f"{folder} has no finished run of `jina-data negate`")
         values = run.read_json(run.path / "report.json")
         return cls(
             pairs=PairCounts(**values.pop("pairs")),
-            sources=[SourceCounts(**part) for part in values.pop("sources")],
+            sources=[SourcePairCounts(**part) for part in values.pop("sources")],
             path=Path(folder),
             **values,
         )
@@ -101,11 +101,11 @@ class NegateReport:
 
 
 class Tally:
-    """Counts the pairs as they are written. It holds counts alone."""
+    """Counts the pairs while they are written. It stores only counts."""
 
     def __init__(self) -> None:
         self.pairs = PairCounts()
-        self.sources: dict[tuple[str, str | None], SourceCounts] = {}
+        self.sources: dict[tuple[str, str | None], SourcePairCounts] = {}
         self.source_reasons: dict[tuple[str, str | None], Counter[str]] = {}
         self.splits: Counter[str] = Counter(train=0, test=0)
         self.asked: Counter[str] = Counter()
@@ -119,19 +119,19 @@ class Tally:
         self.source_cues: dict[str, CueClassifier] = {}
 
     def add(self, pair: Pair, history: Sequence[Attempt]) -> None:
-        """Count a pair by what became of it in the end, and its rounds."""
+        """Count a pair by its final state, and its attempt in each round."""
         last = history[-1]
         key = (pair.source, pair.source_license)
         self.pairs.count(last.state)
-        self.sources.setdefault(key, SourceCounts(name=pair.source, license=pair.source_license)).count(last.state)
+        self.sources.setdefault(key, SourcePairCounts(name=pair.source, license=pair.source_license)).count(last.state)
         self.asked[pair.kind] += 1
-        for number, one in enumerate(history):
+        for number, attempt in enumerate(history):
             if number == len(self.rounds):
                 self.rounds.append((Counter(), Counter()))
             states, reasons = self.rounds[number]
-            states[one.state] += 1
-            if one.reason is not None:
-                reasons[one.reason] += 1
+            states[attempt.state] += 1
+            if attempt.reason is not None:
+                reasons[attempt.reason] += 1
         if last.state == "accepted":
             self._accept(pair, last)
         elif last.reason is not None:
@@ -149,9 +149,9 @@ class Tally:
         self.source_cues.setdefault(pair.source, CueClassifier()).add(pair.entailment, last.negative)
 
     def counts(self) -> dict[str, Any]:
-        """Return the counts as the report has them."""
+        """Return the counts as in the report."""
         for key, source in self.sources.items():
-            source.reasons = _most_first(self.source_reasons.get(key, Counter()))
+            source.reasons = _by_count(self.source_reasons.get(key, Counter()))
         kinds = {
             kind: {"asked": self.asked[kind], "accepted": self.accepted[kind], "found": self.found[kind]}
             for kind in KINDS
@@ -160,7 +160,7 @@ class Tally:
             {
                 "asked": states.total(),
                 **{state: states[state] for state in ("accepted", "rejected", "unanswered")},
-                "reasons": _most_first(reasons),
+                "reasons": _by_count(reasons),
             }
             for states, reasons in self.rounds
         ]
@@ -169,53 +169,55 @@ class Tally:
             "sources": [self.sources[key] for key in sorted(self.sources, key=lambda key: (key[0], key[1] or ""))],
             "splits": dict(self.splits),
             "kinds": kinds,
-            "reasons": _most_first(self.reasons),
+            "reasons": _by_count(self.reasons),
             "rounds": rounds,
-            "flags": _most_first(self.flags),
+            "flags": _by_count(self.flags),
             "cues": self._cue_counts(),
-            "models": _most_first(self.models),
+            "models": _by_count(self.models),
         }
 
     def _cue_counts(self) -> dict[str, Any]:
         accuracy = round(self.cues.accuracy(), 4)
-        by_source = {name: round(one.accuracy(), 4) for name, one in sorted(self.source_cues.items())}
+        by_source = {name: round(cues.accuracy(), 4) for name, cues in sorted(self.source_cues.items())}
         return {"accuracy": accuracy, "limit": CUE_LIMIT, "is_above": accuracy > CUE_LIMIT, "by_source": by_source}
 
 
-def _most_first(counts: Counter[str]) -> dict[str, int]:
+def _by_count(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def warnings_for(counts: Mapping[str, Any], accounts: Sequence[Mapping[str, Any]], generator: str) -> list[str]:
-    """Say what a user should know before the data is used."""
-    found = []
+    """Return warnings about the data for the report."""
+    warnings = []
     pairs: PairCounts = counts["pairs"]
     if counts["cues"]["is_above"]:
-        found.append(
-            f"a classifier that sees nothing but words of negation tells {counts['cues']['accuracy']:.0%} of the "
-            f"negatives from their entailments (limit {CUE_LIMIT:.0%}): a model can learn the words instead of the "
-            "meaning. Ask for more antonyms and removals with --mix"
+        warnings.append(
+            f"a classifier that only sees negation words tells {counts['cues']['accuracy']:.0%} of the negatives from "
+            f"their entailments (limit {CUE_LIMIT:.0%}): a model can learn the words instead of the meaning. Request "
+            "more antonyms and removals with --mix"
         )
     if generator != "llm":
-        found.append("these negatives are written by rules, not by an LLM: a baseline, simpler than what people write")
+        warnings.append(
+            "these negatives are written by rules, not by an LLM: a baseline, simpler than negatives by people"
+        )
     if pairs.unanswered:
-        found.append(
-            f"{pairs.unanswered:,} pairs have no answer; the same command goes on with them, as far as --max-cost "
-            "allows"
+        warnings.append(
+            f"{pairs.unanswered:,} pairs have no answer; run the same command again to resume with them, as far as "
+            "--max-cost allows"
         )
-    if unknown := sum(one["unknown"] for one in accounts):
-        found.append(
-            f"{unknown:,} requests were under way when a process or a connection ended; they may have been "
-            "billed, and their cost is not in the sum"
+    if unknown := sum(account["unknown"] for account in accounts):
+        warnings.append(
+            f"{unknown:,} requests were in flight when a process or a connection ended; they may have been billed, and "
+            "their cost is not in the total"
         )
-    if any(one["usd"] is None for one in accounts):
-        found.append("what this cost is not known, since the price of the model is not; see --price-in and --prices")
-    return found
+    if any(account["usd"] is None for account in accounts):
+        warnings.append("the cost is not known, because the price of the model is not; see --price-in and --prices")
+    return warnings
 
 
 def versions(generator: str) -> dict[str, str]:
-    """Return the versions of what results depend on."""
-    found = core_versions()
+    """Return the versions of the packages that the results depend on."""
+    package_versions = core_versions()
     if generator == "llm":
-        found["openai"] = metadata.version("openai")
-    return found
+        package_versions["openai"] = metadata.version("openai")
+    return package_versions

@@ -1,4 +1,4 @@
-"""The report of a run that writes negatives, as one HTML page that needs no network."""
+"""Writes the report of a negate run as one HTML page without external resources."""
 
 from __future__ import annotations
 
@@ -19,82 +19,82 @@ from jina_data.negation.report import NegateReport
 from jina_data.negation.rounds import Attempt
 from jina_data.run.files import whole_file
 
-N_SAMPLES, MOST_CHARS = 6, 600
+N_SAMPLES, MAX_CHARS = 6, 600
 
 
 class Samples:
-    """Keeps a few pairs of each name: those with the lowest hashes, whatever the order."""
+    """Keeps a few pairs for each name: those with the lowest hashes, independent of the order."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.number = 0
-        self.held: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
+        self.heaps: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
 
-    def add(self, name: str, pair: Pair, one: Attempt) -> None:
-        """Offer a pair."""
-        # A heap keeps its lowest on top; the largest hash must be there to be pushed out.
+    def add(self, name: str, pair: Pair, attempt: Attempt) -> None:
+        """Add a pair if its hash is among the lowest."""
+        # A heap has its smallest element on top. Ranks are negative hashes, so that is the largest hash.
         rank = -hash_64(self.seed, "sample", pair.id, name)
-        held = self.held.setdefault(name, [])
-        if len(held) == N_SAMPLES and rank <= held[0][0]:
+        heap = self.heaps.setdefault(name, [])
+        if len(heap) == N_SAMPLES and rank <= heap[0][0]:
             return
         row: dict[str, Any] = {"id": pair.id, "anchor": pair.anchor, "entailment": pair.entailment, "kind": pair.kind}
-        row |= {"negative": one.negative, "raw": (one.raw or "")[: 2 * MOST_CHARS], "detail": one.detail}
-        self.number += 1  # the same pair may be rejected twice for the same reason
+        row |= {"negative": attempt.negative, "raw": (attempt.raw or "")[: 2 * MAX_CHARS], "detail": attempt.detail}
+        self.number += 1  # breaks ties: the same pair may be rejected twice for the same reason
         entry = (rank, self.number, row)
-        if len(held) < N_SAMPLES:
-            heapq.heappush(held, entry)
+        if len(heap) < N_SAMPLES:
+            heapq.heappush(heap, entry)
         else:
-            heapq.heappushpop(held, entry)
+            heapq.heappushpop(heap, entry)
 
-    def shown(self, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """Return the samples of some names, with what differs marked."""
+    def compared(self, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the samples of the given names, with differences between entailment and negative marked."""
         return {
-            name: [_marked(row) for _, _, row in sorted(self.held[name], key=lambda entry: (-entry[0], entry[1]))]
+            name: [_compared(row) for _, _, row in sorted(self.heaps[name], key=lambda entry: (-entry[0], entry[1]))]
             for name in names
-            if name in self.held
+            if name in self.heaps
         }
 
 
 class Gallery:
-    """The samples of a run: of what was accepted by kind, and of what was rejected by reason."""
+    """The samples of a run: accepted pairs by kind, and rejected attempts by reason."""
 
     def __init__(self, seed: int) -> None:
         self.accepted = Samples(seed)
         self.rejected = Samples(seed)
 
     def add(self, pair: Pair, history: Sequence[Attempt]) -> None:
-        """Offer a pair and what became of it."""
-        for one in history:
-            if one.state == "accepted":
-                self.accepted.add(one.kind or "none", pair, one)
-            elif one.state == "rejected":
-                self.rejected.add(one.reason or "none", pair, one)
+        """Add a pair with its attempts in all rounds."""
+        for attempt in history:
+            if attempt.state == "accepted":
+                self.accepted.add(attempt.kind or "none", pair, attempt)
+            elif attempt.state == "rejected":
+                self.rejected.add(attempt.reason or "none", pair, attempt)
 
 
 def write_html(path: Path, report: NegateReport, gallery: Gallery, fingerprint: Mapping[str, Any]) -> None:
     """Write report.html."""
-    seen = {reason for one in report.rounds for reason in one["reasons"]}
-    reasons = sorted(seen, key=lambda reason: (-report.reasons.get(reason, 0), reason))
+    round_reasons = {reason for part in report.rounds for reason in part["reasons"]}
+    reasons = sorted(round_reasons, key=lambda reason: (-report.reasons.get(reason, 0), reason))
     text = page.render(
         "negation.html",
         report=report,
         reasons=reasons,
-        accepted=gallery.accepted.shown([*KINDS, "none"]),
-        rejected=gallery.rejected.shown(reasons),
+        accepted=gallery.accepted.compared([*KINDS, "none"]),
+        rejected=gallery.rejected.compared(reasons),
         settings=yaml.safe_dump(json.loads(json.dumps(dict(fingerprint))), sort_keys=False, allow_unicode=True),
     )
     with whole_file(path, "w") as sink:
         sink.write(text)
 
 
-def _marked(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the texts of a row into what the page shows of them."""
-    shown = {**row, "anchor": _shown(row["anchor"]), "raw": _shown(row["raw"]) if row["raw"] else None}
+def _compared(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the texts of a row by their excerpts, with differences between entailment and negative marked."""
+    excerpts = {**row, "anchor": _excerpt(row["anchor"]), "raw": _excerpt(row["raw"]) if row["raw"] else None}
     if row["negative"]:
         entailment, negative = compare(row["entailment"], row["negative"])
-        return shown | {"entailment": entailment, "negative": negative}
-    return shown | {"entailment": _shown(row["entailment"])}
+        return excerpts | {"entailment": entailment, "negative": negative}
+    return excerpts | {"entailment": _excerpt(row["entailment"])}
 
 
-def _shown(text: str) -> Shown:
-    return Shown([Span(text[:MOST_CHARS])], len(text), cut_behind=len(text) > MOST_CHARS)
+def _excerpt(text: str) -> Shown:
+    return Shown([Span(text[:MAX_CHARS])], len(text), cut_behind=len(text) > MAX_CHARS)

@@ -1,4 +1,4 @@
-"""Rounds of asking: every pair once, then those that were rejected, with the reason. One file tells of each round."""
+"""Provides the rounds of a run: all pairs in the first, then the rejected ones with the reason; one file for each."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ ROUND_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What became of a pair in one round. `reason` and `detail` tell why, of an answer that is missing too."""
+    """The result of a pair in one round. `reason` and `detail` explain a rejection or a missing answer."""
 
     place: int
+    """The position of the pair in the file of pairs."""
     state: State
     negative: str | None = None
     raw: str | None = None
@@ -54,7 +55,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class MissingAnswer:
     """Why a pair has no answer."""
 
     reason: str
@@ -62,37 +63,38 @@ class Unanswered:
 
 
 class Rounds:
-    """The rounds of a run, over the pairs of a file. Everything streams: memory does not grow with the pairs."""
+    """The rounds of a run over the pairs of a file. All data is streamed: memory does not grow with the pairs."""
 
     def __init__(self, folder: NegationFolder) -> None:
         self.folder = folder
 
     @property
     def number(self) -> int:
-        """How many rounds are over."""
+        """The number of finished rounds, which is also the number of the next round."""
         number = 0
         while self.folder.round(number).exists():
             number += 1
         return number
 
     def walk(self, pairs: Iterable[Pair]) -> Iterator[tuple[int, Pair, list[Attempt]]]:
-        """Yield every pair with its place, and what became of it in the rounds that are over."""
-        readers = [_Reader(_rows(self.folder, number)) for number in range(self.number)]
-        for place, pair in enumerate(pairs):
-            yield place, pair, [row for reader in readers if (row := reader.take(place)) is not None]
+        """Yield every pair with its position and its attempts in the finished rounds."""
+        # The files of rounds are in the order of the pairs, so one pass over all of them is enough.
+        readers = [_RoundReader(_rows(self.folder, number)) for number in range(self.number)]
+        for position, pair in enumerate(pairs):
+            yield position, pair, [row for reader in readers if (row := reader.take(position)) is not None]
 
-    def questions(self, each: int) -> Iterator[Question]:
-        """Yield what the next round asks, `each` pairs at a time."""
-        asked = (
-            (place, pair, tuple(_rejection(one) for one in history))
-            for place, pair, history in self.walk(read_pairs(pairs_of(self.folder)))
+    def questions(self, pairs_per_question: int) -> Iterator[Question]:
+        """Yield the questions of the next round: all pairs in the first, then the pairs that were rejected last."""
+        open_pairs = (
+            (position, pair, tuple(_rejection(attempt) for attempt in history))
+            for position, pair, history in self.walk(read_pairs(pairs_of(self.folder)))
             if len(history) == self.number and (not history or history[-1].state == "rejected")
         )
-        while group := list(islice(asked, each)):
+        while group := list(islice(open_pairs, pairs_per_question)):
             yield Question(*(tuple(column) for column in zip(*group, strict=True)))
 
-    def write(self, answers: Iterable[tuple[int, Answer | Unanswered]], verifier: Verifier) -> None:
-        """End the next round: check its answers, in the order of the pairs, and write down what became of them."""
+    def write(self, answers: Iterable[tuple[int, Answer | MissingAnswer]], verifier: Verifier) -> None:
+        """Finish the next round: check its answers, in the order of the pairs, and write the file of the round."""
         source = iter(answers)
         path = self.folder.round(self.number)
         with whole_path(path) as temporary, pq.ParquetWriter(temporary, ROUND_SCHEMA, compression="zstd") as sink:
@@ -102,22 +104,22 @@ class Rounds:
 
 
 def pairs_of(folder: NegationFolder) -> Path:
-    """Return the file of the pairs that are asked for: as the recipe left them, where there was one."""
+    """Return the file of pairs of the run: the cleaned one if the run has a recipe."""
     return folder.clean_pairs if folder.clean_pairs.exists() else folder.pairs
 
 
-class _Reader:
-    """Hands out the rows of a round by place; places are asked for in order."""
+class _RoundReader:
+    """Returns the rows of a round by position; positions must be requested in increasing order."""
 
     def __init__(self, rows: Iterator[Attempt]) -> None:
         self.rows = rows
         self.next = next(rows, None)
 
-    def take(self, place: int) -> Attempt | None:
-        if self.next is None or self.next.place != place:
+    def take(self, position: int) -> Attempt | None:
+        if self.next is None or self.next.place != position:
             return None
-        found, self.next = self.next, next(self.rows, None)
-        return found
+        attempt, self.next = self.next, next(self.rows, None)
+        return attempt
 
 
 def _rows(folder: NegationFolder, number: int) -> Iterator[Attempt]:
@@ -128,22 +130,24 @@ def _rows(folder: NegationFolder, number: int) -> Iterator[Attempt]:
                 yield Attempt(**row)
 
 
-def _rejection(tried: Attempt) -> Rejection:
-    return Rejection(tried.negative, tried.reason or "", tried.detail if tried.reason != "duplicate_negative" else "")
+def _rejection(attempt: Attempt) -> Rejection:
+    # The detail of a duplicate is the id of another pair, which means nothing to a model.
+    detail = attempt.detail if attempt.reason != "duplicate_negative" else ""
+    return Rejection(attempt.negative, attempt.reason or "", detail)
 
 
-def _checked(group: Sequence[tuple[int, Answer | Unanswered]], verifier: Verifier) -> Iterator[Attempt]:
+def _checked(group: Sequence[tuple[int, Answer | MissingAnswer]], verifier: Verifier) -> Iterator[Attempt]:
     verdicts = iter(verifier.check_all([answer for _, answer in group if isinstance(answer, Answer)]))
-    for place, answer in group:
-        if isinstance(answer, Unanswered):
-            yield Attempt(place=place, state="unanswered", reason=answer.reason, detail=answer.detail)
+    for position, answer in group:
+        if isinstance(answer, MissingAnswer):
+            yield Attempt(place=position, state="unanswered", reason=answer.reason, detail=answer.detail)
             continue
         verdict = next(verdicts)
         if verdict.reason == NOT_JUDGED:
-            yield Attempt(place=place, state="unanswered", reason=NOT_JUDGED, detail=verdict.detail)
+            yield Attempt(place=position, state="unanswered", reason=NOT_JUDGED, detail=verdict.detail)
             continue
         yield Attempt(
-            place=place,
+            place=position,
             state="accepted" if verdict.reason is None else "rejected",
             negative=answer.negative,
             raw=answer.raw,

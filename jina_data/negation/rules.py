@@ -1,7 +1,7 @@
-"""Negatives without a model: a small set of rules for English that leaves what it cannot negate.
+"""Writes negatives without a model: a small set of rules for English, which skips texts that they cannot negate.
 
-The rules take it for granted, as captions and SNLI do, that two texts speak of the same scene: "A man is sitting"
-contradicts "A man is not sitting".
+As in SNLI and in captions, the rules assume that two texts describe the same scene: "A man is sitting" contradicts
+"A man is not sitting".
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from jina_data.english.texts import hash_64, listed, sentence_count
 from jina_data.negation.pairs import Answer, Pair
 
 VERSION = 2
-"""Raised whenever a rule changes what is written."""
+"""Increased with every change of a rule that changes negatives."""
 
 ORDER: tuple[Kind, ...] = ("antonym", "verbal", "quantifier", "affix")
-"""The kinds tried where the one that is asked for does not fit, in this order."""
+"""The kinds to try, in this order, if the requested kind does not fit."""
 
 QUESTIONS = listed("who what how why which whose") | {""}
 
@@ -34,33 +34,33 @@ RULES: dict[Kind, Sequence[Rule]] = {
     "antonym": (swap_opposite,),
     "affix": (swap_affix,),
 }
-"""The rules of each kind, in the order in which they are tried."""
+"""The rules of each kind, in the order of the attempts."""
 
 
 class RuleGenerator:
-    """Writes a negative by rules, of the kind that the pair asks for where one fits, else of another."""
+    """Writes a negative by rules: of the requested kind if it fits, else of another kind."""
 
     name = f"rules-{VERSION}"
 
     def generate(self, pair: Pair) -> Answer:
-        """Return the negative of a pair; None, with `finish_reason` none, where no rule fits."""
+        """Return the negative of a pair; None, with `finish_reason` none, if no rule fits."""
         negative = None
         if pair.source_id.endswith(RESTATED):
             negative = restated_negative(pair.anchor, pair.entailment)
-        if negative is None and (found := negate(pair.entailment, pair.kind, seed=hash_64(0, pair.id))):
-            negative = found[0]
+        if negative is None and (result := negate(pair.entailment, pair.kind, seed=hash_64(0, pair.id))):
+            negative = result[0]
         if negative is None:
             return Answer(pair=pair, negative=None, raw="", finish_reason="none", model=self.name)
         return Answer(pair=pair, negative=negative, raw=negative, model=self.name)
 
 
 def negate(text: str, kind: Kind = "verbal", *, seed: int = 0) -> tuple[str, Kind] | None:
-    """Return a text that contradicts another, and by which rule; None where no rule fits.
+    """Return a text that contradicts `text`, and the kind of its rule; None if no rule fits.
 
     Args:
         text: one English sentence or caption.
-        kind: the kind to try first. A text that is negated already only ever has its negation removed.
-        seed: chooses where several words could be put for their opposites.
+        kind: the kind to try first. From a text with a negation, the negation is removed for any kind.
+        seed: selects among several words that have an opposite.
     """
     text = " ".join(text.split())
     sentence = Sentence(text, seed)
@@ -69,9 +69,9 @@ def negate(text: str, kind: Kind = "verbal", *, seed: int = 0) -> tuple[str, Kin
     if negators(text):
         without = remove_negation(sentence)
         return (without, "removal") if without else None
-    for one in dict.fromkeys((kind, *ORDER)):
-        for rule in RULES.get(one, ()):
-            found = rule(sentence)
-            if found and found != text:
-                return found, one
+    for candidate_kind in dict.fromkeys((kind, *ORDER)):
+        for rule in RULES.get(candidate_kind, ()):
+            negative = rule(sentence)
+            if negative and negative != text:
+                return negative, candidate_kind
     return None

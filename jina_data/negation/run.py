@@ -1,6 +1,6 @@
-"""Write negatives for the pairs of some sources: ask, check, ask again with the reason, write, account for every pair.
+"""Writes negatives for the pairs of sources: request, check, request again with the reason, write the dataset.
 
-A run stops anywhere and goes on from there: pairs, answers and rounds each lie in a file, whole or not at all.
+A run can stop at any point and resume there: pairs, answers and rounds are in files that are complete or absent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jina_data.errors import InputError, StoppedError, UsageError
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
-from jina_data.negation.outputs import Outputs
+from jina_data.negation.outputs import NegateOutputs
 from jina_data.negation.pairs import Answer, Judge
 from jina_data.negation.report import NegateReport
 from jina_data.negation.requester import Requester, check_cost
@@ -31,12 +31,12 @@ from jina_data.run.resume import ResumableRun
 def negate(
     config: NegateConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> NegateReport:
-    """Write negatives into a run folder, or go on with a run that was stopped there.
+    """Write negatives into a run folder, or resume the run in it.
 
-    A run that ended with pairs unanswered goes on with those; one that ended without is left as it is.
+    A finished run with unanswered pairs resumes with those; a finished run without them is not changed.
 
     Raises:
-        JinaDataError: the sources, the settings, the server or the folder are not as they must be.
+        JinaDataError: the sources, the settings, the server or the folder are not valid.
     """
     progress = progress or Quiet()
     config.check()
@@ -57,10 +57,10 @@ def negate(
 
 
 class NegateSession:
-    """One session of a run: the steps that are not done yet."""
+    """One session of a run, which does the steps that are not done yet."""
 
     def __init__(self, run: ResumableRun, config: NegateConfig) -> None:
-        self.state = run
+        self.resumable_run = run
         self.folder = NegationFolder(run.folder.path)
         self.config = config
         self.progress = run.progress
@@ -72,31 +72,35 @@ class NegateSession:
     # ---------------------------------------------------------------------------------------------------------- steps
 
     def run(self) -> None:
-        """Do the remaining work."""
+        """Do all remaining steps.
+
+        Each round sends its questions, checks the answers and writes the file of the round. Rounds repeat until no pair
+        is rejected, the maximum number of retries is reached, or the cost limit stops the run.
+        """
         self._make_pairs()
         if self.config.generator == "rules":
-            self._round(self._rule_answers)
+            self._finish_round(self._rule_answers)
             self._write(None)
             return
         with RequestLedger(self.folder.ledger) as ledger:
             ledger.recover()
             if self.config.requests.mode == "online" and (batches := ledger.open_batches()):
                 raise UsageError(
-                    f"{len(batches)} batches of this run are under way; go on with --mode batch until they have ended"
+                    f"{len(batches)} batches of this run are in progress; resume with --mode batch until they end"
                 )
-            asking = Requester(ledger, self.folder, self.config, self.progress)
-            while self._is_another():
-                self._ask(asking)
-                judge = asking.judge()
-                self._round(lambda: asking.answers(self.rounds, self.stopped), judge)
+            requester = Requester(ledger, self.folder, self.config, self.progress)
+            while self._has_next_round():
+                self._send_questions(requester)
+                judge = requester.make_judge()
+                self._finish_round(lambda: requester.answers(self.rounds, self.stopped), judge)
                 ledger.recover()
                 self._stop(judge.stopped if judge is not None else None)
-            self._write(asking)
+            self._write(requester)
 
     def _make_pairs(self) -> None:
         config = self.config
         if not self.folder.pairs.exists():
-            with self.events.unit("pairs") as said:
+            with self.events.unit("pairs") as metrics:
                 counts = write_pairs(
                     config.sources,
                     self.folder.pairs,
@@ -107,52 +111,57 @@ class NegateSession:
                     restate=config.restate,
                     progress=self.progress,
                 )
-                said["rows"] = sum(counts.pairs.values())
+                metrics["rows"] = sum(counts.pairs.values())
         if config.recipe is not None and not self.folder.clean_pairs.exists():
             with self.events.unit("clean"):
                 clean_pairs(self.folder, config.recipe, config.seed, self.progress)
 
-    def _is_another(self) -> bool:
-        """Tell whether there is a round to ask: the first, or one for what was rejected, while money lasts."""
+    def _has_next_round(self) -> bool:
+        """Return whether there is a next round: the first, or a retry of rejected pairs within the limits."""
         number = self.rounds.number
         if self.stopped is not None or number > self.config.retries:
             return False
         return number == 0 or next(self.rounds.questions(1), None) is not None
 
-    def _ask(self, asking: Requester) -> None:
-        """Ask the questions of the next round that have no answer yet."""
+    def _send_questions(self, requester: Requester) -> None:
+        """Send the questions of the next round that have no answer yet."""
         number = self.rounds.number
-        with self.events.unit(f"ask {number}") as said, self.progress.task(_round_name("asking", number), None) as task:
-            outcome = asking.ask(self.rounds, task.advance)
-            said.update(rows=outcome.answered, failed=outcome.failed, known=outcome.known, stopped=outcome.stopped)
-        asking.ledger.recover()
+        with (
+            self.events.unit(f"ask {number}") as metrics,
+            self.progress.task(_round_name("asking", number), None) as task,
+        ):
+            outcome = requester.ask(self.rounds, task.advance)
+            metrics.update(
+                rows=outcome.answered, failed=outcome.failed, known=outcome.already_answered, stopped=outcome.stopped
+            )
+        requester.ledger.recover()
         if outcome.stopped == "batches":
             raise StoppedError(
-                "batches are under way. Give the same command again to fetch their results, from here or another "
+                "batches are in progress. Run the same command again to fetch their results, in this or another "
                 "process; without --no-wait it waits for them"
             )
         self._stop(outcome.stopped)
 
-    def _stop(self, why: str | None) -> None:
-        """Take down that nothing more is asked, and say so."""
-        if why == "max_cost" and self.stopped is None:
-            self.progress.message("stopped before --max-cost would be exceeded; the rest stays unanswered")
-        self.stopped = self.stopped or why
+    def _stop(self, reason: str | None) -> None:
+        """Record why no more requests are sent, and report it; None changes nothing."""
+        if reason == "max_cost" and self.stopped is None:
+            self.progress.message("stopped before --max-cost would be exceeded; the remaining pairs have no answer")
+        self.stopped = self.stopped or reason
 
     # -------------------------------------------------------------------------------------------------------- answers
 
-    def _round(self, answers: Any, judge: Judge | None = None) -> None:
-        """Check the answers of the next round, unless that was done."""
+    def _finish_round(self, answers: Any, judge: Judge | None = None) -> None:
+        """Check the answers of the next round and write its file. Rules have one round only."""
         number = self.rounds.number
         if self.config.generator == "rules" and number:
             return
-        seen = AcceptedTexts(self.folder.accepted_texts)
+        accepted = AcceptedTexts(self.folder.accepted_texts)
         try:
             with self.events.unit(f"check {number}"), self.progress.task(_round_name("checking", number), None) as task:
-                verifier = Verifier(self.config.verify, seen=seen, nli=self._nli(), judge=judge)
-                self.rounds.write(_counted(answers(), task.advance), verifier)
+                verifier = Verifier(self.config.verify, accepted=accepted, nli=self._nli(), judge=judge)
+                self.rounds.write(_with_progress(answers(), task.advance), verifier)
         finally:
-            seen.close()
+            accepted.close()
 
     def _nli(self) -> Judge | None:
         if self.config.nli is None:
@@ -163,24 +172,24 @@ class NegateSession:
 
     def _rule_answers(self) -> Iterator[tuple[int, Answer]]:
         for question in self.rounds.questions(1):
-            yield question.places[0], self.rules.generate(question.pairs[0])
+            yield question.positions[0], self.rules.generate(question.pairs[0])
 
-    def _write(self, asking: Requester | None) -> None:
+    def _write(self, requester: Requester | None) -> None:
         """Write all outputs, and mark them as complete."""
-        requests, judged = (None, None) if asking is None else (asking.requests(), asking.judged())
+        requests, judge = (None, None) if requester is None else (requester.writer_account(), requester.judge_account())
         with self.events.unit("write"), self.progress.task("writing", None) as task:
-            outputs = Outputs(self.folder, self.state.fingerprint, self.config)
+            outputs = NegateOutputs(self.folder, self.resumable_run.fingerprint, self.config)
             outputs.write_pairs(self.rounds, task.advance)
             report = outputs.write_report(
                 requests,
-                judged,
-                seconds=self.state.seconds(),
-                peak_memory_bytes=self.state.peak_memory_bytes(),
+                judge,
+                seconds=self.resumable_run.seconds(),
+                peak_memory_bytes=self.resumable_run.peak_memory_bytes(),
             )
-        self.state.mark_complete(outputs.manifest(report))
+        self.resumable_run.mark_complete(outputs.manifest(report))
 
 
-def _counted(answers: Iterator[Any], advance: Any) -> Iterator[Any]:
+def _with_progress(answers: Iterator[Any], advance: Any) -> Iterator[Any]:
     number = 0
     for answer in answers:
         yield answer
@@ -195,10 +204,10 @@ def _round_name(word: str, number: int) -> str:
 
 
 def clean_pairs(folder: NegationFolder, recipe: str, seed: int, progress: Progress) -> None:
-    """Run a recipe over the pairs; the anchor is its anchor, the entailment its positive.
+    """Clean the pairs with a recipe. The anchor has the role anchor, the entailment the role positive.
 
     Raises:
-        JinaDataError: the recipe does not fit, or leaves nothing.
+        JinaDataError: the recipe is not valid for pairs, or it drops all of them.
     """
     from jina_data.clean.run import CleanConfig, RecipeChoice, clean, default_workers
 
@@ -214,13 +223,15 @@ def clean_pairs(folder: NegationFolder, recipe: str, seed: int, progress: Progre
         progress=progress,
     )
     if not report.rows.kept:
-        raise InputError(f"the recipe {recipe} drops all {report.rows.read:,} pairs; choose a milder one with --recipe")
+        raise InputError(
+            f"the recipe {recipe} drops all {report.rows.read:,} pairs; choose a less strict one with --recipe"
+        )
     rows = report.to_json()["rows"]
     stages = [{"name": stage.name, "dropped": dict(stage.dropped)} for stage in report.stages]
     write_json(folder.cleaned, {"recipe": recipe, "rows": rows, "stages": stages})
-    said = pq.read_metadata(folder.pairs).metadata[COUNTS]
+    counts = pq.read_metadata(folder.pairs).metadata[COUNTS]
     with whole_path(folder.clean_pairs) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA) as sink:
-        sink.add_key_value_metadata({COUNTS: said})
+        sink.add_key_value_metadata({COUNTS: counts})
         for part in sorted((inner / "data").glob("part-*.parquet")):
             with pq.ParquetFile(part) as file:
                 for batch in file.iter_batches(4096, columns=PAIR_SCHEMA.names):

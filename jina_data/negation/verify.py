@@ -1,4 +1,4 @@
-"""What a negative must stand before it is accepted: checks in one order, cheap ones first, each with its reason."""
+"""Checks whether a negative is accepted: a fixed order of checks, fast ones first, each with its reason."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ REASONS = (
 """Why a negative is rejected, in the order of the checks."""
 
 NOT_JUDGED = "not_judged"
-"""Why an answer has no verdict yet: the judge did not answer. It is no rejection."""
+"""The reason of an answer without a verdict: the judge did not answer. It is not a rejection."""
 
 FLAGS = ("second_negation", "unlisted_opposite", "judged")
-"""What is noted of an accepted negative."""
+"""Properties of an accepted negative."""
 
 _REFUSAL = re.compile(
     r"^(?:i(?:'m| am) (?:sorry|unable|not able)|sorry|i (?:cannot|can't|can not) (?:help|assist|do|provide|comply)"
@@ -64,26 +64,26 @@ _ECHO = re.compile(
 
 
 class VerifyConfig(BaseModel):
-    """The limits of the checks; the defaults are those that docs/negation-data.md measures."""
+    """The limits of the checks; docs/negation-data.md measures the defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_length_ratio: float = Field(default=0.6, gt=0)
     max_length_ratio: float = Field(default=1.6, gt=0)
     length_slack_chars: int = Field(default=12, ge=0)
-    """Lengths that differ by no more are never too far apart: "does not" doubles a short text."""
+    """Length differences up to this number always pass, since "does not" doubles the length of a short text."""
     min_overlap: float = Field(default=0.5, ge=0, le=1)
     languages: tuple[str, ...] = ("en",)
     language_threshold: float = Field(default=0.65, ge=0, le=1)
     language_min_chars: int = Field(default=20, ge=0)
     max_replaced: int = Field(default=3, ge=0)
-    """Content words that may be put for others without being listed as opposites; 0 demands a listed opposite."""
+    """Maximum number of replaced content words without a listed opposite; 0 requires a listed opposite."""
     allow_reworded: bool = False
-    """Accept a negative in which a negation came or went and another content word was put for one besides: it may say
-    the same ("thin" and "not plump")."""
+    """Accept a negative with a changed negation and a replaced content word. It may have the same meaning ("thin" and
+    "not plump")."""
     contradiction_threshold: float = Field(default=0.5, ge=0, le=1)
     prompt_phrases: tuple[str, ...] = ()
-    """Sentences of the prompt that no answer may hold."""
+    """Sentences of the prompt that no answer may contain."""
 
     @model_validator(mode="after")
     def _ordered(self) -> VerifyConfig:
@@ -96,56 +96,56 @@ class VerifyConfig(BaseModel):
 
 
 class Verifier:
-    """Checks answers, and remembers the negatives it accepted.
+    """Checks answers, and stores the negatives it accepted.
 
     Args:
-        settings: the limits.
-        seen: the negatives of the run so far; a fresh memory where none is given.
-        nli: a model that must see a contradiction between negative and entailment, and negative and anchor.
-        judge: asked only where the others disagree: `nli` sees none though words turned, or, without `nli`, the
-            opposite is one that no list has.
+        config: the limits.
+        accepted: the accepted negatives of the run so far; a new temporary store if None.
+        nli: a model that must confirm the contradiction of the negative with the entailment and with the anchor.
+        judge: a model that decides if the other checks disagree: `nli` sees no contradiction although the words
+            contradict, or, without `nli`, the opposite is in no list.
     """
 
     def __init__(
         self,
-        settings: VerifyConfig | None = None,
+        config: VerifyConfig | None = None,
         *,
-        seen: AcceptedTexts | None = None,
+        accepted: AcceptedTexts | None = None,
         nli: Judge | None = None,
         judge: Judge | None = None,
     ) -> None:
-        self.settings = settings or VerifyConfig()
-        self.seen = seen or AcceptedTexts()
+        self.config = config or VerifyConfig()
+        self.accepted = accepted or AcceptedTexts()
         self.nli = nli
         self.judge = judge
 
     def check(self, answer: Answer) -> Verdict:
-        """Return what the checks say of one answer: the first that fails decides."""
+        """Check one answer. The first check that fails determines the verdict."""
         return self.check_all([answer])[0]
 
     def check_all(self, answers: Sequence[Answer]) -> list[Verdict]:
-        """Check several answers, in order; models are asked once for all."""
+        """Check answers in order, with one call of each model for all of them."""
         verdicts = [self._by_words(answer) for answer in answers]
         self._ask_models(answers, verdicts)
         for position, (answer, verdict) in enumerate(zip(answers, verdicts, strict=True)):
             if verdict.reason is None:
                 assert answer.negative is not None
-                # Again: an earlier one of the same call may have it.
+                # Checked again, since an earlier answer of this call may have the same negative.
                 verdicts[position] = self._duplicate(answer, answer.negative) or verdict
-                self.seen.add(answer.negative, answer.pair.id)
+                self.accepted.add(answer.negative, answer.pair.id)
         return verdicts
 
     def _by_words(self, answer: Answer) -> Verdict:
         text = (answer.negative or "").strip()
-        for verdict in self._form(answer, text):
+        for verdict in self._form_verdicts(answer, text):
             return verdict
         scores = self._scores(answer.pair.entailment, text)
-        for verdict in self._likeness(answer, text, scores):
+        for verdict in self._similarity_verdicts(answer, text, scores):
             return replace(verdict, scores=scores)
-        return replace(self._turn(answer.pair.entailment, text), scores=scores)
+        return replace(self._opposition_verdict(answer.pair.entailment, text), scores=scores)
 
-    def _form(self, answer: Answer, text: str) -> Iterator[Verdict]:
-        """Yield what is wrong with the answer itself."""
+    def _form_verdicts(self, answer: Answer, text: str) -> Iterator[Verdict]:
+        """Yield rejections for the form of the answer."""
         if answer.finish_reason == "length":
             yield Verdict(reason="cut_off", detail="finish_reason is length")
         if answer.finish_reason == "content_filter":
@@ -159,29 +159,29 @@ class Verifier:
         if _REFUSAL.search(text) and not _REFUSAL.search(answer.pair.entailment):
             yield Verdict(reason="refused", detail=text[:200])
         lower = text.lower()
-        echo = next((phrase for phrase in self.settings.prompt_phrases if phrase.lower() in lower), None)
-        if echo is not None or ((found := _ECHO.search(text)) and not _ECHO.search(answer.pair.entailment)):
-            yield Verdict(reason="prompt_echo", detail=repr(echo or (found and found[0])))
+        echo = next((phrase for phrase in self.config.prompt_phrases if phrase.lower() in lower), None)
+        if echo is not None or ((match := _ECHO.search(text)) and not _ECHO.search(answer.pair.entailment)):
+            yield Verdict(reason="prompt_echo", detail=repr(echo or (match and match[0])))
         if (count := sentence_count(text)) > max(1, sentence_count(answer.pair.entailment)) or "\n" in text:
             yield Verdict(reason="several_sentences", detail=f"{count} sentences")
-        yield from self._language(text)
+        yield from self._language_verdicts(text)
 
-    def _language(self, text: str) -> Iterator[Verdict]:
-        if len(text) < self.settings.language_min_chars or not self.settings.languages:
+    def _language_verdicts(self, text: str) -> Iterator[Verdict]:
+        if len(text) < self.config.language_min_chars or not self.config.languages:
             return
         labels, (probability,) = identify(pa.array([text], pa.large_string()))
         label = labels[0].as_py()
-        if label not in self.settings.languages and probability >= self.settings.language_threshold:
+        if label not in self.config.languages and probability >= self.config.language_threshold:
             yield Verdict(reason="wrong_language", detail=f"{label} with {probability:.2f}")
 
-    def _likeness(self, answer: Answer, text: str, scores: dict[str, float]) -> Iterator[Verdict]:
-        """Yield where the text is too near to a text that there is, or too far from the entailment."""
-        pair, limits = answer.pair, self.settings
+    def _similarity_verdicts(self, answer: Answer, text: str, scores: dict[str, float]) -> Iterator[Verdict]:
+        """Yield rejections for a text that already exists, or that is too different from the entailment."""
+        pair, limits = answer.pair, self.config
         for reason, other in (("same_as_anchor", pair.anchor), ("same_as_entailment", pair.entailment)):
             if folded(text) == folded(other):
                 yield Verdict(reason=reason, detail="but for case and marks")
-        if found := self._duplicate(answer, text):
-            yield found
+        if duplicate := self._duplicate(answer, text):
+            yield duplicate
         ratio, overlap = scores["length_ratio"], scores["token_overlap"]
         slack = abs(len(text) - len(pair.entailment)) <= limits.length_slack_chars
         if not slack and not limits.min_length_ratio <= ratio <= limits.max_length_ratio:
@@ -197,26 +197,26 @@ class Verifier:
             yield Verdict(reason="trivial_prefix", detail=repr(prefix))
 
     def _duplicate(self, answer: Answer, text: str) -> Verdict | None:
-        first = self.seen.first(text)
-        if first is None or first == answer.pair.id:
+        owner = self.accepted.owner(text)
+        if owner is None or owner == answer.pair.id:
             return None
-        return Verdict(reason="duplicate_negative", detail=f"pair {first} has it")
+        return Verdict(reason="duplicate_negative", detail=f"pair {owner} has it")
 
     def _scores(self, entailment: str, text: str) -> dict[str, float]:
         ratio = len(text) / max(len(entailment.strip()), 1)
         return {"length_ratio": round(ratio, 4), "token_overlap": round(token_overlap(entailment, text), 4)}
 
-    def _turn(self, entailment: str, text: str) -> Verdict:
-        """Judge by what turned between entailment and negative."""
+    def _opposition_verdict(self, entailment: str, text: str) -> Verdict:
+        """Return a verdict by the words that differ between entailment and negative."""
         turn = turn_between(entailment, text)
         if reason := turned_twice(turn):
             return Verdict(reason="double_turn", detail=reason, kind=turn.kind)
-        if (reworded := reworded_too(turn)) and not self.settings.allow_reworded:
+        if (reworded := reworded_too(turn)) and not self.config.allow_reworded:
             return Verdict(reason="reworded_negation", detail=reworded, kind=turn.kind)
         kind: Kind | None = turn.kind
         flags: list[str] = []
         if kind is None:
-            if not 1 <= len(turn.replaced) <= self.settings.max_replaced:
+            if not 1 <= len(turn.replaced) <= self.config.max_replaced:
                 detail = f"no cue, no listed opposite, {len(turn.replaced)} other words"
                 return Verdict(reason="no_opposition", detail=detail)
             kind = "antonym"
@@ -226,43 +226,43 @@ class Verifier:
         return Verdict(reason=None, kind=kind, flags=tuple(flags))
 
     def _ask_models(self, answers: Sequence[Answer], verdicts: list[Verdict]) -> None:
-        """Let the models decide on what the words let through; changes `verdicts`."""
-        open_ = [place for place, verdict in enumerate(verdicts) if verdict.reason is None]
-        if self.nli is not None and open_:
-            for place, opinion in zip(open_, self.nli.opinions([answers[place] for place in open_]), strict=True):
-                assert opinion.sure is not None
-                sure = opinion.sure
-                scores = {**verdicts[place].scores, "nli_contradiction": round(sure, 4)}
-                is_none = sure < self.settings.contradiction_threshold
-                detail = f"{sure:.2f}, expected {self.settings.contradiction_threshold} or more" if is_none else ""
-                reason = "not_contradiction" if is_none else None
-                verdicts[place] = replace(verdicts[place], reason=reason, detail=detail, scores=scores)
+        """Check the answers that pass the word checks with the models; changes `verdicts`."""
+        passed = [index for index, verdict in enumerate(verdicts) if verdict.reason is None]
+        if self.nli is not None and passed:
+            for index, opinion in zip(passed, self.nli.opinions([answers[index] for index in passed]), strict=True):
+                assert opinion.probability is not None
+                probability = opinion.probability
+                scores = {**verdicts[index].scores, "nli_contradiction": round(probability, 4)}
+                is_low = probability < self.config.contradiction_threshold
+                detail = f"{probability:.2f}, expected {self.config.contradiction_threshold} or more" if is_low else ""
+                reason = "not_contradiction" if is_low else None
+                verdicts[index] = replace(verdicts[index], reason=reason, detail=detail, scores=scores)
         if self.judge is None:
             return
         if self.nli is not None:
-            asked = [place for place in open_ if verdicts[place].reason is not None]
+            disputed = [index for index in passed if verdicts[index].reason is not None]
         else:
-            asked = [place for place in open_ if "unlisted_opposite" in verdicts[place].flags]
-        if not asked:
+            disputed = [index for index in passed if "unlisted_opposite" in verdicts[index].flags]
+        if not disputed:
             return
-        for place, opinion in zip(asked, self.judge.opinions([answers[place] for place in asked]), strict=True):
-            verdicts[place] = self._overruled(verdicts[place], opinion)
+        for index, opinion in zip(disputed, self.judge.opinions([answers[index] for index in disputed]), strict=True):
+            verdicts[index] = self._judged_verdict(verdicts[index], opinion)
 
-    def _overruled(self, verdict: Verdict, opinion: Opinion) -> Verdict:
-        """Return the verdict that the judge makes of one."""
-        if opinion.sure is None:
-            return replace(verdict, reason="unjudged" if opinion.is_answered else NOT_JUDGED, detail=opinion.why)
-        scores = {**verdict.scores, "judge_contradiction": round(opinion.sure, 4)}
-        if opinion.sure >= self.settings.contradiction_threshold:
+    def _judged_verdict(self, verdict: Verdict, opinion: Opinion) -> Verdict:
+        """Return the verdict after the opinion of the judge, which overrides the NLI model."""
+        if opinion.probability is None:
+            return replace(verdict, reason="unjudged" if opinion.is_answered else NOT_JUDGED, detail=opinion.reason)
+        scores = {**verdict.scores, "judge_contradiction": round(opinion.probability, 4)}
+        if opinion.probability >= self.config.contradiction_threshold:
             return replace(verdict, reason=None, detail="", flags=(*verdict.flags, "judged"), scores=scores)
-        limit = f"{opinion.sure:.2f}, expected {self.settings.contradiction_threshold} or more"
-        return replace(verdict, reason="judged_compatible", detail=opinion.why or limit, scores=scores)
+        limit = f"{opinion.probability:.2f}, expected {self.config.contradiction_threshold} or more"
+        return replace(verdict, reason="judged_compatible", detail=opinion.reason or limit, scores=scores)
 
 
 class AcceptedTexts:
-    """The negatives accepted so far, by a hash of 8 bytes, and the pairs that had them first.
+    """The accepted negatives, as hashes of 8 bytes, and for each the id of its first pair.
 
-    They lie in SQLite: in the file named, else in a temporary one that SQLite keeps on disk as it grows.
+    They are in SQLite: in the given file, or in a temporary database that SQLite moves to disk as it grows.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -271,17 +271,17 @@ class AcceptedTexts:
         self._con.execute("pragma synchronous = off")
         self._con.execute("create table if not exists seen (hash integer primary key, pair text) without rowid")
 
-    def first(self, text: str) -> str | None:
-        """Return the id of the pair that had a text first, None for a new one."""
-        found = self._con.execute("select pair from seen where hash = ?", (_hash(text),)).fetchone()
-        return None if found is None else str(found[0])
+    def owner(self, text: str) -> str | None:
+        """Return the id of the first pair with a text, None for a new text."""
+        row = self._con.execute("select pair from seen where hash = ?", (_hash(text),)).fetchone()
+        return None if row is None else str(row[0])
 
     def add(self, text: str, pair_id: str) -> None:
-        """Note a text as that of a pair, unless another has it."""
+        """Store the text of a pair, unless an earlier pair has it."""
         self._con.execute("insert or ignore into seen values (?, ?)", (_hash(text), pair_id))
 
     def close(self) -> None:
-        """Close the file; a temporary one is gone then."""
+        """Close the file; a temporary one is deleted."""
         self._con.close()
 
 

@@ -1,4 +1,4 @@
-"""The Batch API: splitting, both files, rows that expired or failed, and processes that die in between."""
+"""The Batch API: splits, both result files, expired and failed rows, and processes that end at any step."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from typing import Any
 import pytest
 
 from jina_data.errors import ServerError
-from jina_data.llm.batch import BatchClient, BatchSettings
+from jina_data.llm.batch import BatchClient, BatchConfig
 from jina_data.llm.batch_server import BatchServer, RowError, read_row
-from jina_data.llm.cost import CostLimit, Price, bill, cost_limit_for
-from jina_data.llm.failures import MalformedError, Outcome
+from jina_data.llm.cost import CostLimit, Price, Rates, cost_limit_for, cost_so_far
+from jina_data.llm.failures import MalformedError, RequestOutcome
 from tests.support.llm_server import LlmServer, ServerSettings
 from tests.support.negation import EXPECTED, SECRET, Bench, questions
 
 
 class BatchBench(Bench):
-    """Asks in batches."""
+    """Sends questions in batches."""
 
-    def __init__(self, folder: Path, server: LlmServer, **target: Any) -> None:
-        super().__init__(folder, server, **target)
+    def __init__(self, folder: Path, server: LlmServer, **endpoint: Any) -> None:
+        super().__init__(folder, server, **endpoint)
         self.scratch = folder / "scratch"
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def client(self, cost_limit: CostLimit | None = None, **settings: Any) -> BatchClient:
-        chosen = BatchSettings(**{"poll_seconds": 0.01, **settings})
+        config = BatchConfig(**{"poll_seconds": 0.01, **settings})
         return BatchClient(
-            self.target,
+            self.endpoint,
             self.ledger,
-            chosen,
+            config,
             scratch=self.scratch,
             api_key=SECRET,
             cost_limit=cost_limit,
-            message=self.said.append,
+            message=self.messages.append,
         )
 
-    def batch(self, n_pairs: int, *, each: int = 1, cost_limit: CostLimit | None = None, **settings: Any) -> Outcome:
+    def batch(
+        self, n_pairs: int, *, each: int = 1, cost_limit: CostLimit | None = None, **settings: Any
+    ) -> RequestOutcome:
         return self.client(cost_limit, **settings).ask(lambda: questions(n_pairs, each))
 
     def events(self) -> Counter[str]:
@@ -74,12 +76,12 @@ def test_a_batch_is_split_at_lines_and_at_bytes(tmp_path: Path) -> None:
         sizes = [entry["size"] for entry in server.log if entry["event"] == "upload"]
         assert len(sizes) > 2
         assert max(sizes) <= 2**20 + 40_000
-    assert BatchSettings().max_lines == 50_000
-    assert BatchSettings().max_bytes == 200_000_000
+    assert BatchConfig().max_lines == 50_000
+    assert BatchConfig().max_bytes == 200_000_000
 
 
 @pytest.mark.parametrize("script", ["expired", "cancelled", "partly_failed", "all_failed", "lost", "unwrapped"])
-def test_what_a_batch_did_not_answer_is_handed_in_again(tmp_path: Path, script: str) -> None:
+def test_rows_without_an_answer_are_submitted_again(tmp_path: Path, script: str) -> None:
     with LlmServer(ServerSettings(batch_script=[script])) as server:
         bench = BatchBench(tmp_path, server)
         outcome = bench.batch(21)
@@ -118,7 +120,7 @@ def test_too_many_tokens_at_once_halves_the_batches(tmp_path: Path) -> None:
         assert [entry["keys"] for entry in server.log if entry["event"] == "batch"] == [20, 10, 10]
 
 
-def test_a_batch_that_is_refused_is_told(tmp_path: Path) -> None:
+def test_a_refused_batch_is_reported(tmp_path: Path) -> None:
     with LlmServer(ServerSettings(batch_script=["failed"])) as server:
         bench = BatchBench(tmp_path, server)
         with pytest.raises(ServerError, match="refuses batch batch-0: it failed: invalid_json_line"):
@@ -129,7 +131,7 @@ def test_a_batch_that_is_refused_is_told(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- other processes
 
 
-def test_another_process_fetches_what_was_handed_in(tmp_path: Path) -> None:
+def test_another_process_fetches_submitted_batches(tmp_path: Path) -> None:
     with LlmServer() as server:
         outcome = BatchBench(tmp_path, server).batch(30, wait=False)
         assert (outcome.answered, outcome.stopped) == (0, "batches")
@@ -141,13 +143,13 @@ def test_another_process_fetches_what_was_handed_in(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for the end of a process at a certain point: nothing catches it."""
+    """Simulates the end of a process at a certain point: nothing catches it."""
 
 
 STEPS = [
     (BatchServer, "_upload"),
     (BatchServer, "create"),
-    *((BatchClient, name) for name in ("_look", "_read", "_take", "_put_back")),
+    *((BatchClient, name) for name in ("_read_finished", "_read", "_read_result", "_requeue_open_rows")),
 ]
 
 
@@ -174,7 +176,7 @@ def test_a_process_that_dies_at_any_step_loses_and_repeats_nothing(
         again.ledger.recover()
         again.batch(20)
         assert again.negatives(20) == EXPECTED[:20]
-        # One batch with all, one with the half that expired, whatever died in between.
+        # One batch with all requests, and one with the half that expired, whichever step was interrupted.
         assert [entry["keys"] for entry in server.log if entry["event"] == "batch"] == [20, 10]
         assert again.ledger.usage("tiny", server.url).answered == 20
 
@@ -190,13 +192,13 @@ def test_a_batch_whose_creation_was_cut_off_is_found_again(tmp_path: Path) -> No
 
 
 def test_a_batch_costs_half_and_stops_before_the_limit(tmp_path: Path) -> None:
-    price = Price(10.0, 100.0, 10.0, 0.5, "a test")
+    price = Price(Rates(10.0, 100.0, 10.0), Rates(5.0, 50.0, 5.0), "a test")
     with LlmServer() as server:
         bench = BatchBench(tmp_path, server)
-        cost_limit = cost_limit_for(bench.ledger, bench.target, price, 0.2, is_batch=True)
+        cost_limit = cost_limit_for(bench.ledger, bench.endpoint, price, 0.2, is_batch=True)
         outcome = bench.batch(200, cost_limit=cost_limit)
         assert outcome.stopped == "max_cost"
-        spent = bill(bench.ledger, bench.target, price)
+        spent = cost_so_far(bench.ledger, bench.endpoint, price)
         assert spent.cost is not None
         assert 0.18 < spent.cost <= 0.2
         usage = bench.ledger.usage("tiny", server.url)
@@ -246,6 +248,6 @@ def test_the_key_is_in_no_file_of_a_batch(tmp_path: Path) -> None:
     with LlmServer(ServerSettings(batch_script=["stuck"])) as server:
         bench = BatchBench(tmp_path, server)
         bench.batch(4, wait=False)
-        assert all(SECRET not in line for line in bench.said)
+        assert all(SECRET not in line for line in bench.messages)
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or SECRET.encode() not in path.read_bytes()

@@ -1,4 +1,4 @@
-"""Ask a server: every fault is survived or told in one line, limits are kept, nothing is asked twice."""
+"""Online requests: faults are retried or reported in one line, limits are kept, no request is repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jina_data.errors import ServerError, UsageError
-from jina_data.llm.cost import Price, bill, cost_limit_for, price_of
+from jina_data.llm.cost import Price, Rates, cost_limit_for, cost_so_far, price_of
 from jina_data.llm.dialect import Dialect
 from jina_data.llm.failures import duration_seconds, retry_after_seconds
 from tests.support.llm_server import MIXED, LlmServer, ServerSettings
@@ -35,7 +35,7 @@ def test_every_pair_gets_its_own_answer_in_every_form(folder: Path, forms: tuple
         dialect = bench.ledger.dialect("tiny", server.url)
         assert dialect is not None
         assert dialect.form == {2: "schema", 1: "json", 0: "text"}[len(forms)]
-        assert bench.did()["400_form"] == 2 - len(forms)  # found out once
+        assert bench.did()["400_form"] == 2 - len(forms)  # determined once
 
 
 def test_the_form_is_remembered_by_the_next_process(folder: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_form_is_remembered_by_the_next_process(folder: Path) -> None:
         assert again.ledger.usage("tiny", server.url).requests == 6
 
 
-def test_the_other_name_for_the_bound_is_found(folder: Path) -> None:
+def test_the_other_name_of_the_token_limit_is_tried(folder: Path) -> None:
     with LlmServer(ServerSettings(bounds=("max_completion_tokens",))) as server:
         bench = Bench(folder, server)
         bench.ask(questions(3))
@@ -65,7 +65,7 @@ def test_a_stored_answer_is_never_asked_again(folder: Path) -> None:
     with LlmServer() as server:
         Bench(folder, server).ask(questions(20))
         bench = Bench(folder, server)
-        assert bench.ask(questions(20)).known == 20
+        assert bench.ask(questions(20)).already_answered == 20
         assert server.n_chats == 20
 
 
@@ -106,7 +106,7 @@ def test_retry_after_is_obeyed(folder: Path) -> None:
         assert arrivals[2] - arrivals[1] >= 0.15
 
 
-def test_a_refused_request_is_given_up_and_the_others_go_on(folder: Path) -> None:
+def test_a_refused_request_is_given_up_and_the_others_continue(folder: Path) -> None:
     with LlmServer(ServerSettings(script=["ok"] * 12 + ["400"])) as server:
         bench = Bench(folder, server)
         outcome = bench.ask(questions(30), concurrency=2)
@@ -145,7 +145,7 @@ def test_durations_are_read(text: str, seconds: float | None) -> None:
         ({"quota": 30}, [], "HTTP 429: You exceeded your current quota"),
     ],
 )
-def test_what_is_fatal_stops_at_once_in_one_line(
+def test_a_fatal_error_stops_at_once_in_one_line(
     folder: Path, settings: dict[str, Any], script: list[str], message: str
 ) -> None:
     with LlmServer(ServerSettings(**settings, script=script)) as server:
@@ -153,13 +153,13 @@ def test_what_is_fatal_stops_at_once_in_one_line(
         started = time.monotonic()
         with pytest.raises(ServerError, match=message) as raised:
             bench.ask(questions(100))
-        assert time.monotonic() - started < 60  # no request is waited for that hangs
+        assert time.monotonic() - started < 60  # no request hangs
         assert "\n" not in str(raised.value)
         assert SECRET not in str(raised.value)
         assert server.n_chats <= (9 if script else settings.get("quota", 0) + 8)
 
 
-def test_a_server_that_is_not_there_is_told(folder: Path) -> None:
+def test_a_missing_server_is_reported(folder: Path) -> None:
     with LlmServer() as server:
         bench = Bench(folder, server)
     with pytest.raises(ServerError, match=r"does not answer: the connection failed: .*"):
@@ -193,13 +193,13 @@ def test_a_rate_that_is_set_is_kept_by_the_log_of_the_server(folder: Path) -> No
         assert most_in(arrivals, 1.0) <= 1200 / 60 + 1200 * 0.25 / 60 + 1
 
 
-def test_a_rate_that_the_server_tells_is_learned(folder: Path) -> None:
+def test_a_rate_limit_of_the_server_is_adopted(folder: Path) -> None:
     with LlmServer(ServerSettings(rpm=1200)) as server:
-        server._level = 1190.0  # the bucket there is nearly used up
+        server._level = 1190.0  # the bucket of the server is nearly used up
         bench = Bench(folder, server)
         outcome = bench.ask(questions(60), concurrency=20)
         assert outcome.answered == 60
-        assert bench.did()["429_after"] <= 25  # a burst before the first headers came
+        assert bench.did()["429_after"] <= 25  # a burst before the first headers
         arrivals = [entry["time"] for entry in server.log if entry["event"] == "arrive"]
         assert arrivals[-1] - arrivals[0] > 2
 
@@ -208,7 +208,7 @@ def test_tokens_a_minute_are_kept(folder: Path) -> None:
     with LlmServer() as server:
         bench = Bench(folder, server, max_tokens=100)
         (question,) = questions(1)
-        each = bench.target.request(question, Dialect()).prompt_bytes // 4 + 100
+        each = bench.endpoint.request(question, Dialect()).prompt_bytes // 4 + 100
         bench.ask(questions(30), tpm=each * 600, concurrency=20)
         arrivals = [entry["time"] for entry in server.log if entry["event"] == "arrive"]
         assert arrivals[-1] - arrivals[0] > 1.5
@@ -218,33 +218,33 @@ def test_tokens_a_minute_are_kept(folder: Path) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- money
 
-PRICE = Price(10.0, 100.0, 10.0, 0.5, "a test")
+PRICE = Price(Rates(10.0, 100.0, 10.0), Rates(5.0, 50.0, 5.0), "a test")
 
 
-def test_the_purse_is_never_overdrawn(folder: Path) -> None:
+def test_the_cost_limit_is_never_exceeded(folder: Path) -> None:
     with LlmServer(ServerSettings(latency_seconds=0.01, fault_share=0.2)) as server:
         bench = Bench(folder, server)
-        cost_limit = cost_limit_for(bench.ledger, bench.target, PRICE, 0.5)
+        cost_limit = cost_limit_for(bench.ledger, bench.endpoint, PRICE, 0.5)
         assert cost_limit is not None
         outcome = bench.ask(questions(300), cost_limit)
         assert outcome.stopped == "max_cost"
         assert 0 < outcome.answered < 300
-        spent = bill(bench.ledger, bench.target, PRICE)
+        spent = cost_so_far(bench.ledger, bench.endpoint, PRICE)
         assert spent.cost is not None
-        assert spent.most_in_doubt is not None
-        assert 0.4 < spent.cost + spent.most_in_doubt <= 0.5
-        assert cost_limit.spent == pytest.approx(spent.cost + spent.most_in_doubt)
+        assert spent.max_in_doubt is not None
+        assert 0.4 < spent.upper_bound <= 0.5
+        assert cost_limit.spent == pytest.approx(spent.cost + spent.max_in_doubt)
         sent = server.n_chats
-        assert bench.ask(questions(300), cost_limit_for(bench.ledger, bench.target, PRICE, 0.5)).answered == 0
+        assert bench.ask(questions(300), cost_limit_for(bench.ledger, bench.endpoint, PRICE, 0.5)).answered == 0
         assert server.n_chats == sent
 
 
 def test_without_a_price_a_limit_is_refused(folder: Path) -> None:
     with LlmServer() as server:
         bench = Bench(folder, server)
-        assert price_of(bench.target) is None
-        with pytest.raises(UsageError, match=r"--max-cost 1 cannot be kept: the price of tiny at .*--price-in"):
-            cost_limit_for(bench.ledger, bench.target, None, 1.0)
+        assert price_of(bench.endpoint) is None
+        with pytest.raises(UsageError, match=r"--max-cost 1 cannot be enforced: the price of tiny at .*--price-in"):
+            cost_limit_for(bench.ledger, bench.endpoint, None, 1.0)
 
 
 # ------------------------------------------------------------------------------------------------------------ secrets

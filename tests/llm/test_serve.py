@@ -1,4 +1,4 @@
-"""A server that we did not write: `transformers serve` with a tiny model of random weights, which talks gibberish."""
+"""A server of another project: `transformers serve` with a tiny model of random weights, which writes gibberish."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfo
 
 
 def save_tiny_model(folder: Path) -> Path:
-    """Save a chat model of random weights, with a tokenizer trained on a few sentences."""
+    """Save a chat model with random weights, and a tokenizer trained on a few sentences."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -45,7 +45,7 @@ def save_tiny_model(folder: Path) -> Path:
         max_position_embeddings=4096, eos_token_id=0, bos_token_id=0, pad_token_id=0,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    # It ends now and then, so that not every answer is cut off.
+    # The end token is more likely, so that not every answer is cut off.
     model.lm_head.weight.data[0] *= 25
     model.generation_config.do_sample = True
     model.save_pretrained(folder)
@@ -101,5 +101,5 @@ def test_gibberish_is_rejected_with_reasons(
     assert {"cut_off"} < set(report.reasons) or each == "3"
     assert report.requests["tokens_out"] > 0
     rows = read(tmp_path / "run", "rejected")
-    assert len(rows) == 24  # each was asked again once, with the reason
+    assert len(rows) == 24  # each pair was requested twice, the second time with the reason
     assert all(row["reason"] and row["model"] for row in rows)

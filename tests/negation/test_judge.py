@@ -1,4 +1,4 @@
-"""An LLM as a judge: asked where the other checks disagree, once for each negative, and accounted for."""
+"""The LLM judge: asked once for each negative on which the other checks disagree, with its own account."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from jina_data.errors import ServerError, UsageError
-from jina_data.llm.cost import Price
+from jina_data.llm.cost import Price, Rates
 from jina_data.negation.config import NegateConfig
-from jina_data.negation.forecast import foresee
+from jina_data.negation.forecast import forecast_cost
 from jina_data.negation.judge import read_opinion
 from jina_data.negation.report import NegateReport
 from jina_data.negation.run import negate
@@ -29,7 +29,7 @@ def number_of(item: Mapping[str, Any]) -> int:
 
 
 def sleep_or_not(item: Mapping[str, Any]) -> str:
-    """Write an opposite that no list has for two of three, a plain negation for the third."""
+    """Return an opposite that is in no list for two of three pairs, and a negation for the third."""
     word = "not running" if number_of(item) % 3 == 0 else "sleeping"
     return str(item["entailment"]).replace("running", word)
 
@@ -44,7 +44,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(
-    ("content", "sure", "why"),
+    ("content", "probability", "why"),
     [
         ('{"reason": "it says not", "contradicts": true}', 1.0, "it says not"),
         ('```json\n{"contradicts": false, "reason": "same"}\n```', 0.0, "same"),
@@ -56,14 +56,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
         (None, None, "neither yes nor no: nothing"),
     ],
 )
-def test_opinions_are_read(content: str | None, sure: float | None, why: str) -> None:
+def test_opinions_are_read(content: str | None, probability: float | None, why: str) -> None:
     opinion = read_opinion(content)
-    assert (opinion.sure, opinion.why, opinion.is_answered) == (sure, why, True)
+    assert (opinion.probability, opinion.reason, opinion.is_answered) == (probability, why, True)
 
 
 @pytest.mark.parametrize("forms", [("json_schema",), ()])
 def test_it_decides_where_no_list_has_the_opposite(source: str, tmp_path: Path, forms: tuple[str, ...]) -> None:
-    """One request for each such negative; the model that writes is told why one was refused."""
+    """One request for each such negative; the writing model gets the reason of a rejection."""
     folder = tmp_path / "run"
     with LlmServer(ServerSettings(forms=forms), answer=sleep_or_not, judge=is_even) as server:
         settings = settings_for(server, source, judge_model="tiny", retries=0)
@@ -84,10 +84,10 @@ def test_it_decides_where_no_list_has_the_opposite(source: str, tmp_path: Path, 
     assert "<h3>The judge</h3>" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_rejected_pair_is_asked_again_with_the_reason(source: str, tmp_path: Path) -> None:
+def test_a_rejected_pair_is_requested_again_with_the_reason(source: str, tmp_path: Path) -> None:
     def better(item: Mapping[str, Any]) -> str:
-        told = [str(one["because"]) for one in item.get("rejected", ())]
-        return str(item["entailment"]).replace("running", "not running" if told else "sleeping")
+        reasons = [str(rejection["because"]) for rejection in item.get("rejected", ())]
+        return str(item["entailment"]).replace("running", "not running" if reasons else "sleeping")
 
     with LlmServer(answer=better, judge=lambda _: False) as server:
         report = negate(settings_for(server, source, judge_model="tiny", requests=options_for()), tmp_path / "run")
@@ -133,7 +133,7 @@ def test_the_key_goes_to_no_other_server(source: str, tmp_path: Path) -> None:
         assert negate(replace(same, requests=options_for()), tmp_path / "same").pairs.accepted == PAIRS
 
 
-def test_the_limit_of_the_cost_holds_for_both(source: str, tmp_path: Path) -> None:
+def test_the_cost_limit_applies_to_both_models(source: str, tmp_path: Path) -> None:
     table, limit = tmp_path / "prices.yaml", 0.2
     table.write_text(PRICES, encoding="utf-8")
     with LlmServer(answer=sleep_or_not) as server, LlmServer(ServerSettings(model="judge")) as judge:
@@ -144,7 +144,8 @@ def test_the_limit_of_the_cost_holds_for_both(source: str, tmp_path: Path) -> No
     assert 0 < report.judge["usd"] + report.requests["usd"] <= limit
     assert report.pairs.unanswered > 0
     assert report.pairs.accepted >= 4, "what needs no judge is accepted"
-    price = Price(100, 100, 100, 1, "")
+    rates = Rates(100, 100, 100)
+    price = Price(rates, rates, "")
     assert report.judge["usd"] == pytest.approx(price.cost(report.judge["tokens_in"], report.judge["tokens_out"]))
     unknown = options_for(price_in=1.0, price_out=1.0, max_cost=limit)
     with pytest.raises(UsageError, match="the price of judge at"):
@@ -153,13 +154,13 @@ def test_the_limit_of_the_cost_holds_for_both(source: str, tmp_path: Path) -> No
 
 def test_the_plan_counts_it(source: str) -> None:
     settings = NegateConfig(sources=[source], model="gpt-4o-mini", judge_model="gpt-4o", retries=1)
-    judge = foresee(replace(settings, requests=options_for()), None).judge
+    judge = forecast_cost(replace(settings, requests=options_for()), None).judge
     assert judge is not None
     assert (judge.model, judge.requests, judge.tokens_out) == ("gpt-4o", 2 * PAIRS, 2 * PAIRS * 256)
     assert judge.cost is not None
     assert judge.tokens_in > 2 * PAIRS * 100
-    assert judge.line().startswith("judge:     gpt-4o, up to 24 requests more, ")
-    assert foresee(NegateConfig(sources=[source], model="m", requests=options_for()), None).judge is None
+    assert judge.line().startswith("judge:     gpt-4o, up to 24 more requests, ")
+    assert forecast_cost(NegateConfig(sources=[source], model="m", requests=options_for()), None).judge is None
 
 
 def test_the_command_names_it(source: str, tmp_path: Path) -> None:
@@ -171,18 +172,18 @@ def test_the_command_names_it(source: str, tmp_path: Path) -> None:
     assert call.returncode == 0, call.stderr
     assert "judge tiny: 8 requests sent 8 times" in call.stdout
     assert NegateReport.load(tmp_path / "run").reasons == {"judged_compatible": 4}
-    for more, said in (
+    for options, message in (
         (["--generator", "rules", "--judge-model", "tiny"], "a judge would never be asked"),
-        (["--model", "tiny", "--base-url", "http://x/v1", "--judge-base-url", "http://y/v1"], "names no judge"),
+        (["--model", "tiny", "--base-url", "http://x/v1", "--judge-base-url", "http://y/v1"], "needs a judge"),
     ):
-        call = jina_data("negate", source, "-o", tmp_path / "no", *more)
+        call = jina_data("negate", source, "-o", tmp_path / "no", *options)
         assert call.returncode == 2
-        assert said in call.stderr
+        assert message in call.stderr
 
 
 def test_another_judge_is_another_run(source: str) -> None:
-    def of(**more: Any) -> Any:
-        return NegateConfig(sources=[source], model="m", **more).fingerprint()["judge"]
+    def of(**options: Any) -> Any:
+        return NegateConfig(sources=[source], model="m", **options).fingerprint()["judge"]
 
     assert of() is None
     assert of(judge_model="a") != of(judge_model="b")

@@ -1,4 +1,4 @@
-"""Many pairs under faults, and processes that are killed: judged by what the server saw, in a process of its own."""
+"""Many pairs under faults, and killed processes; the counts are those of the server, in a separate process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONCURRENCY = 16
 
 @contextmanager
 def serving(log: Path, **settings: Any) -> Iterator[str]:
-    """Run the server in a process of its own; yield its address."""
+    """Run the server in a separate process; yield its address."""
     command = [sys.executable, str(SERVER), "--log", str(log), "--settings", json.dumps(settings)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -41,12 +41,12 @@ def serving(log: Path, **settings: Any) -> Iterator[str]:
 
 @dataclass
 class Log:
-    """What the server saw."""
+    """The requests at the server."""
 
     arrivals: list[float] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     good: Counter[str] = field(default_factory=Counter)
-    """How often each request was answered well."""
+    """How often each request was answered without a fault."""
 
     @classmethod
     def read(cls, path: Path) -> Log:
@@ -62,7 +62,7 @@ class Log:
 
     @property
     def repeats(self) -> int:
-        """Requests that the server answered well once more."""
+        """Requests that the server answered without a fault more than once."""
         return sum(count - 1 for count in self.good.values() if count > 1)
 
 
@@ -78,7 +78,7 @@ def lines_of(log: Path) -> int:
 
 
 def under_way(folder: Path) -> int:
-    """Return how many requests the ledger says are on their way."""
+    """Return the number of requests in flight according to the ledger."""
     con = sqlite3.connect(folder / "requests.sqlite")
     try:
         return int(con.execute("SELECT count(*) FROM requests WHERE state = 'sent'").fetchone()[0])
@@ -87,7 +87,7 @@ def under_way(folder: Path) -> int:
 
 
 def kill_after(arguments: Sequence[str], log: Path, n_arrivals: int) -> bool:
-    """Run a command until the server saw so many requests more, then kill its whole process group."""
+    """Run a command until the server has received N more requests, then kill the process group."""
     target = lines_of(log) + n_arrivals
     process = subprocess.Popen(arguments, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -112,7 +112,7 @@ def check_every_pair_once(folder: Path, n_pairs: int) -> None:
 
 
 def run_with_kills(tmp_path: Path, *, n_pairs: int, kills: int, share: float, each: int = 1) -> dict[str, Any]:
-    """Run to the end with kills on the way; return what was counted, after checks."""
+    """Run to the end with kills in between; check and return the counts."""
     source = make_pairs(tmp_path / "pairs.csv", n_pairs)
     log, folder = tmp_path / "server.jsonl", tmp_path / "run"
     in_flight = []
@@ -141,16 +141,16 @@ def run_with_kills(tmp_path: Path, *, n_pairs: int, kills: int, share: float, ea
     }
 
 
-def test_a_run_that_is_killed_goes_on_and_repeats_what_was_under_way_at_most(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_and_repeats_at_most_the_requests_in_flight(tmp_path: Path) -> None:
     run_with_kills(tmp_path, n_pairs=240, kills=2, share=0.2)
 
 
 def hear_interrupts() -> None:
-    """Let a process hear Ctrl-C even where the tests run in the background of a shell, which turns it off."""
+    """Enable Ctrl-C, which a shell disables for processes in the background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_an_interrupt_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_an_interrupt_is_one_line_and_the_run_resumes(tmp_path: Path) -> None:
     source = make_pairs(tmp_path / "pairs.csv", 200)
     log, folder = tmp_path / "server.jsonl", tmp_path / "run"
     with serving(log, latency_seconds=0.1) as url:
@@ -177,15 +177,15 @@ def test_an_interrupt_is_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)  # many requests at a set rate: minutes on a quiet machine
+@pytest.mark.timeout(1800)  # many requests at a fixed rate: minutes on an idle machine
 def test_ten_thousand_pairs_survive_ten_kills(tmp_path: Path) -> None:
     print(run_with_kills(tmp_path, n_pairs=10_000, kills=10, share=0.2))
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)  # many requests at a set rate: minutes on a quiet machine
+@pytest.mark.timeout(1800)  # many requests at a fixed rate: minutes on an idle machine
 def test_ten_thousand_pairs_under_faults_within_limits(tmp_path: Path) -> None:
-    """Each pair is answered once, none is lost, and no minute sees more requests than the limit."""
+    """Each pair is answered once, none is lost, and no minute has more requests than the limit."""
     rpm = 3000
     source = make_pairs(tmp_path / "pairs.csv", 10_000)
     log, other = tmp_path / "server.jsonl", tmp_path / "other.jsonl"
@@ -209,7 +209,7 @@ def test_ten_thousand_pairs_under_faults_within_limits(tmp_path: Path) -> None:
 
 
 def most_in_sorted(times: Sequence[float], seconds: float) -> int:
-    """Return the most events that any window of so many seconds holds, in one pass over sorted times."""
+    """Return the maximum number of events in any window of the given length, in one pass over sorted times."""
     ordered, first, most = sorted(times), 0, 0
     for last, now in enumerate(ordered):
         while ordered[first] <= now - seconds:

@@ -1,4 +1,4 @@
-"""An NLI cross-encoder as a judge: a real one, tiny and untrained, from a folder."""
+"""The NLI judge with a tiny untrained cross-encoder from a folder."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_probabilities_are_those_of_sentence_transformers(nli: str) -> None:
 
     model = CrossEncoder(nli, device="cpu")
     expected = model.predict(list(zip(PREMISES, HYPOTHESES, strict=True)), apply_softmax=True, show_progress_bar=False)
-    found = load_nli_judge(nli).contradictions(PREMISES, HYPOTHESES)
-    np.testing.assert_allclose(found, np.asarray(expected)[:, 2], atol=1e-5)
+    scores = load_nli_judge(nli).contradictions(PREMISES, HYPOTHESES)
+    np.testing.assert_allclose(scores, np.asarray(expected)[:, 2], atol=1e-5)
     assert load_nli_judge(nli).contradictions([], []) == []
 
 
@@ -42,7 +42,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(nli: str) -> None:
     assert [judge.contradictions([p], [h])[0] for p, h in zip(PREMISES, HYPOTHESES, strict=True)] == whole
 
 
-def test_it_decides_with_its_least_sure_side(nli: str) -> None:
+def test_the_lower_probability_decides(nli: str) -> None:
     judge = load_nli_judge(nli)
     pair = Pair(
         id="p-1", source="pairs", source_id="1", source_license=None, group="1", split="train",
@@ -57,14 +57,14 @@ def test_it_decides_with_its_least_sure_side(nli: str) -> None:
 
 
 def test_models_without_the_label_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="expected one called contradiction"):
+    with pytest.raises(ModelError, match="expected one label contradiction"):
         load_nli_judge(saved(tmp_path / "other", ["good", "bad"]))
     with pytest.raises(ModelError, match="neither a folder nor a model that the Hugging Face Hub gives"):
         load_nli_judge(str(tmp_path / "none"))
 
 
 def test_other_files_under_the_same_name_are_another_run(tmp_path: Path) -> None:
-    """A run goes on with the model that it began with, whatever its folder holds by then."""
+    """A run only resumes with the model that it started with."""
     labels = ["entailment", "neutral", "contradiction"]
     name = saved(tmp_path / "nli", labels)
     write_csv(tmp_path / "pairs.csv", [{"anchor": "A man is sitting here.", "entailment": "A man is sitting."}])

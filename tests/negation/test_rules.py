@@ -1,4 +1,4 @@
-"""The generator without a model: what its rules write, and what they leave."""
+"""The rule generator: the negatives it writes, and the texts it skips."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ CASES: list[tuple[Kind, str, str | None]] = [
     ("affix", "He is happy.", "He is unhappy."),
     ("affix", "It is an unlikely result.", None),
     ("affix", "Smoking is illegal.", "Smoking is legal."),
-    # Negations that are there.
+    # Texts with a negation.
     ("removal", "The man is not standing.", "The man is standing."),
     ("verbal", "He doesn't have any money.", "He has some money."),
     ("removal", "She did not go.", "She went."),
@@ -98,7 +98,7 @@ CASES: list[tuple[Kind, str, str | None]] = [
     ("removal", "Nobody came.", "Somebody came."),
     ("removal", "A man without a hat.", "A man with a hat."),
     ("removal", "It is no longer available.", "It is still available."),
-    # Left alone.
+    # Texts that no rule changes.
     ("verbal", "Is he here?", None),
     ("verbal", "He came. She left.", None),
     ("verbal", "He may come.", None),
@@ -111,11 +111,11 @@ CASES: list[tuple[Kind, str, str | None]] = [
 
 @pytest.mark.parametrize(("kind", "text", "expected"), CASES)
 def test_rules(kind: Kind, text: str, expected: str | None) -> None:
-    found = negate(text, kind)
+    result = negate(text, kind)
     if kind == "affix" and expected is None:  # another kind may fit
-        assert found is None or found[1] != "affix"
+        assert result is None or result[1] != "affix"
     else:
-        assert (found and found[0]) == expected
+        assert (result and result[0]) == expected
 
 
 def test_what_no_model_could_tell_is_left() -> None:
@@ -127,8 +127,8 @@ def test_what_no_model_could_tell_is_left() -> None:
 def test_the_asked_kind_comes_first_and_others_follow() -> None:
     text = "A young man is always happy."
     kinds: tuple[Kind, ...] = ("verbal", "quantifier", "antonym", "affix")
-    found = {kind: negate(text, kind) for kind in kinds}
-    assert [found[kind] and found[kind][1] for kind in kinds] == list(kinds)  # type: ignore[index]
+    result = {kind: negate(text, kind) for kind in kinds}
+    assert [result[kind] and result[kind][1] for kind in kinds] == list(kinds)  # type: ignore[index]
     assert negate("Congress passed the bill.", "affix") == ("Congress did not pass the bill.", "verbal")
 
 
@@ -138,10 +138,10 @@ def test_a_negated_text_only_loses_its_negation() -> None:
 
 def test_the_same_pair_gets_the_same_negative() -> None:
     text = "A young man in a large hat is standing outside."
-    found = {RuleGenerator().generate(pair(text, "antonym", number)).negative for number in range(40)}
-    assert len(found) > 2  # the pair's id chooses among opposites
+    result = {RuleGenerator().generate(pair(text, "antonym", number)).negative for number in range(40)}
+    assert len(result) > 2  # the pair's id chooses among opposites
     again = {RuleGenerator().generate(pair(text, "antonym", number)).negative for number in range(40)}
-    assert found == again
+    assert result == again
 
 
 def test_what_rules_write_passes_verification() -> None:
@@ -156,10 +156,10 @@ def test_every_rule_keeps_whole_words_it_does_not_touch() -> None:
     text = "A young man in O'Neill's café (near Málaga) is always happy & well-read, they say."
     for rules in RULES.values():
         for rule in rules:
-            found = rule(Sentence(text))
-            if found:
+            result = rule(Sentence(text))
+            if result:
                 assert {"O'Neill's", "café", "Málaga", "well-read,"} <= set(
-                    found.replace("(", " ").replace(")", " ").split()
+                    result.replace("(", " ").replace(")", " ").split()
                 )
 
 

@@ -1,4 +1,4 @@
-"""A run that writes negatives, from the sources to the folder: every pair accounted for, stopped anywhere, gone on."""
+"""A negate run from the sources to the folder: every pair is counted, and the run resumes after any stop."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, source: str) -> Path:
     return folder
 
 
-def test_the_folder_holds_what_it_must(plain: Path) -> None:
+def test_the_folder_has_all_outputs(plain: Path) -> None:
     expected = {"data", "rejected", "unanswered", "report.json", "report.html", "manifest.json", "events.jsonl"}
     assert {path.name for path in plain.iterdir()} == expected | {"requests.sqlite"}
     for split in ("train", "test"):
@@ -63,13 +63,13 @@ def test_the_folder_holds_what_it_must(plain: Path) -> None:
     assert all(" is not running." in negative for negative in negatives)
 
 
-def test_the_report_and_the_manifest_say_what_is_there(plain: Path) -> None:
+def test_the_report_and_the_manifest_match_the_files(plain: Path) -> None:
     report = NegateReport.load(plain)
     pairs = report.pairs
     assert (pairs.total, pairs.accepted, pairs.rejected, pairs.unanswered) == (60, 60, 0, 0)
     assert report.splits == dict(Counter(row["split"] for row in with_splits(plain)))
     assert report.kinds["verbal"]["found"] == 60
-    assert sum(one["asked"] for one in report.kinds.values()) == 60
+    assert sum(counts["asked"] for counts in report.kinds.values()) == 60
     assert report.cues["accuracy"] == 1.0
     assert any("100%" in warning for warning in report.warnings)
     assert report.requests is not None
@@ -119,7 +119,7 @@ def test_the_same_answers_give_the_same_bytes(plain: Path, source: str, tmp_path
         assert again.pairs.accepted == 60
         assert data_bytes(tmp_path / "run") == data_bytes(plain)
         asked = Counter(entry["name"] for entry in server.log if entry["event"] == "answer" and entry["did"] == "ok")
-        assert set(asked.values()) == {1}  # what was paid for is not asked again
+        assert set(asked.values()) == {1}  # stored answers are not requested again
 
 
 def test_batches_give_the_same_bytes(plain: Path, source: str, tmp_path: Path) -> None:
@@ -132,16 +132,16 @@ def test_batches_give_the_same_bytes(plain: Path, source: str, tmp_path: Path) -
 
 
 def forgetful(item: Mapping[str, Any]) -> str:
-    """Repeat the entailment, until told that it was rejected."""
+    """Repeat the entailment until it was rejected."""
     return contradict(item) if "rejected" in item else str(item["entailment"])
 
 
 @pytest.mark.parametrize("each", [1, 4])
-def test_what_is_rejected_is_asked_again_with_the_reason(source: str, tmp_path: Path, each: int) -> None:
+def test_rejected_pairs_are_requested_again_with_the_reason(source: str, tmp_path: Path, each: int) -> None:
     with LlmServer(answer=forgetful) as server:
         report = negate(settings_for(server, source, pairs_per_request=each, requests=options_for()), tmp_path / "run")
     assert (report.pairs.accepted, report.pairs.rejected) == (60, 0)
-    assert [(one["asked"], one["accepted"]) for one in report.rounds] == [(60, 0), (60, 60)]
+    assert [(part["asked"], part["accepted"]) for part in report.rounds] == [(60, 0), (60, 60)]
     assert {row["attempt"] for row in read(tmp_path / "run", "data/full")} == {1}
     rejected = read(tmp_path / "run", "rejected")
     assert len(rejected) == 60
@@ -152,7 +152,7 @@ def test_what_is_rejected_is_asked_again_with_the_reason(source: str, tmp_path: 
 def test_retries_are_bounded(source: str, tmp_path: Path) -> None:
     with LlmServer(answer=lambda item: str(item["entailment"])) as server:
         report = negate(settings_for(server, source, retries=2, requests=options_for()), tmp_path / "run")
-        assert server.n_chats == 180  # each prompt told of more
+        assert server.n_chats == 180  # each prompt has one more rejection
     assert (report.pairs.accepted, report.pairs.rejected) == (0, 60)
     finals = [row for row in read(tmp_path / "run", "rejected") if row["final"]]
     assert len(finals) == 60
@@ -181,11 +181,11 @@ def test_bad_answers_are_rejected_each_with_its_reason(
     source: str, tmp_path: Path, fault: str, each: int, reason: str
 ) -> None:
     with LlmServer(ServerSettings(script=["ok"] + [fault] * 100)) as server:
-        given = settings_for(server, source, pairs_per_request=each, retries=0)
-        report = negate(replace(given, requests=options_for()), tmp_path / "run")
+        config = settings_for(server, source, pairs_per_request=each, retries=0)
+        report = negate(replace(config, requests=options_for()), tmp_path / "run")
     assert reason in REASONS
-    n_bad = 11 if fault == "wrong_count" else 60 - each  # of a short answer, the items that are there count
-    if fault == "filtered":  # a filter stops an answer that may be whole
+    n_bad = 11 if fault == "wrong_count" else 60 - each  # the items of an incomplete answer count
+    if fault == "filtered":  # a filter stops an answer that may be complete
         n_bad = 59
     assert report.reasons == {reason: n_bad}
     assert report.pairs.accepted == 60 - n_bad
@@ -194,26 +194,26 @@ def test_bad_answers_are_rejected_each_with_its_reason(
     assert all(row["raw"] or fault == "refusal" for row in finals)
 
 
-# -------------------------------------------------------------------------------------------------- stopped, gone on
+# -------------------------------------------------------------------------------------------------- stopped, resumed
 
 
-def test_a_limit_of_the_cost_stops_and_more_money_goes_on(plain: Path, source: str, tmp_path: Path) -> None:
+def test_a_cost_limit_stops_and_a_higher_one_resumes(plain: Path, source: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with LlmServer() as server:
-        given, money = settings_for(server, source), {"price_in": 10.0, "price_out": 100.0}
-        report = negate(replace(given, requests=options_for(max_cost=0.3, **money)), folder)
+        config, prices = settings_for(server, source), {"price_in": 10.0, "price_out": 100.0}
+        report = negate(replace(config, requests=options_for(max_cost=0.3, **prices)), folder)
         assert report.requests is not None
         assert 0.25 < report.requests["usd"] <= 0.3
         assert 0 < report.pairs.unanswered == 60 - report.pairs.accepted
         assert {row["error"] for row in read(folder, "unanswered")} == {"not_asked"}
         sent = server.n_chats
-        report = negate(replace(given, requests=options_for(max_cost=10.0, **money)), folder)
+        report = negate(replace(config, requests=options_for(max_cost=10.0, **prices)), folder)
         assert report.pairs.unanswered == 0
         assert data_bytes(folder) == data_bytes(plain)
         assert server.n_chats == 60 > sent
 
 
-def test_pairs_whose_requests_fail_are_unanswered_and_asked_by_the_next_call(
+def test_pairs_with_failed_requests_are_unanswered_and_requested_by_the_next_call(
     plain: Path, source: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -235,7 +235,7 @@ def test_a_law_that_does_not_hold_fails_the_run(source: str, tmp_path: Path, mon
     with LlmServer() as server:
         with monkeypatch.context() as patch:
             patch.setattr(outputs_module, "DatasetWriter", Losing)
-            with pytest.raises(LawError, match="the pairs do not add up"):
+            with pytest.raises(LawError, match="the counts of the pairs differ"):
                 negate(settings_for(server, source, requests=options_for()), tmp_path / "run")
         assert not (tmp_path / "run" / "manifest.json").exists()
         assert negate(settings_for(server, source, requests=options_for()), tmp_path / "run").pairs.accepted == 60
@@ -249,19 +249,19 @@ def test_other_settings_are_refused_while_a_run_is_unfinished(source: str, tmp_p
             negate(settings_for(server, source, requests=options_for()), folder)
         with pytest.raises(RunFolderError, match="unfinished run with another --pairs-per-request"):
             negate(settings_for(server, source, pairs_per_request=2, requests=options_for()), folder)
-        with pytest.raises(UsageError, match="--max-cost 1 cannot be kept: the price of tiny"):
+        with pytest.raises(UsageError, match="--max-cost 1 cannot be enforced: the price of tiny"):
             negate(settings_for(server, source, requests=options_for(max_cost=1.0)), folder)
 
 
-def test_online_does_not_touch_what_is_in_a_batch(source: str, tmp_path: Path) -> None:
+def test_online_mode_leaves_open_batches(source: str, tmp_path: Path) -> None:
     with LlmServer(ServerSettings(batch_script=["stuck"])) as server:
         call = jina_data(
             "negate", source, "-o", tmp_path / "run", "--model", "tiny", "--base-url", server.url, "--mode", "batch",
             "--no-wait",
         )  # fmt: skip
-        assert (call.returncode, call.stderr.count("Error: batches are under way")) == (1, 1)
+        assert (call.returncode, call.stderr.count("Error: batches are in progress")) == (1, 1)
         call = jina_data("negate", source, "-o", tmp_path / "run", "--model", "tiny", "--base-url", server.url)
-        assert (call.returncode, call.stderr.count("go on with --mode batch")) == (2, 1)
+        assert (call.returncode, call.stderr.count("resume with --mode batch")) == (2, 1)
 
 
 # ------------------------------------------------------------------------------------------------- the command line
@@ -314,8 +314,8 @@ def test_a_bad_key_is_one_line_without_the_key(
     ("options", "message"),
     [
         ([], "no API key: set the environment variable OPENAI_API_KEY"),
-        (["--base-url", "http://x/v1"], "an LLM needs a name: give --model"),
-        (["--generator", "rules", "--model", "m"], "--generator rules asks no model"),
+        (["--base-url", "http://x/v1"], "an LLM needs a name: set --model"),
+        (["--generator", "rules", "--model", "m"], "--generator rules uses no model"),
         (["--model", "m", "--base-url", "http://x/v1", "--param", "x"], "expected KEY=JSON"),
         (["--model", "m", "--base-url", "http://x/v1", "--param", "n=2"], "--param n: this is set by other options"),
         (
@@ -327,7 +327,7 @@ def test_a_bad_key_is_one_line_without_the_key(
         (["--generator", "rules", "--plan"], "costs nothing"),
     ],
 )
-def test_wrong_usage_is_told(
+def test_wrong_usage_is_reported(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -337,7 +337,7 @@ def test_wrong_usage_is_told(
     assert not (tmp_path / "run").exists()
 
 
-def test_rules_ask_nobody(source: str, tmp_path: Path) -> None:
+def test_rules_send_no_requests(source: str, tmp_path: Path) -> None:
     call = jina_data("negate", source, "-o", tmp_path / "run", "--generator", "rules")
     assert call.returncode == 0, call.stderr
     assert "written by rules, not by an LLM" in call.stdout
@@ -361,7 +361,7 @@ def test_a_recipe_cleans_the_pairs_first(source: str, tmp_path: Path) -> None:
     assert all("dog" in row["anchor"] for row in read(tmp_path / "run", "data/full"))
 
 
-def test_a_cross_encoder_has_its_say(source: str, tmp_path: Path) -> None:
+def test_a_cross_encoder_rejects(source: str, tmp_path: Path) -> None:
     model = saved(tmp_path / "nli", ["entailment", "neutral", "contradiction"])
     call = jina_data("negate", source, "-o", tmp_path / "run", "--generator", "rules", "--nli", model)
     assert call.returncode == 0, call.stderr
@@ -377,17 +377,17 @@ def test_a_cross_encoder_has_its_say(source: str, tmp_path: Path) -> None:
 
 def test_the_folder_and_its_columns_are_documented(plain: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "negation.md").read_text(encoding="utf-8")
-    told = page.split("## What you get")[1]
-    assert all(f"`{path.name}" in told for path in plain.iterdir())
-    (table,) = re.findall(r"Columns of `data/full`:\n\n((?:\|.*\n)+)", told)
+    section = page.split("## What you get")[1]
+    assert all(f"`{path.name}" in section for path in plain.iterdir())
+    (table,) = re.findall(r"Columns of `data/full`:\n\n((?:\|.*\n)+)", section)
     rows = [row.split("|") for row in table.splitlines()[2:]]
     columns = [(name, row[2].strip()) for row in rows for name in re.findall(r"`(\w+)`", row[1])]
     expected = [(field.name, str(field.type)) for field in FULL_SCHEMA]
     assert columns == [(name, "struct" if name == "scores" else kind) for name, kind in expected]
     for schema in (REJECTED_SCHEMA, UNANSWERED_SCHEMA):
-        assert all(f"`{name}`" in told for name in schema.names)
+        assert all(f"`{name}`" in section for name in schema.names)
     manifest = json.loads((plain / "manifest.json").read_text())
-    assert all(f"`{name}`" in told for name in manifest if not name.startswith("fingerprint"))
+    assert all(f"`{name}`" in section for name in manifest if not name.startswith("fingerprint"))
 
 
 def test_scores_have_their_columns() -> None:

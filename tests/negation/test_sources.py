@@ -1,4 +1,4 @@
-"""The sources: every raw format gives the same pairs, chosen, split and counted by the rules."""
+"""The sources: every raw format gives the same pairs; choice, split and counts follow the rules."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_snli_in_every_form(form: str, make: Callable[[Path], Path], tmp_path: P
     assert {pair.anchor for pair in pairs} == {"A man plays a guitar.", "A dog runs."}
     assert all(pair.source_license == "cc-by-sa-4.0" and pair.source_id.startswith("10") for pair in pairs)
     assert {pair.group for pair in pairs} == {"captionID:100.jpg", "captionID:101.jpg"}  # the image, not the caption
-    assert list((tmp_path / "out").iterdir()) == [path]  # what was unpacked is gone
+    assert list((tmp_path / "out").iterdir()) == [path]  # unpacked files are removed
 
 
 def test_labels_as_numbers_are_those_of_the_hub(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_any_table_of_pairs_and_its_own_licences(tmp_path: Path) -> None:
         ("pairs", None, "g1"),
         ("pairs", None, "g2"),
     }
-    # What was written can be cleaned and read back: source, id, licence and group stay.
+    # The written pairs can be cleaned and read: source, id, licence and group stay.
     texts = {"anchor": "The text.", "entailment": "Text."}
     own = {"id": "i", "source": "mine", "source_id": "7", "source_license": "cc0-1.0", "group": "g7", **texts}
     again = pairs_of(f"pairs={write_parquet(tmp_path / 'b.parquet', [own])}", folder=tmp_path)
@@ -255,24 +255,24 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert first == second != third
 
 
-def test_groups_are_never_torn_apart(tmp_path: Path) -> None:
+def test_a_group_is_in_one_split(tmp_path: Path) -> None:
     pairs = pairs_of(many(tmp_path), folder=tmp_path, test_fraction=0.3)
     splits: dict[str, set[str]] = {}
     for pair in pairs:
         splits.setdefault(pair.group, set()).add(pair.split)
-    assert all(len(found) == 1 for found in splits.values())
-    share = sum(found == {"test"} for found in splits.values()) / len(splits)
+    assert all(len(names) == 1 for names in splits.values())
+    share = sum(names == {"test"} for names in splits.values()) / len(splits)
     assert 0.25 < share < 0.35
 
 
-def test_so_many_groups_for_the_test_split(tmp_path: Path) -> None:
+def test_a_number_of_groups_for_the_test_split(tmp_path: Path) -> None:
     source = many(tmp_path)
     pairs = pairs_of(source, folder=tmp_path, test_groups=40, limit=500)
     assert len(pairs) == 500
     assert len({pair.group for pair in pairs if pair.split == "test"}) == 40
     assert read_counts(tmp_path / "pairs.parquet").unusable["pairs"]["over_limit"] == 1500
     assert not [pair for pair in pairs_of(source, folder=tmp_path, test_groups=0) if pair.split == "test"]
-    with pytest.raises(InputError, match="give 700 groups, fewer than the 701"):
+    with pytest.raises(InputError, match="have 700 groups, fewer than the 701"):
         pairs_of(source, folder=tmp_path, test_groups=701)
 
 
@@ -295,51 +295,56 @@ def test_the_mix_of_kinds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mix", "said"),
+    ("mix", "message"),
     [
-        ("verbal", "expected a number behind verbal="),
-        ("verbals=1", "no kind is called 'verbals'"),
+        ("verbal", "expected a number after verbal="),
+        ("verbals=1", "unknown kind 'verbals'"),
         ("removal=1", "give verbal or antonym a share"),
         ("verbal=-1,antonym=2", "expected shares of 0 or more"),
         ("verbal=0", "expected shares of 0 or more"),
     ],
 )
-def test_mixes_that_cannot_be(mix: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_mixes_that_cannot_be(mix: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         parse_mix(mix)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("snli.jsonl", "expected NAME=PATH"),
         ("snli=", "expected NAME=PATH"),
-        ("squad=x.json", "no source is called 'squad'.*pairs=PATH"),
+        ("squad=x.json", "unknown source 'squad'.*pairs=PATH"),
     ],
 )
-def test_sources_that_cannot_be(text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_sources_that_cannot_be(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         parse_source(text)
     assert parse_source("multi-nli=a=b").path == "a=b"
 
 
 BROKEN: list[tuple[str, str, str, str]] = [
     ("snli", "x.jsonl", '{"a": "b"}\n', "x.jsonl: no columns of pairs among a. Expected anchor/entailment"),
-    ("snli", "x.csv", "premise,hypothesis\na,b\n", "x.csv: premise and hypothesis without a column 'label'"),
+    ("snli", "x.csv", "premise,hypothesis\na,b\n", "x.csv: columns premise and hypothesis, but no column 'label'"),
     ("snli", "x.jsonl", '{"anchor": "a", "entailment": "A"}\n', "no row of the sources is a pair.*same_text"),
-    ("simple_wiki", "normal.aligned", "a\t0\tb\n", "simple.aligned is not beside it"),
+    ("simple_wiki", "normal.aligned", "a\t0\tb\n", "simple.aligned is missing in the same folder"),
     ("coco_captions", "c.json", '{"info": {}, "images": []}', 'c.json: it has no list "annotations"'),
-    ("coco_captions", "c.json", '{"info": {}, "annotations": [{"image_id": 1, "cap', "breaks off after 0 captions"),
+    (
+        "coco_captions",
+        "c.json",
+        '{"info": {}, "annotations": [{"image_id": 1, "cap',
+        "ends after 0 captions without a closing bracket",
+    ),
     ("snli", "x.txt", "", "x.txt: no columns of pairs"),
     ("snli", "x.zip", "no archive", "x.zip: could not be read"),
     ("snli", "x.docx", "x", "x.docx: unknown file format"),
 ]
 
 
-@pytest.mark.parametrize(("source", "name", "text", "said"), BROKEN)
-def test_what_cannot_be_read_is_named(source: str, name: str, text: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("source", "name", "text", "message"), BROKEN)
+def test_what_cannot_be_read_is_named(source: str, name: str, text: str, message: str, tmp_path: Path) -> None:
     path = written(tmp_path / name, text)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         write_pairs([f"{source}={path}"], tmp_path / "out" / "pairs.parquet")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -417,7 +422,7 @@ def test_real_sources(corpora: Path, tmp_path: Path) -> None:
     assert sum(counts.pairs.values()) == 3000 == sum(1 for _ in read_pairs(tmp_path / "pairs.parquet"))
 
 
-def test_a_data_set_through_the_loader(tmp_path: Path) -> None:
+def test_a_dataset_through_the_loader(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     folder = tmp_path / "nli"
     folder.mkdir()

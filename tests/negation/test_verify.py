@@ -1,4 +1,4 @@
-"""Verification: every check has its reason, in order, and what passes is noted with kind, flags and scores."""
+"""The checks of negatives: the reasons in their order, and kind, flags and scores of accepted negatives."""
 
 from __future__ import annotations
 
@@ -67,13 +67,15 @@ REJECTED: list[tuple[str, Answer]] = [
 ]
 
 
-@pytest.mark.parametrize(("reason", "one"), REJECTED, ids=lambda value: value if isinstance(value, str) else "")
-def test_rejected(reason: str, one: Answer) -> None:
-    if reason == "trivial_prefix" and one.negative and one.negative.startswith("It is"):
-        one = replace(one, pair=replace(one.pair, entailment="Two men in large hats are sitting on a bench in a park."))
-    if reason == "trivial_prefix" and one.negative and one.negative.startswith("Not"):
-        one = replace(one, negative="Not men sit today.")
-    assert Verifier().check(one).reason == reason
+@pytest.mark.parametrize(("reason", "example"), REJECTED, ids=lambda value: value if isinstance(value, str) else "")
+def test_rejected(reason: str, example: Answer) -> None:
+    if reason == "trivial_prefix" and example.negative and example.negative.startswith("It is"):
+        example = replace(
+            example, pair=replace(example.pair, entailment="Two men in large hats are sitting on a bench in a park.")
+        )
+    if reason == "trivial_prefix" and example.negative and example.negative.startswith("Not"):
+        example = replace(example, negative="Not men sit today.")
+    assert Verifier().check(example).reason == reason
 
 
 ACCEPTED: list[tuple[str, str, Kind, tuple[str, ...]]] = [
@@ -106,21 +108,24 @@ def test_every_reason_and_flag_is_tested() -> None:
 def test_duplicates_across_the_run(tmp_path: Path) -> None:
     first = answer("Two men are not sitting on a bench.")
     other = replace(first, pair=replace(PAIR, id="pairs-2"), negative="two men are not sitting on a bench")
-    seen = AcceptedTexts(tmp_path / "seen.sqlite")
-    assert [one.reason for one in Verifier(seen=seen).check_all([first, other])] == [None, "duplicate_negative"]
-    seen.close()
-    again = Verifier(seen=AcceptedTexts(tmp_path / "seen.sqlite"))  # a resumed run
-    assert [again.check(one).reason for one in (first, other)] == [None, "duplicate_negative"]
+    accepted = AcceptedTexts(tmp_path / "seen.sqlite")
+    assert [verdict.reason for verdict in Verifier(accepted=accepted).check_all([first, other])] == [
+        None,
+        "duplicate_negative",
+    ]
+    accepted.close()
+    again = Verifier(accepted=AcceptedTexts(tmp_path / "seen.sqlite"))  # a resumed run
+    assert [again.check(negative).reason for negative in (first, other)] == [None, "duplicate_negative"]
 
 
 def test_a_rejected_negative_is_not_remembered() -> None:
     verifier = Verifier()
     assert verifier.check(answer("The two men are sitting on the bench.")).reason == "no_opposition"
-    assert verifier.seen.first("The two men are sitting on the bench.") is None
+    assert verifier.accepted.owner("The two men are sitting on the bench.") is None
 
 
 class Sure:
-    """A model that is as sure of contradictions as the table says; 0 for pairs that are not in it."""
+    """A model with the probabilities of a table; 0 for pairs that are not in it."""
 
     name = "table"
 
@@ -129,7 +134,10 @@ class Sure:
         self.asked: list[tuple[str, str]] = []
 
     def opinions(self, answers: Sequence[Answer]) -> list[Opinion]:
-        asked = [[(text, one.negative or "") for text in (one.pair.entailment, one.pair.anchor)] for one in answers]
+        asked = [
+            [(text, answer.negative or "") for text in (answer.pair.entailment, answer.pair.anchor)]
+            for answer in answers
+        ]
         self.asked += [pair for both in asked for pair in both]
         return [Opinion(min(self.table.get(pair, 0.0) for pair in both)) for both in asked]
 
@@ -185,14 +193,14 @@ def test_settings_are_checked() -> None:
     assert Verifier(VerifyConfig(allow_reworded=True)).check(reworded).reason is None
     strict = Verifier(VerifyConfig(max_replaced=0))
     assert strict.check(answer(NEGATIVE)).reason == "no_opposition"
-    told = Verifier(VerifyConfig(prompt_phrases=("sitting on a",)))
-    assert told.check(answer("Two men are not sitting on a bench.")).reason == "prompt_echo"
+    verifier = Verifier(VerifyConfig(prompt_phrases=("sitting on a",)))
+    assert verifier.check(answer("Two men are not sitting on a bench.")).reason == "prompt_echo"
 
 
 def test_other_languages_can_be_named() -> None:
     german = VerifyConfig(languages=("de",))
-    one = answer("Zwei Männer sitzen heute nicht auf der Bank.", "Zwei Männer sitzen heute auf der Bank.")
-    assert Verifier(german).check(one).reason != "wrong_language"
+    german_answer = answer("Zwei Männer sitzen heute nicht auf der Bank.", "Zwei Männer sitzen heute auf der Bank.")
+    assert Verifier(german).check(german_answer).reason != "wrong_language"
     assert Verifier(german).check(answer("Two men are not sitting on a bench.")).reason == "wrong_language"
 
 

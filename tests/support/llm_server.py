@@ -1,11 +1,11 @@
-"""A loopback server that speaks the HTTP protocol of OpenAI's chat completions, with faults to order.
+"""A loopback server with the HTTP protocol of OpenAI chat completions and batches, and with faults on request.
 
-It runs in a thread of the tests, or as a process of its own:
+It runs in a thread of the tests, or as a separate process:
 
     python tests/support/llm_server.py --log LOG --settings '{"fault_share": 0.2}'
 
-which prints its address. What it was asked and what it did is in its log: one entry when a request arrives, and one
-when it is answered, so that tests can count by what the server saw and not by what the client says.
+It prints its address. Its log has one entry when a request arrives and one when it is answered, so that tests count by
+the requests at the server and not by the reports of the client.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from typing import Any, Self
 from aiohttp import web
 
 MIXED = ("429", "429_after", "500", "503", "slow", "cut", "cut_body", "not_json", "no_choices")
-"""Faults that another try mends."""
+"""Faults after which a retry succeeds."""
 
 
 @dataclass
 class ServerSettings:
-    """How the server behaves. `script` names what happens to the first requests, one after the other."""
+    """Behaviour of the server. `script` lists the faults of the first requests in order; "ok" is none."""
 
     script: list[str] = field(default_factory=list)
     fault_share: float = 0.0
@@ -45,12 +45,12 @@ class ServerSettings:
     latency_seconds: float = 0.0
     slow_seconds: float = 0.2
     rpm: int | None = None
-    """Enforced as a bucket that refills evenly, and told in headers."""
+    """Requests per minute: enforced as a bucket that refills evenly, and reported in headers."""
     quota: int | None = None
     counts_tokens: bool = True
     batch_script: list[str] = field(default_factory=list)
     quiet: bool = False
-    """Keeps no log: for measuring memory over many requests."""
+    """Write no log, to measure memory over many requests."""
 
 
 Answerer = Callable[[Mapping[str, Any]], str]
@@ -58,7 +58,7 @@ Opinionated = Callable[[Mapping[str, Any]], bool]
 
 
 def contradict(item: Mapping[str, Any]) -> str:
-    """Write a negative as a good model would, for texts with a plain auxiliary."""
+    """Return a correct negative of a text with an auxiliary verb."""
     text = str(item["entailment"])
     for old, new in ((" is not ", " is "), (" are not ", " are "), (" is ", " is not "), (" are ", " are not ")):
         if old in text:
@@ -67,7 +67,7 @@ def contradict(item: Mapping[str, Any]) -> str:
 
 
 class LlmServer:
-    """The server in a thread of its own: `with LlmServer(...) as server`."""
+    """The server in its own thread: `with LlmServer(...) as server`."""
 
     def __init__(
         self,
@@ -81,10 +81,10 @@ class LlmServer:
         self.answer = answer
         self.judge = judge
         self.judged: list[Mapping[str, Any]] = []
-        """What the judge was asked, in order."""
+        """The items of the requests to the judge, in order."""
         self.log_path = log
         self.log: list[dict[str, Any]] = []
-        self.seen: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self.n_chats = 0
         self.url = ""
         self._level, self._leaked_at = 0.0, time.monotonic()
@@ -157,8 +157,8 @@ class LlmServer:
         number, self.n_chats = self.n_chats, self.n_chats + 1
         nth = 0
         if not self.settings.quiet:
-            self.seen[name] += 1
-            nth = self.seen[name]
+            self.counts[name] += 1
+            nth = self.counts[name]
         self._note(event="arrive", number=number, name=name, nth=nth)
         fault = self._refusal(request, body) or self._fault(name, nth, number)
         if self.settings.latency_seconds:
@@ -168,7 +168,7 @@ class LlmServer:
         return response
 
     def _refusal(self, request: web.Request, body: Mapping[str, Any]) -> str | None:
-        """Return why a well-behaved server would not answer at all."""
+        """Return the error of a real server for this request, None for a valid one."""
         settings = self.settings
         if settings.key is not None and request.headers.get("Authorization") != f"Bearer {settings.key}":
             return "401"
@@ -176,8 +176,8 @@ class LlmServer:
             return "404"
         if settings.quota is not None and self.n_chats > settings.quota:
             return "quota"
-        told = body.get("response_format")
-        if told is not None and told["type"] not in settings.forms:
+        response_format = body.get("response_format")
+        if response_format is not None and response_format["type"] not in settings.forms:
             return "400_form"
         if any(name in body and name not in settings.bounds for name in ("max_tokens", "max_completion_tokens")):
             return "400_bound"
@@ -195,7 +195,7 @@ class LlmServer:
         return True
 
     def _fault(self, name: str, nth: int, number: int) -> str | None:
-        """Return what goes wrong: by the script, or by a hash of what is asked and how often it came before."""
+        """Return the fault of a request: by the script, or by a hash of the request and its number of arrivals."""
         if number < len(self.settings.script):
             scripted = self.settings.script[number]
             return None if scripted == "ok" else scripted
@@ -243,7 +243,7 @@ class LlmServer:
         }
 
     def _content(self, body: Mapping[str, Any], fault: str | None) -> str | None:
-        """Return what the model says, in the form it was asked for; or what a bad one would."""
+        """Return the answer of a model in the requested form, or a bad answer for a fault."""
         if fault == "refusal":
             return None
         items = [json.loads(line) for line in body["messages"][-1]["content"].splitlines()]
@@ -291,8 +291,8 @@ class LlmServer:
         return web.json_response(self.batches[name])
 
     async def _list_batches(self, request: web.Request) -> web.Response:
-        found = list(self.batches.values())[::-1]
-        return web.json_response({"object": "list", "data": found, "has_more": False})
+        batches = list(self.batches.values())[::-1]
+        return web.json_response({"object": "list", "data": batches, "has_more": False})
 
     async def _retrieve_batch(self, request: web.Request) -> web.Response:
         batch = self.batches[request.match_info["id"]]
@@ -342,7 +342,7 @@ class LlmServer:
 
 
 def row_outcome(script: str, place: int, n_rows: int, is_refused: bool) -> str:
-    """Return what becomes of a row of a batch."""
+    """Return the result of a row of a batch."""
     if is_refused:
         return "400_form"
     if script == "all_failed":
@@ -385,7 +385,7 @@ ERRORS: dict[str, tuple[int, dict[str, str], dict[str, Any]]] = {
 
 
 def opine(contradicts: bool, *, is_text: bool) -> str:
-    """Return what a judge says, as a model writes it."""
+    """Return an answer of a judge."""
     why = "both cannot be" if contradicts else "both may be"
     if is_text:
         return f"{'Yes' if contradicts else 'No'}: {why}"
@@ -393,7 +393,7 @@ def opine(contradicts: bool, *, is_text: bool) -> str:
 
 
 def say(items: Sequence[Mapping[str, Any]], answer: Answerer, *, is_text: bool, fault: str | None) -> str:
-    """Return the answers to some items as a model writes them."""
+    """Return the answer of a model to the given items."""
     negatives = [answer(item) for item in items]
     if fault == "bad_content":
         return "Sure! Here is what you asked for."
@@ -406,21 +406,21 @@ def say(items: Sequence[Mapping[str, Any]], answer: Answerer, *, is_text: bool, 
         many = [f"{number}. {negative}" for number, negative in zip(numbers, negatives, strict=True)]
         return "\n".join(many if len(items) > 1 else negatives)
     if len(items) == 1:
-        said = json.dumps({"negative": negatives[0]} if negatives else {"answer": None})
+        content = json.dumps({"negative": negatives[0]} if negatives else {"answer": None})
     else:
         pairs = [{"id": number, "negative": text} for number, text in zip(numbers, negatives, strict=True)]
-        said = json.dumps({"negatives": pairs[::-1]})
-    return said[: len(said) // 2] if fault == "truncated" else said
+        content = json.dumps({"negatives": pairs[::-1]})
+    return content[: len(content) // 2] if fault == "truncated" else content
 
 
 def completion(body: Mapping[str, Any], content: str | None, fault: str | None, counts: bool) -> dict[str, Any]:
     """Return a chat completion."""
-    message = {"role": "assistant", "content": content, "refusal": "I cannot help with that." if not content else None}
+    reply = {"role": "assistant", "content": content, "refusal": "I cannot help with that." if not content else None}
     finish = {"truncated": "length", "filtered": "content_filter"}.get(fault or "", "stop")
-    n_in = sum(len(one["content"]) for one in body["messages"]) // 4
+    n_in = sum(len(message["content"]) for message in body["messages"]) // 4
     n_out = len(content or "") // 4 + 1
     usage = {"prompt_tokens": n_in, "completion_tokens": n_out, "total_tokens": n_in + n_out}
-    choices = [] if fault == "no_choices" else [{"index": 0, "message": message, "finish_reason": finish}]
+    choices = [] if fault == "no_choices" else [{"index": 0, "message": reply, "finish_reason": finish}]
     value = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": body["model"], "choices": choices}
     return value | ({"usage": usage} if counts else {})
 
@@ -437,5 +437,5 @@ if __name__ == "__main__":
     parser.add_argument("--log", type=Path)
     parser.add_argument("--settings", type=json.loads, default={})
     parser.add_argument("--port", type=int, default=0)
-    given = parser.parse_args()
-    asyncio.run(_serve(ServerSettings(**given.settings), given.log, given.port))
+    arguments = parser.parse_args()
+    asyncio.run(_serve(ServerSettings(**arguments.settings), arguments.log, arguments.port))

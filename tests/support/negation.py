@@ -1,4 +1,4 @@
-"""Pairs, settings and a server for the tests of negation data."""
+"""Pairs, configurations and a client for the tests of the negation dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Endpoint
-from jina_data.llm.failures import Outcome
+from jina_data.llm.failures import RequestOutcome
 from jina_data.llm.online import ClientConfig, OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.config import NegateConfig, RequestConfig
@@ -34,35 +34,35 @@ SECRET = "sk-test-1234567890abcdef"
 
 
 class Bench:
-    """A ledger and a target, with which questions are asked of a server."""
+    """A ledger and an endpoint, to send questions to a test server."""
 
-    def __init__(self, folder: Path, server: LlmServer, **target: Any) -> None:
-        self.target = Endpoint(**{"model": "tiny", "base_url": server.url, **target})
+    def __init__(self, folder: Path, server: LlmServer, **endpoint: Any) -> None:
+        self.endpoint = Endpoint(**{"model": "tiny", "base_url": server.url, **endpoint})
         self.server = server
         self.ledger = RequestLedger(folder / "requests.sqlite")
 
     def ask(
-        self, asked: Sequence[Question] | Iterator[Question], cost_limit: CostLimit | None = None, **settings: Any
-    ) -> Outcome:
+        self, prompts: Sequence[Question] | Iterator[Question], cost_limit: CostLimit | None = None, **settings: Any
+    ) -> RequestOutcome:
         client = OnlineClient(
-            self.target,
+            self.endpoint,
             self.ledger,
             ClientConfig(**{"concurrency": 8, **settings}),
             api_key=SECRET,
             cost_limit=cost_limit,
         )
-        return asyncio.run(client.ask(asked))
+        return asyncio.run(client.ask(prompts))
 
     def negatives(self, n_pairs: int, each: int = 1) -> list[str | None]:
         """Return the stored answers in the order of the pairs."""
-        dialect = self.ledger.dialect(self.target.model, self.target.shown_url)
+        dialect = self.ledger.dialect(self.endpoint.model, self.endpoint.public_url)
         assert dialect is not None
-        found = []
+        negatives: list[str | None] = []
         for question in questions(n_pairs, each):
-            answer = self.ledger.answer(self.target.request(question, dialect).key)
+            answer = self.ledger.answer(self.endpoint.request(question, dialect).key)
             assert answer is not None
-            found += [one.negative for one in read_answer(answer.content, len(question.pairs), dialect.form)]
-        return found
+            negatives += [parsed.negative for parsed in read_answer(answer.content, len(question.pairs), dialect.form)]
+        return negatives
 
     def did(self) -> Counter[str]:
         return Counter(entry["did"] for entry in self.server.log if entry["event"] == "answer")
@@ -89,12 +89,12 @@ def make_pair(number: int) -> Pair:
 
 
 def most_in(times: Sequence[float], seconds: float) -> int:
-    """Return the most events that any window of so many seconds holds."""
+    """Return the maximum number of events in any window of the given length."""
     return max(sum(start <= time < start + seconds for time in times) for start in times)
 
 
 def make_pairs(path: Path, n_pairs: int) -> str:
-    """Write pairs whose entailments have an auxiliary; return them as a source."""
+    """Write pairs whose entailments have an auxiliary verb; return the source."""
     rows = [
         {
             "anchor": f"In picture {number} a {SUBJECTS[number % 12]} is running over a green field.",
@@ -113,13 +113,14 @@ def read(folder: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def options_for(**more: Any) -> RequestConfig:
-    return RequestConfig(**{"api_key": SECRET, "poll_seconds": 0.01, **more})
+def options_for(**options: Any) -> RequestConfig:
+    return RequestConfig(**{"api_key": SECRET, "poll_seconds": 0.01, **options})
 
 
-def settings_for(server: LlmServer, source: str, **more: Any) -> NegateConfig:
-    given = {"sources": [source], "model": "tiny", "base_url": server.url, "test_fraction": 0.2, **more}
-    return NegateConfig(**given)
+def settings_for(server: LlmServer, source: str, **options: Any) -> NegateConfig:
+    return NegateConfig(
+        **{"sources": [source], "model": "tiny", "base_url": server.url, "test_fraction": 0.2, **options}
+    )
 
 
 def data_bytes(folder: Path) -> dict[str, str]:
@@ -131,7 +132,7 @@ def data_bytes(folder: Path) -> dict[str, str]:
 
 
 def saved(folder: Path, labels: list[str]) -> str:
-    """Save a cross-encoder with random weights and these labels."""
+    """Save a cross-encoder with random weights and the given labels."""
     pytest.importorskip("sentence_transformers")
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
