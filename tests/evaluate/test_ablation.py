@@ -1,4 +1,4 @@
-"""Ablations: what is compared, what the numbers are, and that a stopped one goes on."""
+"""Ablations: the variants, the scores, and resuming a stopped run."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_variants() -> None:
         "all": ["normalize", "length", "rules", "length", "sample"],
     }
     assert list(variants_of(Recipe.parse("stages: [rules]"))) == ["none", "rules"]
-    with pytest.raises(UsageError, match="no filter to leave out; its stages are normalize"):
+    with pytest.raises(UsageError, match="no filter to compare; its stages are normalize"):
         variants_of(Recipe.parse("stages: [normalize]"))
 
 
@@ -184,7 +184,7 @@ def test_a_preset_without_a_tokenizer_is_refused(kitchen: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [({"tasks": ()}, "no task is named"), ({"seeds": 1}, "seeds is 1; expected 2 or more")],
+    [({"tasks": ()}, "no task given"), ({"seeds": 1}, "seeds is 1; expected 2 or more")],
 )
 def test_settings_that_compare_nothing(kitchen: Path, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):

@@ -149,7 +149,7 @@ def test_a_score_that_is_no_number_is_an_error(tmp_path: Path) -> None:
             return np.tile(np.array([0.6, 0.8], np.float16), (len(texts), 1))
 
     (task,) = tasks_named([str(write_parquet(tmp_path / "news.parquet", SUMMARIES))])
-    with pytest.raises(ModelError, match="'same' on task 'news': cosine_spearman is no number"):
+    with pytest.raises(ModelError, match="'same' on task 'news': cosine_spearman is undefined"):
         evaluate_tasks([task], [Same()])
 
 
@@ -286,7 +286,7 @@ def test_what_is_no_task_in_a_folder_is_named(tmp_path: Path) -> None:
     assert len(read_local(str(tmp_path))) == 8
     write_parquet(tmp_path / "other.parquet", [{"a": 1}])
     with pytest.raises(
-        UsageError, match=r"other.parquet is none of the tasks known: its columns are a\. Expected sent"
+        UsageError, match=r"other.parquet matches no known task: its columns are a\. Expected sent"
     ):
         read_local(str(tmp_path))
 
@@ -315,12 +315,12 @@ MISTAKES: list[tuple[list[str], type[JinaDataError], str]] = [
         RunFolderError,
         "output folder file/x cannot be written: Not a directory",
     ),
-    (["mteb", "sts.parquet", "-o", "run"], RunFolderError, "run is the folder of a run of another command"),
+    (["mteb", "sts.parquet", "-o", "run"], RunFolderError, "run is the run folder of another command"),
     (["length", "cats", "-o", "file/x"], InputError, "cats.corpus.parquet lacks doc_id and text; its columns are x"),
     (["mteb", "sts.parquet", "-m", "=static"], UsageError, "--model =static: expected M, or LABEL=M"),
     (["mteb", "sts.parquet", "-m", "a="], UsageError, "--model a=: expected M, or LABEL=M"),
-    (["mteb", "sts.parquet", "-m", "static"], UsageError, "a model is named twice"),
-    (["retrieval", "cats.queries.parquet"], InputError, "is one file of a task. Name what its files begin .*: cats$"),
+    (["mteb", "sts.parquet", "-m", "static"], UsageError, "a model occurs twice"),
+    (["retrieval", "cats.queries.parquet"], InputError, "is only one file of a task. Give the prefix .*: cats$"),
     (
         ["negation", "neg.jsonl", "--json", "file/x.json"],
         RunFolderError,
@@ -376,7 +376,7 @@ def test_a_result_that_was_cut_off_is_measured_again(tmp_path: Path, half: str) 
 @pytest.mark.parametrize(
     ("raised", "error", "told"),
     [
-        (KeyboardInterrupt(), StoppedError, "stopped. Finished tasks are kept in .*out; the same command goes on"),
+        (KeyboardInterrupt(), StoppedError, "stopped. Results of finished tasks are in .*out; run the same command again to resume"),
         (OSError(28, "No space left on device"), ResourceError, "out cannot be written: No space left on device. Make"),
     ],
 )

@@ -140,7 +140,7 @@ def test_each_text_of_a_batch_is_embedded_once() -> None:
 def test_labels() -> None:
     assert model_labels(["static", "a/b/mini"]) == ["static", "mini"]
     assert model_labels(["a/model", "b/model/"]) == ["a/model", "b/model/"]
-    with pytest.raises(UsageError, match="named twice"):
+    with pytest.raises(UsageError, match="occurs twice"):
         model_labels(["static", "static"])
     with pytest.raises(UsageError, match="no model"):
         evaluate_negation([triplet(0, 1, 2)], [])
@@ -214,7 +214,7 @@ def test_a_run_folder_is_read_by_split(tmp_path: Path) -> None:
     assert found[None] == found["test"] != found["train"]
     assert len(found["all"]) == 2
     assert {(one.source, one.kind) for one in found["all"]} == {("one", "verbal"), ("two", "verbal")}
-    with pytest.raises(UsageError, match="is no run folder of negate"):
+    with pytest.raises(UsageError, match="is not a run folder of negate"):
         TripletReader.open(str(write_parquet(tmp_path / "a.parquet", ROWS)), split="test")
 
 
@@ -255,7 +255,7 @@ def test_the_command(tmp_path: Path) -> None:
     files = ["--json", str(tmp_path / "out" / "n.json"), "--plot", str(tmp_path / "n.png")]
     result = CliRunner().invoke(cli, [*arguments, *files], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "2 triplets, 1 rows left out" in result.stdout
+    assert "2 triplets, 1 rows skipped" in result.stdout
     said = json.loads((tmp_path / "out" / "n.json").read_text())
     assert list(said["models"]) == ["small"]
     assert said["models"]["small"].startswith("static-")
