@@ -283,8 +283,8 @@ def _read_splits(name: str, files: Sequence[Path]) -> LabelData:
     if untrained or len(set(splits["train"]["label"])) < 2:
         raise InputError(
             f"{files[0]} has {len(set(splits['train']['label']))} labels; missing labels of {files[1].name}: "
-            f"{', '.join(map(repr, untrained[:3])) or 'none'}. Expected at least two labels, and all labels of the test "
-            "split"
+            f"{', '.join(map(repr, untrained[:3])) or 'none'}. Expected at least two labels, and all labels of the "
+            "test split"
         )
     return LabelData(name, {split: (rows["text"], rows["label"]) for split, rows in splits.items()}, _sha256(files))
 

@@ -34,9 +34,9 @@ def print_negation(report: NegationReport, console: Console | None = None) -> No
             table.add_row("" if number else group_name, label, "" if number else f"{group.negatives:,}", *cells)
     console.print(table)
     for difference in report.differences:
-        scores = ", ".join(f"{TITLES[measure]} {_signed(difference.scores[measure])}" for measure in MEASURES)
+        changes = ", ".join(f"{TITLES[measure]} {_signed(difference.scores[measure])}" for measure in MEASURES)
         console.print(
-            f"{difference.second} against {difference.first}: {scores}", highlight=False, markup=False, soft_wrap=True
+            f"{difference.second} against {difference.first}: {changes}", highlight=False, markup=False, soft_wrap=True
         )
     console.print(
         f"{report.overall.triplets:,} triplets, {report.unusable:,} rows skipped; in percent, with 95 % intervals "

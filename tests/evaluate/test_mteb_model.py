@@ -96,11 +96,11 @@ def test_mteb_runs_a_task(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tasks = mteb_tasks.tasks_named([str(write_parquet(tmp_path / "local.parquet", rows))])
     embedder = EncoderEmbedder(jina_bert(tokenizer), "me/mine", "first")
     results = mteb.evaluate(MtebEmbedder(embedder, "me/mine"), tasks, cache=None, show_progress_bar=False)
-    left, right = (
-        embedder.encode(pq.read_table(tmp_path / "local.parquet").column(name).to_pylist()).astype(np.float32)
-        for name in ("sentence1", "sentence2")
+    table = pq.read_table(tmp_path / "local.parquet")
+    first, second = (
+        embedder.encode(table.column(name).to_pylist()).astype(np.float32) for name in ("sentence1", "sentence2")
     )
-    cosines = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+    cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
     assert results.task_results[0].scores["test"][0]["main_score"] == pytest.approx(
         spearmanr(cosines, scores).statistic, abs=1e-6
     )
