@@ -1,10 +1,10 @@
-"""How a negative stands to its entailment by their words: how much they share, and whether the meaning turned."""
+"""Compares a negative with its entailment by words: shared words, double negation, rewording, trivial prefixes."""
 
 from __future__ import annotations
 
 import re
 
-from jina_data.english.cues import Turn, same_stem
+from jina_data.english.cues import NegationDiff, same_stem
 from jina_data.english.lexicon import QUANTIFIERS
 from jina_data.english.texts import words_of
 
@@ -18,54 +18,53 @@ _PARTS = {"n't": "not", "'re": "are", "'s": "'s", "'m": "am", "'ve": "have", "'l
 _SPECIAL = {"cannot": ["can", "not"], "can't": ["can", "not"], "won't": ["will", "not"], "shan't": ["shall", "not"]}
 
 
-def turned_twice(turn: Turn) -> str | None:
-    """Tell how a meaning was turned and turned back, None where it was not."""
-    swapped = [f"{left} to {right}" for left, right in (*turn.opposites, *turn.affixes)]
-    cues = [f"+{cue.word}" for cue in turn.added] + [f"-{cue.word}" for cue in turn.removed]
+def double_turn(diff: NegationDiff) -> str | None:
+    """Return the changes that invert the meaning and restore it again, None if there are none."""
+    swapped = [f"{old} to {new}" for old, new in (*diff.opposites, *diff.affixes)]
+    cues = [f"+{cue.word}" for cue in diff.added] + [f"-{cue.word}" for cue in diff.removed]
     if cues and swapped:
         return f"{', '.join(cues)} and {', '.join(swapped)}"
-    if turn.added and len(turn.added) == len(turn.removed):
+    if diff.added and len(diff.added) == len(diff.removed):
         return ", ".join(cues)
     return None
 
 
-def reworded_too(turn: Turn) -> str | None:
-    """Tell which word was put for another beside a negation that came or went, None where none was."""
-    pairs = [f"{left} to {right}" for left, right in turn.replaced if left and right]
-    return ", ".join(pairs) if pairs and (turn.added or turn.removed) else None
+def reworded_negation(diff: NegationDiff) -> str | None:
+    """Return the words replaced in addition to an added or removed negation, None if there are none."""
+    pairs = [f"{old} to {new}" for old, new in diff.replaced if old and new]
+    return ", ".join(pairs) if pairs and (diff.added or diff.removed) else None
 
 
 def token_overlap(entailment: str, text: str) -> float:
-    """Return the share of the entailment's words that the text has too, in any form."""
-    ours, theirs = parts_of(entailment), parts_of(text)
-    left = list(theirs)
+    """Return the share of the entailment's words that the text also has, in any form; each word is matched once."""
+    words, unmatched = parts_of(entailment), parts_of(text)
     shared = 0
-    for word in ours:
-        found = next((other for other in left if other == word), None) or next(
-            (other for other in left if same_stem(word, other)), None
+    for word in words:
+        match = next((other for other in unmatched if other == word), None) or next(
+            (other for other in unmatched if same_stem(word, other)), None
         )
-        if found is not None:
-            left.remove(found)
+        if match is not None:
+            unmatched.remove(match)
             shared += 1
-    return shared / len(ours) if ours else 0.0
+    return shared / len(words) if words else 0.0
 
 
 def parts_of(text: str) -> list[str]:
-    """Return the words of a text with contractions taken apart."""
-    found: list[str] = []
+    """Return the words of a text with contractions split."""
+    parts: list[str] = []
     for word in words_of(text):
         if word in _SPECIAL:
-            found += _SPECIAL[word]
+            parts += _SPECIAL[word]
             continue
-        ending = next((one for one in _PARTS if word.endswith(one) and word != one), None)
-        found += [word] if ending is None else [word.removesuffix(ending), _PARTS[ending]]
-    return found
+        ending = next((suffix for suffix in _PARTS if word.endswith(suffix) and word != suffix), None)
+        parts += [word] if ending is None else [word.removesuffix(ending), _PARTS[ending]]
+    return parts
 
 
 def trivial_prefix(text: str, entailment: str) -> str | None:
-    """Return what was put in front of a text to negate it whole; "Not all" and the like are no such prefix."""
-    if (found := _PREFIX.search(text)) and not _PREFIX.search(entailment):
-        return found[0]
+    """Return the prefix that negates the whole text, None if there is none; "Not all" and the like do not count."""
+    if (match := _PREFIX.search(text)) and not _PREFIX.search(entailment):
+        return match[0]
     words = words_of(text)
     if words[:1] == ["not"] and words_of(entailment)[:1] != ["not"] and (words[1:2] or [""])[0] not in QUANTIFIERS:
         return words[0]

@@ -1,4 +1,4 @@
-"""Texts of the sources: taken out of their tokens, folded for comparison, cut into words and sentences."""
+"""Text functions for English sources: detokenizing, folding for comparison, words, sentences, hashes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _ABBREVIATION = re.compile(
 )
 
 
-def listed(words: str) -> frozenset[str]:
-    """Return the words of a list that is written with blanks between them."""
+def word_set(words: str) -> frozenset[str]:
+    """Return the words of a text that are separated by white space."""
     return frozenset(words.split())
 
 
 def detokenised(text: str) -> str:
-    """Join what the Penn Treebank sets apart: brackets by name, doubled quotes, " n't", blanks before commas."""
+    """Undo the tokens of the Penn Treebank: named brackets, doubled quotes, " n't", spaces before commas."""
     if not _TOKENISED.search(text):
         return text
-    text = _BRACKET.sub(lambda found: _BRACKETS[found[0].upper()], text)
+    text = _BRACKET.sub(lambda match: _BRACKETS[match[0].upper()], text)
     text = _quoted(text.replace("``", '"').replace("''", '"'))
     text = _CONTRACTION.sub("", text)
     text = _POSSESSIVE.sub("'", text)
@@ -41,7 +41,7 @@ def detokenised(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Set double quotes against the words they enclose; an odd last one stays as it stands."""
+    """Remove the spaces inside double quotes; with an odd number of quotes, return the text unchanged."""
     parts = re.split(r' ?" ?', text)
     if len(parts) < 3 or len(parts) % 2 == 0:
         return text
@@ -55,17 +55,17 @@ def _quoted(text: str) -> str:
 
 
 def folded(text: str | None) -> str:
-    """Return a text without case, marks and blanks: equal texts say the same in the same words."""
+    """Return a text without case, punctuation and repeated spaces, for comparison."""
     return _NOT_FOLDED.sub(" ", unicodedata.normalize("NFKC", text or "").casefold()).strip()
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text in lower case, with straight apostrophes: contractions and hyphens stay whole."""
+    """Return the words of a text in lower case, with straight apostrophes; contractions and hyphens are not split."""
     return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
 
 
 def sentence_count(text: str) -> int:
-    """Return how many sentences a text has, about: abbreviations and initials end none."""
+    """Return the approximate number of sentences; abbreviations and initials do not end one."""
     count = 1
     for end in _SENTENCE_END.finditer(text):
         if not _ABBREVIATION.search(text[: end.start()].rstrip("\"')]")):
@@ -74,6 +74,6 @@ def sentence_count(text: str) -> int:
 
 
 def hash_64(seed: int, *parts: str) -> int:
-    """Return a seeded hash of texts, from 0 up to 2**64."""
+    """Return a seeded hash of texts, from 0 to 2**64 - 1."""
     digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode("utf-8", "surrogatepass"), digest_size=8)
     return int.from_bytes(digest.digest(), "big")

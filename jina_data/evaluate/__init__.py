@@ -1,4 +1,4 @@
-"""Measures of embedders. What needs mteb imports it when it is called."""
+"""Evaluates embedders. mteb is imported only when a function that needs it is called."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,7 @@
-"""What each filter is worth: clean with none, with each alone and with all, train the same model, measure.
+"""Measures the effect of each filter: trains a model on the rows kept by no filter, by each filter alone and by all.
 
-Every variant gets the same start, the same number of steps of the same size, and the same seeds; only the rows differ.
-Variants that keep the same rows are trained once.
+Every variant has the same initial model, steps, batch size and seeds; only the rows differ. Variants that keep the same
+rows are trained once.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 NO_FILTER, ALL = "none", "all"
 START = "start"
-"""The model before training."""
+"""The label of the model before training."""
 
-PREPARING = ("select", "normalize", "where", "sample")
-"""Stages that say which data an ablation is about; they are part of every variant."""
+NOT_FILTERS = ("select", "normalize", "where", "sample")
+"""Stages that define the data of the ablation; they are part of every variant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class AblateConfig:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The columns of each role, in addition to those in the recipe."""
     tasks: tuple[str, ...]
-    """Files, prefixes of files, or tasks of mteb, as `evaluate mteb` takes them."""
+    """Files, prefixes of files, or mteb tasks, as in `evaluate mteb`."""
     model: str = "static"
-    """Where training starts, as `train` takes it."""
+    """The model to start from, as in `train`."""
     tokenizer: str | None = None
-    """The tokenizer of a preset, as `train` takes it."""
+    """The tokenizer of a preset, as in `train`."""
     phase: Literal["pairs", "triplets"] = "pairs"
     steps: int = 300
     batch_size: int = 256
@@ -62,10 +62,10 @@ class AblateConfig:
     memory_limit_bytes: int = 4 * 2**30
     """Memory limit of `clean`."""
     keep_models: bool = False
-    """Keep the trained models; else only their scores are kept."""
+    """Keep the trained models, not only their scores."""
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that decide the scores, as plain data."""
+        """Return the options that decide the scores, as plain data."""
         names = (
             *("tasks", "model", "tokenizer", "phase", "steps", "batch_size", "learning_rate", "max_length", "seeds"),
             "device",
@@ -73,15 +73,15 @@ class AblateConfig:
         return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
 
     def __post_init__(self) -> None:
-        """Refuse what makes no comparison.
+        """Check the options.
 
         Raises:
-            UsageError: no task is named, or a number is out of range.
+            UsageError: there is no task, or a number is out of range.
         """
         if not self.tasks:
-            raise UsageError("no task is named. Name what to measure with --task, such as eval/stsb.test.parquet")
+            raise UsageError("no task given. Name the tasks to evaluate with --task, such as eval/stsb.test.parquet")
         if self.seeds < 2:
-            raise UsageError(f"seeds is {self.seeds}; expected 2 or more: one run says nothing of how sure it is")
+            raise UsageError(f"seeds is {self.seeds}; expected 2 or more: an interval needs several runs")
 
 
 class AblateFolder(RunFolder):
@@ -90,55 +90,55 @@ class AblateFolder(RunFolder):
     outputs: ClassVar[tuple[str, ...]] = ("clean", "runs", "scores", "report.json", "plot.png")
 
     def cleaned(self, variant: str) -> Path:
-        """The run folder of a variant's filters."""
+        """The run folder of `clean` for a variant."""
         return self.path / "clean" / variant
 
     def run(self, variant: str, seed: int) -> Path:
-        """The run folder of a training."""
+        """The run folder of `train` for a variant and seed."""
         return self.path / "runs" / f"{variant}-seed-{seed}"
 
     def score(self, variant: str, seed: int) -> Path:
-        """What a trained model makes of the tasks."""
+        """The scores of a trained model."""
         return self.path / "scores" / f"{variant}-seed-{seed}.json"
 
     @property
     def has_progress(self) -> bool:
-        """Whether a variant was cleaned or measured: a run that failed before may be repeated with other settings."""
+        """Whether a variant was cleaned or evaluated: a run that failed earlier can be repeated with other settings."""
         return any((self.path / name).exists() for name in ("clean", "scores"))
 
     def foreign_names(self) -> list[str]:
-        """Return the names in the folder that no ablation wrote; what is inside its runs is theirs."""
-        known = {"manifest.json", *self.outputs, "events.jsonl", ".work", ".trash"}
-        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
+        """Return the names in the folder that an ablation does not write; the folders of its runs are not searched."""
+        written = {"manifest.json", *self.outputs, "events.jsonl", ".work", ".trash"}
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in written)
 
 
 def variants_of(recipe: Recipe) -> dict[str, Recipe]:
     """Return the recipes to compare: without filters, each filter alone, and all of them.
 
     Raises:
-        UsageError: there is no filter to leave out.
+        UsageError: the recipe has no filter.
     """
     names: list[str] = []
     for stage in recipe.stages:
         n_before = sum(name.partition("#")[0] == stage.name for name in names)
         names.append(f"{stage.name}#{n_before + 1}" if n_before else stage.name)
-    is_filter = [stage.name not in PREPARING for stage in recipe.stages]
+    is_filter = [stage.name not in NOT_FILTERS for stage in recipe.stages]
     if not any(is_filter):
-        raise UsageError(f"the recipe has no filter to leave out; its stages are {', '.join(names) or 'none'}")
+        raise UsageError(f"the recipe has no filter to compare; its stages are {', '.join(names) or 'none'}")
 
-    def only(chosen: Sequence[str]) -> Recipe:
-        named = zip(recipe.stages, names, is_filter, strict=True)
-        return replace(recipe, stages=tuple(stage for stage, name, one in named if not one or name in chosen))
+    def with_filters(chosen: Sequence[str]) -> Recipe:
+        rows = zip(recipe.stages, names, is_filter, strict=True)
+        return replace(recipe, stages=tuple(stage for stage, name, filters in rows if not filters or name in chosen))
 
-    filters = [name for name, one in zip(names, is_filter, strict=True) if one]
-    alone = {name: only([name]) for name in filters}
-    return {NO_FILTER: only([]), **alone} | ({ALL: recipe} if len(filters) > 1 else {})
+    filter_names = [name for name, filters in zip(names, is_filter, strict=True) if filters]
+    alone = {name: with_filters([name]) for name in filter_names}
+    return {NO_FILTER: with_filters([]), **alone} | ({ALL: recipe} if len(filter_names) > 1 else {})
 
 
 def ablate(
     config: AblateConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> AblateReport:
-    """Run an ablation into a folder, or resume the one that was stopped there.
+    """Run an ablation into a folder, or resume the run in it.
 
     Raises:
         JinaDataError: recipe, inputs, tasks, model or folder cannot be used.
@@ -152,7 +152,7 @@ def ablate(
         return AblateReport.load(folder.path)
     with run.session():
         if not run.is_complete:
-            session = _Ablation(folder, config, progress)
+            session = _AblationSession(folder, config, progress)
             report = AblateReport(folder.path, session.run(variants), config.settings())
             report.write(folder.out)
             run.mark_complete({"kind": "ablate"})
@@ -163,7 +163,7 @@ def ablate(
 
 
 @dataclass
-class _Ablation:
+class _AblationSession:
     """A session of an ablation."""
 
     folder: AblateFolder
@@ -177,9 +177,9 @@ class _Ablation:
         self.tasks: list[AbsTask] = tasks_named(self.config.tasks)
 
     def run(self, variants: Mapping[str, Recipe]) -> list[VariantScores]:
-        """Clean, train and measure; what is there already is not done again."""
-        start = self._measured(START, self.config.model)
-        found = [VariantScores(START, None, None, [start])]
+        """Clean, train and evaluate all variants; finished steps are not repeated."""
+        start = self._scores(START, self.config.model)
+        variant_scores = [VariantScores(START, None, None, [start])]
         n_trained = len(variants) * self.config.seeds
         rows: dict[str, int] = {}
         data: dict[str, str] = {}
@@ -187,16 +187,17 @@ class _Ablation:
             self.progress.message(f"cleaning {number} of {len(variants)}: {name}")
             report = clean(self._clean_config(recipe), self.folder.cleaned(name))
             rows[name], data[name] = report.rows.kept, _kept_sha256(self.folder.cleaned(name))
-        for place, name in enumerate(variants):
+        for index, name in enumerate(variants):
+            # The first variant with the same rows is trained; the others share its scores.
             twin = next(other for other in variants if data[other] == data[name])
             for seed in range(self.config.seeds):
                 if twin == name:
-                    number = place * self.config.seeds + seed + 1
+                    number = index * self.config.seeds + seed + 1
                     self.progress.message(f"training {number} of {n_trained}: {name}, seed {seed}, {rows[name]:,} rows")
                     self._train(name, seed)
             scores = [self.folder.read_json(self.folder.score(twin, seed)) for seed in range(self.config.seeds)]
-            found.append(VariantScores(name, rows[name], twin if twin != name else None, scores))
-        return found
+            variant_scores.append(VariantScores(name, rows[name], twin if twin != name else None, scores))
+        return variant_scores
 
     def _clean_config(self, recipe: Recipe) -> CleanConfig:
         config = self.config
@@ -227,28 +228,24 @@ class _Ablation:
             device=config.device,
         )
         report = Trainer(train_config, run).run()
-        scores = self._measured(f"{name}-{seed}", str(report.model))
+        scores = self._scores(f"{name}-{seed}", str(report.model))
         write_json(self.folder.score(name, seed), scores | {"loss": report.last_loss})
         if not self.config.keep_models:
             remove(run)
 
-    def _measured(self, label: str, model: str) -> dict[str, float]:
-        """Return what a model makes of the tasks; of a start that cannot be measured (a preset), nothing."""
+    def _scores(self, label: str, model: str) -> dict[str, float]:
+        """Return the scores of a model by task; none for a preset before training."""
         if label == START and self.config.tokenizer is not None:
             return {}
-        embedder = load_embedder(model, _settled(self.config.device))
+        from jina_data.embed.device import settle_device
+
+        embedder = load_embedder(model, settle_device(self.config.device))
         scores = evaluate_tasks(self.tasks, [embedder], labels=[label]).models[0]
-        return {name: one.value for name, one in scores.tasks.items()}
-
-
-def _settled(device: str) -> str:
-    from jina_data.embed.device import settle_device
-
-    return settle_device(device)
+        return {name: score.value for name, score in scores.tasks.items()}
 
 
 def _kept_sha256(run: Path) -> str:
-    """Return the hash of the rows that a cleaning kept."""
+    """Return a hash of the rows that a run of `clean` kept."""
     digest = hashlib.sha256()
     for path in sorted((run / "data").iterdir()):
         with path.open("rb") as source:

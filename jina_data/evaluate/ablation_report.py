@@ -1,4 +1,4 @@
-"""The outcome of an ablation: means over seeds with intervals, differences by seed, a table and a plot."""
+"""The report of an ablation: means over seeds with intervals, differences by seed, a table and a plot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, and its interval of 95 % (Student's t; none from a single number)."""
+    """A mean over seeds with its 95 % interval (Student's t; no interval for a single value)."""
 
     mean: float
     low: float | None = None
@@ -51,13 +51,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class VariantScores:
-    """What the models of a variant make of the tasks: scores by task for each seed, from 0 to 1."""
+    """The scores of a variant's models: by task for each seed, from 0 to 1."""
 
     name: str
     rows: int | None
-    """Rows that it was trained on."""
+    """The number of rows of the training data."""
     same_as: str | None
-    """The variant that keeps the same rows."""
+    """An earlier variant that keeps the same rows."""
     seeds: Sequence[Mapping[str, float]]
 
     @property
@@ -66,7 +66,7 @@ class VariantScores:
         return [name for name in self.seeds[0] if name != "loss"]
 
     def values(self, task: str) -> list[float]:
-        """Return a task's scores by seed; for "average", their means over the tasks."""
+        """Return the scores of a task by seed; for "average", the means over the tasks."""
         if task == AVERAGE:
             return [float(np.mean([scores[name] for name in self.tasks])) for scores in self.seeds]
         return [scores[task] for scores in self.seeds]
@@ -74,7 +74,7 @@ class VariantScores:
 
 @dataclass(frozen=True)
 class AblateReport:
-    """The report of an ablation; `report.json` holds the same."""
+    """The report of an ablation, with the content of `report.json`."""
 
     path: Path
     variants: Sequence[VariantScores]
@@ -82,24 +82,24 @@ class AblateReport:
 
     @property
     def columns(self) -> list[str]:
-        """The tasks, and their average where there are several."""
+        """The tasks, and their average if there are several."""
         tasks = self._variant(BASELINE).tasks
         return [*tasks, AVERAGE] if len(tasks) > 1 else tasks
 
     def score(self, variant: str, task: str) -> Estimate | None:
-        """Return what a variant makes of a task; None: it was not measured."""
-        one = self._variant(variant)
-        return Estimate.over(one.values(task)) if one.tasks else None
+        """Return the score of a variant on a task, None if it was not evaluated."""
+        scores = self._variant(variant)
+        return Estimate.over(scores.values(task)) if scores.tasks else None
 
     def difference(self, variant: str, task: str) -> Estimate:
-        """Return how much better a variant is than no filter, seed by seed."""
+        """Return the difference of a variant to no filter, computed by seed."""
         pairs = zip(self._variant(variant).values(task), self._variant(BASELINE).values(task), strict=True)
         return Estimate.over([ours - theirs for ours, theirs in pairs])
 
     def to_json(self) -> dict[str, Any]:
-        """Return what report.json holds."""
+        """Return the report as a JSON object."""
         return {
-            "variants": [self._told(one) for one in self.variants],
+            "variants": [self._variant_json(variant) for variant in self.variants],
             "settings": dict(self.settings),
             "versions": {name: metadata.version(name) for name in ("jina-data", "torch", "mteb", "numpy")},
         }
@@ -115,13 +115,16 @@ class AblateReport:
         """Read the report of a finished ablation.
 
         Raises:
-            RunFolderError: there is none.
+            RunFolderError: it does not exist or cannot be read.
         """
         path = Path(folder) / "report.json"
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            found = [VariantScores(one["name"], one["rows"], one["same_as"], one["seeds"]) for one in said["variants"]]
-            return cls(Path(folder), found, said["settings"])
+            report = json.loads(path.read_text(encoding="utf-8"))
+            variants = [
+                VariantScores(variant["name"], variant["rows"], variant["same_as"], variant["seeds"])
+                for variant in report["variants"]
+            ]
+            return cls(Path(folder), variants, report["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(f"{path} cannot be read: {error}. Is {folder} the folder of an ablation?") from None
 
@@ -134,62 +137,69 @@ class AblateReport:
         for column in self.columns:
             table.add_column(column, justify="right", no_wrap=True)
             table.add_column(f"against {BASELINE}", justify="right", no_wrap=True)
-        for one in self.variants:
-            rows = "" if one.rows is None else f"{one.rows:,}"
-            table.add_row(one.name, rows, *self._cells(one))
+        for variant in self.variants:
+            rows = "" if variant.rows is None else f"{variant.rows:,}"
+            table.add_row(variant.name, rows, *self._cells(variant))
         console.print(table)
         n_seeds = len(self._variant(BASELINE).seeds)
-        said = f"in percent; means over {n_seeds} seeds with intervals of 95 %, differences seed by seed"
-        console.print(said, highlight=False, soft_wrap=True)
-        for one in self.variants:
-            if one.same_as:
-                console.print(f"{one.name} keeps the same rows as {one.same_as}", highlight=False, soft_wrap=True)
+        caption = f"in percent; means over {n_seeds} seeds with 95 % intervals; differences are computed by seed"
+        console.print(caption, highlight=False, soft_wrap=True)
+        for variant in self.variants:
+            if variant.same_as:
+                line = f"{variant.name} keeps the same rows as {variant.same_as}"
+                console.print(line, highlight=False, soft_wrap=True)
 
     def plot(self, path: Path) -> None:
-        """Draw the scores as PNG: a panel for each task, a mark with its interval for each variant."""
+        """Plot the scores as PNG: a panel for each task, a mark with its interval for each variant."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        shown = [one for one in self.variants if one.tasks]
-        figure = Figure(figsize=(2 + 3 * len(self.columns), 1.4 + 0.32 * len(shown)), layout="constrained")
+        variants = [variant for variant in self.variants if variant.tasks]
+        figure = Figure(figsize=(2 + 3 * len(self.columns), 1.4 + 0.32 * len(variants)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(self.columns), sharey=True, squeeze=False)[0]
         for axis, task in zip(axes, self.columns, strict=True):
-            for place, one in enumerate(shown):
-                found = Estimate.over(one.values(task))
-                half = 0.0 if found.low is None else 100 * (found.mean - found.low)
-                axis.errorbar([100 * found.mean], [place], xerr=[[half], [half]], fmt="o", color="#2f6f9f", capsize=3)
-                axis.plot([100 * value for value in one.values(task)], [place] * len(one.seeds), "|", color="#8d8d8d")
+            for row, variant in enumerate(variants):
+                values = variant.values(task)
+                score = Estimate.over(values)
+                half = 0.0 if score.low is None else 100 * (score.mean - score.low)
+                axis.errorbar([100 * score.mean], [row], xerr=[[half], [half]], fmt="o", color="#2f6f9f", capsize=3)
+                axis.plot([100 * value for value in values], [row] * len(values), "|", color="#8d8d8d")
             axis.axvline(100 * Estimate.over(self._variant(BASELINE).values(task)).mean, color="#c8553d", lw=0.8)
             axis.set_title(f"{task}, %", fontsize=10)
             axis.grid(axis="x", alpha=0.3)
-        told = "dot: mean, bar: 95 % interval over seeds, grey: single seeds, line: mean without filters"
-        figure.supxlabel(told, fontsize=8)
-        axes[0].set_yticks(range(len(shown)), [one.name for one in shown])
+        legend = "dot: mean, bar: 95 % interval over seeds, grey: single seeds, line: mean without filters"
+        figure.supxlabel(legend, fontsize=8)
+        axes[0].set_yticks(range(len(variants)), [variant.name for variant in variants])
         axes[0].invert_yaxis()
         with whole_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
 
     def _variant(self, name: str) -> VariantScores:
-        return next(one for one in self.variants if one.name == name)
+        return next(variant for variant in self.variants if variant.name == name)
 
-    def _cells(self, one: VariantScores) -> list[str]:
+    def _cells(self, variant: VariantScores) -> list[str]:
         cells = []
         for task in self.columns:
-            found = self.score(one.name, task)
-            cells.append("" if found is None else _percent(found))
-            is_compared = one.rows is not None and one.name != BASELINE
-            cells.append(_percent(self.difference(one.name, task), sign="+") if is_compared else "")
+            score = self.score(variant.name, task)
+            cells.append("" if score is None else _percent(score))
+            is_compared = variant.rows is not None and variant.name != BASELINE
+            cells.append(_percent(self.difference(variant.name, task), sign="+") if is_compared else "")
         return cells
 
-    def _told(self, one: VariantScores) -> dict[str, Any]:
-        scores = {task: found.to_json() for task in self.columns if (found := self.score(one.name, task))}
-        said = {"name": one.name, "rows": one.rows, "same_as": one.same_as, "seeds": list(one.seeds), "scores": scores}
-        if one.rows is not None and one.name != BASELINE:
-            said["against_none"] = {task: self.difference(one.name, task).to_json() for task in self.columns}
-        return said
+    def _variant_json(self, variant: VariantScores) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "name": variant.name,
+            "rows": variant.rows,
+            "same_as": variant.same_as,
+            "seeds": list(variant.seeds),
+            "scores": {task: score.to_json() for task in self.columns if (score := self.score(variant.name, task))},
+        }
+        if variant.rows is not None and variant.name != BASELINE:
+            values["against_none"] = {task: self.difference(variant.name, task).to_json() for task in self.columns}
+        return values
 
 
-def _percent(one: Estimate, sign: str = "") -> str:
-    half = "" if one.high is None else f" ± {100 * (one.high - one.mean):.2f}"
-    return f"{100 * one.mean:{sign}.2f}{half}"
+def _percent(estimate: Estimate, sign: str = "") -> str:
+    half = "" if estimate.high is None else f" ± {100 * (estimate.high - estimate.mean):.2f}"
+    return f"{100 * estimate.mean:{sign}.2f}{half}"

@@ -1,4 +1,4 @@
-"""Columns of the Parquet files of evaluation tasks, each value checked to be what its kind says."""
+"""Reads columns from the Parquet files of evaluation tasks, and checks every value against the type of its column."""
 
 from __future__ import annotations
 
@@ -15,45 +15,49 @@ from jina_data.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What the values of a column are: how that is called in errors, what fits, and what becomes of it."""
+class ColumnType:
+    """The type of the values of a column."""
 
     expected: str
-    fits: Callable[[Any], bool]
-    kept: Callable[[Any], Any] = lambda value: value
+    """The name of the type in error messages."""
+    is_valid: Callable[[Any], bool]
+    convert: Callable[[Any], Any] = lambda value: value
     optional: bool = False
+    """Whether the column may be missing."""
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _all(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda values: isinstance(values, list) and bool(values) and all(map(fits, values))
+def _list_of(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda values: isinstance(values, list) and bool(values) and all(map(is_valid, values))
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-TEXT = Kind("a string", _is_text)
-OPTIONAL = Kind("a string or nothing", lambda value: value is None or _is_text(value), lambda value: value or "", True)
-NAME = Kind("a string or a whole number", lambda value: isinstance(value, str | int), str)
-NUMBER = Kind("a number", _is_number)
-GRADE = Kind("a whole number", lambda value: _is_number(value) and value == int(value), int)
-TRUTH = Kind("0 or 1", lambda value: value in (0, 1) and not isinstance(value, str), int)
-TEXTS = Kind("a list of one string or more", _all(_is_text))
-NUMBERS = Kind("a list of one number or more", _all(_is_number))
+TEXT = ColumnType("a string", _is_text)
+OPTIONAL = ColumnType(
+    "a string or nothing", lambda value: value is None or _is_text(value), lambda value: value or "", True
+)
+NAME = ColumnType("a string or a whole number", lambda value: isinstance(value, str | int), str)
+NUMBER = ColumnType("a number", _is_number)
+GRADE = ColumnType("a whole number", lambda value: _is_number(value) and value == int(value), int)
+TRUTH = ColumnType("0 or 1", lambda value: value in (0, 1) and not isinstance(value, str), int)
+TEXTS = ColumnType("a list of one string or more", _list_of(_is_text))
+NUMBERS = ColumnType("a list of one number or more", _list_of(_is_number))
 
 
 def need_file(path: Path) -> Path:
-    """Return the path of a file.
+    """Return the path of an existing file.
 
     Raises:
-        InputError: there is none.
+        InputError: it does not exist, or is no file.
     """
     if not path.is_file():
-        raise InputError(f"{path} is no file; expected a Parquet file of an evaluation task")
+        raise InputError(f"{path} is not a file; expected a Parquet file of an evaluation task")
     return path
 
 
@@ -61,7 +65,7 @@ def column_names(path: Path) -> list[str]:
     """Return the names of the columns of a Parquet file.
 
     Raises:
-        InputError: it is missing or broken.
+        InputError: the file does not exist or cannot be read.
     """
     try:
         names: list[str] = pq.read_schema(need_file(path)).names
@@ -70,37 +74,39 @@ def column_names(path: Path) -> list[str]:
     return names
 
 
-def read_columns(path: Path, columns: Mapping[str, Kind]) -> dict[str, list[Any]]:
+def read_columns(path: Path, columns: Mapping[str, ColumnType]) -> dict[str, list[Any]]:
     """Read columns as lists.
 
     Raises:
-        InputError: a column is missing, a value is missing or of another kind, or there is no row.
+        InputError: a column is missing, a value is missing or of another type, or there are no rows.
     """
     names = column_names(path)
-    wanted = [name for name, kind in columns.items() if not kind.optional or name in names]
-    missing = [name for name in wanted if name not in names]
+    selected = [name for name, column in columns.items() if not column.optional or name in names]
+    missing = [name for name in selected if name not in names]
     if missing:
         raise InputError(f"{path} lacks {' and '.join(missing)}; its columns are {', '.join(names) or 'none'}")
     try:
-        table = pq.read_table(path, columns=wanted)
+        table = pq.read_table(path, columns=selected)
     except (OSError, pa.ArrowException) as error:
         raise _broken(path, error) from None
     if not table.num_rows:
         raise InputError(f"{path} has no rows")
-    return {name: _values(path, name, table.column(name).to_pylist(), columns[name]) for name in wanted}
+    return {name: _values(path, name, table.column(name).to_pylist(), columns[name]) for name in selected}
 
 
-def _values(path: Path, name: str, values: list[Any], kind: Kind) -> list[Any]:
+def _values(path: Path, name: str, values: list[Any], column: ColumnType) -> list[Any]:
     for row, value in enumerate(values):
-        if not kind.fits(value):
-            raise InputError(f"{path}, row {row} (counted from 0): {name} is {_shown(value)}; expected {kind.expected}")
-    return [kind.kept(value) for value in values]
+        if not column.is_valid(value):
+            raise InputError(
+                f"{path}, row {row} (counted from 0): {name} is {_shorten(value)}; expected {column.expected}"
+            )
+    return [column.convert(value) for value in values]
 
 
-def _shown(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= 60 else f"{said[:57]}..."
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _broken(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} cannot be read as Parquet: {first_line(error)}. Fetch or write it again")
+    return InputError(f"{path} cannot be read as Parquet: {first_line(error)}. Download or write it again")

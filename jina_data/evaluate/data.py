@@ -1,4 +1,4 @@
-"""The data of evaluation tasks, whatever files they come from: a class for each kind."""
+"""The data of evaluation tasks in memory: a class for each kind of task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StsData:
-    """N pairs of sentences, and how alike people find them."""
+    """N pairs of sentences with human similarity scores."""
 
     name: str
     sentences1: Sequence[str]
@@ -19,7 +19,7 @@ class StsData:
 
 @dataclass(frozen=True)
 class PairData:
-    """N pairs of sentences, and whether both say the same: 1 or 0."""
+    """N pairs of sentences with labels: 1 for the same meaning, else 0."""
 
     name: str
     sentences1: Sequence[str]
@@ -30,7 +30,7 @@ class PairData:
 
 @dataclass(frozen=True)
 class RerankingData:
-    """N queries, and for each the texts that answer it and those that do not."""
+    """N queries, each with relevant and irrelevant texts."""
 
     name: str
     queries: Sequence[str]
@@ -41,7 +41,7 @@ class RerankingData:
 
 @dataclass(frozen=True)
 class SummaryData:
-    """N texts, each with summaries by people, and others with how good people find them."""
+    """N texts, each with human summaries, and with machine summaries and their human ratings."""
 
     name: str
     texts: Sequence[str]
@@ -53,7 +53,7 @@ class SummaryData:
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """A corpus, queries, and for each query the documents that answer it, each with how well."""
+    """A corpus, queries, and relevance grades of documents by query."""
 
     name: str
     doc_ids: Sequence[str]
@@ -75,7 +75,7 @@ class LabelData:
 
     @property
     def is_classification(self) -> bool:
-        """Whether there is something to learn from."""
+        """Whether there is a training split."""
         return "train" in self.splits
 
 

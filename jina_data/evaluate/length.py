@@ -1,4 +1,4 @@
-"""How well models search when they read only the first tokens of a text: the same tasks at several lengths."""
+"""Evaluates retrieval with texts truncated at several lengths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 
 @dataclass(frozen=True)
 class LengthScores:
-    """What a model makes of a task at each length: nDCG@10, None where it cannot read so much."""
+    """The nDCG@10 of a model on a task by length; None for lengths above the maximum of the model."""
 
     label: str
     model_id: str
@@ -39,7 +39,7 @@ class LengthScores:
 
 @dataclass(frozen=True)
 class LengthReport:
-    """What models make of tasks at several lengths."""
+    """The scores of models on retrieval tasks at several lengths."""
 
     lengths: Sequence[int]
     rows: Sequence[LengthScores]
@@ -50,7 +50,7 @@ class LengthReport:
         return {"measure": "ndcg_at_10", **asdict(self), "versions": versions}
 
     def write(self, path: Path) -> None:
-        """Write the report as JSON, whole or not at all."""
+        """Write the report as JSON, atomically."""
         write_json(path, self.to_json())
 
 
@@ -63,28 +63,28 @@ def evaluate_length(
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> LengthReport:
-    """Run every model on every task, with texts cut at each length by the model's own tokens.
+    """Run every model on every task, with texts truncated at each length by the model's own tokenizer.
 
     Args:
         tasks: corpora with queries.
-        models: what to measure.
-        lengths: tokens of a text, special ones counted; those that a model does not reach are left out for it.
-        labels: what to call the models; by default as short as their names allow.
-        folder: where results go in mteb's own format; what is there is not run again.
-        progress: where to tell how far it is.
+        models: the models to evaluate.
+        lengths: tokens per text, special tokens included; lengths above the maximum of a model are skipped for it.
+        labels: names of the models in the report; by default the shortest distinct names.
+        folder: folder for results in the format of mteb; existing results are reused.
+        progress: receives the progress.
 
     Raises:
-        UsageError: a length is no number above 0, or a model cannot be cut.
+        UsageError: a length is not positive, or a model does not support truncation.
         MissingExtraError: mteb is not installed.
     """
     need_mteb("evaluation")
     chosen = sorted(set(lengths))
     if not chosen or chosen[0] < 1:
-        raise UsageError(f"lengths are {', '.join(map(str, lengths)) or 'none'}; expected numbers above 0")
+        raise UsageError(f"lengths are {', '.join(map(str, lengths)) or 'none'}; expected positive numbers")
     labels = model_labels([model.name for model in models]) if labels is None else list(labels)
     for model in models:
         if model.max_tokens is None or chosen[0] <= model.max_tokens:
-            limited(model, chosen[0])  # so that one that cannot be cut is told of before any is measured
+            limited(model, chosen[0])  # fails for a model without truncation, before any model runs
     if folder is not None:
         ready_folder(folder)
     rows = []
@@ -107,7 +107,7 @@ def _score(data: RetrievalData, model: Embedder, label: str, length: int, folder
 
 
 def print_length(report: LengthReport, console: Console | None = None) -> None:
-    """Print a row for each task and model, a column for each length, in percent."""
+    """Print a row for each task and model, with a column for each length, in percent."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("task", "model"):
@@ -118,11 +118,11 @@ def print_length(report: LengthReport, console: Console | None = None) -> None:
         cells = ("–" if (score := row.scores[length]) is None else f"{100 * score:.2f}" for length in report.lengths)
         table.add_row(row.task, row.label, *cells)
     console.print(table)
-    console.print("nDCG@10 in percent, by the tokens that are read of a text; –: more than the model reads")
+    console.print("nDCG@10 in percent by maximum tokens per text; –: above the maximum of the model")
 
 
 def plot_length(report: LengthReport, path: Path) -> None:
-    """Draw nDCG@10 over length as PNG: a panel for each task, a line for each model."""
+    """Plot nDCG@10 over length as PNG: a panel for each task, a line for each model."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -131,14 +131,14 @@ def plot_length(report: LengthReport, path: Path) -> None:
     figure = Figure(figsize=(1.5 + 4.5 * len(tasks), 4), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        for row in (one for one in report.rows if one.task == task):
+        for row in (row for row in report.rows if row.task == task):
             points = [(length, 100 * score) for length, score in row.scores.items() if score is not None]
             colour = COLOURS[labels.index(row.label) % len(COLOURS)]
             axis.plot(*zip(*points, strict=True) if points else ((), ()), "o-", color=colour, label=row.label)
         axis.set_xscale("log", base=2)
         axis.set_xticks(report.lengths, [str(length) for length in report.lengths])
         axis.set_title(f"{task}, nDCG@10, %")
-        axis.set_xlabel("tokens of a text")
+        axis.set_xlabel("tokens per text")
         axis.grid(alpha=0.3)
         axis.legend()
     with whole_path(path) as temporary:

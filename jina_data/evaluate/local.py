@@ -1,13 +1,13 @@
-"""Tasks from Parquet files, of each kind of the poster. Needs neither mteb nor DuckDB.
+"""Reads evaluation tasks of all kinds from Parquet files. Needs neither mteb nor DuckDB.
 
 - sts: NAME.parquet with sentence1, sentence2, score
 - pair_classification: NAME.parquet with sentence1, sentence2, label (0 or 1)
 - reranking: NAME.parquet with query, positive, negative; the last two are lists of texts
 - summarization: NAME.parquet with text, human_summaries, machine_summaries, relevance; all but text are lists
 - clustering: NAME.parquet with text, label
-- classification: NAME.train.parquet and NAME.test.parquet with text, label; or in a folder of their own
+- classification: NAME.train.parquet and NAME.test.parquet with text, label; or the same without NAME in a folder
 - retrieval: NAME.corpus.parquet (doc_id, title, text), NAME.queries.parquet (query_id, text) and NAME.qrels.parquet
-  (query_id, doc_id, score); or the same without NAME, in a folder of their own
+  (query_id, doc_id, score); or the same without NAME in a folder
 """
 
 from __future__ import annotations
@@ -48,93 +48,94 @@ SPLITS = ("train", "test")
 """The files of a classification task."""
 
 
-def read_local(given: str) -> list[LocalData]:
-    """Read the tasks that a file, a prefix or a folder holds; `KIND:PATH` says what kind they are.
+def read_local(name: str) -> list[LocalData]:
+    """Read the tasks in a file, a folder, or the files with a prefix; `KIND:PATH` sets their kind.
 
     Raises:
-        InputError: a file is missing or broken, or holds what its kind has no use for.
-        UsageError: the files do not tell what kind of task they are.
+        InputError: a file does not exist or cannot be read, or its content is invalid for its kind.
+        UsageError: the kind of a task cannot be inferred from its files.
     """
-    kind, _, rest = given.partition(":")
-    if rest and kind in _READERS:
-        return _READERS[kind](rest)
-    path = Path(given).expanduser()
+    kind, _, kind_path = name.partition(":")
+    if kind_path and kind in _READERS:
+        return _READERS[kind](kind_path)
+    path = Path(name).expanduser()
     trios, splits = _prefixes(path, TRIO), _prefixes(path, SPLITS)
-    found: list[LocalData] = [_read_trio(name, files) for name, files in trios.items()]
-    found += [_read_splits(name, files) for name, files in splits.items()]
+    tasks: list[LocalData] = [_read_trio(task, files) for task, files in trios.items()]
+    tasks += [_read_splits(task, files) for task, files in splits.items()]
     if not path.is_dir():
-        return found or [_read_single(path)]
-    known = {file for groups in (trios, splits) for files in groups.values() for file in files}
-    found += [_read_single(file) for file in sorted(path.glob("*.parquet")) if file not in known]
-    if not found:
+        return tasks or [_read_single(path)]
+    grouped = {file for groups in (trios, splits) for files in groups.values() for file in files}
+    tasks += [_read_single(file) for file in sorted(path.glob("*.parquet")) if file not in grouped]
+    if not tasks:
         raise InputError(f"{path} is a folder without tasks; expected Parquet files of evaluation tasks")
-    return found
+    return tasks
 
 
 def _read_single(path: Path) -> LocalData:
-    """Read the task of one file, of the kind that its columns tell."""
+    """Read the task of one file; the columns decide its kind."""
     columns = column_names(path)
-    for wanted, read in _SINGLE.items():
-        if set(wanted) <= set(columns):
+    for required, read in _SINGLE.items():
+        if set(required) <= set(columns):
             return read(path)
-    kinds = "; or ".join(", ".join(wanted) for wanted in _SINGLE)
+    kinds = "; or ".join(", ".join(required) for required in _SINGLE)
     raise UsageError(
-        f"{path} is none of the tasks known: its columns are {', '.join(sorted(columns))}. Expected {kinds}; or files "
+        f"{path} matches no known task: its columns are {', '.join(sorted(columns))}. Expected {kinds}; or files "
         "NAME.corpus, NAME.queries and NAME.qrels, or NAME.train and NAME.test (.parquet)"
     )
 
 
-def is_local(given: str) -> bool:
-    """Tell whether a name stands for files rather than for a task of mteb."""
-    path = Path(given).expanduser()
-    named = given.partition(":")[0] in _READERS and ":" in given
-    return named or path.exists() or bool(_prefixes(path, TRIO) or _prefixes(path, SPLITS))
+def is_local(name: str) -> bool:
+    """Tell whether a name stands for files, not for a task of mteb."""
+    path = Path(name).expanduser()
+    has_kind = name.partition(":")[0] in _READERS and ":" in name
+    return has_kind or path.exists() or bool(_prefixes(path, TRIO) or _prefixes(path, SPLITS))
 
 
-def read_sts(given: str | Path) -> StsData:
-    """Read pairs of sentences with scores from a Parquet file.
+def read_sts(path: str | Path) -> StsData:
+    """Read sentence pairs with scores from a Parquet file.
 
     Raises:
         InputError: the file is missing or broken, a text is missing, or all scores are equal.
     """
-    path = Path(given).expanduser()
+    path = Path(path).expanduser()
     rows = read_columns(path, {"sentence1": TEXT, "sentence2": TEXT, "score": NUMBER})
     if len(set(rows["score"])) < 2:
-        raise InputError(f"{path}: {len(rows['score'])} scores, all equal; a correlation needs different ones")
+        raise InputError(f"{path}: {len(rows['score'])} scores, all equal; a correlation needs different scores")
     return StsData(path.stem, rows["sentence1"], rows["sentence2"], rows["score"], file_sha256(path))
 
 
-def read_pairs(given: str | Path) -> PairData:
-    """Read pairs of sentences, each with a label of 1 or 0, from a Parquet file.
+def read_pairs(path: str | Path) -> PairData:
+    """Read sentence pairs with labels 1 or 0 from a Parquet file.
 
     Raises:
         InputError: the file is missing or broken, a text is missing, or all labels are equal.
     """
-    path = Path(given).expanduser()
+    path = Path(path).expanduser()
     rows = read_columns(path, {"sentence1": TEXT, "sentence2": TEXT, "label": TRUTH})
     if len(set(rows["label"])) < 2:
         raise InputError(f"{path}: all of {len(rows['label'])} labels are {rows['label'][0]}; expected both 0 and 1")
     return PairData(path.stem, rows["sentence1"], rows["sentence2"], rows["label"], file_sha256(path))
 
 
-def read_reranking(given: str | Path) -> RerankingData:
-    """Read queries, each with texts that answer it and texts that do not, from a Parquet file.
+def read_reranking(path: str | Path) -> RerankingData:
+    """Read queries with relevant and irrelevant texts from a Parquet file.
 
     Raises:
-        InputError: the file is missing or broken, or a query lacks texts of either sort.
+        InputError: the file is missing or broken, or a query has no relevant or no irrelevant texts.
     """
-    path = Path(given).expanduser()
+    path = Path(path).expanduser()
     rows = read_columns(path, {"query": TEXT, "positive": TEXTS, "negative": TEXTS})
     return RerankingData(path.stem, rows["query"], rows["positive"], rows["negative"], file_sha256(path))
 
 
-def read_summaries(given: str | Path) -> SummaryData:
-    """Read texts with summaries by people, and by machines with how good people find them, from a Parquet file.
+def read_summaries(path: str | Path) -> SummaryData:
+    """Read texts with human summaries, and machine summaries with human ratings, from a Parquet file.
 
     Raises:
-        InputError: the file is missing or broken, summaries lack their relevance, or nowhere does it differ.
+        InputError: the file is missing or broken, the numbers of summaries and ratings differ, or all ratings of each
+            text are equal.
     """
-    path = Path(given).expanduser()
+    path = Path(path).expanduser()
     columns = {"text": TEXT, "human_summaries": TEXTS, "machine_summaries": TEXTS, "relevance": NUMBERS}
     rows = read_columns(path, columns)
     for row, (summaries, scores) in enumerate(zip(rows["machine_summaries"], rows["relevance"], strict=True)):
@@ -144,55 +145,57 @@ def read_summaries(given: str | Path) -> SummaryData:
                 "machine_summaries; expected one each"
             )
     if all(len(set(scores)) < 2 for scores in rows["relevance"]):
-        raise InputError(f"{path}: in each row, all of relevance is equal; a correlation needs different numbers")
-    texts, by_people, by_machines, relevance = (rows[name] for name in columns)
-    return SummaryData(path.stem, texts, by_people, by_machines, relevance, file_sha256(path))
+        raise InputError(
+            f"{path}: in each row, all values of relevance are equal; a correlation needs different values"
+        )
+    texts, human_summaries, machine_summaries, relevance = (rows[name] for name in columns)
+    return SummaryData(path.stem, texts, human_summaries, machine_summaries, relevance, file_sha256(path))
 
 
-def read_retrieval(given: str | Path) -> list[RetrievalData]:
-    """Read retrieval tasks: that of a prefix (`eval/scifact`), or all of a folder.
+def read_retrieval(path: str | Path) -> list[RetrievalData]:
+    """Read the retrieval task of a prefix (`eval/scifact`), or all retrieval tasks of a folder.
 
     Raises:
-        InputError: a file is missing or broken, an id occurs twice, or qrels name what is not there.
+        InputError: a file is missing or broken, an id occurs twice, or qrels contain an unknown id.
     """
-    path = Path(given).expanduser()
-    found = _prefixes(path, TRIO)
+    path = Path(path).expanduser()
+    groups = _prefixes(path, TRIO)
     if path.is_file():
         raise InputError(
-            f"{given} is one file of a task. Name what its files begin with, or their folder: {_begin(path)}"
+            f"{path} is only one file of a task. Give the prefix of its files, or their folder: {_prefix_of(path)}"
         )
-    if not found:
+    if not groups:
         raise InputError(
-            f"{given} holds no retrieval task. Expected a folder with corpus.parquet, queries.parquet and "
+            f"{path} contains no retrieval task. Expected a folder with corpus.parquet, queries.parquet and "
             f"qrels.parquet, or files {path.name}.corpus.parquet, {path.name}.queries.parquet and "
             f"{path.name}.qrels.parquet"
         )
-    return [_read_trio(name, files) for name, files in found.items()]
+    return [_read_trio(name, files) for name, files in groups.items()]
 
 
-def read_classification(given: str | Path) -> list[LabelData]:
-    """Read classification tasks: that of a prefix (`eval/banking77`), or all of a folder.
+def read_classification(path: str | Path) -> list[LabelData]:
+    """Read the classification task of a prefix (`eval/banking77`), or all classification tasks of a folder.
 
     Raises:
-        InputError: a file is missing or broken, or a label to be found is never learnt.
+        InputError: a file is missing or broken, or a test label does not occur in training.
     """
-    path = Path(given).expanduser()
-    found = _prefixes(path, SPLITS)
-    if not found:
+    path = Path(path).expanduser()
+    groups = _prefixes(path, SPLITS)
+    if not groups:
         raise InputError(
-            f"{given} holds no classification task. Expected a folder with train.parquet and test.parquet, or files "
+            f"{path} contains no classification task. Expected a folder with train.parquet and test.parquet, or files "
             f"{path.name}.train.parquet and {path.name}.test.parquet"
         )
-    return [_read_splits(name, files) for name, files in found.items()]
+    return [_read_splits(name, files) for name, files in groups.items()]
 
 
-def read_clustering(given: str | Path) -> LabelData:
+def read_clustering(path: str | Path) -> LabelData:
     """Read texts with labels from a Parquet file.
 
     Raises:
-        InputError: the file is missing or broken, or has one label only.
+        InputError: the file is missing or broken, or has only one label.
     """
-    path = Path(given).expanduser()
+    path = Path(path).expanduser()
     rows = read_columns(path, {"text": TEXT, "label": NAME})
     if len(set(rows["label"])) < 2:
         raise InputError(f"{path}: fewer than two labels; clusters need at least two")
@@ -206,21 +209,21 @@ _SINGLE: Mapping[tuple[str, ...], Callable[[Path], LocalData]] = {
     ("text", "human_summaries", "machine_summaries", "relevance"): read_summaries,
     ("text", "label"): read_clustering,
 }
-"""The kinds that are one file, by their columns; the first that fits."""
+"""The kinds of tasks in one file, by their columns; the first match is used."""
 
 _READERS: Mapping[str, Callable[[str], list[Any]]] = {
-    "sts": lambda given: [read_sts(given)],
-    "pair_classification": lambda given: [read_pairs(given)],
-    "reranking": lambda given: [read_reranking(given)],
-    "summarization": lambda given: [read_summaries(given)],
-    "clustering": lambda given: [read_clustering(given)],
+    "sts": lambda path: [read_sts(path)],
+    "pair_classification": lambda path: [read_pairs(path)],
+    "reranking": lambda path: [read_reranking(path)],
+    "summarization": lambda path: [read_summaries(path)],
+    "clustering": lambda path: [read_clustering(path)],
     "classification": read_classification,
     "retrieval": read_retrieval,
 }
 
 
 def _prefixes(path: Path, parts: Sequence[str]) -> dict[str, list[Path]]:
-    """Return the groups of files that a path stands for, by their names; none where a file of it is missing."""
+    """Return the complete groups of files for a prefix or in a folder, by task name."""
     if path.is_dir():
         bare = [path / f"{part}.parquet" for part in parts]
         if all(file.is_file() for file in bare):
@@ -233,8 +236,8 @@ def _prefixes(path: Path, parts: Sequence[str]) -> dict[str, list[Path]]:
     return {name: files for name, files in groups.items() if all(file.is_file() for file in files)}
 
 
-def _begin(path: Path) -> Path:
-    """Return what the files of a task begin with: of eval/cats.corpus.parquet that is eval/cats."""
+def _prefix_of(path: Path) -> Path:
+    """Return the prefix of the files of a task: eval/cats for eval/cats.corpus.parquet."""
     name = path.name.partition(".")[0]
     return path.parent if name in TRIO else path.with_name(name)
 
@@ -244,41 +247,46 @@ def _read_trio(name: str, files: Sequence[Path]) -> RetrievalData:
     corpus = read_columns(corpus_file, {"doc_id": NAME, "text": TEXT, "title": OPTIONAL})
     queries = read_columns(queries_file, {"query_id": NAME, "text": TEXT})
     judged = read_columns(qrels_file, {"query_id": NAME, "doc_id": NAME, "score": GRADE})
-    for file, ids in ((corpus_file, corpus["doc_id"]), (queries_file, queries["query_id"])):
-        _refuse_twice(file, ids)
+    _check_unique(corpus_file, corpus["doc_id"])
+    _check_unique(queries_file, queries["query_id"])
     qrels: dict[str, dict[str, int]] = {}
-    known = {"query_id": set(queries["query_id"]), "doc_id": set(corpus["doc_id"])}
+    ids = {"query_id": set(queries["query_id"]), "doc_id": set(corpus["doc_id"])}
     for row, (query, doc, score) in enumerate(zip(judged["query_id"], judged["doc_id"], judged["score"], strict=True)):
         for column, value in (("query_id", query), ("doc_id", doc)):
-            if value not in known[column]:
+            if value not in ids[column]:
                 where = queries_file if column == "query_id" else corpus_file
                 raise InputError(f"{qrels_file}, row {row} (counted from 0): {column} {value!r} is not in {where.name}")
         qrels.setdefault(query, {})[doc] = score
-    if not any(score > 0 for found in qrels.values() for score in found.values()):
-        raise InputError(f"{qrels_file} says of no document that it answers a query; expected scores above 0")
+    if not any(score > 0 for grades in qrels.values() for score in grades.values()):
+        raise InputError(f"{qrels_file} has no relevant document; expected scores above 0")
     titles = corpus["title"] if "title" in corpus else [""] * len(corpus["doc_id"])
     return RetrievalData(
         name, corpus["doc_id"], titles, corpus["text"], queries["query_id"], queries["text"], qrels, _sha256(files)
     )
 
 
-def _refuse_twice(file: Path, ids: Sequence[str]) -> None:
-    seen: dict[str, int] = {}
-    for row, one in enumerate(ids):
-        if one in seen:
-            raise InputError(f"{file}, rows {seen[one]} and {row} (counted from 0) have the same id {one!r}")
-        seen[one] = row
+def _check_unique(file: Path, ids: Sequence[str]) -> None:
+    first_rows: dict[str, int] = {}
+    for row, text_id in enumerate(ids):
+        if text_id in first_rows:
+            raise InputError(
+                f"{file}, rows {first_rows[text_id]} and {row} (counted from 0) have the same id {text_id!r}"
+            )
+        first_rows[text_id] = row
 
 
 def _read_splits(name: str, files: Sequence[Path]) -> LabelData:
-    read = {split: read_columns(file, {"text": TEXT, "label": NAME}) for split, file in zip(SPLITS, files, strict=True)}
-    unlearnt = sorted(set(read["test"]["label"]) - set(read["train"]["label"]))
-    if unlearnt or len(set(read["train"]["label"])) < 2:
+    splits = {
+        split: read_columns(file, {"text": TEXT, "label": NAME}) for split, file in zip(SPLITS, files, strict=True)
+    }
+    untrained = sorted(set(splits["test"]["label"]) - set(splits["train"]["label"]))
+    if untrained or len(set(splits["train"]["label"])) < 2:
         raise InputError(
-            f"{files[0]} has {len(set(read['train']['label']))} labels, and lacks "
-            f"{', '.join(map(repr, unlearnt[:3])) or 'none'} of {files[1].name}; expected two or more, and all of those"
+            f"{files[0]} has {len(set(splits['train']['label']))} labels; missing labels of {files[1].name}: "
+            f"{', '.join(map(repr, untrained[:3])) or 'none'}. Expected at least two labels, and all labels of the "
+            "test split"
         )
-    return LabelData(name, {split: (rows["text"], rows["label"]) for split, rows in read.items()}, _sha256(files))
+    return LabelData(name, {split: (rows["text"], rows["label"]) for split, rows in splits.items()}, _sha256(files))
 
 
 def _sha256(files: Sequence[Path]) -> str:

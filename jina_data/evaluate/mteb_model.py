@@ -1,4 +1,4 @@
-"""Any embedder as mteb wants its models."""
+"""Adapts embedders to the model interface of mteb: `mteb.evaluate(MtebEmbedder(embedder, "me/my-model"), tasks)`."""
 
 from __future__ import annotations
 
@@ -9,31 +9,40 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.embed.base import Embedder
+from jina_data.evaluate.mteb_tasks import need_mteb
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PROMPTS = {"query": ("query",), "document": ("document", "passage")}
-"""What the prompts of queries and documents are called in a model's settings."""
+"""For each prompt type of mteb, the names that the model's prompt may have; the first one that is set is used."""
 
 
 class MtebEmbedder:
-    """An `EncoderProtocol` of mteb 2 around an embedder.
+    """An `EncoderProtocol` of mteb 2 for any embedder.
 
-    Results are filed under the label, and under what names the model with all that its vectors depend on.
+    mteb stores results under `label` (the model name) and `model_id` (the revision), which changes with everything
+    that the vectors depend on. A label that is not of the form `owner/name` becomes `local/label`.
     """
 
     def __init__(self, embedder: Embedder, label: str) -> None:
+        """Wrap an embedder.
+
+        Raises:
+            MissingExtraError: mteb is not installed.
+        """
+        need_mteb("MtebEmbedder")
         from mteb.models import ModelMeta
 
         self.embedder, self.label = embedder, label
-        said = {
-            "name": label if label.count("/") == 1 and not label.startswith(("/", ".")) else f"local/{_plain(label)}",
+        is_hub_name = label.count("/") == 1 and not label.startswith(("/", "."))
+        overwrites = {
+            "name": label if is_hub_name else f"local/{label.strip('./').replace('/', '_') or 'model'}",
             "revision": embedder.model_id,
             "max_tokens": embedder.max_tokens,
             "embed_dim": embedder.dim,
         }
-        self.mteb_model_meta = ModelMeta.create_empty(overwrites=said)
+        self.mteb_model_meta = ModelMeta.create_empty(overwrites=overwrites)
 
     def encode(
         self,
@@ -45,22 +54,18 @@ class MtebEmbedder:
         prompt_type: Any = None,
         **options: Any,
     ) -> npt.NDArray[np.float32]:
-        """Return the vectors of all texts of a loader of batches, (N, D), each with the model's prompt in front."""
+        """Return the vectors of all texts of a loader of batches, (N, D), each text after the model's prompt."""
         prompt = _prompt(self.embedder, prompt_type)
         texts = [prompt + text for batch in inputs for text in batch["text"]]
         return self.embedder.encode(texts).astype(np.float32)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Return the cosine of each with each, (N, M); a single vector, (D,), counts as one row."""
+        """Return the cosine similarity of each pair of N and M vectors, (N, M); one vector, (D,), is one row."""
         return _unit(embeddings1) @ _unit(embeddings2).mT
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """Return the cosine of each with its counterpart, (N,)."""
+        """Return the cosine similarity of each vector with its counterpart, (N,)."""
         return (_unit(embeddings1) * _unit(embeddings2)).sum(-1)
-
-
-def _plain(label: str) -> str:
-    return label.strip("./").replace("/", "_") or "model"
 
 
 def _unit(vectors: Any) -> Tensor:
@@ -71,7 +76,7 @@ def _unit(vectors: Any) -> Tensor:
 
 
 def _prompt(embedder: Embedder, prompt_type: Any) -> str:
-    """Return what a model wants in front of queries or documents: "" for most."""
+    """Return the model's prompt for queries or documents, "" if it has none."""
     model = getattr(embedder, "encoder", None) or getattr(embedder, "_model", None)
     prompts: Mapping[str, str] = getattr(model, "prompts", None) or {}
     kind = str(getattr(prompt_type, "value", prompt_type))

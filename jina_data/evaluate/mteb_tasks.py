@@ -1,4 +1,4 @@
-"""Tasks for mteb: those that it knows by name, and local data as mteb's own task classes. Imports mteb when called."""
+"""Resolves task names, and turns local data into task classes of mteb. Imports mteb when called."""
 
 from __future__ import annotations
 
@@ -25,33 +25,35 @@ if TYPE_CHECKING:
     from mteb.abstasks.abstask import AbsTask
 
 
-def need_mteb(what: str) -> None:
-    """Make sure that mteb is there; nothing is loaded.
+def need_mteb(feature: str) -> None:
+    """Check that mteb is installed, without importing it.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: it is not installed; the message names the feature.
     """
     if find_spec("mteb") is None or find_spec("torch") is None:
-        raise MissingExtraError(f"{what} needs mteb; run: pip install 'jina-data[torch,evaluate]'")
+        raise MissingExtraError(f"{feature} needs mteb; run: pip install 'jina-data[torch,evaluate]'")
 
 
 def tasks_named(names: Sequence[str]) -> list[AbsTask]:
-    """Return the tasks that names stand for: files, tasks of mteb and benchmarks of mteb, in this order of trying.
+    """Return the tasks for names: each is tried as files, then as a task of mteb, then as a benchmark of mteb.
 
     Raises:
-        UsageError: there is no such task or benchmark, or a task is named twice.
-        InputError: files are missing or broken.
+        UsageError: a task or benchmark does not exist, or a task occurs twice.
+        InputError: files do not exist or cannot be read.
     """
-    found = [task for name in names for task in _named(name)]
-    unique = list({task.metadata.name: task for task in reversed(found)}.values())[::-1]
-    if len(unique) < len(found):
-        seen: set[str] = set()
-        twice = next(one for task in found if (one := task.metadata.name) in seen or seen.add(one))  # type: ignore[func-returns-value]
-        raise UsageError(f"the task {twice!r} is named twice among {', '.join(names)}. Name it once, or rename a file")
-    return unique
+    tasks = [task for name in names for task in _resolve(name)]
+    task_names = set[str]()
+    for task in tasks:
+        if task.metadata.name in task_names:
+            raise UsageError(
+                f"the task {task.metadata.name!r} occurs twice in {', '.join(names)}. Name it once, or rename a file"
+            )
+        task_names.add(task.metadata.name)
+    return tasks
 
 
-def _named(name: str) -> list[AbsTask]:
+def _resolve(name: str) -> list[AbsTask]:
     if is_local(name):
         return [to_task(data) for data in read_local(name)]
     import mteb
@@ -62,19 +64,19 @@ def _named(name: str) -> list[AbsTask]:
         try:
             return list(mteb.get_benchmark(name).tasks)
         except KeyError as no_benchmark:
-            said = [str(error.args[0]).removeprefix("KeyError: ") for error in (no_task, no_benchmark)]
-            near = next((one for one in said if "Did you mean" in one), said[0])
+            messages = [str(error.args[0]).removeprefix("KeyError: ") for error in (no_task, no_benchmark)]
+            message = next((message for message in messages if "Did you mean" in message), messages[0])
             raise UsageError(
-                f"{name!r} is no file or folder, and no task or benchmark of mteb {mteb.__version__}: {near}"
+                f"{name!r} is not a file or folder, nor a task or benchmark of mteb {mteb.__version__}: {message}"
             ) from None
 
 
 def to_task(data: LocalData) -> AbsTask:
-    """Make a task of mteb's own class from local data."""
+    """Return local data as a task of the matching mteb class."""
     import mteb
     from mteb import abstasks
 
-    kind = _kind(data)
+    kind = _task_kind(data)
     metadata = mteb.TaskMetadata(
         name=data.name,
         description=f"The local {kind.type} task {data.name}.",
@@ -96,8 +98,8 @@ def to_task(data: LocalData) -> AbsTask:
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """Which class of mteb measures a kind of data, what it is called there, and how the data come in."""
+class TaskKind:
+    """A kind of task: its class, type and main score in mteb, and the function that converts the data."""
 
     base: str
     type: Any
@@ -107,18 +109,18 @@ class _Kind:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _kind(data: LocalData) -> _Kind:
+def _task_kind(data: LocalData) -> TaskKind:
     if isinstance(data, LabelData) and data.is_classification:
-        return _Kind("AbsTaskClassification", "Classification", "accuracy", _labels, "t2c")
+        return TaskKind("AbsTaskClassification", "Classification", "accuracy", _labels, "t2c")
     if isinstance(data, LabelData):
-        # By default mteb samples one text in 25, which is for files of hundreds of thousands.
+        # By default, mteb samples one text in 25, which suits files with hundreds of thousands of texts.
         names = {"input_column_name": "text", "label_column_name": "label", "max_fraction_of_documents_to_embed": None}
-        return _Kind("AbsTaskClustering", "Clustering", "v_measure", _labels, "t2c", names)
+        return TaskKind("AbsTaskClustering", "Clustering", "v_measure", _labels, "t2c", names)
     if isinstance(data, SummaryData):
-        # Correlations are within a text, so the ends of the scale do not matter, but they must differ.
-        known = [score for scores in data.relevance for score in scores]
-        scale = {"min_score": min(known), "max_score": max(known)}
-        return _Kind("AbsTaskSummarization", "Summarization", "cosine_spearman", _summaries, options=scale)
+        # Correlations are computed within a text, so the ends of the scale do not matter, but they must differ.
+        ratings = [score for scores in data.relevance for score in scores]
+        scale = {"min_score": min(ratings), "max_score": max(ratings)}
+        return TaskKind("AbsTaskSummarization", "Summarization", "cosine_spearman", _summaries, options=scale)
     return _KINDS[type(data)]
 
 
@@ -144,7 +146,7 @@ def _summaries(data: SummaryData) -> dict[str, Any]:
 
 
 def _reranking(data: RerankingData) -> dict[str, Any]:
-    """Give each query texts of its own, under the ids that mteb gives them: equal scores go by the ids."""
+    """Return a search task with separate texts for each query. Their ids are those of mteb, which break ties."""
     from datasets import Dataset
 
     queries = [f"test_query{row}" for row in range(len(data.queries))]
@@ -152,14 +154,14 @@ def _reranking(data: RerankingData) -> dict[str, Any]:
     qrels: dict[str, dict[str, int]] = {}
     for query, *lists in zip(queries, data.positives, data.negatives, strict=True):
         for kind, grade, texts in (("apositive", 1, lists[0]), ("negative", 0, lists[1])):
-            found = {f"{kind}_{query}_{number:05}": text for number, text in enumerate(texts)}
-            docs |= found
-            qrels.setdefault(query, {}).update(dict.fromkeys(found, grade))
+            texts_by_id = {f"{kind}_{query}_{number:05}": text for number, text in enumerate(texts)}
+            docs |= texts_by_id
+            qrels.setdefault(query, {}).update(dict.fromkeys(texts_by_id, grade))
     split = {
         "corpus": Dataset.from_dict({"id": list(docs), "title": [""] * len(docs), "text": list(docs.values())}),
         "queries": Dataset.from_dict({"id": queries, "text": data.queries}),
         "relevant_docs": qrels,
-        "top_ranked": {query: list(found) for query, found in qrels.items()},
+        "top_ranked": {query: list(grades) for query, grades in qrels.items()},
     }
     return {"default": {"test": split}}
 
@@ -169,7 +171,7 @@ def _retrieval(data: RetrievalData) -> dict[str, Any]:
 
     corpus = Dataset.from_dict({"id": data.doc_ids, "title": data.titles, "text": data.docs})
     queries = Dataset.from_dict({"id": data.query_ids, "text": data.queries})
-    qrels = {query: dict(found) for query, found in data.qrels.items()}
+    qrels = {query: dict(grades) for query, grades in data.qrels.items()}
     return {
         "default": {"test": {"corpus": corpus, "queries": queries, "relevant_docs": qrels, "top_ranked": None}},
     }
@@ -178,40 +180,41 @@ def _retrieval(data: RetrievalData) -> dict[str, Any]:
 def _labels(data: LabelData) -> Any:
     from datasets import Dataset, DatasetDict
 
-    # Numbers, since scores of two classes are for numbers only: 0 and 1, so those that are tested come first.
-    tested = set(data.splits["test"][1])
+    # As numbers, because mteb computes the scores of two classes only for 0 and 1: so the test labels come first.
+    test_labels = set(data.splits["test"][1])
     labels = sorted(
-        {one for _, found in data.splits.values() for one in found}, key=lambda one: (one not in tested, one)
+        {label for _, split_labels in data.splits.values() for label in split_labels},
+        key=lambda label: (label not in test_labels, label),
     )
-    number = {label: at for at, label in enumerate(labels)}
+    number_of = {label: number for number, label in enumerate(labels)}
     return DatasetDict(
         {
-            split: Dataset.from_dict({"text": texts, "label": [number[label] for label in found]})
-            for split, (texts, found) in data.splits.items()
+            split: Dataset.from_dict({"text": texts, "label": [number_of[label] for label in split_labels]})
+            for split, (texts, split_labels) in data.splits.items()
         }
     )
 
 
 _KINDS = {
-    StsData: _Kind("AbsTaskSTS", "STS", "cosine_spearman", _sts),
-    PairData: _Kind(
+    StsData: TaskKind("AbsTaskSTS", "STS", "cosine_spearman", _sts),
+    PairData: TaskKind(
         "AbsTaskPairClassification", "PairClassification", "max_ap", _pairs, options={"label_column_name": "label"}
     ),
-    RetrievalData: _Kind("AbsTaskRetrieval", "Retrieval", "ndcg_at_10", _retrieval),
-    # mteb's own class for reranking is deprecated: its tasks are searches among the texts of each query.
-    RerankingData: _Kind("AbsTaskRetrieval", "Reranking", "map_at_1000", _reranking),
+    RetrievalData: TaskKind("AbsTaskRetrieval", "Retrieval", "ndcg_at_10", _retrieval),
+    # The reranking class of mteb is deprecated: its tasks are searches among the texts of each query.
+    RerankingData: TaskKind("AbsTaskRetrieval", "Reranking", "map_at_1000", _reranking),
 }
 
 
 @contextlib.contextmanager
 def without_bars() -> Iterator[None]:
-    """Keep mteb, and `datasets`, which it maps tables with, from drawing progress bars of their own."""
+    """Turn off the progress bars of mteb and of `datasets`."""
     from datasets.utils import logging
     from tqdm import std  # type: ignore[import-untyped]
 
     was_on, begin = logging.is_progress_bar_enabled(), std.tqdm.__init__
     logging.disable_progress_bar()
-    # Some of mteb's bars have no switch.
+    # Some bars of mteb have no option to turn them off.
     std.tqdm.__init__ = partialmethod(begin, disable=True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The negation report as a table in the terminal and as a plot."""
+"""Prints and plots negation reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOURS = ("#2f6f9f", "#c8553d", "#5b8c5a", "#8d6a9f", "#b08d2e", "#555555")
 
 
 def print_negation(report: NegationReport, console: Console | None = None) -> None:
-    """Print scores and error rates in percent with their intervals, by source and kind, and differences of models."""
+    """Print scores in percent with intervals and error rates, by source and kind, and the differences of models."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("triplets", "model"):
@@ -26,19 +26,21 @@ def print_negation(report: NegationReport, console: Console | None = None) -> No
         table.add_column(TITLES[measure], justify="right", no_wrap=True)
         table.add_column("error", justify="right", no_wrap=True)
     for group in report.groups:
-        named = ALL if group.by == ALL else f"{group.by} {group.name}"
+        group_name = ALL if group.by == ALL else f"{group.by} {group.name}"
         for number, (label, scores) in enumerate(group.scores.items()):
             cells = [
                 cell for measure in MEASURES for cell in (_cell(scores[measure]), f"{100 * scores[measure].error:.1f}")
             ]
-            table.add_row("" if number else named, label, "" if number else f"{group.negatives:,}", *cells)
+            table.add_row("" if number else group_name, label, "" if number else f"{group.negatives:,}", *cells)
     console.print(table)
-    for one in report.differences:
-        said = ", ".join(f"{TITLES[measure]} {_signed(one.scores[measure])}" for measure in MEASURES)
-        console.print(f"{one.second} against {one.first}: {said}", highlight=False, markup=False, soft_wrap=True)
+    for difference in report.differences:
+        changes = ", ".join(f"{TITLES[measure]} {_signed(difference.scores[measure])}" for measure in MEASURES)
+        console.print(
+            f"{difference.second} against {difference.first}: {changes}", highlight=False, markup=False, soft_wrap=True
+        )
     console.print(
-        f"{report.overall.triplets:,} triplets, {report.unusable:,} rows left out; in percent, with intervals of "
-        f"95 % from {report.resamples:,} resamples (seed {report.seed})",
+        f"{report.overall.triplets:,} triplets, {report.unusable:,} rows skipped; in percent, with 95 % intervals "
+        f"from {report.resamples:,} resamples (seed {report.seed})",
         highlight=False,
         soft_wrap=True,
     )
@@ -53,7 +55,7 @@ def _signed(score: Score) -> str:
 
 
 def plot_negation(report: NegationReport, path: Path) -> None:
-    """Draw both measures side by side as PNG: a row for each group, a mark with its interval for each model."""
+    """Plot both measures side by side as PNG: a row for each group, a mark with its interval for each model."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -65,13 +67,13 @@ def plot_negation(report: NegationReport, path: Path) -> None:
     for axis, measure in zip(axes, MEASURES, strict=True):
         for m, label in enumerate(labels):
             scores = [group.scores[label][measure] for group in groups]
-            places = [row + step * (m - (len(labels) - 1) / 2) for row in range(len(groups))]
+            heights = [row + step * (m - (len(labels) - 1) / 2) for row in range(len(groups))]
             axis.errorbar(
-                [100 * one.value for one in scores],
-                places,
+                [100 * score.value for score in scores],
+                heights,
                 xerr=[
-                    [100 * max(one.value - one.low, 0) for one in scores],
-                    [100 * max(one.high - one.value, 0) for one in scores],
+                    [100 * max(score.value - score.low, 0) for score in scores],
+                    [100 * max(score.high - score.value, 0) for score in scores],
                 ],
                 fmt="o",
                 color=COLOURS[m % len(COLOURS)],
@@ -81,7 +83,9 @@ def plot_negation(report: NegationReport, path: Path) -> None:
         axis.set_title(f"{TITLES[measure]}, %")
         axis.set_xlim(0, 101)
         axis.grid(axis="x", alpha=0.3)
-    axes[0].set_yticks(range(len(groups)), [one.name if one.by == ALL else f"{one.by} {one.name}" for one in groups])
+    axes[0].set_yticks(
+        range(len(groups)), [group.name if group.by == ALL else f"{group.by} {group.name}" for group in groups]
+    )
     axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(labels), 4))
     with whole_path(path) as temporary:

@@ -1,4 +1,4 @@
-"""Run tasks through mteb with any embedder: its main score for each task, the mean of each type, and of all."""
+"""Evaluates embedders on mteb tasks: main scores by task, means by type, and the overall mean."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ TYPES = {
     "STS": ("STS",),
     "SM": ("Summarization",),
 }
-"""The columns of the table, and mteb's types of tasks that each stands for."""
+"""The columns of the table, with the task types of mteb in each."""
 
 DIGITS = 6
-"""Digits of a score: so many are in mteb's files, and a score is the same whether it comes from there or not."""
+"""Decimal digits of a score: the precision of mteb's result files, so that new and reused scores are equal."""
 
 BATCH_TEXTS = 1024
-"""What mteb hands over at a time; the embedder makes its own batches."""
+"""Texts in a batch of mteb; the embedder makes its own batches."""
 
 
 @dataclass(frozen=True)
 class TaskScore:
-    """What a model makes of a task: the main score, from 0 to 1, and all that mteb measures beside it."""
+    """The main score of a model on a task, from 0 to 1, and all other measures of mteb."""
 
     task: str
     type: str
-    """As mteb calls it: STS, Retrieval, Classification ..."""
+    """The task type of mteb: STS, Retrieval, Classification ..."""
     measure: str
-    """The main score: cosine_spearman, ndcg_at_10, accuracy, v_measure ..."""
+    """The measure of the main score: cosine_spearman, ndcg_at_10, accuracy, v_measure ..."""
     value: float
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ModelScores:
-    """What a model makes of all tasks."""
+    """The scores of a model on all tasks."""
 
     label: str
     model_id: str
@@ -70,21 +70,22 @@ class ModelScores:
 
     @property
     def types(self) -> dict[str, float]:
-        """The mean over the tasks of each type that there is one of, by its column."""
-        found = {
-            column: [one.value for one in self.tasks.values() if one.type in kinds] for column, kinds in TYPES.items()
+        """The mean score by column of `TYPES`, for the columns with tasks."""
+        scores = {
+            column: [score.value for score in self.tasks.values() if score.type in types]
+            for column, types in TYPES.items()
         }
-        return {column: sum(values) / len(values) for column, values in found.items() if values}
+        return {column: sum(values) / len(values) for column, values in scores.items() if values}
 
     @property
     def average(self) -> float:
         """The mean over all tasks."""
-        return sum(one.value for one in self.tasks.values()) / len(self.tasks)
+        return sum(score.value for score in self.tasks.values()) / len(self.tasks)
 
 
 @dataclass(frozen=True)
 class TasksReport:
-    """What models make of tasks."""
+    """The scores of models on tasks."""
 
     models: Sequence[ModelScores]
 
@@ -92,48 +93,49 @@ class TasksReport:
         """Return the report as a JSON object."""
         models = [
             {
-                "label": one.label,
-                "model_id": one.model_id,
-                "average": one.average,
-                "types": {column: one.types.get(column) for column in TYPES},
-                "tasks": {name: asdict(score) for name, score in one.tasks.items()},
+                "label": model.label,
+                "model_id": model.model_id,
+                "average": model.average,
+                "types": {column: model.types.get(column) for column in TYPES},
+                "tasks": {name: asdict(score) for name, score in model.tasks.items()},
             }
-            for one in self.models
+            for model in self.models
         ]
         names = ("jina-data", "mteb", "numpy", "scipy")
         return {"models": models, "versions": {name: metadata.version(name) for name in names}}
 
     def write(self, path: Path) -> None:
-        """Write the report as JSON, whole or not at all."""
+        """Write the report as JSON, atomically."""
         write_json(path, self.to_json())
 
 
 def evaluate_sts(data: StsData | str | Path, model: Embedder) -> TaskScore:
-    """Measure Spearman's correlation of a model's cosines with people's scores, over pairs or a file of them.
+    """Evaluate Spearman's correlation of cosine similarities with human scores, on pairs or a file of pairs.
 
     Raises:
-        InputError: the file is missing or broken.
+        InputError: the file does not exist or cannot be read.
         MissingExtraError: mteb is not installed.
     """
-    return _one(data if isinstance(data, StsData) else read_sts(data), model)
+    return _evaluate_task(data if isinstance(data, StsData) else read_sts(data), model)
 
 
 def evaluate_retrieval(data: RetrievalData | str | Path, model: Embedder) -> TaskScore:
-    """Measure nDCG@10 of a model's search over a corpus, or the files NAME.corpus, NAME.queries and NAME.qrels.
+    """Evaluate nDCG@10 of retrieval from a corpus, or from the files NAME.corpus, NAME.queries and NAME.qrels.
 
     Raises:
-        InputError: a file is missing or broken, or a folder holds several tasks.
+        InputError: a file does not exist or cannot be read, or a folder contains several tasks.
         MissingExtraError: mteb is not installed.
     """
     if isinstance(data, RetrievalData):
-        return _one(data, model)
-    found = read_retrieval(data)
-    if len(found) > 1:
-        raise InputError(f"{data} holds {len(found)} tasks: {', '.join(one.name for one in found)}. Name one of them")
-    return _one(found[0], model)
+        return _evaluate_task(data, model)
+    tasks = read_retrieval(data)
+    if len(tasks) > 1:
+        names = ", ".join(task.name for task in tasks)
+        raise InputError(f"{data} contains {len(tasks)} tasks: {names}. Name one of them")
+    return _evaluate_task(tasks[0], model)
 
 
-def _one(data: StsData | RetrievalData, model: Embedder) -> TaskScore:
+def _evaluate_task(data: StsData | RetrievalData, model: Embedder) -> TaskScore:
     need_mteb("evaluation")
     return evaluate_tasks([to_task(data)], [model]).models[0].tasks[data.name]
 
@@ -150,35 +152,35 @@ def evaluate_tasks(
 
     Args:
         tasks: of mteb, or from `to_task`.
-        models: what to measure.
-        labels: what to call the models; by default as short as their names allow.
-        folder: where results go in mteb's own format, `results/MODEL/REVISION/TASK.json`. A task that has a result of
-            the same model and data there is not run again.
-        progress: where to tell how far it is.
+        models: the models to evaluate.
+        labels: names of the models in the report; by default the shortest distinct names.
+        folder: folder for results in the format of mteb, `results/MODEL/REVISION/TASK.json`. An existing result of the
+            same model and data is reused.
+        progress: receives the progress.
 
     Raises:
-        InputError: the data of a task cannot be had.
-        ModelError: a score is no number.
+        InputError: the data of a task could not be downloaded.
+        ModelError: a score is undefined.
         ResourceError: the disk is full.
-        RunFolderError: the folder cannot be written, or is another command's.
-        UsageError: no task or model is named, or one twice.
+        RunFolderError: the folder is not writable, or is the run folder of another command.
+        UsageError: there is no task or model, or a model occurs twice.
         MissingExtraError: mteb is not installed.
     """
     need_mteb("evaluation")
     if not tasks:
-        raise UsageError("no task is named. Name files, or tasks of mteb such as STS12")
+        raise UsageError("no task given. Name files, or tasks of mteb such as STS12")
     labels = model_labels([model.name for model in models]) if labels is None else list(labels)
     if folder is not None:
         ready_folder(folder)
-    found = []
+    model_scores = []
     with (progress or Quiet()).task("evaluate", len(tasks) * len(models)) as steps, without_bars():
         for model, label in zip(models, labels, strict=True):
-            wrapped, scores = MtebEmbedder(model, label), {}
+            mteb_model, scores = MtebEmbedder(model, label), {}
             for task in tasks:
-                scores[task.metadata.name] = _run(task, wrapped, folder)
+                scores[task.metadata.name] = _run(task, mteb_model, folder)
                 steps.advance(1)
-            found.append(ModelScores(label, model.model_id, scores))
-    return TasksReport(found)
+            model_scores.append(ModelScores(label, model.model_id, scores))
+    return TasksReport(model_scores)
 
 
 def _run(task: AbsTask, model: MtebEmbedder, folder: Path | None) -> TaskScore:
@@ -187,85 +189,88 @@ def _run(task: AbsTask, model: MtebEmbedder, folder: Path | None) -> TaskScore:
     cache = mteb.ResultCache(folder) if folder is not None else None
     try:
         with warnings.catch_warnings():
-            # What these warn of makes a score that is no number, which is an error below.
+            # The cause of these warnings is a score that is not finite, which is an error below.
             warnings.filterwarnings("ignore", "Mean of empty slice|An input array is constant|invalid value")
             results = mteb.evaluate(
                 model,
                 task,
                 co2_tracker=False,
                 cache=cache,
-                overwrite_strategy=_strategy(task, model, cache),
+                overwrite_strategy=_overwrite_strategy(task, model, cache),
                 encode_kwargs={"batch_size": BATCH_TEXTS, "show_progress_bar": False},
                 show_progress_bar=False,
             )
     except KeyboardInterrupt:
         if folder is None:
             raise
-        raise StoppedError(f"stopped. Finished tasks are kept in {folder}; the same command goes on") from None
+        raise StoppedError(
+            f"stopped. Results of finished tasks are in {folder}; run the same command again to resume"
+        ) from None
     except OSError as error:
         if folder is not None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise ResourceError(
-                f"{folder} cannot be written: {error.strerror}. Make room, or name another folder; finished tasks are "
-                "kept, and the same command goes on"
+                f"{folder} cannot be written: {error.strerror}. Free some space, or name another folder. Results of "
+                "finished tasks are kept; run the same command again to resume"
             ) from None
-        kept = "" if folder is None else f". Finished tasks are kept in {folder}; the same command goes on"
+        resume = "" if folder is None else f". Results of finished tasks are in {folder}; run the same command again"
         raise InputError(
-            f"the data of task {task.metadata.name!r}, which mteb takes from the Hugging Face Hub, cannot be had: "
-            f"{str(error).splitlines()[0]}{kept}"
+            f"the data of task {task.metadata.name!r} could not be downloaded from the Hugging Face Hub: "
+            f"{str(error).splitlines()[0]}{resume}"
         ) from error
     score = _score(task, results.task_results[0])
     if not math.isfinite(score.value):
         raise ModelError(
-            f"{model.label!r} on task {score.task!r}: {score.measure} is no number. It is undefined where a model "
-            "finds all texts equally alike: its weights may be damaged, or the task too small"
+            f"{model.label!r} on task {score.task!r}: {score.measure} is undefined. All similarities may be equal: "
+            "the weights of the model may be damaged, or the task too small"
         )
     return score
 
 
-def _strategy(task: AbsTask, model: MtebEmbedder, cache: Any) -> str:
-    """Tell whether a result that is there may stand: it must be of the same data."""
+def _overwrite_strategy(task: AbsTask, model: MtebEmbedder, cache: Any) -> str:
+    """Return the overwrite strategy of mteb: an existing result is reused only if it is from the same data."""
     if cache is None:
         return "always"
     path = cache.get_task_result_path(task.metadata.name, model.mteb_model_meta)
     if not path.is_file():
         return "always"
     try:
-        known = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+        result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
     except ValueError:
-        path.unlink()  # a kill or a full disk cut it off
+        path.unlink()  # truncated by a kill or a full disk
         return "always"
-    same = known is not None and known.dataset_revision == task.metadata.revision
-    return "only-missing" if same else "always"
+    is_same_data = result is not None and result.dataset_revision == task.metadata.revision
+    return "only-missing" if is_same_data else "always"
 
 
 def _score(task: AbsTask, result: TaskResult) -> TaskScore:
-    """Return the main score, the mean over splits and languages as mteb takes it; others where there is one split."""
-    parts = [scores for found in result.scores.values() for scores in found]
+    """Return the main score (mteb's mean over splits and languages), with the other measures if there is one split."""
+    parts = [scores for split in result.scores.values() for scores in split]
     numbers = parts[0] if len(parts) == 1 else {}
     others = {
         name: round(float(value), DIGITS)
         for name, value in numbers.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
-    said = task.metadata
-    return TaskScore(said.name, said.type, said.main_score, round(float(result.get_score()), DIGITS), others)
+    description = task.metadata
+    main_score = round(float(result.get_score()), DIGITS)
+    return TaskScore(description.name, description.type, description.main_score, main_score, others)
 
 
 def print_tasks(report: TasksReport, console: Console | None = None) -> None:
-    """Print a row for each model: its scores on the tasks, then the means by type and over all tasks, in percent."""
+    """Print a row for each model in percent: scores by task (up to 8 tasks), means by type, and the overall mean."""
     console = console or Console()
     names = list(report.models[0].tasks)
     if len(names) <= 8:
-        _print(console, names, [[100 * one.tasks[name].value for name in names] for one in report.models], report)
+        _print(console, names, [[100 * model.tasks[name].value for name in names] for model in report.models], report)
     means = [
-        [*(100 * one.types[column] if column in one.types else None for column in TYPES), 100 * one.average]
-        for one in report.models
+        [*(100 * model.types[column] if column in model.types else None for column in TYPES), 100 * model.average]
+        for model in report.models
     ]
     _print(console, [*TYPES, "average"], means, report)
     measures = sorted({(score.type, score.measure) for score in report.models[0].tasks.values()})
-    told = ", ".join(f"{measure} for {kind}" for kind, measure in measures)
-    said = f"{len(names):,} task{'s' if len(names) > 1 else ''}; in percent: {told}"
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    listed = ", ".join(f"{measure} for {kind}" for kind, measure in measures)
+    caption = f"{len(names):,} task{'s' if len(names) > 1 else ''}; in percent: {listed}"
+    console.print(caption, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print(

@@ -1,4 +1,4 @@
-"""Files of triplets, read in batches: anchor, entailment, one or more negatives, source and kind."""
+"""Reads triplets from files in batches: anchor, entailment, one or more negatives, source and kind."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from jina_data.read import InputFile, all_ranges, resolve_inputs, sample_schema
 from jina_data.roles import bind_roles
 
 SPLITS = ("test", "train", "all")
-UNSAID = "unsaid"
-"""What a source or a kind is called where the file does not say it."""
+UNSPECIFIED = "unsaid"
+"""The source or kind of a triplet if the file has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """A text, one that it entails, and the texts that contradict both."""
+    """A text, a text that it entails, and texts that contradict both."""
 
     anchor: str
     entailment: str
     negatives: tuple[str, ...]
-    source: str = UNSAID
-    kind: str = UNSAID
+    source: str = UNSPECIFIED
+    kind: str = UNSPECIFIED
 
 
 @dataclass
 class TripletReader:
-    """Reads the triplets of files; `unusable` counts the rows that are none, once they were read."""
+    """Reads the triplets of files. After reading, `unusable` is the number of rows that are not triplets."""
 
     files: list[InputFile]
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -50,32 +50,32 @@ class TripletReader:
         """Open a file, folder, pattern, URL, `datasets:ID`, or the run folder of `negate`.
 
         Args:
-            path: what to read. Of a run folder, `data/full` is read where it is, which says source and kind.
-            roles: which columns are anchor, positive and negative; guessed from their names where it is not said.
-            split: of a run folder: test, train or all; test where it has one.
-            limit: so many triplets at most.
+            path: what to read. In a run folder, `data/full` is preferred, because it has the sources and kinds.
+            roles: the columns of anchor, positive and negative; by default inferred from their names.
+            split: the split of a run folder: test, train or all; by default test if it exists.
+            limit: maximum number of triplets.
 
         Raises:
-            InputError: there is nothing to read.
-            UsageError: a split of something that has none.
+            InputError: there are no files.
+            UsageError: a split is given, but the path is not a run folder of `negate`.
         """
         files = resolve_inputs(_inputs(path, split))
         return cls(files, roles or {}, limit)
 
     def __iter__(self) -> Iterator[Triplet]:
         """Yield the triplets, in order."""
-        left = self.limit if self.limit is not None else 2**62
+        n_remaining = self.limit if self.limit is not None else 2**62
         self.unusable = 0
         for file in self.files:
-            for triplet in self._of_file(file):
-                if left == 0:
+            for triplet in self._read_file(file):
+                if n_remaining == 0:
                     return
-                left -= 1
+                n_remaining -= 1
                 yield triplet
 
-    def _of_file(self, file: InputFile) -> Iterator[Triplet]:
+    def _read_file(self, file: InputFile) -> Iterator[Triplet]:
         schema = sample_schema(file)
-        roles = _bound(file, schema, self.roles)
+        roles = _bind_columns(file, schema, self.roles)
         texts = {role: [name for name in roles[role] if name in schema.names] for role in roles}
         for part in all_ranges(file, schema):
             columns = {name: part.rows.column(name).to_pylist() for names in texts.values() for name in names}
@@ -90,32 +90,32 @@ class TripletReader:
 
 def _inputs(path: str, split: str | None) -> list[str]:
     folder = Path(path).expanduser() / "data"
-    shards = next((found for name in ("full", "triplet") if (found := folder / name).is_dir()), None)
+    shards = next((shards for name in ("full", "triplet") if (shards := folder / name).is_dir()), None)
     if shards is None:
         if split is not None:
-            raise UsageError(f"{path} is no run folder of negate, so it has no split {split!r}. Leave --split out")
+            raise UsageError(f"{path} is not a run folder of negate, so it has no split {split!r}. Remove --split")
         return [path]
     names = sorted(str(shard) for shard in shards.glob("*.parquet"))
     tests = [name for name in names if Path(name).name.startswith("test-")]
     chosen = split or ("test" if tests else "all")
-    wanted = names if chosen == "all" else [name for name in names if Path(name).name.startswith(f"{chosen}-")]
-    if not wanted:
+    selected = names if chosen == "all" else [name for name in names if Path(name).name.startswith(f"{chosen}-")]
+    if not selected:
         raise InputError(f"{shards} has no files {chosen}-*.parquet. Name another --split: {', '.join(SPLITS)}")
-    return wanted
+    return selected
 
 
-def _bound(file: InputFile, schema: pa.Schema, named: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Settle the columns of a file: those named, else by their names.
+def _bind_columns(file: InputFile, schema: pa.Schema, given: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Return the columns of each role in a file: the given ones, else inferred from the column names.
 
     Raises:
         UsageError: anchor, positive or negative is missing.
     """
-    wanted = {role: tuple(columns) for role, columns in named.items()}
-    if named or not {"premise", "hypothesis"} & set(schema.names):
+    requested = {role: tuple(columns) for role, columns in given.items()}
+    if given or not {"premise", "hypothesis"} & set(schema.names):
         try:
-            roles, _, _ = bind_roles(schema, wanted)
+            roles, _, _ = bind_roles(schema, requested)
         except UsageError as error:
-            if named:
+            if given:
                 raise UsageError(f"{file.name}: {error}") from None
             roles = {}
     else:
@@ -129,21 +129,23 @@ def _bound(file: InputFile, schema: pa.Schema, named: Mapping[str, Sequence[str]
             "Expected anchor, entailment (or positive) and negative (or negative_1, ...); "
             "or name them: -c anchor=A -c positive=B -c negative=C"
         )
-    found: dict[str, Sequence[str]] = dict(roles)
-    found["source"] = wanted.get("source", ("source",))
-    found["kind"] = ("kind",)
-    return found
+    columns: dict[str, Sequence[str]] = dict(roles)
+    columns["source"] = requested.get("source", ("source",))
+    columns["kind"] = ("kind",)
+    return columns
 
 
 def _triplet(values: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> Triplet | None:
-    """Return the triplet of a row, None where a text is missing."""
+    """Return the triplet of a row, None if a text is missing."""
     anchor, entailment = values[columns["anchor"][0]], values[columns["positive"][0]]
     negatives: list[str] = []
     for column in columns["negative"]:
         value = values[column]
-        negatives += [one for one in (value if isinstance(value, list) else [value]) if one and isinstance(one, str)]
-    texts_there = isinstance(anchor, str) and isinstance(entailment, str) and anchor.strip() and entailment.strip()
-    if not texts_there or not negatives:
+        negatives += [
+            text for text in (value if isinstance(value, list) else [value]) if text and isinstance(text, str)
+        ]
+    has_texts = isinstance(anchor, str) and isinstance(entailment, str) and anchor.strip() and entailment.strip()
+    if not has_texts or not negatives:
         return None
     source, kind = (_label(values, columns[role]) for role in ("source", "kind"))
     return Triplet(anchor, entailment, tuple(negatives), source, kind)
@@ -151,4 +153,4 @@ def _triplet(values: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) ->
 
 def _label(values: Mapping[str, Any], columns: Sequence[str]) -> str:
     value = values.get(columns[0]) if columns else None
-    return UNSAID if value is None or value == "" else str(value)
+    return UNSPECIFIED if value is None or value == "" else str(value)

@@ -1,1 +1,1 @@
-"""Hard negatives: texts of a corpus that are close to the anchors of some pairs and no positives of theirs."""
+"""Mines hard negatives: texts of a corpus that are close to an anchor, but not positives of it."""

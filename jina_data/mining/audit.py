@@ -1,4 +1,4 @@
-"""How close positives and negatives are, and which negatives may be none."""
+"""Collects the scores of positives and negatives, and counts and samples possible false negatives."""
 
 from __future__ import annotations
 
@@ -21,59 +21,76 @@ QUANTILES: dict[str, float] = {
 N_SAMPLES = 20
 
 
-class Audit:
-    """Sees every pair with its negatives; keeps all scores (8 bytes each), and a few samples."""
+class NegativeAudit:
+    """Collects every pair with its negatives: all scores (8 bytes each), and the most suspicious samples."""
 
     def __init__(self, quantile: float) -> None:
         self.quantile = quantile
-        self._positives, self._negatives, self._own = array("d"), array("d"), array("d")
-        self._worst: list[tuple[bool, float, int, dict[str, Any]]] = []
+        # The positives of all pairs; the negatives, and for each negative the score of the positive of its pair.
+        self._positives, self._negatives, self._paired_positives = array("d"), array("d"), array("d")
+        # A heap of (scores as high as the positive, score, minus the number of the pair, row): the first is the least
+        # suspicious. Numbers are unique, so rows are never compared.
+        self._samples: list[tuple[bool, float, int, dict[str, Any]]] = []
 
-    def add(self, texts: tuple[str, str], place: str, own: float, negatives: Sequence[tuple[str, str, float]]) -> None:
-        """See a pair: anchor and positive, where it came from, their score; text, place and score of its negatives."""
-        self._positives.append(own)
+    def add(
+        self, texts: tuple[str, str], row_name: str, positive_score: float, negatives: Sequence[tuple[str, str, float]]
+    ) -> None:
+        """Add a pair.
+
+        Args:
+            texts: anchor and positive.
+            row_name: where the pair is from, as "file:row".
+            positive_score: similarity of anchor and positive.
+            negatives: text, row name and score of each negative.
+        """
+        self._positives.append(positive_score)
         for _, _, score in negatives:
             self._negatives.append(score)
-            self._own.append(own)
+            self._paired_positives.append(positive_score)
         if not negatives:
             return
-        text, partner, score = max(negatives, key=lambda one: one[2])
-        # First those that are as close as the positive; among them, and among the rest, the closest to the anchor.
-        entry = (score >= own, score, -len(self._positives))
-        if len(self._worst) == N_SAMPLES and entry <= self._worst[0][:3]:
+        text, partner, score = max(negatives, key=lambda negative: negative[2])
+        # Negatives with at least the score of the positive come first, and higher scores before lower ones.
+        rank = (score >= positive_score, score, -len(self._positives))
+        if len(self._samples) == N_SAMPLES and rank <= self._samples[0][:3]:
             return
-        if any((one["anchor"], one["negative"]) == (texts[0], text) for *_, one in self._worst):
+        if any((sample["anchor"], sample["negative"]) == (texts[0], text) for *_, sample in self._samples):
             return
         row: dict[str, Any] = {
             "anchor": texts[0],
             "positive": texts[1],
             "negative": text,
-            "place": place,
+            "place": row_name,
             "partner": partner,
+            "positive_score": positive_score,
+            "score": score,
         }
-        row |= {"positive_score": own, "score": score}
-        push = heapq.heappush if len(self._worst) < N_SAMPLES else heapq.heappushpop
-        push(self._worst, (*entry, row))
+        push = heapq.heappush if len(self._samples) < N_SAMPLES else heapq.heappushpop
+        push(self._samples, (*rank, row))
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """Return quantiles of the scores of positives and negatives, and of what lies between them."""
-        negatives, own = np.array(self._negatives), np.array(self._own)
-        named = {"positives": np.array(self._positives), "negatives": negatives, "positive - negative": own - negatives}
+        """Return quantiles of the scores of positives and negatives, and of their differences."""
+        negatives, paired_positives = np.array(self._negatives), np.array(self._paired_positives)
+        series = {
+            "positives": np.array(self._positives),
+            "negatives": negatives,
+            "positive - negative": paired_positives - negatives,
+        }
         return {
             name: {label: float(np.quantile(values, share)) for label, share in QUANTILES.items()}
-            for name, values in named.items()
+            for name, values in series.items()
             if len(values)
         }
 
     def facts(self) -> dict[str, Any]:
-        """Count the negatives that are as close as positives, and show the worst."""
-        negatives, own = np.array(self._negatives), np.array(self._own)
+        """Return the numbers of possible false negatives, and the samples, most suspicious first."""
+        negatives, paired_positives = np.array(self._negatives), np.array(self._paired_positives)
         limit = float(np.quantile(self._positives, self.quantile)) if self._positives else None
         return {
             "negatives": len(negatives),
-            "above_positive": int((negatives >= own).sum()),
+            "above_positive": int((negatives >= paired_positives).sum()),
             "quantile": self.quantile,
             "limit": limit,
             "above_quantile": 0 if limit is None else int((negatives >= limit).sum()),
-            "samples": [row for *_, row in sorted(self._worst, key=lambda entry: entry[:3], reverse=True)],
+            "samples": [row for *_, row in sorted(self._samples, key=lambda sample: sample[:3], reverse=True)],
         }

@@ -1,7 +1,7 @@
-"""From the closest texts of an anchor to its negatives: what the settings allow, in their order, checked.
+"""Chooses the negatives of anchors among their closest texts: limits, rank range, sampling, cross-encoder.
 
-The filters and their order are those of sentence-transformers: first everything that is too close or too far falls,
-then the first `range_min` of the rest are passed over.
+The filters and their order are those of sentence-transformers: first, candidates that are too close or too far are
+rejected; then the first `range_min` of the remaining ones are skipped.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from jina_data.kernels.rank import FloatArray, dots
 from jina_data.kernels.top import TopResult, find_top
 from jina_data.mining.config import MineConfig
 from jina_data.mining.pairs import Pairs
-from jina_data.mining.store import LongArray, Texts, Vectors
+from jina_data.mining.store import LongArray, TextStore, Vectors
 
 if TYPE_CHECKING:
     from jina_data.embed.cross_encoder import PairScorer
 
-FOUND = pa.schema(
+NEGATIVES = pa.schema(
     [
         ("positives", pa.list_(pa.int64())),
         ("positive_scores", pa.list_(pa.float64())),
@@ -35,149 +35,156 @@ FOUND = pa.schema(
         ("cross_refused", pa.int64()),
     ]
 )
-"""What became of each anchor: its positives and negatives by their numbers in the corpus, and how close they are."""
+"""A row for each anchor: its positives and negatives by their numbers in the corpus, with their scores."""
 
 
 @dataclass(frozen=True)
-class Stock:
-    """What negatives are chosen from."""
+class MiningData:
+    """The pairs, with the distinct anchors and corpus texts and their vectors."""
 
     pairs: Pairs
-    anchors: Texts
-    corpus: Texts
+    anchors: TextStore
+    corpus: TextStore
     anchor_vectors: Vectors
     corpus_vectors: Vectors
 
 
 class Chooser:
-    """Chooses the negatives of anchors."""
+    """Chooses the negatives of ranges of anchors."""
 
-    def __init__(self, stock: Stock, settings: MineConfig, scorer: PairScorer | None) -> None:
-        self.stock, self.settings, self.scorer = stock, settings, scorer
+    def __init__(self, data: MiningData, config: MineConfig, scorer: PairScorer | None) -> None:
+        self.data, self.config, self.scorer = data, config, scorer
 
-    def choose(self, first: int, stop: int) -> pa.Table:
-        """Return the negatives of some anchors, with the columns of `FOUND`."""
-        stock, settings = self.stock, self.settings
-        vectors = stock.anchor_vectors.read(first, stop)
-        positives, ends = stock.pairs.positives(first, stop)
-        owner = np.repeat(np.arange(stop - first), np.diff(ends))
-        own = dots(np.ascontiguousarray(vectors[owner]), stock.corpus_vectors.take(positives))
-        lowest = np.minimum.reduceat(own, ends[:-1])  # of several positives the farthest is the measure
-        upper = highest(settings, lowest)
-        found = find_top(
+    def choose(self, start: int, stop: int) -> pa.Table:
+        """Return the negatives of the anchors from `start` up to `stop`, exclusive, with the columns of `NEGATIVES`."""
+        data, config = self.data, self.config
+        vectors = data.anchor_vectors.read(start, stop)
+        # The positives of anchor i of the range are positives[ends[i] : ends[i + 1]]; every anchor has at least one, so
+        # no segment of reduceat is empty.
+        positives, ends = data.pairs.positives(start, stop)
+        anchor_rows = np.repeat(np.arange(stop - start), np.diff(ends))
+        positive_scores = dots(np.ascontiguousarray(vectors[anchor_rows]), data.corpus_vectors.take(positives))
+        # With several positives, the limits are relative to the least similar one.
+        lowest = np.minimum.reduceat(positive_scores, ends[:-1])
+        upper = score_limits(config, lowest)
+        closest = find_top(
             vectors,
-            stock.corpus_vectors.read,
-            len(stock.corpus),
-            stock.pairs.excluded(first, stop),
-            k=settings.n_candidates,
-            # With `range_max` the closest are counted before any falls.
-            upper=upper if settings.range_max is None else np.full(stop - first, np.inf),
-            torch_device="cuda" if settings.device == "cuda" else None,
+            data.corpus_vectors.read,
+            len(data.corpus),
+            data.pairs.excluded(start, stop),
+            k=config.n_candidates,
+            # `range_max` counts the closest texts before any is rejected.
+            upper=upper if config.range_max is None else np.full(stop - start, np.inf),
+            torch_device="cuda" if config.device == "cuda" else None,
         )
-        candidates = [self._candidates(first + i, i, found, upper[i]) for i in range(stop - first)]
-        checked = self._checked(first, candidates, positives, ends)
+        candidates = [self._candidates(start + i, i, closest, upper[i]) for i in range(stop - start)]
+        choice = self._choose(start, candidates, positives, ends)
         columns = {
-            "positives": [positives[ends[i] : ends[i + 1]] for i in range(stop - first)],
-            "positive_scores": [own[ends[i] : ends[i + 1]] for i in range(stop - first)],
-            "negatives": [numbers for numbers, _ in checked.chosen],
-            "scores": [scores for _, scores in checked.chosen],
-            "cross_positive": checked.own,
-            "cross_scores": checked.scores,
-            "cross_refused": checked.refused,
+            "positives": [positives[ends[i] : ends[i + 1]] for i in range(stop - start)],
+            "positive_scores": [positive_scores[ends[i] : ends[i + 1]] for i in range(stop - start)],
+            "negatives": [numbers for numbers, _ in choice.negatives],
+            "scores": [scores for _, scores in choice.negatives],
+            "cross_positive": choice.cross_positive,
+            "cross_scores": choice.cross_scores,
+            "cross_refused": choice.refused,
         }
-        return pa.table(columns, schema=FOUND)
+        return pa.table(columns, schema=NEGATIVES)
 
-    def _candidates(self, anchor: int, row: int, found: TopResult, upper: float) -> tuple[LongArray, FloatArray]:
-        """Return what may be a negative of an anchor, in the order in which it is tried."""
-        settings = self.settings
-        numbers, scores = found.ordinals[row], found.products[row]
+    def _candidates(self, anchor: int, row: int, closest: TopResult, upper: float) -> tuple[LongArray, FloatArray]:
+        """Return the numbers and scores of the candidates of an anchor, in the order in which they are tried."""
+        config = self.config
+        numbers, scores = closest.ordinals[row], closest.products[row]
         allowed = (numbers >= 0) & (scores <= upper)
-        if settings.min_score is not None:
-            allowed &= scores >= settings.min_score
-        numbers, scores = numbers[allowed][settings.range_min :], scores[allowed][settings.range_min :]
-        if settings.sampling_strategy == "random":
+        if config.min_score is not None:
+            allowed &= scores >= config.min_score
+        numbers, scores = numbers[allowed][config.range_min :], scores[allowed][config.range_min :]
+        if config.sampling_strategy == "random":
             order = self._shuffled(anchor, numbers)
             numbers, scores = numbers[order], scores[order]
         return numbers, scores
 
     def _shuffled(self, anchor: int, numbers: LongArray) -> LongArray:
-        """Return an order of texts that depends on the seed, the anchor and the texts alone."""
-        texts = self.stock.corpus.take(numbers.tolist())
+        """Return a random order of texts that depends only on the seed, the anchor and the texts."""
+        texts = self.data.corpus.take(numbers.tolist())
         columns = [
-            pa.array([self.stock.anchors[anchor]] * len(texts), pa.large_string()),
+            pa.array([self.data.anchors[anchor]] * len(texts), pa.large_string()),
             pa.array(texts, pa.large_string()),
         ]
-        keys = content_keys(columns, case=True, whitespace=True, seed=self.settings.seed)
+        keys = content_keys(columns, case=True, whitespace=True, seed=self.config.seed)
         return np.lexsort((keys[:, 1], keys[:, 0]))
 
     # ----------------------------------------------------------------------------------------------- cross-encoder
 
-    def _checked(
-        self, first: int, candidates: Sequence[tuple[LongArray, FloatArray]], positives: LongArray, ends: LongArray
-    ) -> _Checked:
-        """Take the first that the cross-encoder does not find near the positive; without one, the first."""
-        n_wanted = self.settings.num_negatives
+    def _choose(
+        self, start: int, candidates: Sequence[tuple[LongArray, FloatArray]], positives: LongArray, ends: LongArray
+    ) -> _Choice:
+        """Choose the first candidates of each anchor, without those that the cross-encoder refuses."""
+        n_negatives = self.config.num_negatives
         if self.scorer is None:
-            nothing: list[list[float] | None] = [None] * len(candidates)
-            chosen = [_by_score(numbers[:n_wanted], scores[:n_wanted]) for numbers, scores in candidates]
-            return _Checked(chosen, [None] * len(candidates), nothing, [0] * len(candidates))
-        owner = np.repeat(np.arange(len(candidates)), np.diff(ends))
-        own = np.minimum.reduceat(self._cross(first, owner, positives), ends[:-1])
-        taken: list[list[int]] = [[] for _ in candidates]
-        cross: list[list[float]] = [[] for _ in candidates]
-        refused, at = [0] * len(candidates), 0
-        # A round asks for each anchor as many as it still lacks at most, so few are scored in vain.
-        while rows := [
-            (i, place)
+            unscored: list[list[float] | None] = [None] * len(candidates)
+            closest = [_by_score(numbers[:n_negatives], scores[:n_negatives]) for numbers, scores in candidates]
+            return _Choice(closest, [None] * len(candidates), unscored, [0] * len(candidates))
+        anchor_rows = np.repeat(np.arange(len(candidates)), np.diff(ends))
+        cross_positive = np.minimum.reduceat(self._cross_scores(start, anchor_rows, positives), ends[:-1])
+        accepted: list[list[int]] = [[] for _ in candidates]
+        accepted_scores: list[list[float]] = [[] for _ in candidates]
+        refused, n_tried = [0] * len(candidates), 0
+        # Each round scores the next `num_negatives` candidates of every anchor that still lacks negatives, so an anchor
+        # whose first candidates pass costs no more than that many calls.
+        while tries := [
+            (i, rank)
             for i, (numbers, _) in enumerate(candidates)
-            if len(taken[i]) < n_wanted
-            for place in range(at, min(at + n_wanted, len(numbers)))
+            if len(accepted[i]) < n_negatives
+            for rank in range(n_tried, min(n_tried + n_negatives, len(numbers)))
         ]:
-            numbers = np.array([candidates[i][0][place] for i, place in rows], np.int64)
-            found = self._cross(first, np.array([i for i, _ in rows], np.int64), numbers)
-            for (i, place), score in zip(rows, found.tolist(), strict=True):
-                if score > own[i] - self.settings.cross_margin:
+            numbers = np.array([candidates[i][0][rank] for i, rank in tries], np.int64)
+            cross_scores = self._cross_scores(start, np.array([i for i, _ in tries], np.int64), numbers)
+            for (i, rank), score in zip(tries, cross_scores.tolist(), strict=True):
+                if score > cross_positive[i] - self.config.cross_margin:
                     refused[i] += 1
-                elif len(taken[i]) < n_wanted:
-                    taken[i].append(place)
-                    cross[i].append(score)
-            at += n_wanted
-        chosen, scores = [], []
+                elif len(accepted[i]) < n_negatives:
+                    accepted[i].append(rank)
+                    accepted_scores[i].append(score)
+            n_tried += n_negatives
+        negatives, scores = [], []
         for i, (numbers_i, scores_i) in enumerate(candidates):
-            places = np.array(taken[i], np.int64)
-            order = _closest_first(numbers_i[places], scores_i[places])
-            chosen.append((numbers_i[places][order], scores_i[places][order]))
-            scores.append([cross[i][place] for place in order.tolist()])
-        return _Checked(chosen, own.tolist(), scores, refused)
+            ranks = np.array(accepted[i], np.int64)
+            order = _closest_first(numbers_i[ranks], scores_i[ranks])
+            negatives.append((numbers_i[ranks][order], scores_i[ranks][order]))
+            scores.append([accepted_scores[i][position] for position in order.tolist()])
+        return _Choice(negatives, cross_positive.tolist(), scores, refused)
 
-    def _cross(self, first: int, rows: LongArray, numbers: LongArray) -> FloatArray:
-        """Return what the cross-encoder says of some anchors and texts, from 0 to 1, (n,)."""
+    def _cross_scores(self, start: int, rows: LongArray, numbers: LongArray) -> FloatArray:
+        """Return the scores of the cross-encoder for N pairs of an anchor and a text, from 0 to 1, (N,)."""
         assert self.scorer is not None
-        queries = [self.stock.anchors[first + row] for row in rows.tolist()]
-        logits = self.scorer.score(queries, self.stock.corpus.take(numbers.tolist())).astype(np.float64)
+        queries = [self.data.anchors[start + row] for row in rows.tolist()]
+        logits = self.scorer.score(queries, self.data.corpus.take(numbers.tolist())).astype(np.float64)
         return 1 / (1 + np.exp(-logits))
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """The negatives of anchors with their scores, and what the cross-encoder said."""
+class _Choice:
+    """The negatives of a range of anchors, and the scores of the cross-encoder (None without one)."""
 
-    chosen: Sequence[tuple[LongArray, FloatArray]]
-    own: Sequence[float | None]
-    scores: Sequence[list[float] | None]
+    negatives: Sequence[tuple[LongArray, FloatArray]]
+    """Numbers and scores, closest first."""
+    cross_positive: Sequence[float | None]
+    """The lowest score of a positive."""
+    cross_scores: Sequence[list[float] | None]
     refused: Sequence[int]
+    """How many candidates were refused."""
 
 
-def highest(settings: MineConfig, positives: FloatArray) -> FloatArray:
-    """Return how close to each of N anchors a negative may be, (N,); infinite without a limit."""
+def score_limits(config: MineConfig, positives: FloatArray) -> FloatArray:
+    """Return the highest allowed score of a negative for each of N positive scores, (N,); infinite without a limit."""
     upper = np.full(len(positives), np.inf)
-    if settings.absolute_margin is not None:
-        upper = np.minimum(upper, positives - settings.absolute_margin)
-    if settings.relative_margin is not None:
-        # Of the magnitude, so that the limit of a negative product is lower, too.
-        upper = np.minimum(upper, positives - np.abs(positives) * settings.relative_margin)
-    if settings.max_score is not None:
-        upper = np.minimum(upper, settings.max_score)
+    if config.absolute_margin is not None:
+        upper = np.minimum(upper, positives - config.absolute_margin)
+    if config.relative_margin is not None:
+        # Relative to the magnitude, so that the limit is also below a negative score.
+        upper = np.minimum(upper, positives - np.abs(positives) * config.relative_margin)
+    if config.max_score is not None:
+        upper = np.minimum(upper, config.max_score)
     return upper
 
 

@@ -1,4 +1,4 @@
-"""What a run that mines is told: what decides its results, and what only decides how it gets there."""
+"""The configuration of `mine`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from jina_data.stages.reference import resolve_outside
 OutputFormat = Literal["triplet", "n-tuple"]
 Strategy = Literal["top", "random"]
 
-WIDENING = 10
-"""So many candidates for each negative, where some of them may be refused: sentence-transformers has the same."""
+CANDIDATES_PER_NEGATIVE = 10
+"""Candidates per negative if some may be refused or sampled: the factor of sentence-transformers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MineConfig:
-    """What decides the results of a run. The names are those of sentence-transformers' `mine_hard_negatives`."""
+    """The inputs and options of a run, with the names of sentence-transformers' `mine_hard_negatives`."""
 
     inputs: Sequence[str]
     corpus: Sequence[str] = ()
@@ -48,10 +48,10 @@ class MineConfig:
     seed: int = 0
 
     def check(self) -> None:
-        """Make sure that the settings go together.
+        """Check that the options are valid and consistent.
 
         Raises:
-            UsageError: they do not.
+            UsageError: they are not.
         """
         for name in ("max_score", "min_score", "absolute_margin", "relative_margin", "cross_margin"):
             if (number := getattr(self, name)) is not None and not math.isfinite(number):
@@ -67,24 +67,24 @@ class MineConfig:
                 "--range-max, or lower --range-min or --num-negatives"
             )
         if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
-            raise UsageError(f"--min-score {self.min_score} is above --max-score {self.max_score}: nothing is between")
+            raise UsageError(f"--min-score {self.min_score} is above --max-score {self.max_score}: no score is between")
 
     @property
     def n_candidates(self) -> int:
-        """How many of the closest texts are fetched for an anchor."""
+        """How many of the closest texts are retrieved for an anchor."""
         if self.range_max is not None:
             return self.range_max
         needs_choice = self.cross_encoder is not None or self.sampling_strategy == "random"
-        return self.range_min + self.num_negatives * (WIDENING if needs_choice else 1)
+        return self.range_min + self.num_negatives * (CANDIDATES_PER_NEGATIVE if needs_choice else 1)
 
     def fingerprint(self, inputs: Sequence[InputFile], corpus: Sequence[InputFile]) -> dict[str, Any]:
-        """Return what decides the results, as plain data; a second call is compared with it.
+        """Return everything that decides the results as plain data; a later call is compared with it.
 
         Raises:
-            ModelError: there is no such model.
+            ModelError: a model does not exist.
             MissingExtraError: a model needs a package that is not installed.
         """
-        said = {name: value for name, value in asdict(self).items() if name not in ("inputs", "corpus")}
+        options = {name: value for name, value in asdict(self).items() if name not in ("inputs", "corpus")}
         models = {"embedder_files": model_hashes(self.embedder), "cross_encoder_files": None}
         if self.cross_encoder is not None:
             from jina_data.embed.cross_encoder import pair_scorer_sha256
@@ -94,20 +94,20 @@ class MineConfig:
             "kind": "mine",
             "inputs": [file.to_json() for file in inputs],
             "corpus": [file.to_json() for file in corpus],
-            **said,
+            **options,
             "roles": {role: list(columns) for role, columns in self.roles.items()},
             **models,
             "version": metadata.version("jina-data"),
         }
 
     def files(self) -> tuple[tuple[InputFile, ...], tuple[InputFile, ...]]:
-        """Return the files of pairs and those of the corpus; a finished run's folder stands for its data/.
+        """Return the files with pairs and those of the corpus; the folder of a finished run stands for its data/.
 
         Raises:
-            InputError: a file is missing or of an unknown format.
+            InputError: a file does not exist or has an unknown format.
             RunFolderError: a run folder is not finished.
         """
         inputs, corpus = resolve_outside(self.inputs), resolve_outside(self.corpus)
         if not inputs:
-            raise UsageError("no pairs: name files with an anchor and a positive in each row")
+            raise UsageError("no input: name files with an anchor and a positive in each row")
         return inputs, corpus

@@ -1,4 +1,4 @@
-"""The run folder of mining."""
+"""The run folder of `mine`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jina_data.run.folder import RunFolder
 
 @dataclass(frozen=True)
 class MiningFolder(RunFolder):
-    """The paths of a run that mines negatives."""
+    """The paths of a run of `mine`."""
 
     outputs: ClassVar[tuple[str, ...]] = ("data", "dropped", "ledger", "report.json", "report.html")
     work_name: ClassVar[re.Pattern[str]] = re.compile(
@@ -22,23 +22,22 @@ class MiningFolder(RunFolder):
 
     @property
     def has_progress(self) -> bool:
-        """Whether the pairs were read: a run that failed before may be repeated with other settings."""
+        """Whether the pairs were read: a run that failed earlier can be repeated with other settings."""
         return self.pairs.exists()
 
     @property
     def pairs(self) -> Path:
-        """The pairs, and which anchor and text of the corpus each is."""
+        """The pairs, with the numbers of their anchors and of their positives in the corpus."""
         return self.work / "pairs"
 
     def texts(self, kind: str) -> Path:
-        """The different texts of a kind: anchors or corpus."""
+        """The distinct texts of a kind: anchors or corpus."""
         return self.work / f"texts-{kind}"
 
     def vectors(self, kind: str) -> Path:
         """The vectors of the texts of a kind."""
         return self.work / f"vectors-{kind}"
 
-    @property
-    def found(self) -> Path:
-        """The negatives of the anchors."""
-        return self.work / "found"
+    def negatives(self, unit: int) -> Path:
+        """The negatives of a unit of anchors."""
+        return self.work / "found" / f"part-{unit:06d}.parquet"

@@ -1,4 +1,4 @@
-"""Write the outputs of a run that mines: negatives, dropped pairs, the ledger, the report, and the manifest."""
+"""Writes the outputs of a run of `mine`: negatives, dropped pairs, the ledger, the report and the manifest."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.errors import LawError
-from jina_data.mining.audit import Audit
-from jina_data.mining.choose import Stock
+from jina_data.mining.audit import NegativeAudit
+from jina_data.mining.choose import MiningData
 from jina_data.mining.config import MineConfig
 from jina_data.mining.folder import MiningFolder
-from jina_data.mining.pairs import FILE_BITS, place_names
-from jina_data.mining.report import MineReport
+from jina_data.mining.pairs import row_names, unpack_row_id
+from jina_data.mining.report import MineReport, write_html
 from jina_data.mining.store import UNIT_ROWS
 from jina_data.progress import Task
 from jina_data.read import InputFile
@@ -28,7 +28,7 @@ from jina_data.run.files import count_rows, remove, write_json
 from jina_data.run.resume import versions
 
 SHARD_UNITS = 64
-"""Units of pairs in a file of the outputs."""
+"""Units of pairs in an output file."""
 
 TOO_FEW = "too_few_negatives"
 REASONS = (TOO_FEW,)
@@ -48,7 +48,7 @@ LEDGER = pa.schema(
         ("cross_scores", pa.list_(pa.float64())),
     ]
 )
-"""What became of every pair: `partners` is where its negatives first occur, as "file:row"."""
+"""What happened to every pair; `partners` are the rows where its negatives first occur, as "file:row"."""
 
 DROPPED = pa.schema(
     [
@@ -60,81 +60,82 @@ DROPPED = pa.schema(
         ("_score", pa.float64()),
     ]
 )
-"""The pairs that were dropped; `_score` is how many negatives were found."""
+"""The dropped pairs; `_score` is the number of negatives found."""
 
 
-class Outputs:
-    """Writes the outputs into the work folder; they move into place when all are whole."""
+class MineOutputs:
+    """Writes the outputs into the work folder, from where they are moved into place when all are complete."""
 
-    def __init__(self, folder: MiningFolder, stock: Stock, settings: MineConfig, files: Sequence[InputFile]) -> None:
-        self.folder, self.stock, self.settings, self.files = folder, stock, settings, files
+    def __init__(self, folder: MiningFolder, data: MiningData, config: MineConfig, files: Sequence[InputFile]) -> None:
+        self.folder, self.data, self.config, self.files = folder, data, config, files
         self.out = folder.out
-        self.audit = Audit(settings.audit_quantile)
+        self.audit = NegativeAudit(config.audit_quantile)
         self.negatives: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
         self.sources: dict[str, Counter[str]] = {}
-        self._read_found = lru_cache(maxsize=4)(_read_found)
+        # Pairs with the same anchor are often far apart, so the negatives of a few units are kept.
+        self._read_unit = lru_cache(maxsize=4)(_read_rows)
 
     @property
     def names(self) -> list[str]:
-        """The columns of negatives."""
-        n = self.settings.num_negatives
-        return ["negative"] if self.settings.output_format == "triplet" else [f"negative_{i + 1}" for i in range(n)]
+        """The names of the negative columns."""
+        n = self.config.num_negatives
+        return ["negative"] if self.config.output_format == "triplet" else [f"negative_{i + 1}" for i in range(n)]
 
     def write(self, task: Task) -> None:
         """Write data/, dropped/ and ledger/, shard by shard."""
         remove(self.out)
-        data = pa.schema([(name, pa.large_string()) for name in ("anchor", "positive", *self.names)])
-        schemas = {"data": data, "dropped": DROPPED, "ledger": LEDGER}
-        n_units = self.stock.pairs.n_units
+        data_schema = pa.schema([(name, pa.large_string()) for name in ("anchor", "positive", *self.names)])
+        schemas = {"data": data_schema, "dropped": DROPPED, "ledger": LEDGER}
+        n_units = self.data.pairs.n_units
         for shard in range(-(-n_units // SHARD_UNITS)):
             with contextlib.ExitStack() as stack:
                 sinks = {name: stack.enter_context(_sink(self.out, name, shard, schemas[name])) for name in schemas}
                 for unit in range(shard * SHARD_UNITS, min((shard + 1) * SHARD_UNITS, n_units)):
-                    for name, rows in self._unit(unit).items():
+                    for name, rows in self._rows_of_unit(unit).items():
                         if rows or unit % SHARD_UNITS == 0:
                             sinks[name].write_table(_table(schemas[name], rows))
-                    task.advance(min(UNIT_ROWS, len(self.stock.pairs) - unit * UNIT_ROWS))
+                    task.advance(min(UNIT_ROWS, len(self.data.pairs) - unit * UNIT_ROWS))
 
-    def _unit(self, unit: int) -> dict[str, list[list[Any]]]:
-        """Return the rows that the pairs of a unit have in each output."""
+    def _rows_of_unit(self, unit: int) -> dict[str, list[list[Any]]]:
+        """Return the rows of a unit of pairs in each output."""
         tables: dict[str, list[list[Any]]] = {"data": [], "dropped": [], "ledger": []}
-        pairs = self.stock.pairs
+        pairs = self.data.pairs
         rows = pairs.unit(unit)
-        first = unit * UNIT_ROWS
-        some = slice(first, first + rows.num_rows)
-        places = rows.column("place").to_numpy()
-        named = zip(
+        start = unit * UNIT_ROWS
+        in_unit = slice(start, start + rows.num_rows)
+        columns = zip(
             rows.column("anchor").to_pylist(), rows.column("positive").to_pylist(), rows.column("source").to_pylist(),
-            places.tolist(), place_names(self.files, places), pairs.anchor_of[some].tolist(),
-            pairs.positive_of[some].tolist(), strict=True,
+            rows.column("place").to_pylist(), pairs.anchor_of[in_unit].tolist(), pairs.positive_of[in_unit].tolist(),
+            strict=True,
         )  # fmt: skip
-        for anchor, positive, source, place, shown, anchor_number, positive_number in named:
-            found = self._found(anchor_number)
-            own = found["positive_scores"][found["positives"].index(positive_number)]
-            partners = place_names(self.files, self.stock.corpus.places[np.array(found["negatives"], np.int64)])
-            texts = self.stock.corpus.take(found["negatives"])
+        for anchor, positive, source, row_id, anchor_number, positive_number in columns:
+            mined = self._negatives_of(anchor_number)
+            positive_score = mined["positive_scores"][mined["positives"].index(positive_number)]
+            partners = row_names(self.files, self.data.corpus.row_ids[np.array(mined["negatives"], np.int64)])
+            texts = self.data.corpus.take(mined["negatives"])
             written = self._data_rows(anchor, positive, texts)
             tables["data"] += written
             kept = bool(written)
-            file, row = self.files[place >> FILE_BITS].name, place & (2**FILE_BITS - 1)
+            file, row = unpack_row_id(self.files, row_id)
             if not kept:
                 tables["dropped"].append([anchor, positive, file, row, TOO_FEW, float(len(texts))])
             tables["ledger"].append(
                 [
-                    *(file, row, source, kept, None if kept else TOO_FEW, len(written), own),
-                    *(found["scores"], partners, found["cross_positive"], found["cross_scores"]),
+                    *(file, row, source, kept, None if kept else TOO_FEW, len(written), positive_score),
+                    *(mined["scores"], partners, mined["cross_positive"], mined["cross_scores"]),
                 ]
             )
             self._count(source, len(texts), written)
             if kept:
-                self.audit.add((anchor, positive), shown, own, list(zip(texts, partners, found["scores"], strict=True)))
+                negatives = list(zip(texts, partners, mined["scores"], strict=True))
+                self.audit.add((anchor, positive), f"{file}:{row}", positive_score, negatives)
         return tables
 
     def _data_rows(self, anchor: str, positive: str, negatives: Sequence[str]) -> list[list[str]]:
-        if self.settings.output_format == "triplet":
+        if self.config.output_format == "triplet":
             return [[anchor, positive, negative] for negative in negatives]
-        return [[anchor, positive, *negatives]] if len(negatives) == self.settings.num_negatives else []
+        return [[anchor, positive, *negatives]] if len(negatives) == self.config.num_negatives else []
 
     def _count(self, source: str, n_negatives: int, written: Sequence[Any]) -> None:
         counts = self.sources.setdefault(source, Counter())
@@ -143,76 +144,75 @@ class Outputs:
         if not written:
             self.reasons[TOO_FEW] += 1
 
-    def _found(self, anchor: int) -> dict[str, Any]:
-        unit = anchor // UNIT_ROWS
-        return self._read_found(self.folder.found / f"part-{unit:06d}.parquet")[anchor - unit * UNIT_ROWS]
+    def _negatives_of(self, anchor: int) -> dict[str, Any]:
+        """Return the row of an anchor, with the columns of `NEGATIVES`."""
+        unit, position = divmod(anchor, UNIT_ROWS)
+        return self._read_unit(self.folder.negatives(unit))[position]
 
     def report(self, *, seconds: float, peak_memory_bytes: int, cut: Mapping[str, int], refused: int) -> MineReport:
-        """Return the report, once every pair is written.
+        """Return the report, after every pair is written.
 
         Raises:
-            LawError: the files do not add up.
+            LawError: the row counts do not add up.
         """
         rows = {name: sum(counts[name] for counts in self.sources.values()) for name in ("read", "kept", "dropped")}
         written = sum(counts["written"] for counts in self.sources.values())
         counted = {name: count_rows(self.out / name) for name in ("data", "dropped", "ledger")}
         if counted != {"data": written, "dropped": rows["dropped"], "ledger": rows["read"]} or (
-            rows["read"] != len(self.stock.pairs) or rows["read"] != rows["kept"] + rows["dropped"]
+            rows["read"] != len(self.data.pairs) or rows["read"] != rows["kept"] + rows["dropped"]
         ):
-            raise LawError(f"the rows do not add up: {rows} and {written} written, the files hold {counted}")
-        positives = len(np.unique(self.stock.pairs.positive_of))
+            raise LawError(f"the rows do not add up: {rows} and {written} written, but the files have {counted}")
+        positives = len(np.unique(self.data.pairs.positive_of))
         names = ("read", "kept", "dropped", "written")
         return MineReport(
             rows=rows,
             dropped=dict(self.reasons),
             sources=[
-                {"name": name, **{one: self.sources[name][one] for one in names}} for name in sorted(self.sources)
+                {"name": name, **{count: self.sources[name][count] for count in names}} for name in sorted(self.sources)
             ],
             written=written,
-            anchors=len(self.stock.anchors),
-            corpus={"texts": len(self.stock.corpus), "positives": positives},
+            anchors=len(self.data.anchors),
+            corpus={"texts": len(self.data.corpus), "positives": positives},
             negatives={str(n): self.negatives[n] for n in sorted(self.negatives)},
             scores=self.audit.scores(),
             audit=self.audit.facts(),
             cut=dict(cut),
-            cross_refused=None if self.settings.cross_encoder is None else refused,
-            settings=_shown(self.settings),
+            cross_refused=None if self.config.cross_encoder is None else refused,
+            settings=_plain_config(self.config),
             seconds=round(seconds, 3),
             peak_memory_bytes=peak_memory_bytes,
             versions=versions(),
-            seed=self.settings.seed,
+            seed=self.config.seed,
         )
 
     def manifest(self, report: MineReport, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the manifest: what was written from what, and by whom."""
+        """Return the manifest: inputs, sources, format, seed and versions."""
         return {
             "kind": "mine",
             "inputs": fingerprint["inputs"],
             "corpus": fingerprint["corpus"],
-            "sources": [{"name": one["name"], "rows": one["written"]} for one in report.sources],
-            "output_format": self.settings.output_format,
+            "sources": [{"name": source["name"], "rows": source["written"]} for source in report.sources],
+            "output_format": self.config.output_format,
             "seed": report.seed,
             "versions": dict(report.versions),
         }
 
     def write_report(self, report: MineReport) -> None:
         """Write report.json and report.html."""
-        from jina_data.mining.report import write_html
-
         write_json(self.out / "report.json", report.to_json())
         write_html(self.out / "report.html", report)
 
 
-def _shown(settings: MineConfig) -> dict[str, Any]:
-    said = asdict(settings)
+def _plain_config(config: MineConfig) -> dict[str, Any]:
+    options = asdict(config)
     return (
-        said
-        | {"roles": {role: list(columns) for role, columns in settings.roles.items()}}
-        | {name: list(said[name]) for name in ("inputs", "corpus")}
+        options
+        | {"roles": {role: list(columns) for role, columns in config.roles.items()}}
+        | {name: list(options[name]) for name in ("inputs", "corpus")}
     )
 
 
-def _read_found(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows
 

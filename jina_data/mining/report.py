@@ -1,4 +1,4 @@
-"""The report of a run that mines: counts, how close positives and negatives are, and negatives that may be none."""
+"""The report of a run of `mine`: counts, scores of positives and negatives, and possible false negatives."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from jina_data.run.files import whole_file
 
 @dataclass(frozen=True)
 class MineReport:
-    """What a run did. `path` is its folder once it is finished."""
+    """The report of a run; `path` is the folder of a finished run."""
 
     rows: Mapping[str, int]
     """read = kept + dropped."""
     dropped: Mapping[str, int]
     """By reason."""
     sources: Sequence[Mapping[str, Any]]
-    """For each source: name, read, kept, dropped, and the rows of data/ it has."""
+    """For each source: name, read, kept, dropped, and its rows in data/ (`written`)."""
     written: int
-    """The rows of data/: one a negative for triplets, one a pair for n-tuples."""
+    """The rows of data/: one per negative for triplets, one per pair for n-tuples."""
     anchors: int
+    """Distinct anchors."""
     corpus: Mapping[str, int]
-    """Different texts: all, and those of the pairs' positives."""
+    """Distinct texts: all, and those that are positives."""
     negatives: Mapping[str, int]
-    """How many pairs got how many negatives."""
+    """The number of pairs by their number of negatives."""
     scores: Mapping[str, Mapping[str, float]]
-    """Quantiles of how close positives, negatives, and the positive minus the negative are."""
+    """Quantiles of the scores of positives, of negatives, and of positive - negative."""
     audit: Mapping[str, Any]
     cut: Mapping[str, int]
-    """Texts longer than the embedder reads: anchors and corpus."""
+    """Texts that the embedder truncated: anchors and corpus."""
     cross_refused: int | None
     settings: Mapping[str, Any]
     seconds: float
@@ -55,7 +56,7 @@ class MineReport:
         """Load the report of a finished run.
 
         Raises:
-            RunFolderError: there is no finished run that mined in this folder.
+            RunFolderError: the folder does not hold a finished run of `mine`.
         """
         run = MiningFolder(Path(folder))
         if not run.manifest.exists() or run.read_json(run.manifest).get("kind") != "mine":
@@ -64,39 +65,40 @@ class MineReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
-        said = asdict(self)
-        del said["path"]
-        return said
+        values = asdict(self)
+        del values["path"]
+        return values
 
     def lines(self) -> list[str]:
-        """Return what the report says in a few sentences."""
+        """Return the summary of the run as a few lines."""
         rows, audit = self.rows, self.audit
-        said = [
+        lines = [
             f"{self.written:,} rows for {rows['kept']:,} of {rows['read']:,} pairs, "
             f"from {self.corpus['texts']:,} texts; {self.seconds:.1f} s, "
-            f"{self.peak_memory_bytes / 2**20:,.0f} MiB at the peak"
+            f"{self.peak_memory_bytes / 2**20:,.0f} MiB peak memory"
         ]
         if n := audit["negatives"]:
             closer, above = audit["above_positive"], audit["above_quantile"]
-            share = f"{100 * audit['quantile']:.0f} %"
-            said.append(
-                f"may be no negatives: {closer:,} ({percent(closer, n)}) are as close to the anchor as its positive, "
-                f"{above:,} ({percent(above, n)}) as close as {share} of all positives are to theirs"
+            quantile = audit["quantile"]
+            limit = "the median positive" if quantile == 0.5 else f"the {100 * quantile:g} % quantile of the positives"
+            lines.append(
+                f"possible false negatives: {closer:,} ({percent(closer, n)}) score at least as high as their "
+                f"positive; {above:,} ({percent(above, n)}) score at least as high as {limit}"
             )
         else:
-            said.append(
-                "no pair got enough negatives: too few texts are as close, and as far, as the settings want. Loosen "
-                "--min-score, --max-score or the margin, or name more texts with --corpus"
+            lines.append(
+                "no pair got enough negatives: too few texts are within the limits. Relax --min-score, --max-score or "
+                "the margin, or add texts with --corpus"
             )
         if self.cross_refused is not None:
-            said.append(f"the cross-encoder refused {self.cross_refused:,} candidates")
+            lines.append(f"the cross-encoder refused {self.cross_refused:,} candidates")
         if cut := sum(self.cut.values()):
-            said.append(f"{cut:,} texts were longer than the embedder reads, and were cut")
-        return said
+            lines.append(f"{cut:,} texts were truncated at the maximum length of the embedder")
+        return lines
 
 
 def print_report(report: MineReport, console: Console | None = None) -> None:
-    """Print what became of the pairs by source, how close negatives are, and where things are."""
+    """Print the counts by source, the scores, and the paths of the outputs."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("source", overflow="fold")
@@ -109,22 +111,23 @@ def print_report(report: MineReport, console: Console | None = None) -> None:
         _print_scores(report, console)
     for line in report.lines():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    for name, what in (("data", "negatives"), ("dropped", "dropped and why"), ("report.html", "the report")):
-        console.print(f"{what + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)
+    for name, content in (("data", "negatives"), ("dropped", "dropped pairs"), ("report.html", "report")):
+        console.print(f"{content + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_scores(report: MineReport, console: Console) -> None:
     scores = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    scores.add_column("closeness")
+    scores.add_column("similarity")
     quantiles = list(next(iter(report.scores.values())))
     for name in quantiles:
         scores.add_column(name, justify="right")
-    for what, values in report.scores.items():
-        scores.add_row(what, *(f"{values[name]:.3f}" for name in quantiles))
+    for series, values in report.scores.items():
+        scores.add_row(series, *(f"{values[name]:.3f}" for name in quantiles))
     console.print(scores)
 
 
-MOST_CHARS = 600
+MAX_CHARS = 600
+"""Maximum number of characters of a sample text without marks."""
 
 
 def write_html(path: Path, report: MineReport) -> None:
@@ -132,7 +135,7 @@ def write_html(path: Path, report: MineReport) -> None:
     samples = []
     for row in report.audit["samples"]:
         positive, negative = _side_by_side(row["positive"], row["negative"])
-        samples.append({**row, "anchor": _beginning(row["anchor"]), "positive": positive, "negative": negative})
+        samples.append({**row, "anchor": _truncated(row["anchor"]), "positive": positive, "negative": negative})
     settings = yaml.safe_dump(dict(report.settings), sort_keys=False, allow_unicode=True)
     text = page.render("mining.html", report=report, samples=samples, settings=settings)
     with whole_file(path, "w") as sink:
@@ -140,14 +143,14 @@ def write_html(path: Path, report: MineReport) -> None:
 
 
 def _side_by_side(positive: str, negative: str) -> tuple[Shown, Shown]:
-    """Mark what differs, if most does not: where most does, marks say nothing."""
+    """Mark the differences of two texts, unless more than half of the characters differ."""
     marked = compare(positive, negative)
-    spans = [span for shown in marked for span in shown.spans]
+    spans = [span for text in marked for span in text.spans]
     differs = sum(len(span.text) for span in spans if span.differs)
     if 2 * differs <= sum(len(span.text) for span in spans):
         return marked
-    return _beginning(positive), _beginning(negative)
+    return _truncated(positive), _truncated(negative)
 
 
-def _beginning(text: str) -> Shown:
-    return Shown([Span(text[:MOST_CHARS])], len(text), cut_behind=len(text) > MOST_CHARS)
+def _truncated(text: str) -> Shown:
+    return Shown([Span(text[:MAX_CHARS])], len(text), cut_behind=len(text) > MAX_CHARS)

@@ -1,24 +1,24 @@
-"""Mine hard negatives: read the pairs, embed them, find the closest texts of each anchor, choose, write.
+"""Runs `mine`: reads the pairs, embeds all texts, chooses negatives among the closest texts, writes the outputs.
 
-A run stops anywhere and goes on from there: texts, vectors and negatives lie in units, each whole or not at all.
+A run can be stopped at any time and resumed: vectors and negatives are written in units, and each file appears only
+when it is complete.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from jina_data.embed.load import load_embedder
-from jina_data.mining.choose import Chooser, Stock
+from jina_data.mining.choose import Chooser, MiningData
 from jina_data.mining.config import MineConfig
 from jina_data.mining.folder import MiningFolder
-from jina_data.mining.outputs import Outputs
+from jina_data.mining.outputs import MineOutputs
 from jina_data.mining.pairs import Pairs, write_pairs
 from jina_data.mining.report import MineReport
-from jina_data.mining.store import UNIT_ROWS, Texts, Vectors, embed
+from jina_data.mining.store import UNIT_ROWS, TextStore, Vectors, embed
 from jina_data.progress import Progress, Quiet
 from jina_data.run.files import whole_path
 from jina_data.run.resume import ResumableRun
@@ -27,10 +27,10 @@ from jina_data.run.resume import ResumableRun
 def mine(
     config: MineConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> MineReport:
-    """Mine negatives into a run folder, or go on with a run that was stopped there; a finished one is left as it is.
+    """Mine negatives into a run folder, or resume the run in it; a finished run is not changed.
 
     Raises:
-        JinaDataError: the inputs, the config, a model or the folder are not as they must be.
+        JinaDataError: the inputs, the config, a model or the folder cannot be used.
     """
     progress = progress or Quiet()
     config.check()
@@ -47,10 +47,10 @@ def mine(
 
 
 class MineSession:
-    """One session of a run: the steps that are not done yet."""
+    """A session of a run: does the steps that are not done yet."""
 
     def __init__(self, run: ResumableRun, config: MineConfig, files: Any) -> None:
-        self.state, self.config, self.progress, self.events = run, config, run.progress, run.events
+        self.resumable_run, self.config, self.progress, self.events = run, config, run.progress, run.events
         self.folder = MiningFolder(run.folder.path)
         self.inputs, self.corpus = files
 
@@ -59,21 +59,21 @@ class MineSession:
     def run(self) -> None:
         """Do the remaining work."""
         pairs = self._read()
-        anchors, corpus = (Texts(self.folder.texts(kind)) for kind in ("anchors", "corpus"))
+        anchors, corpus = (TextStore(self.folder.texts(kind)) for kind in ("anchors", "corpus"))
         vectors, cut = self._embed({"anchors": anchors, "corpus": corpus})
-        stock = Stock(pairs, anchors, corpus, vectors["anchors"], vectors["corpus"])
-        refused = self._choose(stock)
+        data = MiningData(pairs, anchors, corpus, vectors["anchors"], vectors["corpus"])
+        refused = self._choose(data)
         with self.events.unit("write"), self.progress.task("writing", len(pairs)) as task:
-            outputs = Outputs(self.folder, stock, self.config, [*self.inputs, *self.corpus])
+            outputs = MineOutputs(self.folder, data, self.config, [*self.inputs, *self.corpus])
             outputs.write(task)
             report = outputs.report(
-                seconds=self.state.seconds(),
-                peak_memory_bytes=self.state.peak_memory_bytes(),
+                seconds=self.resumable_run.seconds(),
+                peak_memory_bytes=self.resumable_run.peak_memory_bytes(),
                 cut=cut,
                 refused=refused,
             )
             outputs.write_report(report)
-        self.state.mark_complete(outputs.manifest(report, self.state.fingerprint))
+        self.resumable_run.mark_complete(outputs.manifest(report, self.resumable_run.fingerprint))
 
     def _read(self) -> Pairs:
         if not self.folder.pairs.exists():
@@ -89,7 +89,8 @@ class MineSession:
                 )
         return Pairs(self.folder.pairs)
 
-    def _embed(self, texts: dict[str, Texts]) -> tuple[dict[str, Vectors], dict[str, int]]:
+    def _embed(self, texts: dict[str, TextStore]) -> tuple[dict[str, Vectors], dict[str, int]]:
+        """Embed anchors and corpus; return their vectors, and how many texts were truncated, by kind."""
         embedder = load_embedder(self.config.embedder, self.config.device)
         prompts = {"anchors": self.config.query_prompt, "corpus": self.config.corpus_prompt}
         vectors = {kind: Vectors(self.folder.vectors(kind), embedder.dim) for kind in texts}
@@ -106,21 +107,21 @@ class MineSession:
             }
         return vectors, cut
 
-    def _choose(self, stock: Stock) -> int:
+    def _choose(self, data: MiningData) -> int:
         """Choose the negatives of all anchors; return how many candidates the cross-encoder refused."""
         scorer = None
         if self.config.cross_encoder is not None:
             from jina_data.embed.cross_encoder import load_pair_scorer
 
             scorer = load_pair_scorer(self.config.cross_encoder, self.config.device)
-        choose, refused = partial(Chooser(stock, self.config, scorer).choose), 0
-        with self.progress.task("mining", len(stock.anchors)) as task:
-            for unit in range(-(-len(stock.anchors) // UNIT_ROWS)):
-                first, stop = unit * UNIT_ROWS, min((unit + 1) * UNIT_ROWS, len(stock.anchors))
-                path = self.folder.found / f"part-{unit:06d}.parquet"
+        chooser, refused = Chooser(data, self.config, scorer), 0
+        with self.progress.task("mining", len(data.anchors)) as task:
+            for unit in range(-(-len(data.anchors) // UNIT_ROWS)):
+                start, stop = unit * UNIT_ROWS, min((unit + 1) * UNIT_ROWS, len(data.anchors))
+                path = self.folder.negatives(unit)
                 if not path.exists():
                     with self.events.unit(f"mine {unit}"), whole_path(path) as temporary:
-                        pq.write_table(choose(first, stop), temporary)
+                        pq.write_table(chooser.choose(start, stop), temporary)
                 refused += sum(pq.read_table(path, columns=["cross_refused"]).column(0).to_pylist())
-                task.advance(stop - first)
+                task.advance(stop - start)
         return refused

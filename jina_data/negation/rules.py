@@ -15,7 +15,7 @@ from jina_data.english.paraphrase import RESTATED, restated_negative
 from jina_data.english.put_opposite import swap_affix, swap_opposite
 from jina_data.english.remove_negation import remove_negation
 from jina_data.english.sentence import Sentence
-from jina_data.english.texts import hash_64, listed, sentence_count
+from jina_data.english.texts import hash_64, sentence_count, word_set
 from jina_data.negation.pairs import Answer, Pair
 
 VERSION = 2
@@ -24,7 +24,7 @@ VERSION = 2
 ORDER: tuple[Kind, ...] = ("antonym", "verbal", "quantifier", "affix")
 """The kinds to try, in this order, if the requested kind does not fit."""
 
-QUESTIONS = listed("who what how why which whose") | {""}
+QUESTIONS = word_set("who what how why which whose") | {""}
 
 Rule = Callable[[Sentence], str | None]
 
@@ -64,7 +64,7 @@ def negate(text: str, kind: Kind = "verbal", *, seed: int = 0) -> tuple[str, Kin
     """
     text = " ".join(text.split())
     sentence = Sentence(text, seed)
-    if text.endswith("?") or sentence.at(0).partition("'")[0] in QUESTIONS or sentence_count(text) > 1:
+    if text.endswith("?") or sentence.word_at(0).partition("'")[0] in QUESTIONS or sentence_count(text) > 1:
         return None
     if negators(text):
         without = remove_negation(sentence)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jina_data.english.cues import Kind, negators, turn_between
-from jina_data.english.likeness import parts_of, reworded_too, token_overlap, trivial_prefix, turned_twice
+from jina_data.english.cues import Kind, negation_diff, negators
+from jina_data.english.likeness import double_turn, parts_of, reworded_negation, token_overlap, trivial_prefix
 from jina_data.english.texts import folded, sentence_count
 from jina_data.negation.pairs import Answer, Judge, Opinion, Verdict
 from jina_data.stages.language import identify
@@ -208,10 +208,10 @@ class Verifier:
 
     def _opposition_verdict(self, entailment: str, text: str) -> Verdict:
         """Return a verdict by the words that differ between entailment and negative."""
-        turn = turn_between(entailment, text)
-        if reason := turned_twice(turn):
+        turn = negation_diff(entailment, text)
+        if reason := double_turn(turn):
             return Verdict(reason="double_turn", detail=reason, kind=turn.kind)
-        if (reworded := reworded_too(turn)) and not self.config.allow_reworded:
+        if (reworded := reworded_negation(turn)) and not self.config.allow_reworded:
             return Verdict(reason="reworded_negation", detail=reworded, kind=turn.kind)
         kind: Kind | None = turn.kind
         flags: list[str] = []

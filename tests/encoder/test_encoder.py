@@ -594,55 +594,6 @@ def test_registered_models_train_with_transformers(saved: Path) -> None:
     assert model.get_input_embeddings().weight.grad.abs().sum() > 0
 
 
-def test_mteb_evaluates_the_encoder(saved: Path) -> None:
-    protocols = pytest.importorskip("mteb.models.models_protocols")
-    from jina_data.encoder.mteb import MtebEncoder
-
-    model = MtebEncoder(str(saved), device="cpu")
-    assert isinstance(model, protocols.EncoderProtocol)
-    assert model.mteb_model_meta.name == "local/model"
-    encoder = Encoder.from_pretrained(saved, device="cpu", prompts={"query": "how do i "})
-    prompted = MtebEncoder.of(encoder, "me/mine")
-    assert prompted.mteb_model_meta.name == "me/mine"
-    loader = [{"text": TEXTS[:3]}, {"text": TEXTS[3:5]}]
-    said: dict[str, Any] = {"task_metadata": None, "hf_split": "test", "hf_subset": "default", "batch_size": 2}
-    close(prompted.encode(loader, **said), encoder.encode(TEXTS[:5]))
-    close(prompted.encode(loader, prompt_type="query", **said), encoder.encode_query(TEXTS[:5]))
-    close(prompted.similarity(*[encoder.encode(TEXTS[:2])] * 2), encoder.similarity(*[encoder.encode(TEXTS[:2])] * 2))
-
-
-def test_mteb_runs_a_task(tokenizer: Tokenizer) -> None:
-    mteb = pytest.importorskip("mteb")
-    datasets = pytest.importorskip("datasets")
-    from jina_data.encoder.mteb import MtebEncoder
-
-    said: dict[str, Any] = {
-        **{"name": "Local", "description": "Made up.", "reference": None, "type": "STS", "category": "t2t"},
-        **{"dataset": {"path": "local/made-up", "revision": "1"}, "eval_splits": ["test"], "eval_langs": ["eng-Latn"]},
-        **{"main_score": "cosine_spearman", "date": ("2020-01-01", "2020-01-02"), "domains": ["Written"]},
-        **{"task_subtypes": [], "license": "cc0-1.0", "annotations_creators": "derived", "dialect": []},
-        **{"sample_creation": "created", "bibtex_citation": "", "modalities": ["text"]},
-    }
-    some, others, scores = TEXTS[5:15], TEXTS[6:16], [float(number % 5) for number in range(10)]
-
-    class Local(mteb.abstasks.AbsTaskSTS):  # type: ignore[misc,name-defined]
-        metadata = mteb.TaskMetadata(**said)
-        min_score, max_score = 0, 5
-
-        def load_data(self, **_: Any) -> None:
-            rows = {"sentence1": some, "sentence2": others, "score": scores}
-            self.dataset = {"test": datasets.Dataset.from_dict(rows)}
-            self.data_loaded = True
-
-    encoder = jina_bert(tokenizer)
-    results = mteb.evaluate(MtebEncoder.of(encoder, "me/mine"), [Local()], cache=None, show_progress_bar=False)
-    cosines = encoder.similarity_pairwise(encoder.encode(some), encoder.encode(others))
-    from scipy.stats import spearmanr
-
-    expected = spearmanr(cosines.numpy(), scores).statistic
-    assert results.task_results[0].scores["test"][0]["main_score"] == pytest.approx(expected, abs=1e-6)
-
-
 def test_the_embedder_of_a_saved_model_depends_on_the_text_alone(encoder: Encoder, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     encoder.save_pretrained(tmp_path / "model")

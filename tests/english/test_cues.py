@@ -1,10 +1,10 @@
-"""Cues: what counts as one, what turned between two texts, and how much cues give away."""
+"""Negation cues: which words count, differences of two texts, and the accuracy of cues alone."""
 
 from __future__ import annotations
 
 import pytest
 
-from jina_data.english.cues import CueClassifier, Kind, cue_accuracy, cues, negators, polarity, turn_between
+from jina_data.english.cues import CueClassifier, Kind, cue_accuracy, cues, negation_diff, negators, polarity
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from jina_data.english.cues import CueClassifier, Kind, cue_accuracy, cues, nega
         ("They hardly moved and lack time.", ["hardly", "lack"]),
         ("An unhappy, careless and impatient man dislikes it.", ["unhappy", "careless", "impatient", "dislikes"]),
         ("Non-smokers are homeless and unbothered.", ["non-smokers", "homeless", "unbothered"]),
-        # Words that only look so.
+        # Words that only look like negations.
         ("My uncle is under an important image inside the united university.", []),
         ("Unless the lesson displays a unique district, unite and bless them nonetheless.", []),
         ("until unit union under undergo discuss distance invite into increase irony island", []),
@@ -29,7 +29,7 @@ def test_cues(text: str, expected: list[str]) -> None:
     assert [cue.word for cue in cues(text)] == expected
 
 
-def test_negators_are_words_of_their_own() -> None:
+def test_negators_are_separate_words() -> None:
     assert [cue.word for cue in negators("Not an unhappy man")] == ["not"]
     assert [polarity(text) for text in ("He is here", "He is not here", "He is not unhappy")] == [1, -1, 1]
 
@@ -56,17 +56,17 @@ def test_negators_are_words_of_their_own() -> None:
         ("A man plays.", "A man played.", None, 0),
     ],
 )
-def test_turn(first: str, second: str, kind: Kind | None, flips: int) -> None:
-    turn = turn_between(first, second)
-    assert (turn.kind, turn.flips) == (kind, flips)
+def test_negation_diff(first: str, second: str, kind: Kind | None, flips: int) -> None:
+    diff = negation_diff(first, second)
+    assert (diff.kind, diff.flips) == (kind, flips)
 
 
-def test_replaced_words_are_those_of_content() -> None:
-    assert turn_between("A cat sleeps on the mat.", "A tram sleeps on a mat.").replaced == (("cat", "tram"),)
-    assert turn_between("A man plays.", "The man is playing.").replaced == ()
+def test_replaced_words_are_content_words() -> None:
+    assert negation_diff("A cat sleeps on the mat.", "A tram sleeps on a mat.").replaced == (("cat", "tram"),)
+    assert negation_diff("A man plays.", "The man is playing.").replaced == ()
 
 
-def test_cue_accuracy_knows_a_giveaway() -> None:
+def test_cue_accuracy_is_perfect_where_every_negative_has_a_cue() -> None:
     always = [(f"Number {n} is here.", f"Number {n} is not here.") for n in range(200)]
     assert cue_accuracy(always) == 1.0
 
@@ -78,7 +78,7 @@ def test_cue_accuracy_is_chance_without_cues() -> None:
 
 def test_cue_accuracy_of_a_mix_is_between() -> None:
     half = [(f"Door {n} is open.", f"Door {n} is closed." if n % 2 else f"Door {n} is not open.") for n in range(2000)]
-    # The half with a cue is told, and of the rest, two thirds are entailments.
+    # The half with a cue is predicted correctly; of the rest, two thirds are entailments.
     assert cue_accuracy(half) == pytest.approx(0.75, abs=0.02)
 
 

@@ -1,4 +1,4 @@
-"""Paraphrases by a negated opposite: their grammar, what is left alone, and that a run has them only when asked."""
+"""Paraphrases by a negated opposite: their grammar, unchanged texts, and the option --restate of a run."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ from tests.support.files import write_jsonl
     ],
 )
 def test_four_texts(plain: str, turned: str | tuple[str, ...], opposite: str | tuple[str, ...], negated: str) -> None:
-    found = antonym_paraphrase(plain)
-    assert found is not None
-    assert (found.plain, found.negated) == (plain, negated)
-    assert found.turned == turned if isinstance(turned, str) else found.turned in turned
-    assert found.opposite == opposite if isinstance(opposite, str) else found.opposite in opposite
+    paraphrase = antonym_paraphrase(plain)
+    assert paraphrase is not None
+    assert (paraphrase.plain, paraphrase.negated) == (plain, negated)
+    assert paraphrase.turned == turned if isinstance(turned, str) else paraphrase.turned in turned
+    assert paraphrase.opposite == opposite if isinstance(opposite, str) else paraphrase.opposite in opposite
 
 
 @pytest.mark.parametrize(
@@ -78,30 +78,30 @@ def test_four_texts(plain: str, turned: str | tuple[str, ...], opposite: str | t
         "",
     ],
 )
-def test_what_is_left_alone(text: str) -> None:
+def test_texts_without_a_paraphrase(text: str) -> None:
     assert antonym_paraphrase(text) is None
 
 
 def test_the_two_orders_get_different_negatives() -> None:
-    found = antonym_paraphrase("The bus is full.")
-    assert found is not None
-    negatives = {restated_negative(found.turned, found.plain), restated_negative(found.plain, found.turned)}
-    assert negatives == {found.opposite, found.negated}
+    texts = antonym_paraphrase("The bus is full.")
+    assert texts is not None
+    negatives = {restated_negative(texts.turned, texts.plain), restated_negative(texts.plain, texts.turned)}
+    assert negatives == {texts.opposite, texts.negated}
     assert restated_negative("The bus is full.", "The tram is not empty.") is None
 
 
 def test_every_predicate_makes_four_texts() -> None:
     for word in PREDICATES:
-        found = antonym_paraphrase(f"The thing is {word}.")
-        assert found is not None, word
-        assert negators(found.turned), word
-        assert negators(found.negated), word
-        assert not negators(found.opposite), word
-        assert found.turned.replace(" not ", " ") == found.opposite
-        assert found.negated.replace(" not ", " ") == found.plain
+        texts = antonym_paraphrase(f"The thing is {word}.")
+        assert texts is not None, word
+        assert negators(texts.turned), word
+        assert negators(texts.negated), word
+        assert not negators(texts.opposite), word
+        assert texts.turned.replace(" not ", " ") == texts.opposite
+        assert texts.negated.replace(" not ", " ") == texts.plain
 
 
-def test_the_lists_hold_together() -> None:
+def test_the_lists_are_consistent() -> None:
     assert set(FORBIDDEN_NEXT) <= set(PREDICATES)
     assert not [word for word, opposites in PREDICATES.items() if word in opposites]
     assert not [base for pair in VERBS.items() for base in (pair[0], *pair[1]) if forms_of(base) is None]
@@ -114,7 +114,7 @@ ROWS = [
 ]
 
 
-def test_pairs_come_with_the_option_alone(tmp_path: Path) -> None:
+def test_restated_pairs_need_the_option(tmp_path: Path) -> None:
     source = f"snli={write_jsonl(tmp_path / 'snli.jsonl', ROWS)}"
     write_pairs([source], tmp_path / "plain.parquet")
     write_pairs([source], tmp_path / "more.parquet", restate=True)
@@ -122,34 +122,36 @@ def test_pairs_come_with_the_option_alone(tmp_path: Path) -> None:
     restated = [pair for pair in more if pair.source_id.endswith(RESTATED)]
     assert sorted((pair.anchor, pair.entailment) for pair in restated) == sorted(
         pair
-        for one, other in (
+        for plain_text, turned_text in (
             ("The bus is full.", "The bus is not empty."),
             ("The bus is empty.", "The bus is not full."),
         )
-        for pair in ((one, other), (other, one))
+        for pair in ((plain_text, turned_text), (turned_text, plain_text))
     )
     assert [pair for pair in more if pair not in restated] == plain
     counts = read_counts(tmp_path / "more.parquet")
     assert counts.rows["snli"] == len(ROWS) + 4 == counts.pairs["snli"] + sum(counts.unusable["snli"].values())
-    # All that comes of one premise stays on one side of the split.
+    # All pairs of a premise are in the same split.
     assert len({(pair.group, pair.split) for pair in more}) == len({pair.group for pair in more})
 
 
 def test_a_run_writes_and_accepts_them(tmp_path: Path) -> None:
     source = f"snli={write_jsonl(tmp_path / 'snli.jsonl', ROWS)}"
-    settings = NegateConfig(sources=[source], generator="rules", restate=True, test_fraction=0.0)
-    negate(replace(settings, requests=RequestConfig()), tmp_path / "run")
+    config = NegateConfig(sources=[source], generator="rules", restate=True, test_fraction=0.0)
+    negate(replace(config, requests=RequestConfig()), tmp_path / "run")
     rows = pq.read_table(tmp_path / "run" / "data" / "full").to_pylist()
-    found = {(row["anchor"], row["entailment"]): row["negative"] for row in rows if row["source_id"].endswith(RESTATED)}
-    for (anchor, entailment), negative in found.items():
+    restated = {
+        (row["anchor"], row["entailment"]): row["negative"] for row in rows if row["source_id"].endswith(RESTATED)
+    }
+    for (anchor, entailment), negative in restated.items():
         paraphrase = antonym_paraphrase(anchor if negators(entailment) else entailment)
         assert paraphrase is not None
         assert {anchor, entailment} == {paraphrase.plain, paraphrase.turned}
         assert negative in (paraphrase.opposite, paraphrase.negated)
-    assert len(found) >= 2  # "The bus is empty." is the negative of one pair and a text of another
+    assert len(restated) >= 2  # "The bus is empty." is the negative of one pair and a text of another
 
 
-def test_the_option_is_part_of_what_a_run_is(tmp_path: Path) -> None:
+def test_the_option_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     source = f"snli={write_jsonl(tmp_path / 'snli.jsonl', ROWS)}"
     plain = NegateConfig(sources=[source], generator="rules").fingerprint()
     more = NegateConfig(sources=[source], generator="rules", restate=True).fingerprint()

@@ -1,4 +1,4 @@
-"""Ablations: what is compared, what the numbers are, and that a stopped one goes on."""
+"""Ablations: the variants, the scores, and resuming a stopped run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mteb")
 
 from jina_data.clean.recipe import Recipe
-from jina_data.errors import RunFolderError, UsageError
+from jina_data.errors import RunFolderError, StoppedError, UsageError
 from jina_data.evaluate.ablation import AblateConfig, ablate, variants_of
 from jina_data.evaluate.ablation_report import AblateReport, Estimate, VariantScores
 
@@ -78,7 +78,7 @@ def run(folder: Path, out: Path, *, overwrite: bool = False, progress: Any = Non
 
 
 class Recorder:
-    """Keeps what is said; may stop the run at a line that begins so."""
+    """Records all messages; may stop the run at a message with a given beginning."""
 
     def __init__(self, stop: str | None = None) -> None:
         self.lines: list[str] = []
@@ -101,7 +101,7 @@ def report(kitchen: Path) -> AblateReport:
 
 
 def test_each_variant_keeps_the_rows_of_its_filters(kitchen: Path, report: AblateReport) -> None:
-    assert [(one.name, one.rows, one.same_as) for one in report.variants] == [
+    assert [(variant.name, variant.rows, variant.same_as) for variant in report.variants] == [
         ("start", None, None),
         ("none", 45, None),
         ("length", 45, "none"),
@@ -109,49 +109,49 @@ def test_each_variant_keeps_the_rows_of_its_filters(kitchen: Path, report: Ablat
         ("exact_dedup", 41, None),
         ("all", 40, None),
     ]
-    for one in report.variants[1:]:
-        kept = pq.read_table(kitchen / "out" / "clean" / one.name / "data")
-        assert len(kept) == one.rows
+    for variant in report.variants[1:]:
+        kept = pq.read_table(kitchen / "out" / "clean" / variant.name / "data")
+        assert len(kept) == variant.rows
     assert sorted(path.name for path in (kitchen / "out").iterdir()) == [
-        *("clean", "manifest.json", "plot.png", "report.json", "scores")
+        *("clean", "events.jsonl", "manifest.json", "plot.png", "report.json", "scores")
     ]
 
 
-def test_the_report_is_what_was_measured(kitchen: Path, report: AblateReport) -> None:
-    said = json.loads((kitchen / "out" / "report.json").read_text(encoding="utf-8"))
-    assert AblateReport.load(kitchen / "out").to_json() == report.to_json() == said
-    by_name = {one["name"]: one for one in said["variants"]}
+def test_the_report_has_the_scores_of_the_runs(kitchen: Path, report: AblateReport) -> None:
+    written = json.loads((kitchen / "out" / "report.json").read_text(encoding="utf-8"))
+    assert AblateReport.load(kitchen / "out").to_json() == report.to_json() == written
+    by_name = {variant["name"]: variant for variant in written["variants"]}
     for name in ("none", "rules", "exact_dedup", "all"):
         files = [kitchen / "out" / "scores" / f"{name}-seed-{seed}.json" for seed in (0, 1)]
         scores = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         assert by_name[name]["seeds"] == scores
-        values = [one["task"] for one in scores]
+        values = [score["task"] for score in scores]
         assert by_name[name]["scores"]["task"]["mean"] == pytest.approx(sum(values) / 2)
     assert by_name["length"]["seeds"] == by_name["none"]["seeds"]
     assert by_name["length"]["against_none"]["task"] == {"mean": 0, "low": 0, "high": 0}
     assert by_name["none"]["seeds"][0] != by_name["all"]["seeds"][0]
 
 
-def test_a_stopped_ablation_goes_on(kitchen: Path, tmp_path: Path, report: AblateReport) -> None:
+def test_a_stopped_ablation_resumes(kitchen: Path, tmp_path: Path, report: AblateReport) -> None:
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError, match="Run the same command again to resume"):
         run(kitchen, out, progress=Recorder(stop="training 7 of"))
     done = {path.name: path.stat().st_mtime_ns for path in (out / "scores").iterdir()}
     assert sorted(done) == [*("none-seed-0.json", "none-seed-1.json", "rules-seed-0.json", "rules-seed-1.json")]
     again = run(kitchen, out)
     assert {name: (out / "scores" / name).stat().st_mtime_ns for name in done} == done
-    assert [one.seeds for one in again.variants] == [one.seeds for one in report.variants]
-    told = Recorder()
-    assert run(kitchen, out, progress=told).to_json() == again.to_json()
-    assert told.lines == [f"{out} is finished: same inputs, same settings; nothing to do"]
-    with pytest.raises(RunFolderError, match=r"finished ablation with .*Name another folder, or .* --overwrite"):
+    assert [variant.seeds for variant in again.variants] == [variant.seeds for variant in report.variants]
+    progress = Recorder()
+    assert run(kitchen, out, progress=progress).to_json() == again.to_json()
+    assert progress.lines == [f"{out} is finished: same inputs, same settings; nothing to do"]
+    with pytest.raises(RunFolderError, match=r"finished run with .*Name another folder, or .* --overwrite"):
         run(kitchen, out, steps=3)
 
 
 def test_estimates() -> None:
-    found = Estimate.over([0.5, 0.6, 0.7])
+    estimate = Estimate.over([0.5, 0.6, 0.7])
     half = 4.302653 * 0.1 / math.sqrt(3)  # Student's t with two degrees of freedom
-    assert (found.mean, found.low, found.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half))
+    assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half))
     assert Estimate.over([0.5]) == Estimate(0.5)
     none = VariantScores("none", 9, None, [{"a": 0.1, "b": 0.3}, {"a": 0.2, "b": 0.4}])
     best = VariantScores("all", 8, None, [{"a": 0.2, "b": 0.5}, {"a": 0.3, "b": 0.6}])
@@ -164,8 +164,8 @@ def test_variants() -> None:
     recipe = Recipe.parse(
         "stages: [normalize, length: {min_words: 1}, rules, length: {max_words: 9}, sample: {count: 5}]"
     )
-    found = {name: [stage.name for stage in one.stages] for name, one in variants_of(recipe).items()}
-    assert found == {
+    stages = {name: [stage.name for stage in variant.stages] for name, variant in variants_of(recipe).items()}
+    assert stages == {
         "none": ["normalize", "sample"],
         "length": ["normalize", "length", "sample"],
         "rules": ["normalize", "rules", "sample"],
@@ -173,7 +173,7 @@ def test_variants() -> None:
         "all": ["normalize", "length", "rules", "length", "sample"],
     }
     assert list(variants_of(Recipe.parse("stages: [rules]"))) == ["none", "rules"]
-    with pytest.raises(UsageError, match="no filter to leave out; its stages are normalize"):
+    with pytest.raises(UsageError, match="no filter to compare; its stages are normalize"):
         variants_of(Recipe.parse("stages: [normalize]"))
 
 
@@ -183,9 +183,9 @@ def test_a_preset_without_a_tokenizer_is_refused(kitchen: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
-    [({"tasks": ()}, "no task is named"), ({"seeds": 1}, "seeds is 1; expected 2 or more")],
+    ("changes", "message"),
+    [({"tasks": ()}, "no task given"), ({"seeds": 1}, "seeds is 1; expected 2 or more")],
 )
-def test_settings_that_compare_nothing(kitchen: Path, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_invalid_options(kitchen: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         config(kitchen, **changes)

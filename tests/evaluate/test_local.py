@@ -1,4 +1,4 @@
-"""Local tasks of all seven kinds: scores against independent ones, the table of the poster, files that do not fit."""
+"""Local tasks of all seven kinds: scores compared with independent ones, the table of scores, bad files."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ STS: list[Row] = [
 
 
 def vectors(texts: Sequence[str]) -> np.ndarray[Any, Any]:
-    found = load_embedder("static").encode(texts).astype(np.float64)
-    unit: np.ndarray[Any, Any] = found / np.linalg.norm(found, axis=1, keepdims=True)
+    encoded = load_embedder("static").encode(texts).astype(np.float64)
+    unit: np.ndarray[Any, Any] = encoded / np.linalg.norm(encoded, axis=1, keepdims=True)
     return unit
 
 
@@ -84,9 +84,9 @@ def score_of(path: Path) -> TaskScore:
 
 
 def average_precision(scores: Sequence[float], labels: Sequence[int]) -> float:
-    """The mean, over what is right, of the share of right ones among all that stand as high or higher."""
+    """Return the mean, over the positive labels, of the precision at their ranks."""
     ranked = [label for _, label in sorted(zip(scores, labels, strict=True), reverse=True)]
-    return float(np.mean([np.mean(ranked[: at + 1]) for at, label in enumerate(ranked) if label]))
+    return float(np.mean([np.mean(ranked[:rank]) for rank, label in enumerate(ranked, 1) if label]))
 
 
 def test_pair_classification_is_average_precision(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_pair_classification_is_average_precision(tmp_path: Path) -> None:
     assert score.scores["cosine_ap"] == pytest.approx(by_hand, abs=1e-6)
     # The main score of mteb is the best that a cosine or a distance gives.
     distances = [-np.abs(left - right).sum(1), -np.linalg.norm(left - right, axis=1)]
-    best = max(by_hand, *(average_precision(one.tolist(), labels) for one in distances))
+    best = max(by_hand, *(average_precision(scores.tolist(), labels) for scores in distances))
     assert (score.type, score.measure) == ("PairClassification", "max_ap")
     assert score.value == pytest.approx(best, abs=1e-6)
     assert 0.5 < score.value < 1
@@ -109,13 +109,13 @@ def test_pair_classification_is_average_precision(tmp_path: Path) -> None:
 
 def test_reranking_is_mean_average_precision(tmp_path: Path) -> None:
     score = score_of(write_parquet(tmp_path / "answers.parquet", RERANKING))
-    found = []
+    precisions = []
     for row in RERANKING:
         texts = [*row["positive"], *row["negative"]]
         scores = vectors(texts) @ vectors([row["query"]])[0]
-        found.append(average_precision(scores.tolist(), [1] * len(row["positive"]) + [0] * len(row["negative"])))
+        precisions.append(average_precision(scores.tolist(), [1] * len(row["positive"]) + [0] * len(row["negative"])))
     assert (score.type, score.measure) == ("Reranking", "map_at_1000")
-    assert score.value == pytest.approx(np.mean(found), abs=1e-5)  # mteb rounds to five digits
+    assert score.value == pytest.approx(np.mean(precisions), abs=1e-5)  # mteb rounds to five digits
     assert 0 < score.value < 1
 
 
@@ -123,12 +123,12 @@ def test_summarization_is_the_mean_of_rank_correlations(tmp_path: Path) -> None:
     from scipy.stats import spearmanr
 
     score = score_of(write_parquet(tmp_path / "news.parquet", SUMMARIES))
-    found = []
+    correlations = []
     for row in SUMMARIES:
         nearest = (vectors(row["machine_summaries"]) @ vectors(row["human_summaries"]).T).max(axis=1)
-        found.append(spearmanr(nearest, row["relevance"]).statistic)
+        correlations.append(spearmanr(nearest, row["relevance"]).statistic)
     assert (score.type, score.measure) == ("Summarization", "cosine_spearman")
-    assert score.value == pytest.approx(np.mean(found), abs=1e-6)
+    assert score.value == pytest.approx(np.mean(correlations), abs=1e-6)
     assert 0 < score.value < 1
 
 
@@ -149,7 +149,7 @@ def test_a_score_that_is_no_number_is_an_error(tmp_path: Path) -> None:
             return np.tile(np.array([0.6, 0.8], np.float16), (len(texts), 1))
 
     (task,) = tasks_named([str(write_parquet(tmp_path / "news.parquet", SUMMARIES))])
-    with pytest.raises(ModelError, match="'same' on task 'news': cosine_spearman is no number"):
+    with pytest.raises(ModelError, match="'same' on task 'news': cosine_spearman is undefined"):
         evaluate_tasks([task], [Same()])
 
 
@@ -184,7 +184,7 @@ def test_the_table_of_the_poster(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert done.exit_code == 0
     assert capfd.readouterr().err == ""  # no bars of mteb
     (model,) = json.loads((out / "report.json").read_text())["models"]
-    values = {name: one["value"] for name, one in model["tasks"].items()}
+    values = {name: score["value"] for name, score in model["tasks"].items()}
     assert len(values) == 8
     types = {
         **{"CF": values["intents"], "CL": values["topics"], "PC": values["pairs"], "RR": values["answers"]},
@@ -192,11 +192,11 @@ def test_the_table_of_the_poster(tmp_path: Path, capfd: pytest.CaptureFixture[st
     }
     assert list(types) == list(TYPES) == ["CF", "CL", "PC", "RR", "RT", "STS", "SM"]
     assert model["types"] == pytest.approx(types)
-    # Over tasks, in which STS counts twice, not over kinds.
+    # The mean over tasks (STS counts twice), not over kinds.
     assert model["average"] == pytest.approx(np.mean(list(values.values())))
     assert model["average"] != pytest.approx(np.mean(list(types.values())), abs=1e-3)
-    shown = [f"{100 * value:.2f}" for value in (*types.values(), model["average"])]
-    assert next(line for line in done.stdout.splitlines()[::-1] if "static" in line).split()[1:] == shown
+    cells = [f"{100 * value:.2f}" for value in (*types.values(), model["average"])]
+    assert next(line for line in done.stdout.splitlines()[::-1] if "static" in line).split()[1:] == cells
 
 
 def test_results_of_all_kinds_are_those_of_mteb_and_kept(tmp_path: Path) -> None:
@@ -223,13 +223,13 @@ def test_results_of_all_kinds_are_those_of_mteb_and_kept(tmp_path: Path) -> None
         result = TaskResult.from_disk(kept)
         assert result.task_name == name
         assert result.get_score() == pytest.approx(score.value, abs=1e-6)
-    seen = model.n_texts
+    n_encoded = model.n_texts
     again = evaluate_tasks(tasks_named([folder]), [model], folder=tmp_path / "out").models[0]
-    assert model.n_texts == seen
+    assert model.n_texts == n_encoded
     assert again.tasks == first.tasks
 
 
-def test_the_kind_may_be_said(tmp_path: Path) -> None:
+def test_the_kind_may_be_given(tmp_path: Path) -> None:
     """A file with the columns of two kinds is of the first; its name says the other."""
     path = write_parquet(tmp_path / "both.parquet", [{**STS[i], **PAIRS[i]} for i in range(6)])
     (task,) = tasks_named([str(path)])
@@ -256,17 +256,17 @@ BAD: list[tuple[str, list[Row], str]] = [
     ("reranking", [{**RERANKING[0], "negative": "a text"}], "row 0 .*: negative is 'a text'; expected a list"),
     ("reranking", [RERANKING[0], {**RERANKING[1], "query": None}], "row 1 .*: query is None; expected a string"),
     ("summarization", [{**SUMMARIES[1], "relevance": [1, 2]}], "relevance has 2 numbers for 3 machine_summaries"),
-    ("summarization", [{**SUMMARIES[1], "relevance": [2, 2, 2]}], "all of relevance is equal"),
+    ("summarization", [{**SUMMARIES[1], "relevance": [2, 2, 2]}], "all values of relevance are equal"),
     ("summarization", [{**SUMMARIES[1], "relevance": [2, 2, None]}], r"relevance is \[2, 2, None\]; expected a list"),
     ("summarization", [{**SUMMARIES[1], "human_summaries": None}], "human_summaries is None; expected a list of one"),
     ("sts", [{**STS[0], "score": True}, {**STS[1], "score": False}], "score is True; expected a number"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "rows", "told"), BAD)
-def test_bad_files_are_named(tmp_path: Path, kind: str, rows: list[Row], told: str) -> None:
+@pytest.mark.parametrize(("kind", "rows", "message"), BAD)
+def test_bad_files_are_named(tmp_path: Path, kind: str, rows: list[Row], message: str) -> None:
     path = write_parquet(tmp_path / "x.parquet", rows)
-    with pytest.raises(InputError, match=f"^{path}.*{told}"):
+    with pytest.raises(InputError, match=f"^{path}.*{message}"):
         read_local(f"{kind}:{path}")
 
 
@@ -285,9 +285,7 @@ def test_what_is_no_task_in_a_folder_is_named(tmp_path: Path) -> None:
     write_all(tmp_path)
     assert len(read_local(str(tmp_path))) == 8
     write_parquet(tmp_path / "other.parquet", [{"a": 1}])
-    with pytest.raises(
-        UsageError, match=r"other.parquet is none of the tasks known: its columns are a\. Expected sent"
-    ):
+    with pytest.raises(UsageError, match=r"other.parquet matches no known task: its columns are a\. Expected sent"):
         read_local(str(tmp_path))
 
 
@@ -315,12 +313,12 @@ MISTAKES: list[tuple[list[str], type[JinaDataError], str]] = [
         RunFolderError,
         "output folder file/x cannot be written: Not a directory",
     ),
-    (["mteb", "sts.parquet", "-o", "run"], RunFolderError, "run is the folder of a run of another command"),
+    (["mteb", "sts.parquet", "-o", "run"], RunFolderError, "run is the run folder of another command"),
     (["length", "cats", "-o", "file/x"], InputError, "cats.corpus.parquet lacks doc_id and text; its columns are x"),
     (["mteb", "sts.parquet", "-m", "=static"], UsageError, "--model =static: expected M, or LABEL=M"),
     (["mteb", "sts.parquet", "-m", "a="], UsageError, "--model a=: expected M, or LABEL=M"),
-    (["mteb", "sts.parquet", "-m", "static"], UsageError, "a model is named twice"),
-    (["retrieval", "cats.queries.parquet"], InputError, "is one file of a task. Name what its files begin .*: cats$"),
+    (["mteb", "sts.parquet", "-m", "static"], UsageError, "a model occurs twice"),
+    (["retrieval", "cats.queries.parquet"], InputError, "is only one file of a task. Give the prefix .*: cats$"),
     (
         ["negation", "neg.jsonl", "--json", "file/x.json"],
         RunFolderError,
@@ -334,15 +332,15 @@ MISTAKES: list[tuple[list[str], type[JinaDataError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("command", "error", "told"), MISTAKES, ids=lambda value: str(value)[:60])
-def test_mistakes_are_told_before_a_model_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], error: type[JinaDataError], told: str
+@pytest.mark.parametrize(("command", "error", "message"), MISTAKES, ids=lambda value: str(value)[:60])
+def test_mistakes_are_reported_before_a_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], error: type[JinaDataError], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_inputs(tmp_path)
     monkeypatch.setattr("jina_data.embed.static.StaticEmbedder.encode", lambda *_, **__: pytest.fail("it ran"))
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         CliRunner().invoke(cli, ["evaluate", *command, "-m", "static"], catch_exceptions=False)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -364,7 +362,7 @@ def test_a_model_in_a_folder_with_an_equals_sign_is_found(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("half", ["", '{"dataset_revision": "ab'])
-def test_a_result_that_was_cut_off_is_measured_again(tmp_path: Path, half: str) -> None:
+def test_a_truncated_result_is_computed_again(tmp_path: Path, half: str) -> None:
     tasks = [str(write_parquet(tmp_path / "sts.parquet", STS))]
     first = evaluate_tasks(tasks_named(tasks), [load_embedder("static")], folder=tmp_path / "out")
     (kept,) = (tmp_path / "out").glob("results/*/*/sts.json")
@@ -374,19 +372,23 @@ def test_a_result_that_was_cut_off_is_measured_again(tmp_path: Path, half: str) 
 
 
 @pytest.mark.parametrize(
-    ("raised", "error", "told"),
+    ("raised", "error", "message"),
     [
-        (KeyboardInterrupt(), StoppedError, "stopped. Finished tasks are kept in .*out; the same command goes on"),
-        (OSError(28, "No space left on device"), ResourceError, "out cannot be written: No space left on device. Make"),
+        (
+            KeyboardInterrupt(),
+            StoppedError,
+            "stopped. Results of finished tasks are in .*out; run the same command again to resume",
+        ),
+        (OSError(28, "No space left on device"), ResourceError, "out cannot be written: No space left on device. Free"),
     ],
 )
-def test_what_stops_a_run_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, error: type[JinaDataError], told: str
+def test_errors_while_a_task_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, error: type[JinaDataError], message: str
 ) -> None:
     def stop(*_: Any, **__: Any) -> None:
         raise raised
 
     task = tasks_named([str(write_parquet(tmp_path / "sts.parquet", STS))])
     monkeypatch.setattr("mteb.evaluate", stop)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         evaluate_tasks(task, [load_embedder("static")], folder=tmp_path / "out")

@@ -24,7 +24,7 @@ from tests.support.files import write_csv, write_jsonl, write_parquet
 
 
 class Angles:
-    """Puts a text at the angle, in degrees, that stands at its end: cosines can be told by eye."""
+    """Embeds a text at the angle, in degrees, at its end, so that cosines are known."""
 
     dim = 2
     max_tokens: int | None = None
@@ -47,7 +47,7 @@ def triplet(anchor: float, entailment: float, *negatives: float, source: str = "
 
 
 @pytest.mark.parametrize(
-    ("one", "easy", "hard"),
+    ("example", "easy", "hard"),
     [
         (triplet(0, 10, 80), 1, 1),  # far from both
         (triplet(0, 45, 90), 1, 0),  # as far from the entailment as the anchor is: a tie is an error
@@ -56,8 +56,8 @@ def triplet(anchor: float, entailment: float, *negatives: float, source: str = "
         (triplet(0, 20, 90, 10, 30), 2, 1),  # several negatives: each counts
     ],
 )
-def test_measures_are_strict(one: Triplet, easy: int, hard: int) -> None:
-    assert right_of([one], Angles()).tolist() == [[easy, hard]]
+def test_measures_are_strict(example: Triplet, easy: int, hard: int) -> None:
+    assert right_of([example], Angles()).tolist() == [[easy, hard]]
 
 
 def test_the_same_text_is_no_better_than_itself() -> None:
@@ -71,15 +71,15 @@ def test_shares_by_source_and_kind() -> None:
         triplet(0, 20, 90, 10, source="two"),
     ]
     report = evaluate_negation(triplets, [Angles()], resamples=200)
-    found = {(group.by, group.name): group for group in report.groups}
-    assert list(found) == [
+    groups = {(group.by, group.name): group for group in report.groups}
+    assert list(groups) == [
         ("all", "all"),
         ("source", "one"),
         ("source", "two"),
         ("kind", "antonym"),
         ("kind", "verbal"),
     ]
-    values = {name: found[name].scores["angles"]["easy"].value for name in found}
+    values = {name: groups[name].scores["angles"]["easy"].value for name in groups}
     assert list(values.values()) == [2 / 4, 1 / 2, 1 / 2, 0, 2 / 3]
     assert report.overall.scores["angles"]["easy"].error == 0.5
     assert (report.overall.triplets, report.overall.negatives) == (3, 4)
@@ -91,7 +91,7 @@ def test_intervals_hold_the_true_share() -> None:
     held = 0
     for number in range(100):
         right = rng.random(120) < 0.7
-        triplets = [triplet(0, 20, 80 if one else 10) for one in right]
+        triplets = [triplet(0, 20, 80 if is_right else 10) for is_right in right]
         score = evaluate_negation(triplets, [Angles()], seed=number, resamples=400).overall.scores["angles"]["easy"]
         held += score.low <= 0.7 <= score.high
         assert score.low <= score.value <= score.high
@@ -104,7 +104,7 @@ def test_resampling_by_patterns_is_resampling_by_triplets() -> None:
     triplets = [triplet(0, 20, *rng.choice([5, 80], int(rng.integers(1, 4)))) for _ in range(80)]
     score = evaluate_negation(triplets, [Angles()], resamples=4000).overall.scores["angles"]["easy"]
     right = right_of(triplets, Angles())[:, 0]
-    sizes = np.array([len(one.negatives) for one in triplets])
+    sizes = np.array([len(example.negatives) for example in triplets])
     drawn = rng.integers(0, 80, (4000, 80))
     shares = right[drawn].sum(1) / sizes[drawn].sum(1)
     assert (score.low, score.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])), abs=0.012)
@@ -140,7 +140,7 @@ def test_each_text_of_a_batch_is_embedded_once() -> None:
 def test_labels() -> None:
     assert model_labels(["static", "a/b/mini"]) == ["static", "mini"]
     assert model_labels(["a/model", "b/model/"]) == ["a/model", "b/model/"]
-    with pytest.raises(UsageError, match="named twice"):
+    with pytest.raises(UsageError, match="occurs twice"):
         model_labels(["static", "static"])
     with pytest.raises(UsageError, match="no model"):
         evaluate_negation([triplet(0, 1, 2)], [])
@@ -179,7 +179,7 @@ def test_several_negatives(tmp_path: Path) -> None:
     listed = [{"query": "a", "positive": "b", "negatives": ["c", "d"]}]
     for number, rows in enumerate((numbered, listed)):
         path = write_parquet(tmp_path / f"{number}.parquet", rows)
-        assert [one.negatives for one in TripletReader.open(str(path))] == [("c", "d")]
+        assert [example.negatives for example in TripletReader.open(str(path))] == [("c", "d")]
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
@@ -210,11 +210,11 @@ def run_folder(folder: Path) -> Path:
 
 def test_a_run_folder_is_read_by_split(tmp_path: Path) -> None:
     folder = str(run_folder(tmp_path / "run"))
-    found = {split: list(TripletReader.open(folder, split=split)) for split in (None, "test", "train", "all")}
-    assert found[None] == found["test"] != found["train"]
-    assert len(found["all"]) == 2
-    assert {(one.source, one.kind) for one in found["all"]} == {("one", "verbal"), ("two", "verbal")}
-    with pytest.raises(UsageError, match="is no run folder of negate"):
+    by_split = {split: list(TripletReader.open(folder, split=split)) for split in (None, "test", "train", "all")}
+    assert by_split[None] == by_split["test"] != by_split["train"]
+    assert len(by_split["all"]) == 2
+    assert {(example.source, example.kind) for example in by_split["all"]} == {("one", "verbal"), ("two", "verbal")}
+    with pytest.raises(UsageError, match="is not a run folder of negate"):
         TripletReader.open(str(write_parquet(tmp_path / "a.parquet", ROWS)), split="test")
 
 
@@ -228,7 +228,7 @@ def a_report() -> NegationReport:
 
 def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     print_negation(a_report(), Console(width=140))
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for text in (
         "EasyNegation",
         "HardNegation",
@@ -237,7 +237,7 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
         "33.3",
         "b against a: EasyNegation -66.7",
     ):
-        assert text in said
+        assert text in output
 
 
 def test_plot_is_a_picture_with_a_mark_for_each_model(tmp_path: Path) -> None:
@@ -255,11 +255,11 @@ def test_the_command(tmp_path: Path) -> None:
     files = ["--json", str(tmp_path / "out" / "n.json"), "--plot", str(tmp_path / "n.png")]
     result = CliRunner().invoke(cli, [*arguments, *files], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "2 triplets, 1 rows left out" in result.stdout
-    said = json.loads((tmp_path / "out" / "n.json").read_text())
-    assert list(said["models"]) == ["small"]
-    assert said["models"]["small"].startswith("static-")
-    easy = said["groups"][0]["scores"]["small"]["easy"]
+    assert "2 triplets, 1 rows skipped" in result.stdout
+    written = json.loads((tmp_path / "out" / "n.json").read_text())
+    assert list(written["models"]) == ["small"]
+    assert written["models"]["small"].startswith("static-")
+    easy = written["groups"][0]["scores"]["small"]["easy"]
     assert easy["value"] + easy["error"] == 1
     assert (tmp_path / "n.png").read_bytes().startswith(b"\x89PNG")
     # What the command says is what the library measures.

@@ -39,8 +39,8 @@ SENTENCES = [
     *("How do I boil an egg?", "Put the egg in boiling water.", "The train was late again.", "We missed our bus."),
 ]
 STS = [
-    {"sentence1": one, "sentence2": SENTENCES[(i * 3 + 1) % 8], "score": float(i * 7 % 6)}
-    for i, one in enumerate(SENTENCES)
+    {"sentence1": sentence, "sentence2": SENTENCES[(i * 3 + 1) % 8], "score": float(i * 7 % 6)}
+    for i, sentence in enumerate(SENTENCES)
 ]
 
 
@@ -73,10 +73,10 @@ def write_trio(prefix: Path, *, title: bool = True) -> Path:
     return prefix
 
 
-def cosines(left: Sequence[str], right: Sequence[str]) -> np.ndarray[Any, Any]:
-    vectors = [load_embedder("static").encode(texts).astype(np.float64) for texts in (left, right)]
-    left_unit, right_unit = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in vectors)
-    product: np.ndarray[Any, Any] = left_unit @ right_unit.T
+def cosines(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray[Any, Any]:
+    vectors = [load_embedder("static").encode(side).astype(np.float64) for side in (queries, texts)]
+    query_units, text_units = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in vectors)
+    product: np.ndarray[Any, Any] = query_units @ text_units.T
     return product
 
 
@@ -99,13 +99,13 @@ def test_retrieval_is_ndcg_at_10(tmp_path: Path, title: bool) -> None:
     score = evaluate_retrieval(write_trio(tmp_path / "cats", title=title), load_embedder("static"))
     (data,) = read_retrieval(tmp_path / "cats")
     texts = [f"{head} {text}".strip() for head, text in zip(data.titles, data.docs, strict=True)]
-    found = []
+    ndcgs = []
     for query, row in zip(data.query_ids, cosines(data.queries, texts), strict=True):
         gains = [data.qrels[query].get(data.doc_ids[j], 0) for j in np.argsort(-row)[:10]]
         ideal = sorted(data.qrels[query].values(), reverse=True)
-        dcg, best = (sum(gain / math.log2(i + 2) for i, gain in enumerate(some)) for some in (gains, ideal))
-        found.append(dcg / best)
-    assert score.value == pytest.approx(np.mean(found), abs=1e-5)  # mteb rounds to five digits
+        dcg, best = (sum(gain / math.log2(i + 2) for i, gain in enumerate(grades)) for grades in (gains, ideal))
+        ndcgs.append(dcg / best)
+    assert score.value == pytest.approx(np.mean(ndcgs), abs=1e-5)  # mteb rounds to five digits
     assert 0 < score.value < 1
 
 
@@ -120,7 +120,7 @@ def test_labels_are_learnt_and_clustered(tmp_path: Path) -> None:
     write_parquet(tmp_path / "all.parquet", rows)
     tasks = tasks_named([str(tmp_path / "topic"), str(tmp_path / "all.parquet")])
     scores = evaluate_tasks(tasks, [load_embedder("static")]).models[0]
-    assert {name: (one.type, one.measure) for name, one in scores.tasks.items()} == {
+    assert {name: (score.type, score.measure) for name, score in scores.tasks.items()} == {
         "topic": ("Classification", "accuracy"),
         "all": ("Clustering", "v_measure"),
     }
@@ -134,7 +134,7 @@ def test_types_are_means_and_missing_ones_are_not_averaged_in() -> None:
         return TaskScore(task, kind, "m", value)
 
     tasks = [score("a", "STS", 0.5), score("b", "STS", 0.7), score("c", "Retrieval", 0.3)]
-    model = ModelScores("x", "id", {one.task: one for one in tasks})
+    model = ModelScores("x", "id", {task.task: task for task in tasks})
     assert model.types == {"RT": 0.3, "STS": pytest.approx(0.6)}
     assert model.average == pytest.approx(0.5)
     from rich.console import Console
@@ -145,8 +145,8 @@ def test_types_are_means_and_missing_ones_are_not_averaged_in() -> None:
         print_tasks(TasksReport([model]), console)
     means = next(line for line in captured.get().splitlines()[::-1] if line.lstrip().startswith("x "))
     assert means.split() == ["x", "30.00", "60.00", "50.00"]
-    said = TasksReport([model]).to_json()["models"][0]["types"]
-    assert said == {**dict.fromkeys(TYPES), "RT": 0.3, "STS": pytest.approx(0.6)}
+    means = TasksReport([model]).to_json()["models"][0]["types"]
+    assert means == {**dict.fromkeys(TYPES), "RT": 0.3, "STS": pytest.approx(0.6)}
 
 
 # ------------------------------------------------------------------------------------------------------ results
@@ -163,13 +163,13 @@ def test_results_are_in_the_format_of_mteb_and_kept(tmp_path: Path) -> None:
     value = first.models[0].tasks["some"].value
     assert result.get_score() == pytest.approx(value)
     assert (result.task_name, list(result.scores)) == ("some", ["test"])
-    seen = model.n_texts
+    n_encoded = model.n_texts
     again = evaluate_tasks(tasks_named([str(path)]), [model], labels=["me/mine"], folder=tmp_path / "out")
-    assert (model.n_texts, again.models[0].tasks["some"].value) == (seen, value)
+    assert (model.n_texts, again.models[0].tasks["some"].value) == (n_encoded, value)
     # Other data under the same name is another task.
     write_parquet(path, [{**row, "score": 5 - float(str(row["score"]))} for row in STS])
     other = evaluate_tasks(tasks_named([str(path)]), [model], labels=["me/mine"], folder=tmp_path / "out")
-    assert model.n_texts > seen
+    assert model.n_texts > n_encoded
     assert other.models[0].tasks["some"].value == pytest.approx(-value)
 
 
@@ -191,29 +191,29 @@ def test_a_task_of_mteb_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert score.value == evaluate_sts(tmp_path / "some.parquet", load_embedder("static")).value
 
 
-def test_data_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_cannot_be_downloaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(**_: Any) -> Any:
         raise ConnectionError("no network here")
 
     monkeypatch.setattr("mteb.abstasks.abstask.load_dataset", offline)
-    with pytest.raises(InputError, match=r"the data of task 'STS12', which .* cannot be had: no network here"):
+    with pytest.raises(InputError, match=r"the data of task 'STS12' could not be downloaded .*: no network here"):
         evaluate_tasks(tasks_named(["STS12"]), [load_embedder("static")])
 
 
 def test_benchmarks_are_all_of_their_tasks() -> None:
     tasks = tasks_named(["MTEB(eng, v2)"])
     assert len(tasks) == 41
-    assert {one.metadata.type for one in tasks} == {kind for kinds in TYPES.values() for kind in kinds} & {
-        one.metadata.type for one in tasks
+    assert {task.metadata.type for task in tasks} == {kind for kinds in TYPES.values() for kind in kinds} & {
+        task.metadata.type for task in tasks
     }
 
 
 def test_names_that_nobody_knows() -> None:
-    with pytest.raises(UsageError, match=r"'STS122' is no file or folder, .*Did you mean: 'STS22'"):
+    with pytest.raises(UsageError, match=r"'STS122' is not a file or folder, .*Did you mean: 'STS22'"):
         tasks_named(["STS122"])
-    with pytest.raises(UsageError, match="the task 'STS12' is named twice"):
+    with pytest.raises(UsageError, match="the task 'STS12' occurs twice"):
         tasks_named(["STS12", "STS13", "STS12"])
-    with pytest.raises(UsageError, match="no task is named"):
+    with pytest.raises(UsageError, match="no task given"):
         evaluate_tasks([], [load_embedder("static")])
 
 
@@ -230,21 +230,21 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 # --------------------------------------------------------------------------------------------------- local files
 
 
-def test_a_folder_holds_all_its_trios(tmp_path: Path) -> None:
+def test_a_folder_contains_several_retrieval_tasks(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_trio(tmp_path / name)
     write_parquet(tmp_path / "lonely.corpus.parquet", [{"doc_id": "x", "text": "y"}])
-    assert [one.name for one in read_retrieval(tmp_path)] == ["a", "b"]
-    with pytest.raises(InputError, match=r"holds 2 tasks: a, b\. Name one of them"):
+    assert [task.name for task in read_retrieval(tmp_path)] == ["a", "b"]
+    with pytest.raises(InputError, match=r"contains 2 tasks: a, b\. Name one of them"):
         evaluate_retrieval(tmp_path, load_embedder("static"))
-    own = tmp_path / "own"
-    own.mkdir()
+    folder = tmp_path / "own"
+    folder.mkdir()
     for name in ("corpus", "queries", "qrels"):
-        (tmp_path / f"a.{name}.parquet").rename(own / f"{name}.parquet")
-    assert [one.name for one in read_retrieval(own)] == ["own"]
+        (tmp_path / f"a.{name}.parquet").rename(folder / f"{name}.parquet")
+    assert [task.name for task in read_retrieval(folder)] == ["own"]
 
 
-def test_kinds_are_told_by_columns_or_by_name(tmp_path: Path) -> None:
+def test_kinds_are_set_by_columns_or_by_name(tmp_path: Path) -> None:
     path = str(write_parquet(tmp_path / "x.parquet", [{"text": "a", "label": 1}, {"text": "b", "label": 2}]))
     (data,) = read_local(path)
     assert isinstance(data, LabelData)
@@ -253,7 +253,7 @@ def test_kinds_are_told_by_columns_or_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lacks sentence1 and sentence2 and score; its columns are text, label"):
         read_local(f"sts:{path}")
     write_parquet(tmp_path / "y.parquet", [{"a": 1}])
-    with pytest.raises(UsageError, match="is none of the tasks known: its columns are a"):
+    with pytest.raises(UsageError, match="matches no known task: its columns are a"):
         read_local(str(tmp_path / "y.parquet"))
 
 
@@ -262,51 +262,51 @@ BAD: list[tuple[str, list[Row], str]] = [
     ("corpus", [{"doc_id": "d0", "text": "a"}, {"doc_id": "d0", "text": "b"}], "rows 0 and 1 .* same id 'd0'"),
     ("queries", [{"query_id": "q7", "text": "a"}], "row 0 .*: query_id 'q0' is not in cats.queries.parquet"),
     ("qrels", [{"query_id": "q0", "doc_id": "zz", "score": 1}], "doc_id 'zz' is not in cats.corpus.parquet"),
-    ("qrels", [{"query_id": "q0", "doc_id": "d0", "score": 0}], "of no document that it answers a query"),
+    ("qrels", [{"query_id": "q0", "doc_id": "d0", "score": 0}], "has no relevant document"),
     ("qrels", [{"query_id": "q0", "doc_id": "d0"}], "lacks score"),
 ]
 
 
-@pytest.mark.parametrize(("part", "rows", "told"), BAD)
-def test_bad_retrieval_files_are_named(tmp_path: Path, part: str, rows: list[Row], told: str) -> None:
+@pytest.mark.parametrize(("part", "rows", "message"), BAD)
+def test_bad_retrieval_files_are_named(tmp_path: Path, part: str, rows: list[Row], message: str) -> None:
     write_trio(tmp_path / "cats")
     write_parquet(tmp_path / f"cats.{part}.parquet", rows)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_retrieval(tmp_path / "cats")
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ([{**STS[0], "score": 1.0}, {**STS[1], "score": 1.0}], "2 scores, all equal"),
         ([{**STS[0], "score": float("nan")}, STS[1]], "row 0 .*: score is nan; expected a number"),
         ([{"sentence1": "a", "score": 1.0}], "lacks sentence2"),
     ],
 )
-def test_bad_sts_files_are_named(tmp_path: Path, rows: list[Row], told: str) -> None:
+def test_bad_sts_files_are_named(tmp_path: Path, rows: list[Row], message: str) -> None:
     write_parquet(tmp_path / "x.parquet", rows)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         evaluate_sts(tmp_path / "x.parquet", load_embedder("static"))
 
 
 @pytest.mark.parametrize(
-    ("command", "error", "told"),
+    ("command", "error", "message"),
     [
-        (["sts", "nothing.parquet"], InputError, "nothing.parquet is no file"),
+        (["sts", "nothing.parquet"], InputError, "nothing.parquet is not a file"),
         (["retrieval", "nothing"], InputError, r"Expected a folder with corpus.parquet.*nothing.qrels.parquet"),
-        (["length", "nothing"], InputError, "holds no retrieval task"),
+        (["length", "nothing"], InputError, "contains no retrieval task"),
         (["length", "cats", "--lengths", "12,x"], UsageError, "expected numbers separated by commas"),
-        (["length", "cats", "--lengths", "0"], UsageError, "expected numbers above 0"),
+        (["length", "cats", "--lengths", "0"], UsageError, "expected positive numbers"),
         (["mteb", "broken.parquet"], InputError, "broken.parquet cannot be read as Parquet"),
     ],
 )
-def test_what_is_not_there_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], error: type[JinaDataError], told: str
+def test_bad_arguments_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], error: type[JinaDataError], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_trio(tmp_path / "cats")
     (tmp_path / "broken.parquet").write_bytes(b"no parquet")
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         CliRunner().invoke(cli, ["evaluate", *command, "-m", "static"], catch_exceptions=False)
 
 
@@ -336,14 +336,14 @@ LONG = "Cats sit on mats. " * 30 + "Stocks fell on Monday İn a hurry. " * 40
 def test_the_static_model_reads_the_first_tokens(n_tokens: int) -> None:
     static: Any = load_embedder("static")
     cut = np.zeros(2, np.bool_)
-    found = limited(static, n_tokens).encode([LONG, "cat"], cut=cut)
+    vectors = limited(static, n_tokens).encode([LONG, "cat"], cut=cut)
     whole = static._whole.encode(LONG.lower(), add_special_tokens=False)
     head = static.beginnings([LONG], n_tokens)[0]
     assert LONG.lower().startswith(head)
     n_head = len(static._whole.encode(head, add_special_tokens=False).ids)
     assert n_head == min(n_tokens, len(whole.ids))
-    np.testing.assert_array_equal(found[0], static.encode([head])[0])
-    np.testing.assert_array_equal(found[1], static.encode(["cat"])[0])
+    np.testing.assert_array_equal(vectors[0], static.encode([head])[0])
+    np.testing.assert_array_equal(vectors[1], static.encode(["cat"])[0])
     assert cut.tolist() == [n_tokens < len(whole.ids), False]
 
 
@@ -393,26 +393,6 @@ def test_the_command_length(tmp_path: Path) -> None:
     (row,) = json.loads((tmp_path / "out" / "report.json").read_text())["rows"]
     assert list(row["scores"]) == ["4", "64"]
     assert (tmp_path / "out" / "length.png").exists()
-
-
-def test_prompts_of_a_model_go_in_front() -> None:
-    from jina_data.evaluate.mteb_model import MtebEmbedder
-
-    class Prompted(Counting):
-        class _Model:
-            prompts = {"query": "query: ", "document": "passage: "}
-
-        _model = _Model()
-        seen: list[str] = []
-
-        def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
-            self.seen += texts
-            return super().encode(texts, cut=cut)
-
-    wrapped = MtebEmbedder(Prompted(), "x")
-    for kind in ("query", "document", None):
-        wrapped.encode([{"text": ["a"]}], task_metadata=None, hf_split="", hf_subset="", prompt_type=kind)
-    assert Prompted.seen == ["query: a", "passage: a", "a"]
 
 
 @pytest.mark.corpora

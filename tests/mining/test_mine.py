@@ -1,4 +1,4 @@
-"""jina-data mine: the negatives of sentence-transformers, what is never one, the run folder, kills, bad input."""
+"""jina-data mine: comparison with sentence-transformers, excluded texts, the run folder, kills, bad input."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sentence(rng: np.random.Generator, n_words: int) -> str:
 
 
 def pair_rows(n: int, seed: int = 0) -> list[Row]:
-    """Pairs of which some share an anchor, some a positive."""
+    """Return pairs; some share an anchor, some a positive."""
     rng = np.random.default_rng(seed)
     anchors = [f"{sentence(rng, 4)} {number}?" for number in range(n * 3 // 4)]
     positives = [f"{sentence(rng, 9)} {number}." for number in range(n * 7 // 8)]
@@ -58,8 +58,8 @@ def run(folder: Path, rows: Sequence[Row], corpus: Sequence[str] = (), **options
 
 def rows_of(report: MineReport, name: str = "data") -> list[Row]:
     assert report.path is not None
-    found: list[Row] = pq.read_table(report.path / name).to_pylist()
-    return found
+    table_rows: list[Row] = pq.read_table(report.path / name).to_pylist()
+    return table_rows
 
 
 def triplets(report: MineReport) -> set[tuple[str, ...]]:
@@ -70,7 +70,7 @@ def triplets(report: MineReport) -> set[tuple[str, ...]]:
 
 
 class StaticModel:
-    """What `mine_hard_negatives` asks of a model, with the vectors that jina-data has."""
+    """The model interface that `mine_hard_negatives` uses, with the vectors of jina-data."""
 
     device = "cpu"
 
@@ -79,25 +79,25 @@ class StaticModel:
 
     encode_document = encode_query
 
-    def similarity(self, left: Any, right: Any) -> Any:
+    def similarity(self, anchors: Any, texts: Any) -> Any:
         import torch
 
-        return torch.as_tensor(left) @ torch.as_tensor(right).T
+        return torch.as_tensor(anchors) @ torch.as_tensor(texts).T
 
-    def similarity_pairwise(self, left: Any, right: Any) -> Any:
+    def similarity_pairwise(self, anchors: Any, texts: Any) -> Any:
         import torch
 
-        return (torch.as_tensor(left) * torch.as_tensor(right)).sum(1)
+        return (torch.as_tensor(anchors) * torch.as_tensor(texts)).sum(1)
 
 
 def theirs(rows: Sequence[Row], corpus: Sequence[str] = (), **options: Any) -> set[tuple[str, ...]]:
     """Return what sentence-transformers mines from the same vectors."""
     datasets = pytest.importorskip("datasets")
     mining = pytest.importorskip("sentence_transformers.util")
-    found = mining.mine_hard_negatives(
+    mined = mining.mine_hard_negatives(
         datasets.Dataset.from_list(list(rows)), StaticModel(), corpus=list(corpus) or None, verbose=False, **options
     )
-    return {tuple(row.values()) for row in found}
+    return {tuple(row.values()) for row in mined}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_negatives_are_those_of_sentence_transformers(
     rng = np.random.default_rng(5)
     corpus = [f"{sentence(rng, 8)} c{number}" for number in range(30)] if with_corpus else []
     ours = triplets(run(tmp_path, rows, corpus, **options, output_format=form))
-    # Where no window is named we look as far as needed, and they at a few: here they are told to look at all.
+    # Without `range_max`, sentence-transformers looks at a few candidates only; with 200, at all of them.
     expected = theirs(rows, corpus, **{"range_max": 200, **options}, output_format=form)
     assert ours
     assert ours == expected
@@ -133,9 +133,9 @@ def test_the_negatives_are_those_of_sentence_transformers(
 
 def test_sentence_transformers_mines_the_positive_written_otherwise(tmp_path: Path) -> None:
     rows = [*pair_rows(24), {"anchor": "acute heart pain", "positive": "Acute heart pains."}]
-    found = ("acute heart pain", "Acute heart pains.", "ACUTE heart  pains.")
-    assert found in theirs(rows, [found[2]], num_negatives=1)
-    assert found not in triplets(run(tmp_path, rows, [found[2]]))
+    triplet = ("acute heart pain", "Acute heart pains.", "ACUTE heart  pains.")
+    assert triplet in theirs(rows, [triplet[2]], num_negatives=1)
+    assert triplet not in triplets(run(tmp_path, rows, [triplet[2]]))
 
 
 def test_sentence_transformers_mines_the_anchor_itself(tmp_path: Path) -> None:
@@ -145,20 +145,20 @@ def test_sentence_transformers_mines_the_anchor_itself(tmp_path: Path) -> None:
     assert itself not in triplets(run(tmp_path, rows, ["acute heart pain"]))
 
 
-def test_sentence_transformers_gives_up_where_its_window_ends(tmp_path: Path) -> None:
-    """It looks at 10 candidates a negative, and at two more here, however many of them are too close."""
+def test_sentence_transformers_stops_at_the_end_of_its_window(tmp_path: Path) -> None:
+    """It looks at 10 candidates per negative (here two more), no matter how many of them are too close."""
     rng = np.random.default_rng(3)
     rows = [{"anchor": "heart pain", "positive": "liver rash"}, *pair_rows(12)]
     corpus = [f"heart pain {number}" for number in range(20)] + [sentence(rng, 6) for _ in range(20)]
     options: dict[str, Any] = {"max_score": 0.3, "num_negatives": 1}
     assert not any(row[0] == "heart pain" for row in theirs(rows, corpus, **options))
-    (found,) = [row for row in rows_of(run(tmp_path, rows, corpus, **options)) if row["anchor"] == "heart pain"]
-    vectors = load_embedder("static").encode(["heart pain", found["negative"]]).astype(np.float64)
+    (negative_row,) = [row for row in rows_of(run(tmp_path, rows, corpus, **options)) if row["anchor"] == "heart pain"]
+    vectors = load_embedder("static").encode(["heart pain", negative_row["negative"]]).astype(np.float64)
     assert vectors[0] @ vectors[1] <= 0.3
 
 
 def test_sentence_transformers_looks_further_when_another_anchor_has_more_positives(tmp_path: Path) -> None:
-    """`range_max` 2 is 3 for an anchor with one positive, if another has two: filters then let the third through."""
+    """`range_max` 2 is 3 for an anchor with one positive if another has two: the filters then accept the third."""
     many = [{"anchor": "adult child", "positive": f"adult child {number}"} for number in range(8)]
     rows = [{"anchor": "heart pain", "positive": "rare rash"}, *many]
     corpus = ["heart pain 1", "heart pain 2", "heart fever"]
@@ -178,13 +178,13 @@ def test_no_negative_is_a_positive_of_its_anchor_or_the_anchor(tmp_path: Path) -
     rows += [{"anchor": row["anchor"].upper(), "positive": f"  {row['positive'].title()} "} for row in rows[:20]]
     corpus = [*[row["positive"].replace(" ", "  ") for row in rows], *[row["anchor"].upper() for row in rows]]
     report = run(tmp_path, rows, corpus, num_negatives=5)
-    known: dict[str, set[str]] = {}
+    excluded: dict[str, set[str]] = {}
     for row in rows:
         anchor = fold_text(row["anchor"])
-        known.setdefault(anchor, {anchor}).add(fold_text(row["positive"]))
-    found = rows_of(report)
-    assert len(found) == 5 * len(rows)
-    assert not any(fold_text(row["negative"]) in known[fold_text(row["anchor"])] for row in found)
+        excluded.setdefault(anchor, {anchor}).add(fold_text(row["positive"]))
+    data = rows_of(report)
+    assert len(data) == 5 * len(rows)
+    assert not any(fold_text(row["negative"]) in excluded[fold_text(row["anchor"])] for row in data)
 
 
 def test_random_negatives_depend_on_seed_and_content_alone(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_random_negatives_depend_on_seed_and_content_alone(tmp_path: Path) -> No
     top = triplets(run(tmp_path / "d", rows, num_negatives=3))
     assert len({len(first), len(other), len(top)}) == 1
     assert len(first & other) < len(first) / 2 > len(first & top)
-    # Seldom beyond the window, never: all are among the 30 closest.
+    # All are among the 30 closest.
     closest = triplets(run(tmp_path / "e", rows, num_negatives=30))
     assert first <= closest
 
@@ -212,7 +212,7 @@ def test_units_do_not_change_the_negatives(tmp_path: Path, monkeypatch: pytest.M
     assert rows_of(cut) == whole
 
 
-def test_a_cross_encoder_refuses_what_it_finds_near_the_positive(tmp_path: Path) -> None:
+def test_a_cross_encoder_refuses_candidates_near_the_positive(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     from jina_data.embed.cross_encoder import load_pair_scorer
 
@@ -222,29 +222,29 @@ def test_a_cross_encoder_refuses_what_it_finds_near_the_positive(tmp_path: Path)
     report = run(tmp_path, rows, num_negatives=2, cross_encoder=model, cross_margin=0.1)
     scorer = load_pair_scorer(model, "cpu")
 
-    def scored(some: Sequence[Row], role: str) -> list[float]:
-        logits = scorer.score([row["anchor"] for row in some], [row[role] for row in some])
-        found: list[float] = (1 / (1 + np.exp(-logits.astype(np.float64)))).tolist()
-        return found
+    def scored(pairs: Sequence[Row], role: str) -> list[float]:
+        logits = scorer.score([row["anchor"] for row in pairs], [row[role] for row in pairs])
+        scores: list[float] = (1 / (1 + np.exp(-logits.astype(np.float64)))).tolist()
+        return scores
 
     lowest: dict[str, float] = {}
     for row, score in zip(rows, scored(rows, "positive"), strict=True):
         lowest[row["anchor"]] = min(score, lowest.get(row["anchor"], 1.0))
-    found = rows_of(report)
-    assert found
+    data = rows_of(report)
+    assert data
     assert report.cross_refused
-    # They are the first that pass, in the order of closeness.
+    # The negatives are the first candidates that pass, in the order of similarity.
     plain = rows_of(run(tmp_path / "plain", rows, num_negatives=20))
     passing: dict[tuple[str, str], list[str]] = {}
     for row, score in zip(plain, scored(plain, "negative"), strict=True):
         if score <= lowest[row["anchor"]] - 0.1:
             passing.setdefault((row["anchor"], row["positive"]), []).append(row["negative"])
     mined: dict[tuple[str, str], list[str]] = {}
-    for row in found:
+    for row in data:
         mined.setdefault((row["anchor"], row["positive"]), []).append(row["negative"])
     assert mined == {pair: negatives[:2] for pair, negatives in passing.items()}
     ledger = rows_of(report, "ledger")
-    assert sum(len(row["cross_scores"]) for row in ledger) == len(found)
+    assert sum(len(row["cross_scores"]) for row in ledger) == len(data)
 
 
 # ------------------------------------------------------------------------------------------------ the run folder
@@ -284,7 +284,7 @@ def test_a_pair_without_a_source_is_of_its_file(tmp_path: Path) -> None:
     assert {source["name"]: source["read"] for source in report.sources} == {"a": 1, str(tmp_path / "pairs.parquet"): 7}
 
 
-def test_the_audit_counts_negatives_that_may_be_none(tmp_path: Path) -> None:
+def test_the_audit_counts_possible_false_negatives(tmp_path: Path) -> None:
     rows = [*pair_rows(30), {"anchor": "acute heart pain", "positive": "something else entirely"}]
     report = run(tmp_path, rows, ["Acute heart pain in adults"], num_negatives=2, audit_quantile=0.9)
     kept = [row for row in rows_of(report, "ledger") if row["kept"]]
@@ -320,14 +320,14 @@ def test_a_run_can_be_published(tmp_path: Path, form: str) -> None:
         load_embedder("static").encode([row[name] for row in full]).astype(np.float64)
         for name in ("anchor", "positive", *names)
     )
-    expected = np.stack([np.einsum("nd,nd->n", anchors, one) for one in others], axis=1)
-    found = [[row["_positive_score"], *row["_scores"]] for row in full]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    expected = np.stack([np.einsum("nd,nd->n", anchors, vectors) for vectors in others], axis=1)
+    scores = [[row["_positive_score"], *row["_scores"]] for row in full]
+    np.testing.assert_allclose(scores, expected, atol=1e-12)
     assert {row["_source"] for row in full} == {"pairs.parquet"}
     assert "close to the anchor" in (repository.folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_second_call_says_so_and_other_settings_are_refused(tmp_path: Path) -> None:
+def test_a_second_call_does_nothing_and_other_options_are_refused(tmp_path: Path) -> None:
     rows = pair_rows(12)
     path = write_parquet(tmp_path / "pairs.parquet", rows)
     arguments = ["mine", str(path), "-o", str(tmp_path / "out"), "--num-negatives", "1"]
@@ -347,7 +347,7 @@ def test_a_second_call_says_so_and_other_settings_are_refused(tmp_path: Path) ->
         MineReport.load(tmp_path)
 
 
-def test_inspect_says_what_kind_of_run_it_is(tmp_path: Path) -> None:
+def test_inspect_names_the_kind_of_the_run(tmp_path: Path) -> None:
     run(tmp_path, pair_rows(8), num_negatives=1)
     with pytest.raises(RunFolderError, match="holds a run of 'mine'; expected one of clean"):
         CliRunner().invoke(cli, ["inspect", str(tmp_path / "out")], catch_exceptions=False)
@@ -373,14 +373,14 @@ def test_the_sources_of_a_clean_run_stay(tmp_path: Path) -> None:
         paths.append(str(write_jsonl(tmp_path / f"{name}.jsonl", rows)))
     Pipeline(Length(min_words=2)).run(paths, tmp_path / "clean")
     report = mine(MineConfig(inputs=[str(tmp_path / "clean")], num_negatives=1), tmp_path / "mined")
-    assert [(one["name"], one["kept"]) for one in report.sources] == [("first", 30), ("second", 20)]
+    assert [(source["name"], source["kept"]) for source in report.sources] == [("first", 30), ("second", 20)]
     config = TrainConfig(phase="triplets", inputs=(str(tmp_path / "mined"),), model="static")
     sources, _ = find_sources(config, tmp_path / "spool")
-    assert [(one.name, one.n_rows) for one in sources] == [("first", 30), ("second", 20)]
+    assert [(source.name, source.n_rows) for source in sources] == [("first", 30), ("second", 20)]
 
 
 @pytest.mark.parametrize("n_units", [4, 17], ids=["while it embeds", "while it mines"])
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: int) -> None:
+def test_a_killed_run_resumes_and_gives_the_same_bytes(tmp_path: Path, n_units: int) -> None:
     path = write_parquet(tmp_path / "pairs.parquet", pair_rows(400))
     code = (
         "import sys, time, jina_data.mining.run as run\n"
@@ -417,14 +417,14 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: 
     assert not (tmp_path / "killed" / "manifest.json").exists()
     assert start("killed", 0).wait(timeout=120) == 0
     all_done = [json.loads(line)["unit"] for line in events.read_text().splitlines() if '"finish"' in line]
-    assert len(all_done) == len(set(all_done))  # nothing that was finished was done again
+    assert len(all_done) == len(set(all_done))  # no finished unit was repeated
     for name in ("data", "dropped", "ledger"):
         for part in sorted((tmp_path / "whole" / name).iterdir()):
             assert (tmp_path / "killed" / name / part.name).read_bytes() == part.read_bytes()
-    said = [json.loads((tmp_path / one / "report.json").read_text()) for one in ("whole", "killed")]
-    for one in said:
-        del one["seconds"], one["peak_memory_bytes"]
-    assert said[0] == said[1]
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "killed")]
+    for report in reports:
+        del report["seconds"], report["peak_memory_bytes"]
+    assert reports[0] == reports[1]
     assert not (tmp_path / "killed" / ".work").exists()
 
 
@@ -432,13 +432,13 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: 
 
 
 @pytest.mark.parametrize(
-    ("rows", "options", "error", "told"),
+    ("rows", "options", "error", "message"),
     [
         ([{"anchor": "a b", "positive": None}], {}, InputError, "row 1 .*: positive is missing; expected a text"),
         ([{"anchor": " ", "positive": "c"}], {}, InputError, "row 1 .*: anchor is ' '; expected a text"),
         ([], {"num_negatives": 0}, UsageError, "--num-negatives is 0"),
         ([], {"range_min": 5, "range_max": 6}, UsageError, "leaves 1 candidates for 3 negatives"),
-        ([], {"min_score": 0.5, "max_score": 0.4}, UsageError, "nothing is between"),
+        ([], {"min_score": 0.5, "max_score": 0.4}, UsageError, "no score is between"),
         ([], {"relative_margin": float("nan")}, UsageError, "--relative-margin is nan; expected a finite number"),
         ([], {"max_score": float("inf")}, UsageError, "--max-score is inf; expected a finite number"),
         ([], {"roles": {"anchor": ("nope",)}}, UsageError, "has no column 'nope'"),
@@ -446,15 +446,15 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, n_units: 
     ],
 )
 def test_bad_input_is_named(
-    tmp_path: Path, rows: list[Row], options: dict[str, Any], error: type[JinaDataError], told: str
+    tmp_path: Path, rows: list[Row], options: dict[str, Any], error: type[JinaDataError], message: str
 ) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         run(tmp_path, [{"anchor": "x y", "positive": "z"}, *rows], **options)
     assert not (tmp_path / "out" / "data").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "error", "told"),
+    ("name", "text", "error", "message"),
     [
         ("empty.jsonl", "", InputError, r"empty\.jsonl is empty; expected rows with an anchor and a positive"),
         (
@@ -466,15 +466,15 @@ def test_bad_input_is_named(
     ],
 )
 def test_files_without_pairs_are_named(
-    tmp_path: Path, name: str, text: str, error: type[JinaDataError], told: str
+    tmp_path: Path, name: str, text: str, error: type[JinaDataError], message: str
 ) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         mine(MineConfig(inputs=[str(tmp_path / name)]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_limits_that_no_text_keeps_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_limits_that_exclude_all_texts_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = run(tmp_path, pair_rows(6), max_score=-3)
     print_report(report)
     assert "no pair got enough negatives" in capsys.readouterr().out
@@ -497,7 +497,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         mine(MineConfig(inputs=[str(path)]), tmp_path / "out")
 
 
-def test_a_corpus_without_a_text_column_says_so(tmp_path: Path) -> None:
+def test_a_corpus_without_a_text_column_is_an_error(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "pairs.parquet", pair_rows(4))
     corpus = write_parquet(tmp_path / "corpus.parquet", [{"a": "x", "b": "y"}])
     with pytest.raises(UsageError, match=r"Name it with -c text=COLUMN; the file has: a, b"):
@@ -514,7 +514,7 @@ def test_few_texts_give_few_negatives(tmp_path: Path) -> None:
 
 def test_numbers_count_first_occurrences() -> None:
     keys = np.array([[5, 1], [2, 2], [5, 1], [2, 1], [2, 2]], np.uint64)
-    numbers = mining_pairs._Numbers.of(keys)
+    numbers = mining_pairs.TextNumbers.of(keys)
     assert numbers.number_of.tolist() == [0, 1, 0, 2, 1]
     assert numbers.first.tolist() == [0, 1, 3]
     assert numbers.find(np.array([[2, 1], [9, 9]], np.uint64)).tolist() == [2, -1]
@@ -522,7 +522,7 @@ def test_numbers_count_first_occurrences() -> None:
 
 def test_texts_of_any_kind_come_back(tmp_path: Path) -> None:
     rows = [{"anchor": f"ü {n} \u2028 \n x", "positive": f"日本 {n} 😀\t"} for n in range(5)]
-    found = rows_of(run(tmp_path, rows, num_negatives=1))
-    assert {row["negative"] for row in found} <= {row["positive"] for row in rows}
-    assert [row["anchor"] for row in found] == [row["anchor"] for row in rows]
+    data = rows_of(run(tmp_path, rows, num_negatives=1))
+    assert {row["negative"] for row in data} <= {row["positive"] for row in rows}
+    assert [row["anchor"] for row in data] == [row["anchor"] for row in rows]
     assert pq.read_schema(tmp_path / "out" / "data" / "part-00000.parquet").types == [pa.large_string()] * 3
