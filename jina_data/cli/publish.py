@@ -11,7 +11,7 @@ import click
 from jina_data.cli.options import DEBUG
 
 if TYPE_CHECKING:
-    from jina_data.publish.preview import PublishPlan
+    from jina_data.publish.preview import PublishPreview
 
 
 @click.command(name="publish")
@@ -146,7 +146,7 @@ def _settle_bars(*, quiet: bool) -> None:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _confirm(plan: PublishPlan, *, yes: bool, quiet: bool) -> bool:
+def _confirm(plan: PublishPreview, *, yes: bool, quiet: bool) -> bool:
     """Print the plan and ask for confirmation; with `yes`, do not ask.
 
     Raises:
