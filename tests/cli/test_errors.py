@@ -559,12 +559,12 @@ def test_a_full_disk(corpus: Path, tmp_path: Path, size: str, workers: str) -> N
         call = clean(corpus, *inputs, out=str(out))
         assert call.status == 1
         assert call.error == (
-            f"the disk of {out} is full. Make room and give the same command again: the run goes on where it stopped"
+            f"the disk of {out} is full. Free some space and run the same command again: the run will resume"
         )
         resize("200m")
         call = clean(corpus, *inputs, out=str(out))
         assert call.status == 0, call.err
-        assert f"going on with the run in {out}" in call.err
+        assert f"resuming the run in {out}" in call.err
         assert clean(corpus, *inputs, out=str(tmp_path / "undisturbed")).status == 0
         assert outputs(out) == outputs(tmp_path / "undisturbed")
 
@@ -651,9 +651,7 @@ def test_ctrl_c(corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path, mom
         time.sleep(0.02)
         call = run.interrupt()
     assert call.status == 1, call.err
-    assert call.error == (
-        f"stopped. Give the same command again: the run in {tmp_path / 'out'} goes on where it stopped"
-    )
+    assert call.error == (f"stopped. Run the same command again to resume the run in {tmp_path / 'out'}")
     again = clean(corpus, *CORPUS, "-c", "text=text", "--workers", workers, out=str(tmp_path / "out"))
     assert again.status == 0, again.err
     assert outputs(tmp_path / "out") == undisturbed
@@ -669,7 +667,7 @@ def test_ctrl_c_while_the_workers_start(corpus: Path, tmp_path: Path) -> None:
             call = run.interrupt()
         assert call.status == 1
         assert "Traceback" not in call.err
-        assert call.error.startswith("stopped. Give the same command again")
+        assert call.error.startswith("stopped. Run the same command again")
 
 
 def test_ctrl_c_before_the_run_begins(corpus: Path, tmp_path: Path) -> None:
