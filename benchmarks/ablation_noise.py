@@ -168,8 +168,8 @@ def mix(run: Path, train: Path, folder: Path, noise: float) -> None:
         mismatched, foreign_rows = chosen[: len(chosen) // 2].tolist(), chosen[len(chosen) // 2 :].tolist()
         for row, other in zip(mismatched, [*mismatched[1:], *mismatched[:1]], strict=True):
             positives[row] = rows["positive"][other].as_py()
-        for row, number in zip(foreign_rows, rng.choice(len(foreign), len(foreign_rows)).tolist(), strict=True):
-            anchors[row], positives[row] = foreign[number]
+        for row, choice in zip(foreign_rows, rng.choice(len(foreign), len(foreign_rows)).tolist(), strict=True):
+            anchors[row], positives[row] = foreign[choice]
         name = Path(file).name
         if not (folder / name).exists():
             pq.write_table(pa.table({"anchor": anchors, "positive": positives}), folder / name)
