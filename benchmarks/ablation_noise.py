@@ -1,17 +1,18 @@
-"""What filters are worth on real pairs as they are, and with stated amounts of foreign and mismatched pairs mixed in.
+"""Measures the value of filters on real pairs, with and without added foreign-language and mismatched pairs.
 
     python benchmarks/ablation_noise.py --corpora FOLDER -o DIR [--noise 0.3] [--rows 5000] [--steps 1000] [--seeds 3]
                                         [--json FILE]
 
-Pairs of titles and abstracts, questions and answers, sentences and simpler ones, at most --rows of each, lose what
-SciFact and STS12 hold. Then the share --noise of all rows is replaced, half of it by pairs in other languages, half by
-pairs whose positive is that of another row of the source. `jina-data ablate` cleans them with no filter, each filter
-alone and all, and trains a table of random token vectors for the same steps on what is left. Measured are SciFact
-(nDCG@10) and STS12 (Spearman). With --noise 0 the pairs stay as they are.
+The data are pairs of titles and abstracts, questions and answers, and sentences and simplifications, at most --rows
+from each source. Texts of SciFact and STS12 are removed. Then the fraction --noise of the rows is replaced: half of
+them by pairs in other languages, half by mismatched pairs, with the positive of another row of the source.
+`jina-data ablate` cleans the pairs with no filter, each filter alone, and all filters, and trains a table of random
+token vectors on the kept rows for the same number of steps. The results are SciFact (nDCG@10) and STS12 (Spearman).
+With --noise 0, no pair is replaced.
 
-With noise there is one more line, `perfect`: the same training on the rows that were not replaced, all of them and no
-others. No filter can do better by finding the noise. And a table says how many of the replaced rows, and of the others,
-each filter dropped.
+With noise, the results have one more line, `perfect`: the same training on exactly the rows that were not replaced, an
+upper bound for the detection of noise. A table shows how many replaced rows, and how many other rows, each filter
+dropped.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.corpora is None:
-        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+        parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     corpora, out = Path(arguments.corpora), arguments.out
     held_out = [str(corpora / "eval" / f"{name}.parquet") for name in HELD_OUT]
     write_pairs(corpora / "train", out / "pairs", arguments.rows)
@@ -85,55 +86,55 @@ def main() -> None:
         counts = dropped(out)
         print(json.dumps(counts, indent=1))
     if arguments.json:
-        told = report.to_json()
-        told["settings"] |= {"tasks": ["scifact", "sts12"], "model": arguments.start}
-        told |= {"noise": arguments.noise, "rows_of_a_source": arguments.rows, "dropped": counts}
-        write(arguments.json, json.dumps(told, indent=1) + "\n")
+        results = report.to_json()
+        results["settings"] |= {"tasks": ["scifact", "sts12"], "model": arguments.start}
+        results |= {"noise": arguments.noise, "rows_of_a_source": arguments.rows, "dropped": counts}
+        write(arguments.json, json.dumps(results, indent=1) + "\n")
 
 
 def perfect(
     out: Path, start: str | Path, tasks: Sequence[Path], training: Sequence[object], seeds: int
 ) -> VariantScores:
-    """Train on the rows that were not replaced, and measure."""
+    """Train on the rows that were not replaced, and evaluate the model."""
     folder = out / "perfect"
     folder.mkdir(exist_ok=True)
     for path in sorted((out / "raw").glob("*.parquet")):
         kinds = pq.read_table(out / "noise" / path.name)["kind"]
         pq.write_table(pq.read_table(path).filter(pc.equal(kinds, "")), folder / path.name)
-    # By way of clean, as in the ablation, so that the sources are told apart as there.
+    # The rows pass through clean, as in the ablation, so that the sources are the same.
     write(out / "nothing.yaml", "columns: {anchor: anchor, positive: positive}\nstages: [normalize]\n")
     jina_data("clean", folder, "-o", out / "perfect-clean", "-p", out / "nothing.yaml", "-q")
-    found = []
+    scores_by_seed = []
     for seed in range(seeds):
         run, scores = out / "perfect-runs" / str(seed), out / "perfect-scores" / str(seed)
         words = ["train", "pairs", out / "perfect-clean", "-o", run, "--model", start, "--seed", seed, *training]
         jina_data(*words, "-q")
         jina_data("evaluate", "mteb", *tasks, "-m", run / "model", "-o", scores, "-q")
         (model,) = json.loads((scores / "report.json").read_text(encoding="utf-8"))["models"]
-        found.append({name: task["value"] for name, task in model["tasks"].items()})
+        scores_by_seed.append({name: task["value"] for name, task in model["tasks"].items()})
     n_rows = sum(pq.read_metadata(path).num_rows for path in (out / "perfect-clean" / "data").iterdir())
-    return VariantScores("perfect", n_rows, None, found)
+    return VariantScores("perfect", n_rows, None, scores_by_seed)
 
 
 def dropped(out: Path) -> dict[str, dict[str, dict[str, int]]]:
-    """Return by filter and kind of row (torn, foreign, or "" as it was) how many rows there were and were dropped."""
+    """Return the numbers of rows and of dropped rows, by filter and kind of row: torn, foreign, or "as it was"."""
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for run in sorted((out / "ablation" / "clean").iterdir()):
         ledger = pq.read_table(run / "ledger", columns=["file", "row", "kept"]).to_pydict()
         kinds = {path.name: pq.read_table(path)["kind"].to_pylist() for path in (out / "noise").glob("*.parquet")}
         table = counts.setdefault(run.name, {})
         for file, row, kept in zip(ledger["file"], ledger["row"], ledger["kept"], strict=True):
-            of_kind = table.setdefault(kinds[Path(file).name][row] or "as it was", {"rows": 0, "dropped": 0})
-            of_kind["rows"] += 1
-            of_kind["dropped"] += not kept
+            counts_of_kind = table.setdefault(kinds[Path(file).name][row] or "as it was", {"rows": 0, "dropped": 0})
+            counts_of_kind["rows"] += 1
+            counts_of_kind["dropped"] += not kept
     return counts
 
 
 def jina_data(*words: object) -> None:
-    """Run a command of jina-data, and print it first."""
-    listed = [str(word) for word in words]
-    print("$ jina-data", " ".join(listed), flush=True)
-    subprocess.run([sys.executable, "-m", "jina_data", *listed], check=True)
+    """Print a command of jina-data, and run it."""
+    command = [str(word) for word in words]
+    print("$ jina-data", " ".join(command), flush=True)
+    subprocess.run([sys.executable, "-m", "jina_data", *command], check=True)
 
 
 def write(path: Path, text: str) -> None:
@@ -141,46 +142,49 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def write_pairs(train: Path, folder: Path, most: int) -> None:
-    """Write at most so many pairs of each source, drawn by a seed, a file a source."""
+def write_pairs(train: Path, folder: Path, max_rows: int) -> None:
+    """Write a file for each source with a seeded sample of at most `max_rows` pairs."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(SOURCES):
         if (folder / f"{name}.parquet").exists():
             continue
         table = pq.read_table(train / f"pairs_{name}.parquet", columns=["anchor", "positive"])
-        rows = np.random.default_rng([SEED, number]).permutation(len(table))[:most]
+        rows = np.random.default_rng([SEED, number]).permutation(len(table))[:max_rows]
         pq.write_table(table.take(np.sort(rows)), folder / f"{name}.parquet")
 
 
 def mix(run: Path, train: Path, folder: Path, noise: float) -> None:
-    """Write the pairs of a run, a file a source, with a share of them replaced."""
+    """Write a file for each source with the pairs of a run, a fraction of them replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     ledger = pq.read_table(run / "ledger", columns=["file", "kept"]).to_pydict()
     files = [file for file, kept in zip(ledger["file"], ledger["kept"], strict=True) if kept]
     kept = pq.read_table(run / "data", columns=["anchor", "positive"])
     foreign = foreign_pairs(train)
     for number, file in enumerate(dict.fromkeys(files)):
-        rows = kept.filter(pa.array([one == file for one in files]))
+        rows = kept.filter(pa.array([name == file for name in files]))
         anchors, positives = rows["anchor"].to_pylist(), rows["positive"].to_pylist()
         rng = np.random.default_rng([SEED, 7, number])
         chosen = rng.permutation(len(rows))[: round(noise * len(rows))]
-        torn, abroad = chosen[: len(chosen) // 2].tolist(), chosen[len(chosen) // 2 :].tolist()
-        for row, other in zip(torn, [*torn[1:], *torn[:1]], strict=True):
+        mismatched, foreign_rows = chosen[: len(chosen) // 2].tolist(), chosen[len(chosen) // 2 :].tolist()
+        for row, other in zip(mismatched, [*mismatched[1:], *mismatched[:1]], strict=True):
             positives[row] = rows["positive"][other].as_py()
-        for row, place in zip(abroad, rng.choice(len(foreign), len(abroad)).tolist(), strict=True):
-            anchors[row], positives[row] = foreign[place]
+        for row, choice in zip(foreign_rows, rng.choice(len(foreign), len(foreign_rows)).tolist(), strict=True):
+            anchors[row], positives[row] = foreign[choice]
         name = Path(file).name
         if not (folder / name).exists():
             pq.write_table(pa.table({"anchor": anchors, "positive": positives}), folder / name)
         kinds = np.full(len(rows), "", object)
-        kinds[torn], kinds[abroad] = "torn", "foreign"
+        kinds[mismatched], kinds[foreign_rows] = "torn", "foreign"
         (folder.parent / "noise").mkdir(exist_ok=True)
         pq.write_table(pa.table({"kind": pa.array(kinds.tolist(), pa.string())}), folder.parent / "noise" / name)
-        print(f"{name}: {len(rows):,} pairs, {len(torn):,} torn apart, {len(abroad):,} in other languages", flush=True)
+        print(
+            f"{name}: {len(rows):,} pairs, {len(mismatched):,} mismatched, {len(foreign_rows):,} in other languages",
+            flush=True,
+        )
 
 
 def foreign_pairs(train: Path) -> list[tuple[str, str]]:
-    """Return pairs in other languages: two German captions of an image; pages of commands and their first lines."""
+    """Return pairs in other languages: two German captions of an image, and the first line and text of a page."""
     captions = pq.read_table(train / "captions_multi30k_task2.parquet").to_pydict()
     german: dict[str, list[str]] = {}
     for image, caption, language in zip(captions["image_id"], captions["caption"], captions["lang"], strict=True):
@@ -188,12 +192,12 @@ def foreign_pairs(train: Path) -> list[tuple[str, str]]:
             german.setdefault(image, []).append(caption)
     pages = pq.read_table(train / "corpus_tldr_pages_multilingual.parquet").to_pydict()
     texts = [text for text, language in zip(pages["text"], pages["lang"], strict=True) if not language.startswith("en")]
-    pairs = [(one[0], one[1]) for one in german.values() if len(one) > 1]
+    pairs = [(texts_of_image[0], texts_of_image[1]) for texts_of_image in german.values() if len(texts_of_image) > 1]
     return pairs + [(text.strip().split("\n")[0], text) for text in texts]
 
 
 def random_table(folder: Path) -> Path:
-    """Save a table of random token vectors, as wide as the bundled one and with its tokenizer."""
+    """Save a table of random token vectors, with the width and the tokenizer of the bundled table."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
@@ -201,10 +205,10 @@ def random_table(folder: Path) -> Path:
 
     if not folder.exists():
         table: Any = load_trainee("static", tokenizer=None, device="cpu", seed=SEED).module
-        like = table[0]
-        n_words, dim = like.embedding.weight.shape
+        bundled = table[0]
+        n_words, dim = bundled.embedding.weight.shape
         vectors = np.random.default_rng(SEED).normal(0, 0.1, (n_words, dim)).astype(np.float32)
-        SentenceTransformer(modules=[StaticEmbedding(like.tokenizer, embedding_weights=vectors)]).save(str(folder))
+        SentenceTransformer(modules=[StaticEmbedding(bundled.tokenizer, embedding_weights=vectors)]).save(str(folder))
     return folder
 
 

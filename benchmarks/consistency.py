@@ -1,12 +1,12 @@
-"""Measure the consistency stage: pairs torn apart on purpose that it drops, real pairs that it keeps, and its memory.
+"""Measures the consistency stage: mismatched pairs that it drops, real pairs that it keeps, and its memory.
 
     python benchmarks/consistency.py --corpora FOLDER --work consistency-runs --out consistency.json
     python benchmarks/consistency.py --corpora FOLDER --work runs --embedder FOLDER-OF-A-MODEL --sample 10000
     python benchmarks/consistency.py --corpora FOLDER --work runs --memory-pool 1000000 --memory-limit 2GB
 
-Of each file, a seeded 30 % of the positives are shuffled among themselves. A shuffled positive that is a positive of
-its new anchor all the same (the file has duplicates) is counted apart, as "equivalent". `--sample N` takes N seeded
-rows of each file, torn apart in the same way: pool and anchors are theirs.
+A seeded 30 % of the positives of each file are shuffled among themselves. A shuffled positive that is also a positive
+of its new anchor (the files have duplicates) is counted separately, as "equivalent". `--sample N` uses a seeded sample
+of N rows of each file, shuffled in the same way; pool and anchors come from the sample.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--files", nargs="+", default=FILES)
     parser.add_argument("--embedder", default="static")
-    parser.add_argument("--sample", type=int, help="rows of each file; all without it")
+    parser.add_argument("--sample", type=int, help="rows of each file (default: all)")
     parser.add_argument("--pool-size", type=int, default=10_000)
     parser.add_argument("--top-k", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--memory-pool", type=int, help="measure memory with a pool of so many texts instead")
+    parser.add_argument("--memory-pool", type=int, help="measure memory with a pool of this size instead")
     parser.add_argument("--memory-limit", default="4GB")
     arguments = parser.parse_args()
     if arguments.corpora is None:
-        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+        parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.memory_pool:
         results = [measure_memory(arguments)]
@@ -70,22 +70,22 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
-    """Tear pairs of one file apart, run the stage, and count what became of them."""
-    table, moved, equivalent = torn_pairs(arguments.corpora / "train" / f"{name}.parquet", arguments.sample)
+    """Shuffle pairs of a file, run the stage, and count the dropped and kept pairs."""
+    table, moved, equivalent = shuffle_pairs(arguments.corpora / "train" / f"{name}.parquet", arguments.sample)
     source = arguments.work / f"{name}.parquet"
     pq.write_table(table, source)
     stage = Consistency(embedder=arguments.embedder, pool_size=arguments.pool_size, top_k=arguments.top_k)
     report, seconds = run(arguments, stage, source)
     kept = kept_rows(report)
-    torn, whole = moved & ~equivalent, ~moved
+    mismatched, untouched = moved & ~equivalent, ~moved
     result = {
         "file": name,
         "rows": len(table),
         "shuffled": int(moved.sum()),
         "equivalent": int(equivalent.sum()),
         "equivalent_kept": float(kept[equivalent].mean()) if equivalent.any() else None,
-        "shuffled_dropped": 1 - float(kept[torn].mean()),
-        "untouched_kept": float(kept[whole].mean()),
+        "shuffled_dropped": 1 - float(kept[mismatched].mean()),
+        "untouched_kept": float(kept[untouched].mean()),
         "rows_per_second": len(table) / seconds,
         "peak_memory_bytes": report.peak_memory_bytes,
     }
@@ -95,13 +95,13 @@ def measure(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     return result
 
 
-def torn_pairs(
+def shuffle_pairs(
     path: Path, sample: int | None = None, seed: int = 0
 ) -> tuple[pa.Table, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Shuffle a share of a file's positives among themselves.
+    """Shuffle a fraction of the positives of a file among themselves.
 
     Returns:
-        The pairs, which of them got another row's positive, and which of those one of their anchor's all the same.
+        The pairs, a mask of the pairs with the positive of another row, and a mask of those that are equivalent.
     """
     table = pq.read_table(path, columns=["anchor", "positive"]).combine_chunks()
     rng = np.random.default_rng(seed)
@@ -110,21 +110,21 @@ def torn_pairs(
     anchors, positives = (
         list(map(tuple, content_keys([column], case=True, whitespace=True).tolist())) for column in table.columns
     )
-    known = set(zip(anchors, positives, strict=True))
-    some = np.sort(rng.permutation(len(table))[: int(SHUFFLED * len(table))])
+    real_pairs = set(zip(anchors, positives, strict=True))
+    chosen = np.sort(rng.permutation(len(table))[: int(SHUFFLED * len(table))])
     origin = np.arange(len(table))
-    origin[some] = rng.permutation(some)
+    origin[chosen] = rng.permutation(chosen)
     moved = origin != np.arange(len(table))
-    same = [(anchor, positives[at]) in known for anchor, at in zip(anchors, origin.tolist(), strict=True)]
-    torn = pa.table({"anchor": table["anchor"], "positive": table["positive"].take(pa.array(origin))})
-    return torn, moved, moved & np.array(same)
+    same = [(anchor, positives[row]) in real_pairs for anchor, row in zip(anchors, origin.tolist(), strict=True)]
+    shuffled = pa.table({"anchor": table["anchor"], "positive": table["positive"].take(pa.array(origin))})
+    return shuffled, moved, moved & np.array(same)
 
 
 def measure_memory(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run over as many pairs as the pool shall have texts, all different; of the first, one in a hundred is whole."""
+    """Run over as many different pairs as the pool has texts; 1 % of the first 20,000 pairs are matching."""
     n = arguments.memory_pool
     source = arguments.work / "memory.parquet"
-    # In a process of its own: what making them holds must not count.
+    # In a separate process, so that its memory is not counted.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         pool.submit(write_synthetic, arguments.corpora, source, n).result()
     report, seconds = run(arguments, Consistency(embedder=arguments.embedder, pool_size=n), source)
@@ -135,13 +135,13 @@ def measure_memory(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def write_synthetic(corpora: Path, target: Path, n: int) -> None:
-    """Write N pairs of sentences, all different by a number at the end."""
+    """Write N pairs of sentences, made different by a number at the end."""
     column = pq.read_table(corpora / "train" / "corpus_commonvoice_sentences.parquet", columns=["text"])
     texts = column["text"].to_pylist()
     anchors = [f"{texts[row % len(texts)]} {row}" for row in range(n)]
     shift = n // 3
-    whole = set(range(0, min(n, 20_000), 100))
-    positives = [f"{anchors[row if row in whole else (row + shift) % n]} !" for row in range(n)]
+    matching = set(range(0, min(n, 20_000), 100))
+    positives = [f"{anchors[row if row in matching else (row + shift) % n]} !" for row in range(n)]
     pq.write_table(pa.table({"anchor": anchors, "positive": positives}), target)
 
 

@@ -1,11 +1,11 @@
-"""Measure what `decontaminate` finds: overlaps planted in real rows, and those that real corpora have.
+"""Measures what `decontaminate` detects: overlaps planted in real rows, and overlaps in real corpora.
 
     python benchmarks/contamination.py --corpora FOLDER --out contamination.json
 
-First, texts of the evaluation files are planted in training rows, in several manners, and recall and partners are
-counted by manner and length. Then all training files are held against all evaluation files. Every find is checked word
-by word with plain Python. Left out: qrels, which hold no texts, and neardup_dblp_acm_pairs, whose texts are records
-with the names of their fields in between.
+First, texts of the evaluation files are planted in training rows, in several ways, and recall and partners are counted
+by way and length. Then all training files are compared with all evaluation files. Each detected overlap is checked word
+by word with plain Python. Excluded are the qrels, which have no texts, and neardup_dblp_acm_pairs, whose texts are
+records with field names.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from jina_data.stages.decontaminate import Decontaminate
 from jina_data.stages.rows import Rows, View
 
 TEXT_COLUMNS = ("caption", "text", "anchor", "positive", "premise", "hypothesis", "en", "de", "fr", "cs")
-"""The columns of training files that hold texts."""
+"""The text columns of the training files."""
 
-LEFT_OUT = ("qrels", "neardup_dblp")
+EXCLUDED = ("qrels", "neardup_dblp")
 HOSTS = ("pairs_acl_title_abstract", "pairs_medquad", "pairs_simplification", "corpus_tldr_pages_multilingual")
 MANNERS = ("exact", "re-cased", "changed", "exact, inside", "re-cased, inside", "changed, inside", "piece, inside")
 LENGTHS = (1, 5, 8, 13, 50, 1000)
-"""Lengths of evaluation texts in words at which a new row of the table begins."""
+"""Lower bounds in words of the rows of the table, by length of the evaluation text."""
 
 BATCH_ROWS = 4096
 
 
 @dataclass
-class Pair:
-    """What a training file shares with an evaluation file."""
+class Overlaps:
+    """The overlaps of a training file with an evaluation file."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     unsound: int = 0
@@ -53,7 +53,7 @@ class Pair:
 
 
 def main() -> None:
-    """Plant, search, and write what was found."""
+    """Plant and search overlaps, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
     parser.add_argument("--planted", type=int, default=2000, help="overlaps planted in each manner")
@@ -61,13 +61,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.corpora is None:
-        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+        parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     corpora = Path(arguments.corpora)
     started = time.process_time()
     stage = Decontaminate(files=tuple(map(str, held_out(corpora))))
     stage.prepare()
     index = stage._index().overlaps
-    said: dict[str, Any] = {
+    results: dict[str, Any] = {
         "machine": {"python": platform.python_version(), "processor": platform.processor(), "cpus": os.cpu_count()},
         "index": {
             "seconds": time.process_time() - started,
@@ -80,63 +80,62 @@ def main() -> None:
         "pairs": overlaps(corpora),
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
-    arguments.out.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(tables(said))
+    arguments.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(tables(results))
 
 
 def held_out(corpora: Path) -> list[Path]:
-    """Return the evaluation files that hold texts."""
-    found = sorted((corpora / "eval").glob("*.parquet"))
-    return [path for path in found if not any(part in path.name for part in LEFT_OUT)]
+    """Return the evaluation files with texts."""
+    paths = sorted((corpora / "eval").glob("*.parquet"))
+    return [path for path in paths if not any(part in path.name for part in EXCLUDED)]
 
 
 # ------------------------------------------------------------------------------------------------------ planting
 
 
 def plant_all(stage: Decontaminate, corpora: Path, count: int, seed: int) -> dict[str, Any]:
-    """Plant texts in each manner and count what is found, by manner and length of the text."""
+    """Plant texts in each way, and count the detected ones by way and length of the text."""
     rng = random.Random(seed)
     texts = [text for path in held_out(corpora) for text in rng.sample(texts_of(path), min(400, len(texts_of(path))))]
-    hosts = [text for name in HOSTS for text in some_texts(corpora / "train" / f"{name}.parquet", 4000, rng)]
-    said = [row for row in search(stage, hosts) if row is not None]
-    clean = [host for host, row in zip(hosts, search(stage, hosts), strict=True) if row is None]
+    hosts = [text for name in HOSTS for text in sample_texts(corpora / "train" / f"{name}.parquet", 4000, rng)]
+    overlaps_of_hosts = search(stage, hosts)
+    clean = [host for host, overlap in zip(hosts, overlaps_of_hosts, strict=True) if overlap is None]
     table: dict[str, dict[str, Counter[str]]] = {}
     for manner in MANNERS:
         cells = table[manner] = defaultdict(Counter)
         planted = [(text, plant(text, rng.choice(clean), manner, rng)) for text in rng.choices(texts, k=count)]
-        for (text, own), found in zip(planted, search(stage, [own for _, own in planted]), strict=True):
+        for (text, training_text), overlap in zip(planted, search(stage, [made for _, made in planted]), strict=True):
             words = words_of(text)
             if not words or (manner.startswith("piece") and len(words) < 14):
                 continue
-            cell = cells[str(max(least for least in LENGTHS if least <= len(words)))]
+            cell = cells[str(max(bound for bound in LENGTHS if bound <= len(words)))]
             cell["planted"] += 1
-            if found is not None:
+            if overlap is not None:
                 cell["found"] += 1
-                near = [words_of(other) for other in row_texts(found[0])]
-                cell["right"] += words in near
-                cell["sound"] += is_sound(own, found)
-    return {"hosts": len(hosts), "hosts_that_overlap": len(said), "table": table}
+                cell["right"] += words in [words_of(other) for other in row_texts(overlap[0])]
+                cell["sound"] += is_sound(training_text, overlap)
+    return {"hosts": len(hosts), "hosts_that_overlap": len(hosts) - len(clean), "table": table}
 
 
 def plant(text: str, host: str, manner: str, rng: random.Random) -> str:
-    """Make a training text that holds a text, alone or inside another one."""
-    how, _, inside = manner.partition(", ")
-    if how == "piece":
+    """Make a training text that contains a text, alone or inside a host text."""
+    change, _, inside = manner.partition(", ")
+    if change == "piece":
         text = piece(text, rng)
-    if how == "re-cased":
+    if change == "re-cased":
         others = (text.upper(), text.title(), text.lower(), text.swapcase())
         text = rng.choice([other for other in others if words_of(other) == words_of(text)] or [text])
-    if how == "changed":
+    if change == "changed":
         text = changed(text, rng)
     if not inside:
         return text
     blanks = [0, *(i for i, char in enumerate(host) if char == " "), len(host)]
-    at = rng.choice(blanks)
-    return f"{host[:at]} {text} {host[at:]}"
+    position = rng.choice(blanks)
+    return f"{host[:position]} {text} {host[position:]}"
 
 
 def piece(text: str, rng: random.Random) -> str:
-    """Cut a run of 13 to 40 words out of a text that has so many."""
+    """Return a run of 13 to 40 words of a text, or the text if it has fewer than 14 words."""
     raw, n_words = text.encode(), len(words_of(text))
     if n_words < 14:
         return text
@@ -147,15 +146,15 @@ def piece(text: str, rng: random.Random) -> str:
 
 
 def changed(text: str, rng: random.Random) -> str:
-    """Replace, leave out or add one word."""
+    """Replace, remove or add one word."""
     raw, words = text.encode(), words_of(text)
     spans = word_spans(pa.array([text], pa.large_string()))
     while words:
-        at = rng.randrange(len(words))
-        start, end = int(spans.starts[at]), int(spans.ends[at])
-        new, stop, left = rng.choice([(b"zyzzyva", end, 1), (b" ", end, 1), (b"zyzzyva ", start, 0)])
+        position = rng.randrange(len(words))
+        start, end = int(spans.starts[position]), int(spans.ends[position])
+        new, stop, n_removed = rng.choice([(b"zyzzyva", end, 1), (b" ", end, 1), (b"zyzzyva ", start, 0)])
         out = (raw[:start] + new + raw[stop:]).decode()
-        if words_of(out) == [*words[:at], *words_of(new.decode()), *words[at + left :]]:
+        if words_of(out) == [*words[:position], *words_of(new.decode()), *words[position + n_removed :]]:
             return out
     return text
 
@@ -164,7 +163,7 @@ def changed(text: str, rng: random.Random) -> str:
 
 
 def speeds(stage: Decontaminate, corpora: Path) -> dict[str, Any]:
-    """Measure rows and bytes a second of each training file, against all evaluation files at once, on one core."""
+    """Measure rows and bytes per second of each training file, compared with all evaluation files, on one core."""
     out: dict[str, Any] = {}
     for path in sorted((corpora / "train").glob("*.parquet")):
         batches = list(rows_of(path))
@@ -178,13 +177,13 @@ def speeds(stage: Decontaminate, corpora: Path) -> dict[str, Any]:
 
 
 def overlaps(corpora: Path) -> dict[str, dict[str, Any]]:
-    """Hold every training file against every evaluation file by itself."""
+    """Compare each training file with each evaluation file."""
     out: dict[str, dict[str, Any]] = {}
     trains = {path.stem: list(rows_of(path)) for path in sorted((corpora / "train").glob("*.parquet"))}
     for held in held_out(corpora):
         stage = Decontaminate(files=(str(held),))
         for name, batches in trains.items():
-            pair = Pair()
+            pair = Overlaps()
             for rows in batches:
                 note(pair, stage, rows)
             if pair.kinds:
@@ -196,17 +195,17 @@ def overlaps(corpora: Path) -> dict[str, dict[str, Any]]:
     return out
 
 
-def note(pair: Pair, stage: Decontaminate, rows: Rows) -> None:
-    """Count what a batch shares with an evaluation file, check it, and keep a few examples of each kind."""
+def note(pair: Overlaps, stage: Decontaminate, rows: Rows) -> None:
+    """Count and check the overlaps of a batch with an evaluation file, and keep a few examples of each kind."""
     outcome = stage.apply(rows)
     assert outcome.partner is not None
-    found = zip(
+    overlaps_of_rows = zip(
         outcome.partner.to_pylist(),
         outcome.scores["overlap"].to_pylist(),
         outcome.scores["kind"].to_pylist(),
         strict=True,
     )
-    for row, (partner, share, kind) in enumerate(found):
+    for row, (partner, share, kind) in enumerate(overlaps_of_rows):
         if partner is None:
             continue
         pair.kinds[kind] += 1
@@ -214,58 +213,64 @@ def note(pair: Pair, stage: Decontaminate, rows: Rows) -> None:
         sound = [text for text in texts if is_sound(text, (partner, share, kind))]
         pair.unsound += not sound
         if sum(example["kind"] == kind for example in pair.examples) < 3 and sound:
-            shown = next(text for text in row_texts(partner) if overlap_is(sound[0], text, share, kind))
+            partner_text = next(text for text in row_texts(partner) if overlap_is(sound[0], text, share, kind))
             pair.examples.append(
-                {"kind": kind, "share": share, "row": partner.rpartition(":")[2], "train": sound[0], "eval": shown}
+                {
+                    "kind": kind,
+                    "share": share,
+                    "row": partner.rpartition(":")[2],
+                    "train": sound[0],
+                    "eval": partner_text,
+                }
             )
             pair.examples[-1] |= {name: pair.examples[-1][name][:300] for name in ("train", "eval")}
 
 
 # --------------------------------------------------------------------------------------------------------- checks
 
-Find = tuple[str, float, str]
-"""The partner, the share of its words, and the kind."""
+Overlap = tuple[str, float, str]
+"""The partner, the fraction of its words, and the kind."""
 
 
-def is_sound(own: str, found: Find) -> bool:
-    """Tell whether a text overlaps one of the partner's texts as is said."""
-    partner, share, kind = found
-    return any(overlap_is(own, text, share, kind) for text in row_texts(partner))
+def is_sound(training_text: str, overlap: Overlap) -> bool:
+    """Return whether a text has the given overlap with a text of the partner."""
+    partner, share, kind = overlap
+    return any(overlap_is(training_text, text, share, kind) for text in row_texts(partner))
 
 
-def overlap_is(own: str, text: str, share: float, kind: str) -> bool:
-    """Tell whether two texts overlap as is said, by comparing lists of words."""
-    mine, words = words_of(own), words_of(text)
+def overlap_is(training_text: str, text: str, share: float, kind: str) -> bool:
+    """Return whether two texts have the given overlap, by comparing lists of words."""
+    training_words, words = words_of(training_text), words_of(text)
     size = len(words)
     if not words:
         return False
     if kind == "equal":
-        return mine == words and share == 1.0
+        return training_words == words and share == 1.0
     if kind == "contained":
-        return share == 1.0 and joined(words) in joined(mine)
+        return share == 1.0 and joined(words) in joined(training_words)
     if kind == "run":
         run = round(share * size)
-        here = {tuple(mine[i : i + run]) for i in range(len(mine) - run + 1)}
-        return run >= 13 and any(tuple(words[i : i + run]) in here for i in range(size - run + 1))
-    spans = [mine[i : i + n] for n in (size - 1, size, size + 1) for i in range(len(mine) - n + 1)]
+        runs = {tuple(training_words[i : i + run]) for i in range(len(training_words) - run + 1)}
+        return run >= 13 and any(tuple(words[i : i + run]) in runs for i in range(size - run + 1))
+    spans = [training_words[i : i + n] for n in (size - 1, size, size + 1) for i in range(len(training_words) - n + 1)]
     return share == (size - 1) / size and any(one_apart(span, words) for span in spans)
 
 
-def one_apart(one: list[str], other: list[str]) -> bool:
-    """Tell whether one word makes the difference between two lists."""
-    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def one_apart(left: list[str], right: list[str]) -> bool:
+    """Return whether two lists differ by one replaced, added or removed word."""
+    same = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
     tails = ((same + 1, same + 1), (same, same + 1), (same + 1, same))
-    return one != other and any(one[a:] == other[b:] for a, b in tails)
+    return left != right and any(left[a:] == right[b:] for a, b in tails)
 
 
 def joined(words: Sequence[str]) -> str:
-    """Write words so that a list stands in another where its line does."""
+    """Join words so that one list contains another exactly where its string does."""
     return "\n" + "\n".join(words) + "\n"
 
 
 @lru_cache(maxsize=50_000)
 def words_of(text: str) -> list[str]:
-    """Return the words of a text, case folded; not to be changed."""
+    """Return the case-folded words of a text; the cached list must not be changed."""
     raw, spans = text.encode(), word_spans(pa.array([text], pa.large_string()))
     return [raw[a:b].decode().casefold() for a, b in zip(spans.starts.tolist(), spans.ends.tolist(), strict=True)]
 
@@ -273,19 +278,19 @@ def words_of(text: str) -> list[str]:
 # -------------------------------------------------------------------------------------------------------- reading
 
 
-def search(stage: Decontaminate, texts: Sequence[str]) -> list[Find | None]:
-    """Return what is found in each of some texts."""
+def search(stage: Decontaminate, texts: Sequence[str]) -> list[Overlap | None]:
+    """Return the overlap that the stage detects in each text, or None."""
     batch = pa.record_batch({"text": pa.array(texts, pa.string())})
     ids, sources = pa.array(range(len(texts)), pa.uint64()), pa.array([""] * len(texts), pa.string())
     outcome = stage.apply(Rows(batch, View(batch.schema, {"text": ("text",)}), ids, sources))
     assert outcome.partner is not None
     parts = (outcome.partner, outcome.scores["overlap"], outcome.scores["kind"])
-    found = zip(*(part.to_pylist() for part in parts), strict=True)
-    return [None if partner is None else (partner, share, kind) for partner, share, kind in found]
+    overlaps_of_texts = zip(*(part.to_pylist() for part in parts), strict=True)
+    return [None if partner is None else (partner, share, kind) for partner, share, kind in overlaps_of_texts]
 
 
 def rows_of(path: Path) -> Iterator[Rows]:
-    """Read the texts of a training file, in batches as a run makes them."""
+    """Read the texts of a training file, in batches of the same size as in a run."""
     names = [name for name in pq.read_schema(path).names if name in TEXT_COLUMNS]
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=names):
         view = View(batch.schema, {"text": tuple(names)})
@@ -293,7 +298,7 @@ def rows_of(path: Path) -> Iterator[Rows]:
 
 
 def text_bytes(rows: Rows) -> int:
-    """Return the bytes of UTF-8 in a batch."""
+    """Return the number of UTF-8 bytes in a batch."""
     return int(rows.texts("text").values.nbytes) - 8 * len(rows.texts("text"))
 
 
@@ -306,7 +311,7 @@ def table_of(path: str) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=64)
 def columns_of(path: str) -> tuple[str, ...]:
-    """Return the columns of an evaluation file that are compared."""
+    """Return the compared columns of an evaluation file."""
     stage = Decontaminate(files=(path,))
     return stage._columns_of(stage._resolve()[0])
 
@@ -323,8 +328,8 @@ def texts_of(path: Path) -> list[str]:
     return [text for row in range(len(table_of(str(path)))) for text in row_texts(f"{path}:{row}")]
 
 
-def some_texts(path: Path, count: int, rng: random.Random) -> list[str]:
-    """Draw texts of a training file."""
+def sample_texts(path: Path, count: int, rng: random.Random) -> list[str]:
+    """Sample texts of a training file."""
     names = [name for name in pq.read_schema(path).names if name in TEXT_COLUMNS]
     texts = [text for name in names for text in pq.read_table(path, columns=[name]).column(name).to_pylist() if text]
     return rng.sample(texts, min(count, len(texts)))
@@ -333,31 +338,33 @@ def some_texts(path: Path, count: int, rng: random.Random) -> list[str]:
 # --------------------------------------------------------------------------------------------------------- tables
 
 
-def tables(said: Mapping[str, Any]) -> str:
-    """Write the results as tables."""
+def tables(results: Mapping[str, Any]) -> str:
+    """Return the results as tables."""
     lines = [
         "| planted | words | number | found | right partner | sound |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for manner, cells in said["planted"]["table"].items():
-        for least, cell in sorted(cells.items(), key=lambda item: int(item[0])):
+    for manner, cells in results["planted"]["table"].items():
+        for bound, cell in sorted(cells.items(), key=lambda item: int(item[0])):
             counts = [cell.get(name, 0) for name in ("planted", "found", "right", "sound")]
-            lines.append(f"| {manner} | {least}+ | {' | '.join(f'{count:,}' for count in counts)} |")
+            lines.append(f"| {manner} | {bound}+ | {' | '.join(f'{count:,}' for count in counts)} |")
     lines += [
         "",
         "| training file | rows | MB | rows/s | MB/s | dropped |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, one in said["speed"].items():
-        rate = f"{one['rows'] / one['seconds']:,.0f} | {one['bytes'] / one['seconds'] / 1e6:.0f}"
-        lines.append(f"| {name} | {one['rows']:,} | {one['bytes'] / 1e6:.1f} | {rate} | {one['dropped']:,} |")
+    for name, measured in results["speed"].items():
+        rate = f"{measured['rows'] / measured['seconds']:,.0f} | {measured['bytes'] / measured['seconds'] / 1e6:.0f}"
+        lines.append(
+            f"| {name} | {measured['rows']:,} | {measured['bytes'] / 1e6:.1f} | {rate} | {measured['dropped']:,} |"
+        )
     lines += ["", "| training file | evaluation file | equal | contained | changed | run | unsound |"]
     lines.append("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, pairs in said["pairs"].items():
+    for name, pairs in results["pairs"].items():
         for held, pair in pairs.items():
             counts = [pair["kinds"].get(kind, 0) for kind in ("equal", "contained", "changed", "run")]
-            shown = " | ".join(f"{count:,}" for count in [*counts, pair["unsound"]])
-            lines.append(f"| {name} | {held} | {shown} |")
+            cells_text = " | ".join(f"{count:,}" for count in [*counts, pair["unsound"]])
+            lines.append(f"| {name} | {held} | {cells_text} |")
     return "\n".join(lines)
 
 

@@ -1,28 +1,28 @@
-"""How fast the encoder is, and how much memory it takes, beside a dense bias and beside sentence-transformers' BERT.
+"""Measures speed and memory of the encoder, compared with a dense bias and with the BERT of sentence-transformers.
 
     python benchmarks/encode.py [--sizes small base] [--cases 128 512 2048 8192 short mixed attention] [--turns 3]
                                 [--json FILE] [--memory | --table] [--corpora FOLDER]
 
-Weights are random. How far a head sees depends on its queries and keys, so those are as long as a trained model has
-them: by the bound of `reach`, scores rise as far above that of a token with itself as in all-MiniLM-L6-v2, whose layers
-have medians over heads of 12 to 15. For each size and case, the same texts go through
+Weights are random. The reach of a head depends on its queries and keys, so these are scaled as in a trained model: by
+the bound of `reach`, scores rise above the score of a token with itself by as much as in all-MiniLM-L6-v2, whose layers
+have medians over heads of 12 to 15. For each size and case, the same texts are encoded by
 
-- ours: Encoder.encode, as a user calls it;
+- ours: Encoder.encode;
 - dense: the same model with SDPA and one dense bias, (1, H, S, S), in the same batches;
-- eager: the same model step by step (only up to --eager-tokens, since it holds several matrices of all pairs);
-- bert: SentenceTransformer.encode with a BERT of the same layers, width and heads, whose FFN has no gate.
+- eager: the same model step by step (only up to --eager-tokens, because it holds several matrices of all pairs);
+- bert: SentenceTransformer.encode with a BERT with the same layers, width and heads, and an FFN without a gate.
 
-A case is a number of tokens (8192 tokens in all, in texts of exactly so many), `mixed` (sentences, answers and
-abstracts of the real data in --corpora, or the variable JINA_DATA_CORPORA, else the sample that ships with the
-project), `short` (those of them with at most 512 tokens) or `attention` (attention alone on one text of 8192 tokens,
-the making of the bias included). A rate counts real tokens; padding counts for nobody. GFLOP/s are the operations that
-the real tokens need, by the second. The ways take turns, after one short text to warm up, and medians are shown.
+A case is a number of tokens (8192 tokens in total, in texts of exactly this length), `mixed` (sentences, answers and
+abstracts of the real data in --corpora or JINA_DATA_CORPORA, else the sample of the project), `short` (the mixed texts
+with at most 512 tokens) or `attention` (attention alone on one text of 8192 tokens, with the construction of the bias).
+Rates count real tokens, without padding. GFLOP/s are the operations for the real tokens per second. The ways alternate,
+after one short text as a warm-up, and the table has medians.
 
-With --memory it measures memory, and no time: each way in a process of its own, as the growth of the peak of the
-resident memory over what it was when the model was loaded and had encoded one short text.
+With --memory, memory is measured instead of time: each way runs in a separate process, and the result is the growth of
+the peak resident memory after the model was loaded and had encoded one short text.
 
-Runs with the same --json FILE add up: times join those that are there, so the work can be done in pieces. --table
-prints what FILE holds.
+Runs with the same --json FILE are added to it, so measurements can be made in parts. --table prints the content of
+FILE.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ DEMO = ROOT / "tests" / "data" / "demo" / "sentences.parquet"
 CASES = ["128", "512", "2048", "8192", "short", "mixed", "attention"]
 WAYS = ["ours", "dense", "eager", "bert"]
 RUN_TOKENS = 8192
-"""Tokens of a run at one length."""
+"""Total number of tokens of a case with a fixed length."""
 
 QK_DEVIATION = 1.35
 """Standard deviation of the elements of queries and keys."""
@@ -83,7 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.memory_of:
-        print(grown_bytes(arguments, *arguments.memory_of))
+        print(memory_growth(arguments, *arguments.memory_of))
         return
     results = Results(arguments)
     for size in () if arguments.table else arguments.sizes:
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 class Results:
-    """What was measured, by size, case and way; kept in a file where one is named."""
+    """The measurements by size, case and way, stored in a file if --json is given."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.path: Path | None = arguments.json
@@ -112,13 +112,15 @@ class Results:
         }
         self.machine, self.rows = machine, list[dict[str, Any]]()
         if self.path and self.path.exists():
-            held = json.loads(self.path.read_text(encoding="utf-8"))
-            self.rows = held["rows"]
-            if held["machine"] != machine and not arguments.table:
-                raise SystemExit(f"{self.path} was measured on {held['machine']}, this is {machine}; name another")
+            stored = json.loads(self.path.read_text(encoding="utf-8"))
+            self.rows = stored["rows"]
+            if stored["machine"] != machine and not arguments.table:
+                raise SystemExit(
+                    f"{self.path} was measured on {stored['machine']}, this is {machine}; choose another file"
+                )
 
     def row(self, size: str, case: str, way: str) -> dict[str, Any]:
-        """Return the row of a case, a new one where there is none."""
+        """Return the row of a case, or add a new row."""
         for row in self.rows:
             if (row["size"], row["case"], row["way"]) == (size, case, way):
                 return row
@@ -131,28 +133,32 @@ class Results:
             write_json(self.path, {"machine": self.machine, "rows": self.rows})
 
     def table(self) -> str:
-        """Return all rows as a table. Spread is the slowest turn by the fastest; extra MB are what encoding adds."""
+        """Return all rows as a table.
+
+        Spread is the slowest turn divided by the fastest; extra MB is the memory that encoding adds.
+        """
         lines = [
             "| size | case | way | tokens/s | GFLOP/s | rate, bert = 1 | time, ours = 1 | spread | extra MB |",
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         rows = sorted(self.rows, key=lambda row: (row["size"] != "small", CASES.index(row["case"])))
         for row in rows:
-            beside = {one["way"]: one for one in rows if (one["size"], one["case"]) == (row["size"], row["case"])}
-            cells = [row["size"], row["case"], row["way"], *self._rates(row, beside), self._memory(row)]
+            case = row["size"], row["case"]
+            by_way = {other["way"]: other for other in rows if (other["size"], other["case"]) == case}
+            cells = [*case, row["way"], *self._rates(row, by_way), self._memory(row)]
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 
-    def _rates(self, row: dict[str, Any], beside: dict[str, dict[str, Any]]) -> list[str]:
+    def _rates(self, row: dict[str, Any], by_way: dict[str, dict[str, Any]]) -> list[str]:
         if not row["seconds"]:
             return ["–"] * 5
         seconds = statistics.median(row["seconds"])
         rate = row["flops"] / seconds
-        bert, ours = (median_of(beside.get(way)) for way in ("bert", "ours"))
+        bert, ours = (median_of(by_way.get(way)) for way in ("bert", "ours"))
         return [
             f"{row['tokens'] / seconds:,.0f}",
             f"{rate / 1e9:,.1f}",
-            f"{rate / (beside['bert']['flops'] / bert):.2f}" if bert else "–",
+            f"{rate / (by_way['bert']['flops'] / bert):.2f}" if bert else "–",
             f"{seconds / ours:.2f}" if ours else "–",
             f"{max(row['seconds']) / min(row['seconds']):.2f}",
         ]
@@ -169,7 +175,7 @@ def median_of(row: dict[str, Any] | None) -> float | None:
 
 
 def mixed_texts(corpora: Path | None, n_texts: int) -> list[str]:
-    """Return real texts of all lengths: sentences, questions with answers, abstracts; else the sample's sentences."""
+    """Return real texts of all lengths: sentences, answers and abstracts; without corpora, sentences of the sample."""
     if corpora is None:
         return [str(text) for text in pq.read_table(DEMO)["text"].to_pylist() if text][:n_texts]
     texts: list[str] = []
@@ -179,21 +185,21 @@ def mixed_texts(corpora: Path | None, n_texts: int) -> list[str]:
         ("pairs_acl_title_abstract", "positive"),
     ):
         for path in sorted((corpora / "train").glob(f"{file}*.parquet"))[:1]:
-            found = pq.read_table(path, columns=[column])[column].to_pylist()
-            chosen = np.random.default_rng(0).choice(len(found), -(-n_texts // 3), replace=False)
-            texts += [found[row] for row in chosen.tolist()]
+            values = pq.read_table(path, columns=[column])[column].to_pylist()
+            chosen = np.random.default_rng(0).choice(len(values), -(-n_texts // 3), replace=False)
+            texts += [values[row] for row in chosen.tolist()]
     if not texts:
-        raise SystemExit(f"{corpora}/train has none of the files that are needed; expected pairs_medquad*.parquet ...")
+        raise SystemExit(f"{corpora}/train has none of the required files; expected pairs_medquad*.parquet ...")
     return texts
 
 
 def texts_of(arguments: argparse.Namespace, case: str) -> list[str]:
-    """Return the texts of a case, all different."""
+    """Return the texts of a case, which are all different."""
     if case == "mixed":
         return mixed_texts(arguments.corpora, arguments.mixed_texts)
     if case == "short":
         texts = mixed_texts(arguments.corpora, 2 * arguments.mixed_texts)
-        lengths = [len(one.ids) for one in tokenizer_for(texts).encode_batch(texts)]
+        lengths = [len(encoding.ids) for encoding in tokenizer_for(texts).encode_batch(texts)]
         return [text for text, length in zip(texts, lengths, strict=True) if length <= 512]
     words = ["boil", "an", "egg", "in", "cold", "water", "and", "wait"]
     length = int(case)
@@ -217,7 +223,7 @@ def ours(size: str, tokenizer: Tokenizer) -> Encoder:
 
 
 def with_path(encoder: Encoder, path: AttentionPath) -> Callable[[Sequence[str]], object]:
-    """Encode in the same batches on a named path; texts of one length share one bias."""
+    """Return a function that encodes in the same batches with a given path; texts of one length share one bias."""
 
     def encode(texts: Sequence[str]) -> object:
         tokens = tokenize(encoder.tokenizer, texts, encoder.max_length)
@@ -231,7 +237,7 @@ def with_path(encoder: Encoder, path: AttentionPath) -> Callable[[Sequence[str]]
 
 
 def bert(size: str, tokenizer: Tokenizer, max_length: int) -> Any:
-    """Return sentence-transformers with a BERT of the same layers, width and heads."""
+    """Return a sentence-transformers model with a BERT with the same layers, width and heads."""
     import tempfile
 
     from sentence_transformers import SentenceTransformer
@@ -239,13 +245,13 @@ def bert(size: str, tokenizer: Tokenizer, max_length: int) -> Any:
     from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    like = JinaBertConfig.preset(size)
+    preset = JinaBertConfig.preset(size)
     config = BertConfig(
         vocab_size=-(-tokenizer.get_vocab_size() // 64) * 64,
-        hidden_size=like.hidden_size,
-        num_hidden_layers=like.num_hidden_layers,
-        num_attention_heads=like.num_attention_heads,
-        intermediate_size=like.intermediate_size,
+        hidden_size=preset.hidden_size,
+        num_hidden_layers=preset.num_hidden_layers,
+        num_attention_heads=preset.num_attention_heads,
+        intermediate_size=preset.intermediate_size,
         max_position_embeddings=max(512, max_length),
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -255,19 +261,19 @@ def bert(size: str, tokenizer: Tokenizer, max_length: int) -> Any:
         )
         fast.save_pretrained(folder)
         transformer = Transformer(folder, max_seq_length=max_length)
-    return SentenceTransformer(modules=[transformer, Pooling(like.hidden_size)], device="cpu")
+    return SentenceTransformer(modules=[transformer, Pooling(preset.hidden_size)], device="cpu")
 
 
 def lengths_of(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
-    return [min(8192, len(one.ids)) for one in tokenizer.encode_batch(list(texts))]
+    return [min(8192, len(encoding.ids)) for encoding in tokenizer.encode_batch(list(texts))]
 
 
 def way_of(way: str, size: str, texts: Sequence[str]) -> Encode:
-    """Return what encodes texts in a way; it is warm."""
+    """Return the function that encodes texts in the given way, after a warm-up."""
     tokenizer = tokenizer_for(texts)
     if way == "bert":
-        theirs = bert(size, tokenizer, max(lengths_of(tokenizer, texts)))
-        encode: Encode = lambda some: theirs.encode(list(some), show_progress_bar=False)  # noqa: E731
+        model = bert(size, tokenizer, max(lengths_of(tokenizer, texts)))
+        encode: Encode = lambda batch: model.encode(list(batch), show_progress_bar=False)  # noqa: E731
     else:
         encoder = ours(size, tokenizer)
         encode = encoder.encode if way == "ours" else with_path(encoder, "dense" if way == "dense" else "eager")
@@ -284,15 +290,15 @@ def ways_of(arguments: argparse.Namespace, texts: Sequence[str]) -> list[str]:
 
 
 def flops(size: str, lengths: Sequence[int], *, gated: bool) -> float:
-    """Return the operations that texts need: two for each weight and token, and four D S^2 a layer for attention."""
+    """Return the operations for texts: 2 for each weight and token, and 4 D S^2 in each layer for attention."""
     config = JinaBertConfig.preset(size)
     d, f, n_layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     weights = n_layers * (4 * d * d + (3 if gated else 2) * d * f)
-    return float(sum(2 * weights * one + 4 * n_layers * d * one**2 for one in lengths))
+    return float(sum(2 * weights * length + 4 * n_layers * d * length**2 for length in lengths))
 
 
 def measure_time(arguments: argparse.Namespace, size: str, case: str, results: Results) -> None:
-    """Time all ways on the texts of a case, taking turns."""
+    """Measure the time of all ways on the texts of a case, in alternation."""
     texts = texts_of(arguments, case)
     lengths = lengths_of(tokenizer_for(texts), texts)
     encoders = {way: way_of(way, size, texts) for way in ways_of(arguments, texts)}
@@ -305,7 +311,7 @@ def measure_time(arguments: argparse.Namespace, size: str, case: str, results: R
 
 
 def measure_attention(arguments: argparse.Namespace, size: str, results: Results) -> None:
-    """Time attention alone on one text, the making of the bias included; the two ways take turns."""
+    """Measure the time of attention on one text, with the construction of the bias; the two ways alternate."""
     if arguments.memory:
         return
     config, length = JinaBertConfig.preset(size), 8192
@@ -316,7 +322,7 @@ def measure_attention(arguments: argparse.Namespace, size: str, results: Results
     def attend(path: AttentionPath) -> None:
         layout = lay_out(mask, n_heads=n_heads, device=torch.device("cpu"), path=path)
         with torch.inference_mode():
-            layout.attend(*(one[0] if path == "toeplitz" else one for one in qkv))
+            layout.attend(*(tensor[0] if path == "toeplitz" else tensor for tensor in qkv))
 
     paths: dict[str, AttentionPath] = {"ours": "toeplitz", "dense": "dense"}
     for _ in range(arguments.turns):
@@ -336,7 +342,7 @@ def timed(row: dict[str, Any], work: Callable[[], object]) -> None:
 
 
 def measure_memory(arguments: argparse.Namespace, size: str, case: str, results: Results) -> None:
-    """Measure the growth of memory of each way, in a process of its own."""
+    """Measure the growth of memory of each way, each in a separate process."""
     for way in ways_of(arguments, texts_of(arguments, case)):
         command = [sys.executable, __file__, "--memory-of", size, way, case, "--threads", str(arguments.threads)]
         command += ["--mixed-texts", str(arguments.mixed_texts)]
@@ -346,10 +352,10 @@ def measure_memory(arguments: argparse.Namespace, size: str, case: str, results:
         results.save()
 
 
-def grown_bytes(arguments: argparse.Namespace, size: str, way: str, case: str) -> int:
+def memory_growth(arguments: argparse.Namespace, size: str, way: str, case: str) -> int:
     texts = texts_of(arguments, case)
     encode = way_of(way, size, texts)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak after loading
     before = status_bytes("VmRSS")
     encode(texts)
     return status_bytes("VmHWM") - before

@@ -1,22 +1,21 @@
-"""From raw files to a model, in one script: clean, negate, tokenizer, MLM, pairs, mine, triplets, evaluate.
+"""Trains a model from raw files in one script: clean, negate, tokenizer, MLM, pairs, mine, triplets, evaluate.
 
     python benchmarks/from_nothing.py --corpora FOLDER -o DIR [--preset tiny] [--scale 1.0] [--device auto]
                                       [--precision fp32] [--steps PHASE=N] [--from STEP] [--until STEP]
 
-The steps, each a command of jina-data that is printed before it runs, and that does nothing where it is done already:
+The steps run commands of jina-data, which are printed before they run and do nothing if they are already done:
 
-    pairs      raw sources to tables of pairs
-    clean      their filters, and out with what the evaluation holds
-    negate     a negative for entailments, by rules; people's contradictions beside them
-    mlm        a tokenizer from the texts, then masked words
-    contrast   pairs
-    mine       hard negatives for the pairs, with the model so far
-    triplets   the mined and the negated
+    pairs      convert raw sources to tables of pairs
+    clean      filter the pairs, and remove texts of the evaluation
+    negate     write negatives for entailments with rules, and add contradictions written by people
+    mlm        train a tokenizer on the texts, then train masked language modelling
+    contrast   train on the pairs
+    mine       mine hard negatives for the pairs with this model
+    triplets   train on the mined and the negated triplets
     evaluate   STS-B test, STS12 and SciFact, after each phase
 
-`--scale` multiplies the steps of all phases, `--steps mlm=5000` names them for one; `--limit` is the most pairs of a
-source. The weights start at random, and
-no text of the evaluation is trained on.
+`--scale` multiplies the steps of all phases, `--steps mlm=5000` sets the steps of a phase, and `--limit` is the maximum
+number of pairs of a source. Training starts from random weights and uses no text of the evaluation.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **{"mlm": (6000, 512), "pairs": (2500, 1024), "triplets": (600, 512)},
     },
 }
-"""Words of the vocabulary; tokens of a text (in mlm 128); pairs of a source; steps of each phase, rows of a step."""
+"""Size of the vocabulary; tokens of a text (128 in mlm); pairs of a source; steps and batch size of each phase."""
 
 HELD_OUT = ("stsb.test", "stsb.dev", "sts12", "scifact.queries", "scifact.corpus")
 
@@ -58,7 +57,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--steps", action="append", default=[], metavar="PHASE=N")
-    parser.add_argument("--limit", type=int, help="default: 3000 of tiny, 60000 of small")
+    parser.add_argument("--limit", type=int, help="pairs of a source (default: 3000 for tiny, 60000 for small)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--from", dest="first", choices=STEPS, default=STEPS[0])
@@ -66,7 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.limit = arguments.limit or PRESETS[arguments.preset]["limit"]
     if arguments.corpora is None:
-        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+        parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     arguments.corpora = Path(arguments.corpora)
     seconds: dict[str, float] = {}
     for step in STEPS[STEPS.index(arguments.first) : STEPS.index(arguments.until) + 1]:
@@ -78,10 +77,10 @@ def main() -> None:
 
 
 def jina_data(*words: object) -> None:
-    """Run a command of jina-data, and print it first."""
-    listed = [str(word) for word in words]
-    print("$ jina-data", " ".join(listed), flush=True)
-    subprocess.run([sys.executable, "-m", "jina_data", *listed], check=True)
+    """Print a command of jina-data, and run it."""
+    command = [str(word) for word in words]
+    print("$ jina-data", " ".join(command), flush=True)
+    subprocess.run([sys.executable, "-m", "jina_data", *command], check=True)
 
 
 # --------------------------------------------------------------------------------------------------------------- data
@@ -100,7 +99,7 @@ def step_pairs(arguments: argparse.Namespace) -> None:
 
 
 def sources(train: Path) -> Iterator[tuple[str, Iterable[dict[str, str]]]]:
-    """Yield sources by name with their pairs."""
+    """Yield the sources, each with its name and its pairs."""
     for name in ("acl_title_abstract", "medquad", "sentence_compression", "simplification", "tldr_description_command"):
         yield name, pq.read_table(train / f"pairs_{name}.parquet", columns=["anchor", "positive"]).to_pylist()
     captions = pq.read_table(train / "captions_multi30k_task2.parquet")
@@ -111,13 +110,13 @@ def sources(train: Path) -> Iterator[tuple[str, Iterable[dict[str, str]]]]:
 
 
 def caption_pairs(captions: pa.Table) -> Iterator[dict[str, str]]:
-    """Yield two captions of one image at a time, each caption once."""
+    """Yield pairs of captions of the same image; each caption is used at most once."""
     of_image: dict[Any, list[str]] = {}
     for image, caption in zip(captions["image_id"].to_pylist(), captions["caption"].to_pylist(), strict=True):
         of_image.setdefault(image, []).append(caption)
     for texts in of_image.values():
-        for first, second in zip(texts[::2], texts[1::2], strict=False):
-            yield {"anchor": first, "positive": second}
+        for anchor, positive in zip(texts[::2], texts[1::2], strict=False):
+            yield {"anchor": anchor, "positive": positive}
 
 
 def entailments(train: Path) -> Iterator[dict[str, str]]:
@@ -129,17 +128,17 @@ def entailments(train: Path) -> Iterator[dict[str, str]]:
 
 def contradictions(train: Path) -> Iterator[dict[str, str]]:
     """Yield premises with a hypothesis that follows from it and one that contradicts it."""
-    said: dict[str, dict[str, str]] = {}
+    hypotheses: dict[str, dict[str, str]] = {}
     for name in ("nli_snli_sample", "nli_snli_counterfactual", "nli_mnli_dev_matched"):
         for row in pq.read_table(train / f"{name}.parquet").to_pylist():
-            said.setdefault(row["premise"], {})[row["label"]] = row["hypothesis"]
-    for premise, of_label in said.items():
-        if {"entailment", "contradiction"} <= of_label.keys():
-            yield {"anchor": premise, "positive": of_label["entailment"], "negative": of_label["contradiction"]}
+            hypotheses.setdefault(row["premise"], {})[row["label"]] = row["hypothesis"]
+    for premise, by_label in hypotheses.items():
+        if {"entailment", "contradiction"} <= by_label.keys():
+            yield {"anchor": premise, "positive": by_label["entailment"], "negative": by_label["contradiction"]}
 
 
 def step_clean(arguments: argparse.Namespace) -> None:
-    """Clean the pairs of all sources, without what the evaluation holds; write their texts as documents."""
+    """Clean the pairs of all sources, remove texts of the evaluation, and write the kept texts as documents."""
     recipe = arguments.out / "recipe.yaml"
     files = [str(arguments.corpora / "eval" / f"{name}.parquet") for name in HELD_OUT]
     recipe.write_text(RECIPE.format(files=json.dumps(files)), encoding="utf-8")
@@ -166,13 +165,13 @@ stages:
 
 
 def step_negate(arguments: argparse.Namespace) -> None:
-    """Write negatives by rules; put people's contradictions beside them; leave out what the evaluation holds."""
+    """Write negatives with rules, add contradictions written by people, and remove texts of the evaluation."""
     train, out = arguments.corpora / "train", arguments.out
-    named = [f"snli={train}/nli_snli_sample.parquet", f"multi_nli={train}/nli_mnli_dev_matched.parquet"]
-    named += [f"coco_captions={train}/captions_coco_val2017.parquet"]
-    named += [f"sentence_compression={train}/pairs_sentence_compression.parquet"]
-    named += [f"simple_wiki={train}/pairs_simplification.parquet"]
-    jina_data("negate", *named, "-o", out / "negations", "--generator", "rules", "-q")
+    inputs = [f"snli={train}/nli_snli_sample.parquet", f"multi_nli={train}/nli_mnli_dev_matched.parquet"]
+    inputs += [f"coco_captions={train}/captions_coco_val2017.parquet"]
+    inputs += [f"sentence_compression={train}/pairs_sentence_compression.parquet"]
+    inputs += [f"simple_wiki={train}/pairs_simplification.parquet"]
+    jina_data("negate", *inputs, "-o", out / "negations", "--generator", "rules", "-q")
     rows = pq.read_table(out / "negations" / "data" / "triplet", columns=["anchor", "entailment", "negative"])
     negated = rows.rename_columns(["anchor", "positive", "negative"])
     folder = out / "triplets"
@@ -195,8 +194,13 @@ def step_negate(arguments: argparse.Namespace) -> None:
 def train(arguments: argparse.Namespace, phase: str, *inputs: Path, out: str, **options: object) -> None:
     steps, rows = PRESETS[arguments.preset][phase]
     words: list[object] = ["train", phase, *inputs, "-o", arguments.out / out, "--batch-size", rows]
-    named = dict(one.split("=") for one in arguments.steps)
-    words += ["--steps", named.get(phase, max(1, round(steps * arguments.scale))), "--device", arguments.device]
+    steps_of_phase = dict(assignment.split("=") for assignment in arguments.steps)
+    words += [
+        "--steps",
+        steps_of_phase.get(phase, max(1, round(steps * arguments.scale))),
+        "--device",
+        arguments.device,
+    ]
     words += ["--precision", arguments.precision]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", value]
@@ -204,14 +208,14 @@ def train(arguments: argparse.Namespace, phase: str, *inputs: Path, out: str, **
 
 
 def step_mlm(arguments: argparse.Namespace) -> None:
-    """Learn a tokenizer and predict masked words."""
+    """Train a tokenizer, and train masked language modelling."""
     vocabulary = f"train:{PRESETS[arguments.preset]['vocabulary']}"
     documents = arguments.out / "documents.parquet"
     train(arguments, "mlm", documents, preset=arguments.preset, out="mlm", tokenizer=vocabulary, max_length=128)
 
 
 def step_contrast(arguments: argparse.Namespace) -> None:
-    """Bring texts that belong together close to each other."""
+    """Train on pairs."""
     evaluation = arguments.corpora / "eval" / "stsb.dev.parquet"
     options: dict[str, object] = {
         "learning_rate": 5e-4,
@@ -223,7 +227,7 @@ def step_contrast(arguments: argparse.Namespace) -> None:
 
 
 def step_mine(arguments: argparse.Namespace) -> None:
-    """Find negatives that the model takes for answers."""
+    """Mine negatives with the model that was trained on pairs."""
     words: list[object] = ["mine", arguments.out / "clean", "-o", arguments.out / "mined"]
     words += ["-m", arguments.out / "contrast" / "model", "--num-negatives", 3, "--range-min", 5, "--range-max", 60]
     words += ["--relative-margin", 0.05, "--device", arguments.device]
@@ -231,7 +235,7 @@ def step_mine(arguments: argparse.Namespace) -> None:
 
 
 def step_triplets(arguments: argparse.Namespace) -> None:
-    """Push what only looks alike apart."""
+    """Train on triplets with mined and negated negatives."""
     evaluation = arguments.corpora / "eval" / "stsb.dev.parquet"
     inputs = (arguments.out / "mined", arguments.out / "negatives")
     options: dict[str, object] = {
@@ -243,7 +247,7 @@ def step_triplets(arguments: argparse.Namespace) -> None:
 
 
 def step_evaluate(arguments: argparse.Namespace) -> None:
-    """Measure the model after each phase."""
+    """Evaluate the model after each phase."""
     evaluation = arguments.corpora / "eval"
     models = [
         word for phase in ("mlm", "contrast", "final") for word in ("-m", f"{phase}={arguments.out / phase / 'model'}")

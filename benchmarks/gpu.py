@@ -1,21 +1,21 @@
-"""All measurements of the encoder on a GPU, in one command.
+"""Runs all measurements of the encoder on a GPU.
 
     python benchmarks/gpu.py [--sizes small base] [--lengths 128 512 2048 8192] [--repeats 5] [--corpora FOLDER]
                              [--profile] [--json FILE]
 
-For each size and length, and for texts of mixed lengths: tokens by the second, operations by the second as a fraction
-of the card's bf16 matrix rate (measured on a product of 8192 x 8192 matrices), and peak memory, for
+For each size and length, and for texts of mixed lengths, it measures tokens per second, operations per second as a
+fraction of the bf16 matrix rate of the GPU (measured on a product of 8192 x 8192 matrices), and peak memory, for
 
-- encode: Encoder.encode, from texts to vectors, as a user calls it;
-- bert: SentenceTransformer.encode with a BERT of the same layers, width and heads, in bf16, from texts to vectors;
+- encode: Encoder.encode, from texts to vectors;
+- bert: SentenceTransformer.encode with a BERT with the same layers, width and heads, in bf16, from texts to vectors;
 - flex: the model alone, from tokens: packed, with compiled FlexAttention, as the encoder runs on CUDA;
 - dense: the model alone, from tokens: padded rows with SDPA and the dense bias, in the same batches (up to
   --dense-tokens).
 
-The vectors of encode in bf16 are compared with those of the same weights in fp32 on the dense path: relative distance,
-largest over some texts. Weights are random. A rate counts real tokens; padding counts for nobody. The ways take turns,
-and medians are shown. The first run of each way, which compiles, is not counted. --profile prints which kernels take
-the time of flex.
+The vectors of encode in bf16 are compared with those of the same weights in fp32 on the dense path: the result is the
+largest relative distance over a few texts. Weights are random. Rates count real tokens, without padding. The ways
+alternate, and the results are medians. The first run of each way compiles and is not counted. --profile prints the
+kernels of flex by time.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from jina_data.encoder.encoder import CUDA_TOKENS, Encoder
 from jina_data.encoder.pooling import mean_pool
 
 RUN_TOKENS = 2**18
-"""Tokens of a run at one length."""
+"""Total number of tokens of a run with a fixed length."""
 
 CHECKED_TEXTS = 8
-"""Texts whose vectors are compared with full precision."""
+"""Number of texts whose vectors are compared with full precision."""
 
 BERT_TOKENS = 2**17
-"""Tokens of a batch of sentence-transformers; it takes a number of texts, so their longest decides."""
+"""Tokens of a batch of sentence-transformers; its batch size counts texts, so it is set from the longest text."""
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        raise SystemExit("no CUDA device, or a torch without CUDA; this script measures nothing else")
+        raise SystemExit("no CUDA device, or torch without CUDA; this script needs a GPU")
     rate = matrix_flops()
     results: dict[str, Any] = {"machine": {**machine(), "bf16_tflops": rate / 1e12}, "rows": []}
     print(json.dumps(results["machine"]))
@@ -84,7 +84,7 @@ def machine() -> dict[str, Any]:
 
 
 def matrix_flops(n: int = 8192, repeats: int = 20) -> float:
-    """Return the operations by the second of a large bf16 product."""
+    """Return the operations per second of a large bf16 product."""
     a, b = (torch.randn(n, n, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     seconds = [timed(lambda: a @ b) for _ in range(repeats)]
     return 2 * n**3 / statistics.median(seconds[3:])
@@ -107,7 +107,7 @@ def texts_of(arguments: argparse.Namespace, length: int) -> list[str]:
 
 
 def on_path(encoder: Encoder, texts: Sequence[str], path: AttentionPath) -> Callable[[], object]:
-    """Return the model alone, over batches that are tokenised beforehand."""
+    """Return a function that runs the model on batches that are tokenized in advance."""
     tokens = tokenize(encoder.tokenizer, texts, encoder.max_length)
     batches = [
         padded([tokens.ids[position] for position in positions], 0)
@@ -126,49 +126,49 @@ def ways(
     arguments: argparse.Namespace, size: str, tokenizer: Tokenizer, texts: Sequence[str], longest: int
 ) -> tuple[Encoder, dict[str, Callable[[], object]]]:
     encoder = Encoder.from_preset(size, tokenizer, device="cuda", dtype="bfloat16")
-    theirs = bert(size, tokenizer, longest).to("cuda", torch.bfloat16)
+    bert_model = bert(size, tokenizer, longest).to("cuda", torch.bfloat16)
     batch_size = max(16, min(256, BERT_TOKENS // longest))
-    found: dict[str, Callable[[], object]] = {
+    functions: dict[str, Callable[[], object]] = {
         "encode": lambda: encoder.encode(texts),
-        "bert": lambda: theirs.encode(list(texts), batch_size=batch_size, show_progress_bar=False),
+        "bert": lambda: bert_model.encode(list(texts), batch_size=batch_size, show_progress_bar=False),
         "flex": on_path(encoder, texts, "flex"),
     }
     if longest <= arguments.dense_tokens:
-        found["dense"] = on_path(encoder, texts, "dense")
-    return encoder, found
+        functions["dense"] = on_path(encoder, texts, "dense")
+    return encoder, functions
 
 
 def measure(arguments: argparse.Namespace, size: str, length: int, rate: float) -> list[dict[str, Any]]:
     texts = texts_of(arguments, length)
     tokenizer = tokenizer_for(texts)
-    lengths = [min(8192, len(one.ids)) for one in tokenizer.encode_batch(texts)]
+    lengths = [min(8192, len(encoding.ids)) for encoding in tokenizer.encode_batch(texts)]
     encoder, chosen = ways(arguments, size, tokenizer, texts, max(lengths))
     seconds: dict[str, list[float]] = {way: [] for way in chosen}
     peaks: dict[str, int] = {}
     for number in range(arguments.repeats + 1):
         for way, encode in chosen.items():
             torch.cuda.reset_peak_memory_stats()
-            taken = timed(encode)
+            elapsed = timed(encode)
             peaks[way] = torch.cuda.max_memory_allocated()
             if number:
-                seconds[way].append(taken)
+                seconds[way].append(elapsed)
     rows = []
-    for way, taken_all in seconds.items():
-        median = statistics.median(taken_all)
-        done = flops(size, lengths, gated=way != "bert") / median
+    for way, times in seconds.items():
+        median = statistics.median(times)
+        flops_per_second = flops(size, lengths, gated=way != "bert") / median
         row = {
             "size": size,
             "length": length or "mixed",
             "way": way,
             "tokens_per_second": round(sum(lengths) / median),
-            "tflops": round(done / 1e12, 1),
-            "of_matrix_rate": round(done / rate, 3),
+            "tflops": round(flops_per_second / 1e12, 1),
+            "of_matrix_rate": round(flops_per_second / rate, 3),
             "times_bert": round(statistics.median(seconds["bert"]) / median, 2),
             "peak_bytes": peaks[way],
-            "seconds": [round(one, 4) for one in taken_all],
+            "seconds": [round(value, 4) for value in times],
         }
         if way == "encode":
-            row["off_fp32"] = off_full_precision(encoder, size, tokenizer, texts)
+            row["off_fp32"] = distance_to_fp32(encoder, size, tokenizer, texts)
         rows.append(row)
         print(json.dumps(row), flush=True)
     if arguments.profile:
@@ -180,24 +180,24 @@ def print_profile(title: str, run: Callable[[], object]) -> None:
     """Print the kernels that take the most time."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        taken = timed(run)
-    print(f"profile of {title}: {taken:.3f} s with the profiler")
-    print(seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=14, max_name_column_width=60))
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        elapsed = timed(run)
+    print(f"profile of {title}: {elapsed:.3f} s with the profiler")
+    print(profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=14, max_name_column_width=60))
 
 
-def off_full_precision(encoder: Encoder, size: str, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """Return the largest relative distance to the vectors in full precision, with the dense bias, text by text."""
-    some = list(texts[:CHECKED_TEXTS])
-    full = Encoder.from_preset(size, tokenizer, device="cuda", dtype="float32")
-    tokens = tokenize(tokenizer, some, full.max_length)
+def distance_to_fp32(encoder: Encoder, size: str, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+    """Return the largest relative distance of a text to its vector in full precision with the dense bias."""
+    checked = list(texts[:CHECKED_TEXTS])
+    reference = Encoder.from_preset(size, tokenizer, device="cuda", dtype="float32")
+    tokens = tokenize(tokenizer, checked, reference.max_length)
     rows = []
     with torch.inference_mode():
         for ids in tokens.ids:
             input_ids, mask = padded([ids], 0)
-            rows.append(mean_pool(full.model(input_ids.cuda(), mask, path="dense"), mask)[0].cpu().numpy())
+            rows.append(mean_pool(reference.model(input_ids.cuda(), mask, path="dense"), mask)[0].cpu().numpy())
     expected = np.stack(rows)
-    distance = np.linalg.norm(encoder.encode(some) - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    distance = np.linalg.norm(encoder.encode(checked) - expected, axis=1) / np.linalg.norm(expected, axis=1)
     return float(distance.max())
 
 

@@ -1,10 +1,10 @@
-"""How often the `language` stage is right, by language and by length, and what its settings cost.
+"""Measures the accuracy of the `language` stage by language and by length, and the cost of its threshold.
 
     python benchmarks/language_accuracy.py [--corpora FOLDER] [--threshold P] [--model FILE]
 
-Reads eval/langid_lingua.parquet (9,975 sentences, 75 languages), whole and cut to prefixes, and
-train/corpus_commonvoice_sentences.parquet by the length of the sentence. Languages the model has no label for are left
-out and named.
+Reads eval/langid_lingua.parquet (9,975 sentences, 75 languages), in full and truncated to prefixes, and
+train/corpus_commonvoice_sentences.parquet by the length of the sentence. Languages without a label in the model are
+excluded and listed.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ SAME = {"nb": "no"}
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a model says about T texts of known language."""
+class Predictions:
+    """The results of a model for T texts with a known language: correct or not, above the threshold or not."""
 
     gold: npt.NDArray[np.str_]
     right: npt.NDArray[np.bool_]
     sure: npt.NDArray[np.bool_]
 
-    def row(self, of: npt.NDArray[np.bool_]) -> str:
-        """Tell accuracy, share above the threshold, accuracy there, and share of wrongly dropped texts."""
-        right, sure = self.right[of], self.sure[of]
+    def row(self, mask: npt.NDArray[np.bool_]) -> str:
+        """Return accuracy, fraction above the threshold, accuracy of these, and fraction of wrongly dropped texts."""
+        right, sure = self.right[mask], self.sure[mask]
         above = f"{right[sure].mean():.3f}" if sure.any() else "–"
         lost = (sure & ~right).mean()
-        return f"{of.sum():>7,} | {right.mean():.3f} | {sure.mean():.3f} | {above} | {lost:.4f}"
+        return f"{mask.sum():>7,} | {right.mean():.3f} | {sure.mean():.3f} | {above} | {lost:.4f}"
 
 
 def code(lang: str) -> str:
@@ -52,14 +52,14 @@ def code(lang: str) -> str:
     return SAME.get(lang, lang)
 
 
-def ask(texts: list[str], langs: list[str], *, model: str | None, threshold: float) -> Answers:
+def predict(texts: list[str], langs: list[str], *, model: str | None, threshold: float) -> Predictions:
     labels, probability = identify(pa.array(texts, pa.large_string()), model)
     gold = np.array([code(lang) for lang in langs])
-    return Answers(gold, gold == np.array([label or "" for label in labels.to_pylist()]), probability >= threshold)
+    return Predictions(gold, gold == np.array([label or "" for label in labels.to_pylist()]), probability >= threshold)
 
 
-def known(path: Path, model: str | None) -> tuple[list[str], list[str]]:
-    """Return texts and languages of a file that the model has a label for."""
+def read_known(path: Path, model: str | None) -> tuple[list[str], list[str]]:
+    """Return the texts and languages of a file, without languages that have no label in the model."""
     table = pq.read_table(path, columns=["text", "lang"])
     labels = set(labels_of(model))
     rows = list(zip(table["text"].to_pylist(), table["lang"].to_pylist(), strict=True))
@@ -70,17 +70,17 @@ def known(path: Path, model: str | None) -> tuple[list[str], list[str]]:
 
 
 def table(title: str, lines: Iterator[tuple[str, str]]) -> None:
-    print(f"\n| {title} | texts | accuracy | above threshold | accuracy there | wrongly dropped |")
+    print(f"\n| {title} | texts | accuracy | above threshold | accuracy above | wrongly dropped |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name, row in lines:
         print(f"| {name} | {row} |")
 
 
-def by_language(answers: Answers) -> Iterator[tuple[str, str]]:
-    langs = sorted(set(answers.gold.tolist()), key=lambda lang: answers.right[answers.gold == lang].mean())
+def by_language(predictions: Predictions) -> Iterator[tuple[str, str]]:
+    langs = sorted(set(predictions.gold.tolist()), key=lambda lang: predictions.right[predictions.gold == lang].mean())
     for lang in langs:
-        yield lang, answers.row(answers.gold == lang)
-    yield "all", answers.row(np.ones(len(answers.gold), np.bool_))
+        yield lang, predictions.row(predictions.gold == lang)
+    yield "all", predictions.row(np.ones(len(predictions.gold), np.bool_))
 
 
 def main() -> None:
@@ -91,29 +91,29 @@ def main() -> None:
     parser.add_argument("--model", help="a fastText model file; default: lid.176.ftz")
     args = parser.parse_args()
 
-    def asked(texts: list[str], langs: list[str]) -> Answers:
-        return ask(texts, langs, model=args.model, threshold=args.threshold)
+    def run(texts: list[str], langs: list[str]) -> Predictions:
+        return predict(texts, langs, model=args.model, threshold=args.threshold)
 
-    texts, langs = known(args.corpora / "eval/langid_lingua.parquet", args.model)
-    table("lingua, language", by_language(asked(texts, langs)))
+    texts, langs = read_known(args.corpora / "eval/langid_lingua.parquet", args.model)
+    table("lingua, language", by_language(run(texts, langs)))
 
     def prefixes() -> Iterator[tuple[str, str]]:
         for n in PREFIXES:
             long_enough = [i for i, text in enumerate(texts) if len(text) >= n]
-            answers = asked([texts[i][:n] for i in long_enough], [langs[i] for i in long_enough])
-            yield f"{n}", answers.row(np.ones(len(long_enough), np.bool_))
+            predictions = run([texts[i][:n] for i in long_enough], [langs[i] for i in long_enough])
+            yield f"{n}", predictions.row(np.ones(len(long_enough), np.bool_))
 
     table("lingua, first characters", prefixes())
 
-    texts, langs = known(args.corpora / "train/corpus_commonvoice_sentences.parquet", args.model)
-    began = time.perf_counter()
-    answers = asked(texts, langs)
-    print(f"{len(texts) / (time.perf_counter() - began):,.0f} rows/s")
+    texts, langs = read_known(args.corpora / "train/corpus_commonvoice_sentences.parquet", args.model)
+    started = time.perf_counter()
+    predictions = run(texts, langs)
+    print(f"{len(texts) / (time.perf_counter() - started):,.0f} rows/s")
     bins = np.digitize([len(text) for text in texts], BINS)
     table(
         "Common Voice, characters",
         (
-            (f"{low} to {high - 1}" if high < BINS[-1] else f"{low} and more", answers.row(bins == i))
+            (f"{low} to {high - 1}" if high < BINS[-1] else f"{low} and more", predictions.row(bins == i))
             for i, (low, high) in enumerate(pairwise(BINS), 1)
         ),
     )

@@ -1,11 +1,12 @@
-"""Mining against sentence-transformers: the same pairs, vectors and options, each in a process of its own.
+"""Compares mining with sentence-transformers: the same pairs, vectors and options, each in a separate process.
 
-Run: python benchmarks/mine.py FILE.parquet ... [--limit N] [--json OUT]
-Prints tables. The first has a row for each file: seconds and peak memory of both, how many triplets they found, and
-how many of them are the same after folding case and white space. The next say of each other triplet why only one has
-it. The last compare both with a reference: all products in float64, all texts sorted, once by our rules and once by
-those of sentence-transformers. Two texts in the same place count as equal only if their products are, to the rounding
-of float32; greatest_gap is the largest difference among those.
+    python benchmarks/mine.py FILE.parquet ... [--limit N] [--json OUT]
+
+Prints tables. The first has a row for each file: seconds and peak memory of both, the number of triplets, and the
+number of triplets that are equal after case and whitespace are folded. The next tables show why a triplet was mined by
+only one of them. The last tables compare both with a reference: all products in float64 and all texts sorted, with the
+rules of jina-data and with those of sentence-transformers. Different texts at the same rank count as equal only if
+their products are equal within float32 rounding; greatest_gap is the largest difference among those.
 """
 
 from __future__ import annotations
@@ -38,24 +39,24 @@ OPTIONS: dict[str, Any] = {"num_negatives": 3, "relative_margin": 0.05}
 N, MARGIN = OPTIONS["num_negatives"], OPTIONS["relative_margin"]
 
 ROUNDING = 2**-21
-"""Products of two unit vectors closer than this are equal in float32: eight units in its last place, below 1."""
+"""Products of unit vectors with a smaller difference are equal in float32: eight units in the last place below 1."""
 
 BLOCK_ANCHORS = 512
 
 Triplet = tuple[str, str, str]
 Ranking = dict[str, list[str]]
-"""The negatives of each anchor, the closest first."""
+"""The negatives of each anchor, the most similar first."""
 
 
 def pairs_of(path: str, limit: int | None) -> list[dict[str, str]]:
-    """Read the pairs."""
+    """Return the pairs of a file."""
     import pyarrow.parquet as pq
 
     rows: list[dict[str, str]] = pq.read_table(path, columns=["anchor", "positive"]).slice(0, limit).to_pylist()
     return rows
 
 
-# ------------------------------------------------------------------------------------------------------- both mine
+# ---------------------------------------------------------------------------------------------------------- mining
 
 
 def ours(path: str, limit: int | None, out: Path) -> list[tuple[str, ...]]:
@@ -90,27 +91,27 @@ def theirs(path: str, limit: int | None, _: Path) -> list[tuple[str, ...]]:
             return (torch.as_tensor(left) * torch.as_tensor(right)).sum(1)
 
     rows = datasets.Dataset.from_list(pairs_of(path, limit))
-    found = mine_hard_negatives(rows, Model(), verbose=False, **OPTIONS)  # type: ignore[arg-type]
-    return [tuple(row.values()) for row in found]
+    triplets = mine_hard_negatives(rows, Model(), verbose=False, **OPTIONS)  # type: ignore[arg-type]
+    return [tuple(row.values()) for row in triplets]
 
 
 def child(which: str, path: str, limit: int | None, folder: Path) -> None:
-    """Mine in this process, and leave what it took and what it found."""
+    """Mine in this process, and write time, memory and triplets to a file."""
     started = time.perf_counter()
-    found = {"ours": ours, "theirs": theirs}[which](path, limit, folder / "run")
-    said = {
+    triplets = {"ours": ours, "theirs": theirs}[which](path, limit, folder / "run")
+    result = {
         "seconds": round(time.perf_counter() - started, 2),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "found": found,
+        "found": triplets,
     }
-    (folder / f"{which}.json").write_text(json.dumps(said), encoding="utf-8")
+    (folder / f"{which}.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 # --------------------------------------------------------------------------------------------------- the reference
 
 
 class Products:
-    """Products of texts in float64: exact, since vectors come in half precision."""
+    """Computes products of texts in float64, which are exact because the vectors have half precision."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._number = {text: number for number, text in enumerate(dict.fromkeys(texts))}
@@ -128,7 +129,7 @@ class Products:
 
 @dataclass(frozen=True)
 class Rules:
-    """By what texts are the same, whether an anchor is a negative of itself, and how many of the closest are seen."""
+    """The key of equal texts, whether an anchor can be its own negative, and the number of candidates."""
 
     key: Callable[[str], str]
     itself: bool
@@ -136,9 +137,9 @@ class Rules:
 
 
 def their_rules(rows: Sequence[Mapping[str, str]]) -> Rules:
-    """Return the rules of `mine_hard_negatives`: the same characters, ten candidates a negative, and some more."""
-    most = max(Counter(row["anchor"] for row in rows).values())
-    return Rules(key=str, itself=True, window=10 * N + 2 * most)
+    """Return the rules of `mine_hard_negatives`: exact keys, and ten candidates for each negative and some more."""
+    max_positives = max(Counter(row["anchor"] for row in rows).values())
+    return Rules(key=str, itself=True, window=10 * N + 2 * max_positives)
 
 
 OUR_RULES = Rules(key=fold_text, itself=False, window=None)
@@ -146,7 +147,7 @@ OUR_RULES = Rules(key=fold_text, itself=False, window=None)
 
 @dataclass(frozen=True)
 class Reference:
-    """What should be found for each anchor, how close a negative may be, and how the anchor is written."""
+    """The expected negatives of each anchor, the maximum score of a negative, and the spelling of the anchor."""
 
     negatives: Ranking
     limits: Mapping[str, float]
@@ -154,20 +155,20 @@ class Reference:
 
 
 def reference(rows: Sequence[Mapping[str, str]], products: Products, rules: Rules) -> Reference:
-    """Rank all texts for each anchor; return the first that rules and margin allow."""
+    """Rank all texts for each anchor; return the first texts that the rules and the margin allow."""
     anchors, corpus = ({rules.key(row[role]): row[role] for row in reversed(rows)} for role in ("anchor", "positive"))
-    # The first spelling stands for all; in the order in which the texts first occur.
+    # The first spelling represents all; the texts are in the order of their first occurrence.
     names, texts = (list(dict.fromkeys(rules.key(row[role]) for row in rows)) for role in ("anchor", "positive"))
-    number = {text: at for at, text in enumerate(texts)}
+    number = {text: position for position, text in enumerate(texts)}
     positives: dict[str, list[int]] = {}
     for row in rows:
         positives.setdefault(rules.key(row["anchor"]), []).append(number[rules.key(row["positive"])])
     pool = products.vectors([corpus[text] for text in texts]).T
-    found: Ranking = {}
+    negatives: Ranking = {}
     limits: dict[str, float] = {}
-    for first in range(0, len(names), BLOCK_ANCHORS):
-        some = names[first : first + BLOCK_ANCHORS]
-        for name, scores in zip(some, products.vectors([anchors[name] for name in some]) @ pool, strict=True):
+    for start in range(0, len(names), BLOCK_ANCHORS):
+        block = names[start : start + BLOCK_ANCHORS]
+        for name, scores in zip(block, products.vectors([anchors[name] for name in block]) @ pool, strict=True):
             lowest = scores[positives[name]].min()
             limits[name] = float(lowest - abs(lowest) * MARGIN)
             if rules.window is not None and rules.window < len(scores):
@@ -179,49 +180,51 @@ def reference(rows: Sequence[Mapping[str, str]], products: Products, rules: Rule
             least = np.partition(scores, -N)[-N] if len(scores) > N else -np.inf
             near = np.flatnonzero((scores >= least) & (scores > -np.inf))
             order = np.lexsort((near, -scores[near]))[:N]
-            found[name] = [corpus[texts[at]] for at in near[order]]
-    return Reference(found, limits, anchors)
+            negatives[name] = [corpus[texts[position]] for position in near[order]]
+    return Reference(negatives, limits, anchors)
 
 
 def rankings(triplets: Sequence[Triplet]) -> Ranking:
-    """Return the negatives of each anchor as it is written; those of its first positive, which all others share."""
-    found: dict[str, dict[str, list[str]]] = {}
+    """Return the negatives of each anchor spelling, for its first positive; all its positives share them."""
+    by_positive: dict[str, dict[str, list[str]]] = {}
     for anchor, positive, negative in triplets:
-        found.setdefault(anchor, {}).setdefault(positive, []).append(negative)
-    return {anchor: list(dict.fromkeys(next(iter(lists.values())))) for anchor, lists in found.items()}
+        by_positive.setdefault(anchor, {}).setdefault(positive, []).append(negative)
+    return {anchor: list(dict.fromkeys(next(iter(lists.values())))) for anchor, lists in by_positive.items()}
 
 
-def against(
-    expected: Reference, found: Ranking, *, key: Callable[[str], str], products: Products
+def compare_with(
+    expected: Reference, mined: Ranking, *, key: Callable[[str], str], products: Products
 ) -> tuple[dict[str, Any], set[tuple[str, str]]]:
-    """Count what is not as the reference has it: other texts with equal products, texts at the limit, and the rest.
+    """Count the differences to the reference: texts with equal products, texts at the limit, and others.
 
-    Returns the counts, and those at the limit: anchor and text, folded.
+    Returns the counts, and the folded anchor and text of those at the limit.
     """
     counts, farthest = Counter({"equal_products": 0, "at_limit": 0, "other": 0}), 0.0
     at_limit: set[tuple[str, str]] = set()
-    found = {key(anchor): negatives for anchor, negatives in found.items()}
-    for anchor, wanted in expected.negatives.items():
-        one, two = ({key(text): text for text in texts} for texts in (found.get(anchor, []), wanted))
-        if list(one) == list(two):
+    mined = {key(anchor): negatives for anchor, negatives in mined.items()}
+    for anchor, negatives in expected.negatives.items():
+        actual, target = ({key(text): text for text in texts} for texts in (mined.get(anchor, []), negatives))
+        if list(actual) == list(target):
             continue
         score = partial(products.of, expected.anchors[anchor])
         limit = expected.limits[anchor]
-        near = [name for name in one.keys() ^ two.keys() if abs(score((one | two)[name]) - limit) <= ROUNDING]
+        near = [
+            name for name in actual.keys() ^ target.keys() if abs(score((actual | target)[name]) - limit) <= ROUNDING
+        ]
         at_limit |= {(fold_text(anchor), fold_text(name)) for name in near}
-        places = [[texts[name] for name in texts if name not in near][: N - len(near)] for texts in (one, two)]
-        for left, right in zip_longest(*places):
-            if left is None or right is None:
+        ranks = [[texts[name] for name in texts if name not in near][: N - len(near)] for texts in (actual, target)]
+        for text, reference_text in zip_longest(*ranks):
+            if text is None or reference_text is None:
                 counts["other"] += 1
-            elif key(left) != key(right):
-                gap = abs(score(left) - score(right))
+            elif key(text) != key(reference_text):
+                gap = abs(score(text) - score(reference_text))
                 equal = gap <= ROUNDING
                 counts["equal_products" if equal else "other"] += 1
                 farthest = max(farthest, gap if equal else 0)
     return {**counts, "at_limit": len(at_limit), "greatest_gap": farthest}, at_limit
 
 
-# -------------------------------------------------------------------------------------------------- what is different
+# -------------------------------------------------------------------------------------------------------- differences
 
 WRONG = "it is a positive, or the anchor, written otherwise"
 ANCHORS = "its anchor is written in several ways"
@@ -234,60 +237,60 @@ OTHER = "something else"
 
 
 def folded(triplets: Sequence[Triplet]) -> set[Triplet]:
-    """Return the triplets with case and white space folded."""
+    """Return the triplets with case and whitespace folded."""
     return {(fold_text(anchor), fold_text(positive), fold_text(negative)) for anchor, positive, negative in triplets}
 
 
 class Causes:
-    """Says why a triplet is found by one of both only."""
+    """Determines why only one of the two mined a triplet."""
 
     def __init__(
         self, rows: Sequence[Mapping[str, str]], products: Products, at_limit: Container[tuple[str, str]]
     ) -> None:
         self.at_limit, self.products = at_limit, products
-        self.anchors, self.texts, self.known = (dict[str, set[str]]() for _ in range(3))
+        self.anchors, self.texts, self.positives = (dict[str, set[str]]() for _ in range(3))
         for row in rows:
             anchor, positive = (fold_text(row[role]) for role in ("anchor", "positive"))
             self.anchors.setdefault(anchor, set()).add(row["anchor"])
             self.texts.setdefault(positive, set()).add(row["positive"])
-            self.known.setdefault(anchor, {anchor}).add(positive)
+            self.positives.setdefault(anchor, {anchor}).add(positive)
 
-    def count(self, found: Mapping[str, Sequence[Triplet]]) -> dict[str, Counter[str]]:
-        """Count the causes of what only one has, by which one it is."""
+    def count(self, mined: Mapping[str, Sequence[Triplet]]) -> dict[str, Counter[str]]:
+        """Count the causes of the triplets that only one has."""
         lists = {
-            # Of several spellings of an anchor the last: those are not looked at.
+            # Of several spellings of an anchor, only the last is kept; such anchors have their own cause.
             which: {fold_text(anchor): negatives for anchor, negatives in rankings(triplets).items()}
-            for which, triplets in found.items()
+            for which, triplets in mined.items()
         }
-        sets = {which: folded(triplets) for which, triplets in found.items()}
+        sets = {which: folded(triplets) for which, triplets in mined.items()}
         return {
             f"only_{which}": Counter(
-                self.of(anchor, negative, lists[which].get(anchor, []), lists[other].get(anchor, []))
+                self.cause(anchor, negative, lists[which].get(anchor, []), lists[other].get(anchor, []))
                 for anchor, _, negative in sets[which] - sets[other]
             )
             for which, other in (("ours", "theirs"), ("theirs", "ours"))
         }
 
-    def of(self, anchor: str, negative: str, own: Sequence[str], other: Sequence[str]) -> str:
-        """Return why one ranking of an anchor has a negative that the other lacks."""
-        if negative in self.known[anchor]:
+    def cause(self, anchor: str, negative: str, ranking: Sequence[str], other: Sequence[str]) -> str:
+        """Return why a ranking of an anchor has a negative that the other ranking does not have."""
+        if negative in self.positives[anchor]:
             return WRONG
         if len(self.anchors[anchor]) > 1:
             return ANCHORS
         score = partial(self.products.of, next(iter(self.anchors[anchor])))
         special = partial(self._special, anchor)
-        text = next(text for text in own if fold_text(text) == negative)
+        text = next(text for text in ranking if fold_text(text) == negative)
         if (cause := special(text)) is not None:
             return cause
-        plain, there = ([one for one in texts if special(one) is None] for texts in (own, other))
-        place = plain.index(text)
-        if place < len(there):
-            return EQUAL if abs(score(text) - score(there[place])) <= ROUNDING else OTHER
-        return WINDOW if len(there) == len(other) else PLACE
+        plain, other_plain = ([entry for entry in texts if special(entry) is None] for texts in (ranking, other))
+        rank = plain.index(text)
+        if rank < len(other_plain):
+            return EQUAL if abs(score(text) - score(other_plain[rank])) <= ROUNDING else OTHER
+        return WINDOW if len(other_plain) == len(other) else PLACE
 
     def _special(self, anchor: str, text: str) -> str | None:
         name = fold_text(text)
-        if name in self.known[anchor]:
+        if name in self.positives[anchor]:
             return WRONG
         if len(self.texts[name]) > 1:
             return TEXTS
@@ -298,35 +301,37 @@ class Causes:
 
 
 def mine_both(path: str, limit: int | None, folder: Path) -> dict[str, dict[str, Any]]:
-    """Mine a file both ways."""
+    """Mine a file with both."""
     for which in ("ours", "theirs"):
         command = [sys.executable, __file__, "--child", which, path, "--folder", str(folder)]
         subprocess.run(command + (["--limit", str(limit)] if limit else []), check=True, stderr=subprocess.DEVNULL)
     return {which: json.loads((folder / f"{which}.json").read_text()) for which in ("ours", "theirs")}
 
 
-def compare(path: str, limit: int | None, said: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Say what both found, and why it differs."""
-    found: dict[str, list[Triplet]] = {
-        which: [(row[0], row[1], row[2]) for row in one.pop("found")] for which, one in said.items()
+def compare(path: str, limit: int | None, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the results of both, and the causes of their differences."""
+    mined: dict[str, list[Triplet]] = {
+        which: [(row[0], row[1], row[2]) for row in result.pop("found")] for which, result in results.items()
     }
     rows = pairs_of(path, limit)
     products = Products([text for row in rows for text in row.values()])
-    rules = {"ours": OUR_RULES, "theirs": their_rules(rows)}
-    sets = {which: folded(triplets) for which, triplets in found.items()}
+    rule_sets = {"ours": OUR_RULES, "theirs": their_rules(rows)}
+    sets = {which: folded(triplets) for which, triplets in mined.items()}
     checked = {
-        which: against(reference(rows, products, one), rankings(found[which]), key=one.key, products=products)
-        for which, one in rules.items()
+        which: compare_with(
+            reference(rows, products, rules_of), rankings(mined[which]), key=rules_of.key, products=products
+        )
+        for which, rules_of in rule_sets.items()
     }
-    at_limit = {where for _, places in checked.values() for where in places}
+    at_limit = {pair for _, pairs in checked.values() for pair in pairs}
     return {
         "file": Path(path).stem,
         "pairs": len(rows),
-        **said,
+        **results,
         "found_ours": len(sets["ours"]),
         "found_theirs": len(sets["theirs"]),
         "both": len(sets["ours"] & sets["theirs"]),
-        **Causes(rows, products, at_limit).count(found),
+        **Causes(rows, products, at_limit).count(mined),
         **{f"{which}_against_reference": counts for which, (counts, _) in checked.items()},
     }
 
@@ -340,12 +345,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
 
 
 def print_tables(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print what both found, why they differ, and how they compare with the reference."""
+    """Print the results of both, the causes of differences, and the comparison with the reference."""
     head = ["pairs", "s", "s, theirs", "MiB", "MiB, theirs", "found", "found, theirs", "both"]
     cells = [
         [
             f"{row['file']}, {row['pairs']:,}",
-            *(row[which][what] for what in ("seconds", "peak_mib") for which in ("ours", "theirs")),
+            *(row[which][measure] for measure in ("seconds", "peak_mib") for which in ("ours", "theirs")),
             *(row[name] for name in ("found_ours", "found_theirs", "both")),
         ]
         for row in rows
@@ -362,13 +367,13 @@ def print_tables(rows: Sequence[Mapping[str, Any]]) -> None:
         print("\n".join(["", *table([which, *(row["file"] for row in rows)], kinds)]))
 
 
-def _new(folder: Path) -> Path:
+def _create(folder: Path) -> Path:
     folder.mkdir()
     return folder
 
 
 def main() -> None:
-    """Read the command line."""
+    """Parse the command line, mine, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--limit", type=int)
@@ -380,9 +385,12 @@ def main() -> None:
         child(arguments.child, arguments.files[0], arguments.limit, arguments.folder)
         return
     with tempfile.TemporaryDirectory() as name:
-        # All are mined before any is compared: a child's peak of memory counts what its parent holds when it starts.
-        said = [mine_both(path, arguments.limit, _new(Path(name) / str(at))) for at, path in enumerate(arguments.files)]
-    rows = [compare(path, arguments.limit, one) for path, one in zip(arguments.files, said, strict=True)]
+        # All files are mined before any is compared: the peak memory of a child includes what its parent holds.
+        results = [
+            mine_both(path, arguments.limit, _create(Path(name) / str(number)))
+            for number, path in enumerate(arguments.files)
+        ]
+    rows = [compare(path, arguments.limit, result) for path, result in zip(arguments.files, results, strict=True)]
     print_tables(rows)
     if arguments.json:
         versions = {name: metadata.version(name) for name in ("jina-data", "sentence-transformers", "torch", "numpy")}

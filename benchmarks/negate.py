@@ -1,11 +1,11 @@
-"""How fast an LLM server is asked, beside a bare loop over the same client, and whether memory stays flat.
+"""Measures the request rate of `negate`, compared with a bare loop over the same client, and its memory.
 
     python benchmarks/negate.py [--requests N] [--concurrency N] [--latency SECONDS] [--repeats N] [--json FILE]
     python benchmarks/negate.py --memory [--requests 100000]
 
-A loopback server in a process of its own answers every request. The bare loop sends the same bodies through the async
-openai client, with as many requests at once, and keeps nothing. The ratio is of rates in the same run, one after the
-other, several times. With --memory, the resident memory of this process is sampled while it asks.
+A loopback server in a separate process answers all requests. The bare loop sends the same bodies through the async
+openai client, with the same number of concurrent requests, and stores nothing. Both run alternately, several times, and
+each ratio compares two consecutive runs. With --memory, the resident memory of this process is sampled during requests.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def questions(n_pairs: int) -> Iterator[Question]:
 
 @contextmanager
 def serving(latency: float) -> Iterator[str]:
-    """Run the server, which keeps no log; yield its address."""
+    """Run the server without a log, and yield its URL."""
     settings = json.dumps({"quiet": True, "latency_seconds": latency})
     command = [sys.executable, str(SERVER), "--settings", settings]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -69,35 +69,35 @@ def serving(latency: float) -> Iterator[str]:
 
 
 async def bare(endpoint: Endpoint, n_requests: int, concurrency: int) -> float:
-    """Send all requests in a bare loop; return requests a second."""
+    """Send all requests in a bare loop; return requests per second."""
     bodies = (dict(endpoint.request(question, Dialect()).body) for question in questions(n_requests))
 
     async def work(client: Any) -> None:
         for body in bodies:
             model, messages = body.pop("model"), body.pop("messages")
-            done = await client.chat.completions.create(model=model, messages=messages, extra_body=body)
-            assert done.choices[0].message.content
+            completion = await client.chat.completions.create(model=model, messages=messages, extra_body=body)
+            assert completion.choices[0].message.content
 
     async with make_client(endpoint, None, 60.0) as client:
-        began = time.perf_counter()
+        started = time.perf_counter()
         await asyncio.gather(*(work(client) for _ in range(concurrency)))
-        return n_requests / (time.perf_counter() - began)
+        return n_requests / (time.perf_counter() - started)
 
 
 def ours(endpoint: Endpoint, n_requests: int, concurrency: int, path: Path) -> float:
-    """Ask all questions with the ledger; return requests a second."""
+    """Send all questions with the ledger; return requests per second."""
     with RequestLedger(path) as ledger:
         client = OnlineClient(endpoint, ledger, ClientConfig(concurrency=concurrency))
-        began = time.perf_counter()
+        started = time.perf_counter()
         outcome = asyncio.run(client.ask(questions(n_requests)))
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
     assert (outcome.answered, outcome.failed) == (n_requests, 0)
     return n_requests / seconds
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Requests a second in each repeat."""
+    """Requests per second in each repeat."""
 
     concurrency: int
     latency_seconds: float
@@ -106,12 +106,12 @@ class Rates:
 
     @property
     def ratios(self) -> list[float]:
-        """The rate here as a share of that of the bare loop run just before it."""
-        return [mine / theirs for mine, theirs in zip(self.ours, self.bare, strict=True)]
+        """The rate of jina-data divided by the rate of the bare loop before it."""
+        return [rate / bare_rate for rate, bare_rate in zip(self.ours, self.bare, strict=True)]
 
 
 def measure_rates(n_requests: int, concurrency: int, latency: float, repeats: int) -> Rates:
-    """Measure both by turns."""
+    """Measure both alternately."""
     rates = Rates(concurrency, latency, [], [])
     with serving(latency) as url, tempfile.TemporaryDirectory() as scratch:
         endpoint = Endpoint(model="tiny", base_url=url)
@@ -123,17 +123,17 @@ def measure_rates(n_requests: int, concurrency: int, latency: float, repeats: in
 
 
 def measure_memory(n_requests: int, concurrency: int) -> list[tuple[int, float]]:
-    """Return the resident memory in MiB after so many requests, about twenty times."""
+    """Return about twenty samples: the number of requests, and the resident memory in MiB."""
     samples: list[tuple[int, float]] = []
-    asked = 0
+    n_sent = 0
 
     def watched() -> Iterator[Question]:
-        nonlocal asked
+        nonlocal n_sent
         for question in questions(n_requests):
-            asked += 1
-            if asked % (n_requests // 20) == 0:
-                samples.append((asked, held_bytes(os.getpid()) / 2**20))
-                print(f"{asked:>9,} requests {samples[-1][1]:8.1f} MiB", flush=True)
+            n_sent += 1
+            if n_sent % (n_requests // 20) == 0:
+                samples.append((n_sent, held_bytes(os.getpid()) / 2**20))
+                print(f"{n_sent:>9,} requests {samples[-1][1]:8.1f} MiB", flush=True)
             yield question
 
     with (
@@ -151,10 +151,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds that the server waits before it answers")
+    parser.add_argument("--latency", type=float, default=0.0, help="delay of the server before it answers, in seconds")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--memory", action="store_true", help="sample the memory instead")
-    parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead of speed")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this JSON file")
     args = parser.parse_args()
 
     about = {"cores": os.cpu_count(), "machine": platform.machine(), "openai": metadata.version("openai")}
@@ -167,9 +167,9 @@ def main() -> None:
         result |= {"memory_mib": samples}
     else:
         rates = measure_rates(args.requests, args.concurrency, args.latency, args.repeats)
-        print("| bare loop, requests/s | here, requests/s | ratio |\n| ---: | ---: | ---: |")
-        for theirs, mine, ratio in zip(rates.bare, rates.ours, rates.ratios, strict=True):
-            print(f"| {theirs:,.0f} | {mine:,.0f} | {ratio:.2f} |")
+        print("| bare loop, requests/s | jina-data, requests/s | ratio |\n| ---: | ---: | ---: |")
+        for bare_rate, rate, ratio in zip(rates.bare, rates.ours, rates.ratios, strict=True):
+            print(f"| {bare_rate:,.0f} | {rate:,.0f} | {ratio:.2f} |")
         print(f"median ratio {statistics.median(rates.ratios):.2f}")
         result |= {**asdict(rates), "ratios": rates.ratios}
     print(json.dumps(result))

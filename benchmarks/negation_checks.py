@@ -1,11 +1,11 @@
-"""Measure the checks on labelled pairs: true contradictions must pass, paraphrases must not.
+"""Measures the checks of negation on labelled pairs: contradictions should pass, paraphrases should be rejected.
 
     python benchmarks/negation_checks.py --corpora FOLDER --out docs/negation/checks.json
 
-Sets: SemAntoNeg and the other parts of CANNOT (contradictions, and paraphrases with a changed antonym), NaN-NLI, SICK,
-MRPC. Each set is cut in two by a hash of its first text. The settings are compared on the one half (`tuning`), and
-those of the defaults reported on the other, by set and check. The first text takes the place of anchor and entailment,
-the second that of the negative.
+The sets are SemAntoNeg and the other parts of CANNOT (contradictions, and paraphrases with a changed antonym), NaN-NLI,
+SICK and MRPC. Each set is split into two halves by a hash of the first text. Settings are compared on the `tuning`
+half; the results of the defaults are reported on the other half, by set and check. The first text of a pair is used as
+anchor and entailment, the second as negative.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ GRID: dict[str, Sequence[dict[str, Any]]] = {
         for low, high in ((0.3, 3), (0.5, 2), (0.6, 1.6), (0.8, 1.3))
     ],
 }
-"""Settings that are compared on the tuning half, one at a time."""
+"""The settings that are compared on the tuning half, one option at a time."""
 
 TUNING_ROWS = 3000
-"""Pairs of the tuning half that settings are compared on, drawn by a hash."""
+"""Number of pairs of the tuning half on which settings are compared, sampled by a hash."""
 
 
-class Forgetful(AcceptedTexts):
-    """Remembers nothing: labelled sets repeat texts on purpose."""
+class NoAcceptedTexts(AcceptedTexts):
+    """Stores nothing, because labelled sets repeat texts."""
 
     def add(self, text: str, pair_id: str) -> None:
-        """Forget a text."""
+        """Store nothing."""
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Two texts, and whether the second contradicts the first or says the same."""
+class LabelledPair:
+    """Two texts, and whether the second contradicts or paraphrases the first."""
 
     set: str
     first: str
@@ -58,49 +58,49 @@ class Labelled:
 
 
 def main() -> None:
-    """Run the checks over both halves and write what came of it."""
+    """Run the checks on both halves, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.corpora is None:
-        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+        parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     pairs = list(dict.fromkeys(labelled(Path(arguments.corpora))))
-    halves: dict[str, list[Labelled]] = {"tuning": [], "reported": []}
+    halves: dict[str, list[LabelledPair]] = {"tuning": [], "reported": []}
     for pair in sorted(pairs, key=lambda pair: hash_64(0, "order", pair.first, pair.second)):
         halves["reported" if hash_64(0, "checks", pair.first) % 2 else "tuning"].append(pair)
-    said: dict[str, Any] = {"pairs": {half: len(rows) for half, rows in halves.items()}}
-    said["tuning"] = {
+    results: dict[str, Any] = {"pairs": {half: len(rows) for half, rows in halves.items()}}
+    results["tuning"] = {
         name: [
             {**setting, **summary(run(halves["tuning"][:TUNING_ROWS], VerifyConfig(**setting)))} for setting in settings
         ]
         for name, settings in GRID.items()
     }
     outcomes = run(halves["reported"], VerifyConfig())
-    said["reported"] = by_set(outcomes)
-    said["checks"] = by_check(outcomes)
+    results["reported"] = by_set(outcomes)
+    results["checks"] = by_check(outcomes)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-    print_tables(said)
+    arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print_tables(results)
 
 
-def labelled(corpora: Path) -> Iterator[Labelled]:
+def labelled(corpora: Path) -> Iterator[LabelledPair]:
     """Yield the pairs of all sets."""
     evaluation, train = corpora / "eval", corpora / "train"
     for row in rows(evaluation / "semantoneg_triplets.parquet"):
         for negative in (row["negative_1"], row["negative_2"]):
-            yield Labelled("semantoneg", row["entailment"], negative, True)
-        yield Labelled("semantoneg", row["entailment"], row["anchor"], False)
+            yield LabelledPair("semantoneg", row["entailment"], negative, True)
+        yield LabelledPair("semantoneg", row["entailment"], row["anchor"], False)
     for row in rows(evaluation / "cannot_pairs.parquet"):
         if row["source"] != "antonym-substitution":  # that part is SemAntoNeg
-            yield Labelled(f"cannot: {row['source']}", row["premise"], row["hypothesis"], row["label"] == 1)
+            yield LabelledPair(f"cannot: {row['source']}", row["premise"], row["hypothesis"], row["label"] == 1)
     for name, file in (("nan-nli", evaluation / "nan_nli.parquet"), ("sick", train / "nli_sick_train_trial.parquet")):
         for row in rows(file):
             if row["label"] != "neutral":
-                yield Labelled(name, row["premise"], row["hypothesis"], row["label"] == "contradiction")
+                yield LabelledPair(name, row["premise"], row["hypothesis"], row["label"] == "contradiction")
     for row in rows(train / "dups_mrpc_train_val.parquet"):
         if row["label"] == 1:
-            yield Labelled("mrpc", row["anchor"], row["positive"], False)
+            yield LabelledPair("mrpc", row["anchor"], row["positive"], False)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -108,19 +108,19 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return list(pq.read_table(path).to_pylist())
 
 
-def run(pairs: Sequence[Labelled], settings: VerifyConfig) -> list[tuple[Labelled, str | None, bool]]:
-    """Return for each pair the reason it is rejected for, None where it passes, and whether an opposite was listed."""
-    verifier = Verifier(settings, accepted=Forgetful())
-    found = []
+def run(pairs: Sequence[LabelledPair], settings: VerifyConfig) -> list[tuple[LabelledPair, str | None, bool]]:
+    """Return for each pair the reason for its rejection, or None, and whether the opposite was listed."""
+    verifier = Verifier(settings, accepted=NoAcceptedTexts())
+    outcomes = []
     for number, pair in enumerate(pairs):
         verdict = verifier.check(answer_of(pair, number))
-        found.append((pair, verdict.reason, "unlisted_opposite" not in verdict.flags))
-    return found
+        outcomes.append((pair, verdict.reason, "unlisted_opposite" not in verdict.flags))
+    return outcomes
 
 
-def answer_of(pair: Labelled, number: int) -> Answer:
-    """Return the second text as if it had been written as the negative of the first."""
-    made = Pair(
+def answer_of(pair: LabelledPair, number: int) -> Answer:
+    """Return the second text as an answer with the negative of the first text."""
+    negation_pair = Pair(
         id=f"checks-{number}",
         source=pair.set,
         source_id=str(number),
@@ -131,11 +131,11 @@ def answer_of(pair: Labelled, number: int) -> Answer:
         entailment=pair.first,
         kind="verbal",
     )
-    return Answer(pair=made, negative=pair.second, raw=pair.second, model="labelled")
+    return Answer(pair=negation_pair, negative=pair.second, raw=pair.second, model="labelled")
 
 
-def summary(outcomes: Sequence[tuple[Labelled, str | None, bool]]) -> dict[str, float]:
-    """Return the shares that are treated rightly: contradictions accepted, paraphrases rejected."""
+def summary(outcomes: Sequence[tuple[LabelledPair, str | None, bool]]) -> dict[str, float]:
+    """Return the fractions of accepted contradictions and of rejected paraphrases."""
     accepted = [reason is None for pair, reason, _ in outcomes if pair.contradicts]
     rejected = [reason is not None for pair, reason, _ in outcomes if not pair.contradicts]
     return {
@@ -144,22 +144,24 @@ def summary(outcomes: Sequence[tuple[Labelled, str | None, bool]]) -> dict[str, 
     }
 
 
-def by_set(outcomes: Sequence[tuple[Labelled, str | None, bool]]) -> dict[str, Any]:
-    """Return the shares and the numbers for each set, and for all."""
+def by_set(outcomes: Sequence[tuple[LabelledPair, str | None, bool]]) -> dict[str, Any]:
+    """Return the fractions and the numbers of pairs for each set, and for all sets."""
     sets = sorted({pair.set for pair, _, _ in outcomes})
-    chosen = {name: [one for one in outcomes if one[0].set == name] for name in sets} | {"all": list(outcomes)}
+    chosen = {name: [outcome for outcome in outcomes if outcome[0].set == name] for name in sets} | {
+        "all": list(outcomes)
+    }
     return {
         name: {
-            "contradictions": sum(pair.contradicts for pair, _, _ in some),
-            "paraphrases": sum(not pair.contradicts for pair, _, _ in some),
-            **summary(some),
+            "contradictions": sum(pair.contradicts for pair, _, _ in of_set),
+            "paraphrases": sum(not pair.contradicts for pair, _, _ in of_set),
+            **summary(of_set),
         }
-        for name, some in chosen.items()
+        for name, of_set in chosen.items()
     }
 
 
-def by_check(outcomes: Sequence[tuple[Labelled, str | None, bool]]) -> dict[str, dict[str, int]]:
-    """Return how many contradictions (wrongly) and paraphrases (rightly) each check was the first to reject."""
+def by_check(outcomes: Sequence[tuple[LabelledPair, str | None, bool]]) -> dict[str, dict[str, int]]:
+    """Return how many contradictions (wrong) and paraphrases (correct) each check rejected first."""
     counts = Counter((reason or "accepted", pair.contradicts) for pair, reason, _ in outcomes)
     names = [*REASONS, "accepted"]
     return {
@@ -169,15 +171,15 @@ def by_check(outcomes: Sequence[tuple[Labelled, str | None, bool]]) -> dict[str,
     }
 
 
-def print_tables(said: dict[str, Any]) -> None:
-    """Print what was measured."""
-    for name, settings in said["tuning"].items():
+def print_tables(results: dict[str, Any]) -> None:
+    """Print the results."""
+    for name, settings in results["tuning"].items():
         print(f"tuning, {name}:")
-        for one in settings:
-            print("   ", one)
-    for name, one in said["reported"].items():
-        print(f"{name:45}", one)
-    for name, counts in said["checks"].items():
+        for setting in settings:
+            print("   ", setting)
+    for name, shares in results["reported"].items():
+        print(f"{name:45}", shares)
+    for name, counts in results["checks"].items():
         print(f"{name:25}", counts)
 
 

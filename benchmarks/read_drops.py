@@ -1,10 +1,10 @@
-"""Draw fifty seeded drops for each recipe and reason, of pairs for each file too, to be read by eye.
+"""Samples fifty dropped rows for each recipe and reason (and file, for pairs) for manual review.
 
     python benchmarks/read_drops.py --corpora FOLDER --work drops-runs --out docs/drops/sample.jsonl
 
-Runs the shipped recipes over the real corpora and writes one line for each drawn row. Texts are written only where the
-licence of their source allows it (see docs/drops/README.md); the others are named by file and row. Verdicts that an
-earlier sample holds are carried over.
+Runs the shipped recipes over the real corpora, and writes one line for each sampled row. Texts are written only if the
+license of their source allows it (see docs/drops/README.md); other rows are identified by file and row. Verdicts of an
+earlier sample are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jina_data.clean.run import CleanConfig, RecipeChoice, clean, default_worker
 
 SAMPLE_ROWS = 50
 
-SHIPPABLE = (
+REDISTRIBUTABLE = (
     "corpus_commonvoice_sentences",
     "corpus_tldr_pages_multilingual",
     "corpus_afrisenti_tweets",
@@ -45,10 +45,15 @@ def main() -> None:
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"), required=False)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--runs", nargs="+", default=[run[0] for run in RUNS], help="draw these anew, keep the others")
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        default=[run[0] for run in RUNS],
+        help="runs to sample again; the lines of the others are kept",
+    )
     arguments = parser.parse_args()
     if arguments.corpora is None:
-        parser.error("name the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+        parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
     verdicts = read_verdicts(arguments.out)
     lines: list[dict[str, Any]] = []
     for name, choice, patterns, columns in RUNS:
@@ -69,33 +74,33 @@ def main() -> None:
 def draw(
     run: str, inspection: Inspection, verdicts: dict[tuple[str, str, str], tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """Draw up to fifty dropped rows for each reason of a run; of pairs, for each file."""
+    """Sample up to fifty dropped rows for each reason of a run; for pairs, for each reason and file."""
     lines = []
     files = [part.name for part in inspection.report.files] if run == "pairs" else [None]
     for stage in inspection.report.stages:
         for reason, total in stage.dropped.items():
-            drawn = [inspection.sample(reason, stage.index, SAMPLE_ROWS, 0, file) for file in files]
-            for drop in (one for of_file in drawn for one in of_file):
-                place = short(drop["place"])
-                verdict, note = verdicts.get((run, reason, place), ("unread", ""))
-                line: dict[str, Any] = {"run": run, "stage": stage.name, "reason": reason, "of": total, "row": place}
+            samples = [inspection.sample(reason, stage.index, SAMPLE_ROWS, 0, file) for file in files]
+            for drop in (sampled for of_file in samples for sampled in of_file):
+                row = short(drop["place"])
+                verdict, note = verdicts.get((run, reason, row), ("unread", ""))
+                line: dict[str, Any] = {"run": run, "stage": stage.name, "reason": reason, "of": total, "row": row}
                 line |= {"verdict": verdict, "note": note, "score": drop["score"]}
                 line["partner"] = short(drop["partner"]) if drop["partner"] else None
-                if place.startswith(SHIPPABLE):
-                    line["texts"] = cut(drop["texts"])
-                if line["partner"] and line["partner"].startswith(SHIPPABLE):
-                    line["partner_texts"] = cut(drop["partner_texts"])
+                if row.startswith(REDISTRIBUTABLE):
+                    line["texts"] = truncate(drop["texts"])
+                if line["partner"] and line["partner"].startswith(REDISTRIBUTABLE):
+                    line["partner_texts"] = truncate(drop["partner_texts"])
                 lines.append(line)
     return lines
 
 
-def short(place: str) -> str:
-    """Name a row by its file alone, without the folder."""
-    return Path(place).name
+def short(row: str) -> str:
+    """Return the label of a row, FILE:ROW, without the folder of the file."""
+    return Path(row).name
 
 
-def cut(texts: dict[str, Any] | None) -> dict[str, str]:
-    """Cut texts to what a reader needs."""
+def truncate(texts: dict[str, Any] | None) -> dict[str, str]:
+    """Truncate texts to 300 characters."""
     return {name: str(text)[:300] for name, text in (texts or {}).items()}
 
 
@@ -105,7 +110,7 @@ def read_verdicts(path: Path) -> dict[tuple[str, str, str], tuple[str, str]]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read an earlier sample."""
+    """Read the lines of an earlier sample."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 

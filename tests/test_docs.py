@@ -1,4 +1,4 @@
-"""Docs stay true: what they show runs, what exists is documented, and links lead somewhere."""
+"""Tests that the docs are correct: examples run, features are documented, and links have targets."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ HOSTS = {
     *("arxiv.org", "creativecommons.org", "duckdb.org", "github.com", "huggingface.co", "jmlr.org"),
     *("keepachangelog.com", "packaging.python.org", "semver.org", "www.unicode.org", "example.com", "example.org"),
 }
-"""Whom the docs may link to."""
+"""The hosts that the docs may link to."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page: its language, the comment in front of it, and its text."""
+    """A fenced block of a page: its language, the comment before it, and its text."""
 
     line: int
     language: str
@@ -65,39 +65,39 @@ def names(pages: Iterable[Path]) -> list[str]:
 
 
 def blocks(page: str) -> Iterator[Block]:
-    comment, opened, language, held = "", 0, "", list[str]()
+    comment, opened, language, lines = "", 0, "", list[str]()
     for number, line in enumerate(text_of(page).splitlines(), 1):
         if opened and line.strip() == "```":
-            yield Block(opened, language, comment, "\n".join(held) + "\n")
+            yield Block(opened, language, comment, "\n".join(lines) + "\n")
             opened, comment = 0, ""
         elif opened:
-            held.append(line)
+            lines.append(line)
         elif line.startswith("```"):
-            opened, language, held = number, line.removeprefix("```").strip(), []
+            opened, language, lines = number, line.removeprefix("```").strip(), []
         elif line.strip():
             comment = line.removeprefix("<!--").removesuffix("-->").strip() if line.startswith("<!--") else ""
 
 
 def sections(page: str) -> dict[str, str]:
-    """Return the text below each heading of the second level."""
+    """Return the text below each second-level heading."""
     parts = re.split(r"^## (.+)$", text_of(page), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def table(text: str) -> list[list[str]]:
-    """Return the cells of the first table in a text, without its head."""
-    found = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert found, f"no table in: {text[:200]}"
-    lines = [line.replace(r"\|", "\0").strip("|").split("|") for line in found[0].splitlines()[2:]]
+    """Return the cells of the first table in a text, without its header."""
+    match = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert match, f"no table in: {text[:200]}"
+    lines = [line.replace(r"\|", "\0").strip("|").split("|") for line in match[0].splitlines()[2:]]
     return [[cell.replace("\0", "|").strip() for cell in cells] for cells in lines]
 
 
 def quoted(cell: str) -> list[str]:
-    """Return what stands in backquotes."""
+    """Return the texts in backquotes."""
     return re.findall(r"`([^`]+)`", cell)
 
 
-# ------------------------------------------------------------------------------------------- what is shown runs
+# ------------------------------------------------------------------------------------------------ examples run
 
 
 def demo_command() -> str:
@@ -107,15 +107,15 @@ def demo_command() -> str:
     return command.replace("$(LIGHT)/bin/", "")
 
 
-def as_run(block: Block) -> str:
-    """Return the commands of a block, without those that build environments or fetch the project."""
+def runnable(block: Block) -> str:
+    """Return the commands of a block, without those that build environments or download the project."""
     lines = block.text.replace("make demo", demo_command()).splitlines()
     return "\n".join(line for line in lines if not line.startswith(("make ", "pip ", "git ", "cd ")))
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with the sample where docs look for it."""
+    """A folder with the sample at the path that the docs use."""
     shutil.copytree(DEMO, tmp_path / "tests" / "data" / "demo")
     return tmp_path
 
@@ -130,16 +130,16 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def squeezed(text: str) -> str:
-    """Return a text without what differs between runs and terminals: times, memory, blanks, rules of tables."""
+def normalized(text: str) -> str:
+    """Return a text without parts that differ between runs and terminals: times, memory, blanks, table lines."""
     text = re.sub(r"[\d,.]+ (s|MiB|rows/s)\b", r"N \1", re.sub("─+", "", text))
     return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
-def shows(shown: str, output: str) -> bool:
-    """Tell whether an output holds what a page shows of it; `...` stands for anything."""
-    pattern = ".*".join(re.escape(part) for part in squeezed(shown).split("..."))
-    return re.search(pattern, squeezed(output), re.DOTALL) is not None
+def matches(excerpt: str, output: str) -> bool:
+    """Return whether an output contains the excerpt on a page; `...` stands for any text."""
+    pattern = ".*".join(re.escape(part) for part in normalized(excerpt).split("..."))
+    return re.search(pattern, normalized(output), re.DOTALL) is not None
 
 
 RUNNING = [page for page in names(PAGES) if any(block.language in ("sh", "python") for block in blocks(page))]
@@ -152,20 +152,18 @@ def test_commands_and_python_run(page: str, checkout: Path) -> None:
         if block.comment == "not run":
             continue
         if block.language == "sh":
-            output = run(["bash", "-euo", "pipefail", "-c", as_run(block)], checkout)
+            output = run(["bash", "-euo", "pipefail", "-c", runnable(block)], checkout)
         elif block.language == "python":
             example = checkout / "example.py"
             example.write_text(block.text, encoding="utf-8")
             output = run([sys.executable, str(example)], checkout)
         elif block.comment == "output":
-            assert shows(block.text, output), f"{page}, line {block.line}: it prints now:\n{output}"
+            assert matches(block.text, output), f"{page}, line {block.line}: the output is now:\n{output}"
 
 
-def test_not_run_is_rare() -> None:
-    left_out = [
-        f"{page}, line {block.line}" for page in RUNNING for block in blocks(page) if block.comment == "not run"
-    ]
-    assert len(left_out) <= 4, left_out
+def test_few_blocks_are_not_run() -> None:
+    not_run = [f"{page}, line {block.line}" for page in RUNNING for block in blocks(page) if block.comment == "not run"]
+    assert len(not_run) <= 4, not_run
 
 
 @pytest.mark.parametrize("page", names(PAGES))
@@ -175,15 +173,15 @@ def test_recipes_in_docs_validate(page: str) -> None:
             assert Recipe.parse(block.text, f"{page}, line {block.line}").stages
 
 
-def test_the_mistake_in_a_recipe_is_told_as_shown() -> None:
-    (shown,) = [block.text for block in blocks("docs/recipes.md") if block.text.startswith("Error: my.yaml")]
+def test_the_error_of_a_recipe_is_documented() -> None:
+    (excerpt,) = [block.text for block in blocks("docs/recipes.md") if block.text.startswith("Error: my.yaml")]
     with pytest.raises(errors.RecipeError) as raised:
         Recipe.parse("stages:\n  - length: {min_word: 2}\n", "my.yaml")
-    assert shows(shown, f"Error: {raised.value}")
+    assert matches(excerpt, f"Error: {raised.value}")
 
 
 @pytest.mark.parametrize(
-    ("shown", "output", "fits"),
+    ("excerpt", "output", "expected"),
     [
         ("kept 3; 1.2 s", "a\nkept   3;  0.9 s\nb", True),
         ("kept 3", "kept 4", False),
@@ -191,8 +189,8 @@ def test_the_mistake_in_a_recipe_is_told_as_shown() -> None:
         ("a\n...\nd", "d\nb\na", False),
     ],
 )
-def test_shows(shown: str, output: str, fits: bool) -> None:
-    assert shows(shown, output) is fits
+def test_matches(excerpt: str, output: str, expected: bool) -> None:
+    assert matches(excerpt, output) is expected
 
 
 # --------------------------------------------------------------------------------------------- the command line
@@ -205,10 +203,10 @@ def option_row(option: click.Option) -> str:
         choices = "{" + ",".join(option.type.choices) + "}" if isinstance(option.type, click.Choice) else "N"
         value = f" {option.metavar or choices}"
     *short, long = option.opts
-    called = ", ".join(f"`{name}`" for name in (*short, long + value))
+    label = ", ".join(f"`{name}`" for name in (*short, long + value))
     has_default = isinstance(option.default, str | int) and not option.is_flag
     default = "required" if option.required else f"`{option.default}`" if has_default else "–"
-    return f"| {called} | {default} | {option.help} |"
+    return f"| {label} | {default} | {option.help} |"
 
 
 def option_table(command: click.Command) -> str:
@@ -222,7 +220,7 @@ def command_of(name: str) -> click.Command:
 
 
 def commands_of(name: str) -> list[click.Command]:
-    """Return a command, or those of a group."""
+    """Return a command, or the commands of a group."""
     command = command_of(name)
     return list(command.commands.values()) if isinstance(command, click.Group) else [command]
 
@@ -232,34 +230,34 @@ def test_every_command_is_documented() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_options_are_documented_as_helped(name: str) -> None:
+def test_options_are_documented_with_their_help(name: str) -> None:
     for command in commands_of(name):
         if any(isinstance(option, click.Option) for option in command.params):
             expected = option_table(command)
-            assert expected in sections("docs/command-line.md")[name], f"put this under ## {name}:\n{expected}"
+            assert expected in sections("docs/command-line.md")[name], f"expected under ## {name}:\n{expected}"
 
 
 def test_options_of_all_commands_are_documented() -> None:
     expected = option_table(cli)
-    assert expected in text_of("docs/command-line.md"), f"put this on top:\n{expected}"
+    assert expected in text_of("docs/command-line.md"), f"expected at the top:\n{expected}"
 
 
 @pytest.mark.parametrize("page", names(PAGES))
-def test_docs_name_no_option_that_is_not_there(page: str) -> None:
+def test_docs_name_only_existing_options(page: str) -> None:
     commands = [cli, *(command for name in COMMANDS for command in commands_of(name))]
-    known = {name for command in commands for one in command.params for name in one.opts}
+    options = {name for command in commands for option in command.params for name in option.opts}
     for block in blocks(page):
         for line in block.text.replace("\\\n", " ").splitlines() if block.language == "sh" else ():
             if line.startswith("jina-data "):
                 used = set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", re.sub(r"'[^']*'|\"[^\"]*\"", "", line)))
-                assert used <= known | {"--help", "-h"}, line
+                assert used <= options | {"--help", "-h"}, line
 
 
 # --------------------------------------------------------------------------------------------- stages, recipes
 
 
-def shown_default(stage: str, option: str) -> str:
-    """Return how docs/stages.md writes the default of an option: as YAML."""
+def documented_default(stage: str, option: str) -> str:
+    """Return the default of an option as docs/stages.md writes it: as YAML."""
     field = STAGES[stage].model_fields[option]
     if field.is_required():
         return "required"
@@ -268,8 +266,7 @@ def shown_default(stage: str, option: str) -> str:
 
 
 def test_every_stage_is_documented() -> None:
-    found = sections("docs/stages.md")
-    assert list(found) == list(STAGES)
+    assert list(sections("docs/stages.md")) == list(STAGES)
     overview = table(text_of("docs/stages.md"))
     assert [cells[0] for cells in overview] == [f"[{name}](#{name})" for name in STAGES]
     assert [cells[0].partition("]")[0] for cells in table(sections("README.md")["Stages"])] == [f"[{n}" for n in STAGES]
@@ -282,16 +279,16 @@ def test_every_stage_is_documented() -> None:
 def test_every_option_and_reason_of_a_stage_is_documented(name: str) -> None:
     section = sections("docs/stages.md")[name]
     rows = [(cells[0], cells[1]) for cells in table(section)]
-    assert rows == [(f"`{option}`", shown_default(name, option)) for option in STAGES[name].model_fields]
+    assert rows == [(f"`{option}`", documented_default(name, option)) for option in STAGES[name].model_fields]
     assert set(STAGES[name].reasons) <= set(quoted(section.split("Reasons")[1]))
 
 
 def test_every_option_and_reason_of_rules_is_documented() -> None:
-    known = set(quoted(re.sub(r"```.*?```", "", text_of("docs/rules.md"), flags=re.DOTALL)))
-    missing = {*Rules.model_fields, *Rules.reasons} - known
+    documented_names = set(quoted(re.sub(r"```.*?```", "", text_of("docs/rules.md"), flags=re.DOTALL)))
+    missing = {*Rules.model_fields, *Rules.reasons} - documented_names
     assert not missing
-    told = sections("docs/stages.md")["rules"].partition("Out of the box")[2].partition(".")[0]
-    assert set(quoted(told)) == {*Rules().limits(), "identical_pair"}
+    defaults = sections("docs/stages.md")["rules"].partition("Out of the box")[2].partition(".")[0]
+    assert set(quoted(defaults)) == {*Rules().limits(), "identical_pair"}
 
 
 def test_shipped_recipes_are_documented() -> None:
@@ -307,14 +304,14 @@ def test_shipped_recipes_are_documented() -> None:
                 bounds = [value for value in stage.model_dump().values() if isinstance(value, int)]
                 assert all(f"{value:,}" in lengths[f"`{name}`"] for value in bounds), lengths
     help_text = next(
-        one.help for one in command_of("clean").params if isinstance(one, click.Option) and "-p" in one.opts
+        option.help for option in command_of("clean").params if isinstance(option, click.Option) and "-p" in option.opts
     )
     assert all(name in (help_text or "") for name in shipped_recipes())
 
 
 def test_roles_are_documented() -> None:
-    found = [quoted(cells[0])[0] for cells in table(text_of("docs/roles.md"))]
-    assert found == [*ROLE_ORDER, "source"]
+    roles = [quoted(cells[0])[0] for cells in table(text_of("docs/roles.md"))]
+    assert roles == [*ROLE_ORDER, "source"]
     guesses = [tuple(cells) for cells in table(sections("docs/roles.md")["Guessing"])]
     assert guesses == [(", ".join(guess.values()), ", ".join(guess)) for guess in GUESSES]
 
@@ -333,7 +330,7 @@ def test_public_names_are_documented() -> None:
 def test_arguments_of_run_are_documented() -> None:
     rows = [(quoted(cells[0])[0], cells[1]) for cells in table(sections("docs/python.md")["Pipeline"])]
     parameters = list(inspect.signature(Pipeline.run).parameters.values())[1:]
-    assert rows == [(one.name, _argument_default(one)) for one in parameters]
+    assert rows == [(parameter.name, _argument_default(parameter)) for parameter in parameters]
 
 
 def _argument_default(parameter: inspect.Parameter) -> str:
@@ -344,8 +341,9 @@ def _argument_default(parameter: inspect.Parameter) -> str:
 
 def test_errors_are_documented() -> None:
     rows = {quoted(cells[0])[0]: cells[2] for cells in table(sections("docs/python.md")["Errors"])}
-    known = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.JinaDataError)]
-    assert rows == {one.__name__: str(one.exit_status) for one in known}
+    values = vars(errors).values()
+    classes = [value for value in values if inspect.isclass(value) and issubclass(value, errors.JinaDataError)]
+    assert rows == {error.__name__: str(error.exit_status) for error in classes}
 
 
 # ------------------------------------------------------------------------------------------------- run folder
@@ -374,9 +372,9 @@ def documented(section: str) -> list[tuple[str, str]]:
 
 
 def test_outputs_are_documented(finished: CleanReport) -> None:
-    shown = [quoted(cells[0])[0].rstrip("/") for cells in table(text_of("docs/run-folder.md"))]
-    assert set(shown) == {*CleanFolder.outputs, "cache", "manifest.json", "events.jsonl", ".work"}
-    assert {path.name for path in folder_of(finished).iterdir()} == set(shown) - {".work"}
+    outputs = [quoted(cells[0])[0].rstrip("/") for cells in table(text_of("docs/run-folder.md"))]
+    assert set(outputs) == {*CleanFolder.outputs, "cache", "manifest.json", "events.jsonl", ".work"}
+    assert {path.name for path in folder_of(finished).iterdir()} == set(outputs) - {".work"}
 
 
 def test_columns_of_ledger_and_dropped_are_documented(finished: CleanReport) -> None:
@@ -389,9 +387,9 @@ def test_columns_of_ledger_and_dropped_are_documented(finished: CleanReport) -> 
 
 def test_keys_of_json_files_are_documented(finished: CleanReport) -> None:
     folder = folder_of(finished)
-    first = (folder / "unreadable.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    record = (folder / "unreadable.jsonl").read_text(encoding="utf-8").splitlines()[0]
     report, manifest = (json.loads((folder / name).read_text()) for name in ("report.json", "manifest.json"))
-    expected = {"unreadable.jsonl": json.loads(first), "report.json": report, "manifest.json": manifest}
+    expected = {"unreadable.jsonl": json.loads(record), "report.json": report, "manifest.json": manifest}
     for section, values in expected.items():
         assert [key for key, _ in documented(section)] == list(values)
     assert report["cut"] == []  # the static model has no limit
@@ -404,12 +402,12 @@ def test_keys_of_json_files_are_documented(finished: CleanReport) -> None:
 
 def test_events_are_documented(finished: CleanReport) -> None:
     lines = (folder_of(finished) / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    seen: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    shown = [event for event, _ in documented("events.jsonl")]
-    assert {event["event"] for event in seen} | {"resume"} == set(shown)
-    units = {event["unit"].split()[0] for event in seen if "unit" in event}
+    events: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    names_in_docs = [event for event, _ in documented("events.jsonl")]
+    assert {event["event"] for event in events} | {"resume"} == set(names_in_docs)
+    units = {event["unit"].split()[0] for event in events if "unit" in event}
     section = sections("docs/run-folder.md")["events.jsonl"]
-    assert units <= {shown.split()[0] for shown in quoted(section)}
+    assert units <= {unit.split()[0] for unit in quoted(section)}
 
 
 def test_scores_are_documented(finished: CleanReport) -> None:
@@ -418,8 +416,8 @@ def test_scores_are_documented(finished: CleanReport) -> None:
         section = sections("docs/stages.md")[stage]
         for column in pq.read_schema(folder / "part-00000.parquet").names[1:]:
             _, dot, measure = column.partition(".")
-            shown = f"`ROLE.{measure}`" if dot else f"`{column}`"
-            assert shown in section or (stage == "rules" and measure in Rules.reasons), column
+            name = f"`ROLE.{measure}`" if dot else f"`{column}`"
+            assert name in section or (stage == "rules" and measure in Rules.reasons), column
 
 
 # ------------------------------------------------------------------------------------------------ links, names
@@ -430,42 +428,42 @@ def prose(page: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors that a page's headings get on the usual hosts."""
+    """Return the anchors of the headings of a page, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", prose(str(page.relative_to(ROOT))), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", names(PAGES))
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_have_targets(page: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if target.startswith(("http://", "https://")):
             assert urlsplit(target).hostname in HOSTS, target
             continue
         path, _, anchor = target.partition("#")
         home = (ROOT / page).parent / path if path else ROOT / page
-        assert home.exists(), f"{page} links to {target}, which is not there"
+        assert home.exists(), f"{page} links to {target}, which does not exist"
         assert home.resolve().is_relative_to(ROOT.resolve()), f"{page} links out of the project: {target}"
         if anchor and home.suffix == ".md":
             assert anchor in anchors(home.resolve()), f"{page} links to {target}, which has no such heading"
 
 
-def test_every_page_is_on_the_map() -> None:
+def test_every_page_is_in_the_index() -> None:
     targets = {(DOCS / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)\)", text_of("docs/index.md"))}
     assert {page.resolve() for page in DOCS.rglob("*.md")} - {(DOCS / "index.md").resolve()} <= targets
 
 
 @pytest.mark.parametrize("page", names(sorted((DOCS / "decisions").glob("*.md"))))
-def test_decisions_have_their_parts(page: str) -> None:
+def test_decisions_have_all_sections(page: str) -> None:
     assert list(sections(page))[:4] == ["Context", "Decision", "Rejected", "What follows"]
 
 
 def project_files() -> Iterator[tuple[str, str]]:
-    """Yield the name and text of every text file of the project."""
+    """Yield the name and the text of each text file of the project."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    found = listed.stdout.split("\0") if listed.returncode == 0 else names(ROOT.rglob("*.*"))
-    for name in filter(None, found):
-        # Names with a dot are environments, caches, and what starts the checks and so knows where.
+    files = listed.stdout.split("\0") if listed.returncode == 0 else names(ROOT.rglob("*.*"))
+    for name in filter(None, files):
+        # Names that start with a dot are environments, caches and local settings of the checks.
         if name.startswith(".") or not (ROOT / name).is_file():
             continue
         try:
@@ -474,17 +472,17 @@ def project_files() -> Iterator[tuple[str, str]]:
             continue
 
 
-def places() -> list[str]:
-    """Return patterns of the places of this machine that no file of the project may name."""
+def local_paths() -> list[str]:
+    """Return patterns of local paths and package indexes that no file of the project may contain."""
     folders = {ROOT.resolve(), ROOT.resolve().parent, Path(sys.prefix).resolve(), Path.home()} - {Path("/")}
-    found = [rf"(?<![\w.-]){re.escape(str(folder))}(?![\w.-])" for folder in sorted(folders)]
-    beside = {path.name for path in ROOT.resolve().parent.iterdir()} - {path.name for path in ROOT.iterdir()}
-    found += [rf"\.\./{re.escape(name)}(?![\w.-])" for name in sorted(beside - {ROOT.resolve().name})]
-    return [*found, "extra-index-ur[l]", "--find-link[s]"]
+    patterns = [rf"(?<![\w.-]){re.escape(str(folder))}(?![\w.-])" for folder in sorted(folders)]
+    siblings = {path.name for path in ROOT.resolve().parent.iterdir()} - {path.name for path in ROOT.iterdir()}
+    patterns += [rf"\.\./{re.escape(name)}(?![\w.-])" for name in sorted(siblings - {ROOT.resolve().name})]
+    return [*patterns, "extra-index-ur[l]", "--find-link[s]"]
 
 
-def test_the_project_names_nobodys_machine() -> None:
-    patterns = [re.compile(place) for place in places()]
+def test_the_project_contains_no_local_path() -> None:
+    patterns = [re.compile(path) for path in local_paths()]
     for name, text in project_files():
-        hits = [found[0] for pattern in patterns if (found := pattern.search(text))]
-        assert not hits, f"{name} names a place of this machine: {hits}"
+        hits = [match[0] for pattern in patterns if (match := pattern.search(text))]
+        assert not hits, f"{name} contains a local path: {hits}"

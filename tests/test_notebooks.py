@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom, and are kept without outputs."""
+"""Tests that the notebooks run from top to bottom, and are stored without outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_notebook_runs(notebook: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_is_kept_without_outputs(notebook: Path) -> None:
+def test_notebook_is_stored_without_outputs(notebook: Path) -> None:
     book = read(notebook)
     nbformat.validate(book)
     for cell in book.cells:

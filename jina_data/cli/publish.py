@@ -11,7 +11,7 @@ import click
 from jina_data.cli.options import DEBUG
 
 if TYPE_CHECKING:
-    from jina_data.publish.preview import PublishPlan
+    from jina_data.publish.preview import PublishPreview
 
 
 @click.command(name="publish")
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     "--license",
     "license_id",
     metavar="ID",
-    help="Licence of the repository, such as cc-by-4.0. Default: combined from the licences of the sources.",
+    help="License of the repository, such as cc-by-4.0. Default: combined from the licenses of the sources.",
 )
 @click.option(
     "--source-license",
     "source_licenses",
     multiple=True,
     metavar="NAME=ID",
-    help="Licence of a source, such as snli=cc-by-sa-4.0. Repeatable.",
+    help="License of a source, such as snli=cc-by-sa-4.0. Repeatable.",
 )
 @click.option(
     "--exclude-source", "excluded", multiple=True, metavar="NAME", help="Leave out the rows of a source. Repeatable."
@@ -125,7 +125,7 @@ def command(
         config,
         repo_id,
         overwrite=overwrite,
-        confirm=lambda plan: _confirm(plan, yes=yes, quiet=quiet),
+        confirm=lambda preview: _confirm(preview, yes=yes, quiet=quiet),
         progress=progress,
     )
     if published is None:
@@ -146,8 +146,8 @@ def _settle_bars(*, quiet: bool) -> None:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _confirm(plan: PublishPlan, *, yes: bool, quiet: bool) -> bool:
-    """Print the plan and ask for confirmation; with `yes`, do not ask.
+def _confirm(preview: PublishPreview, *, yes: bool, quiet: bool) -> bool:
+    """Print the preview and ask for confirmation; with `yes`, do not ask.
 
     Raises:
         UsageError: standard input is not a terminal, so confirmation is not possible.
@@ -155,7 +155,7 @@ def _confirm(plan: PublishPlan, *, yes: bool, quiet: bool) -> bool:
     from jina_data.errors import UsageError
     from jina_data.publish.preview import warning_lines
 
-    for line in warning_lines(plan.repository) if quiet and yes else plan.lines():
+    for line in warning_lines(preview.repository) if quiet and yes else preview.lines():
         click.echo(line, err=True)
     if yes:
         return True

@@ -1,4 +1,4 @@
-"""The card of a data set: YAML for the Hub and `datasets`, and a page for people, filled from the run."""
+"""Renders the card of a dataset: YAML metadata for the Hub and `datasets`, and a page in Markdown."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from typing import Any
 import yaml
 
 from jina_data.html.page import template_environment, visible
-from jina_data.publish.facts import Facts, Source
+from jina_data.publish.facts import CardFacts, PublishedSource
 from jina_data.publish.layout import FULL
-from jina_data.publish.licenses import Licence
-from jina_data.publish.repository import RECIPE, Built
+from jina_data.publish.licenses import RepositoryLicense
+from jina_data.publish.repository import RECIPE, BuiltDataset
 from jina_data.publish.survey import example_rows
 from jina_data.stages import STAGES
 
 EXAMPLE_CHARS = 400
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B")
-"""The buckets of sizes that the Hub knows, each ten times the one before."""
+"""The size categories of the Hub, each ten times the previous one."""
 
-MARK = "jina-data"
-"""The tag by which a card tells that it was written here."""
+CARD_TAG = "jina-data"
+"""The tag of cards that jina-data wrote."""
 
 LICENSE_FILE = "LICENSE.md"
 
 
 @dataclass(frozen=True)
 class CardInput:
-    """What a card is filled from."""
+    """The input of a card."""
 
     repo_id: str
-    facts: Facts
-    built: Built
-    licence: Licence
-    excluded: Sequence[Source]
+    facts: CardFacts
+    dataset: BuiltDataset
+    license: RepositoryLicense
+    excluded: Sequence[PublishedSource]
 
     @property
     def title(self) -> str:
-        """The name of the data set for people."""
+        """The display name of the dataset."""
         return self.repo_id.rsplit("/", 1)[-1]
 
 
 def render_card(card: CardInput) -> str:
-    """Return README.md: the same for the same run and settings, whenever it is made."""
+    """Return README.md, which depends only on the run and the settings."""
     return f"---\n{card_yaml(card)}\n---\n\n{_body(card)}"
 
 
 def card_yaml(card: CardInput) -> str:
-    """Return the metadata, built by the classes with which the Hub and `datasets` read it."""
+    """Return the metadata, built with the classes that the Hub and `datasets` use to read it."""
     from datasets import DatasetInfo, Features, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCardData
 
     data = DatasetCardData(**_metadata(card))
-    default, *_ = card.built.configs
+    default, *_ = card.dataset.configs
     infos, configs = DatasetInfosDict(), MetadataConfigs()
-    for config in card.built.configs:
-        schema = card.built.schemas[config.name]
+    for config in card.dataset.configs:
+        schema = card.dataset.schemas[config.name]
         splits = SplitDict()
         for split in config.splits:
             splits.add(SplitInfo(split.name, split.num_bytes, split.rows))
@@ -79,15 +79,15 @@ def card_yaml(card: CardInput) -> str:
 
 
 def _metadata(card: CardInput) -> dict[str, Any]:
-    ids = list(card.licence.ids)
+    ids = list(card.license.ids)
     facts = card.facts
-    pairs = card.built.layout.name != "document"
+    pairs = card.dataset.layout.name != "document"
     values: dict[str, Any] = {
         "license": ids[0] if len(ids) == 1 else ids,
         "pretty_name": card.title,
-        "size_categories": [size_category(sum(split.rows for split in card.built.configs[0].splits))],
+        "size_categories": [size_category(sum(split.rows for split in card.dataset.configs[0].splits))],
         "task_categories": [*(["sentence-similarity"] if pairs else []), "feature-extraction"],
-        "tags": ["sentence-transformers", MARK, *(["synthetic"] if facts.synthetic else [])],
+        "tags": ["sentence-transformers", CARD_TAG, *(["synthetic"] if facts.synthetic else [])],
     }
     values |= {"language": list(facts.languages)} if facts.languages else {}
     values |= {"source_datasets": list(facts.hub_sources)} if facts.hub_sources else {}
@@ -97,7 +97,7 @@ def _metadata(card: CardInput) -> dict[str, Any]:
 
 
 def size_category(rows: int) -> str:
-    """Return the bucket that a number of rows falls into."""
+    """Return the size category of a number of rows."""
     for power, name in enumerate(SIZES):
         if rows < 1000 * 10**power:
             return name
@@ -107,13 +107,13 @@ def size_category(rows: int) -> str:
 def _body(card: CardInput) -> str:
     environment = template_environment(is_html=False)
     environment.filters |= {"cell": cell, "fenced": fenced}
-    default, *_ = card.built.configs
-    examples = [card.built.layout.project(batch) for batch in card.built.seen.examples]
+    default, *_ = card.dataset.configs
+    examples = [card.dataset.layout.project(batch) for batch in card.dataset.survey.examples]
     return environment.get_template("card.md").render(
         card=card,
         facts=card.facts,
         default=default,
-        full=next(config for config in card.built.configs if config.name == FULL),
+        full=next(config for config in card.dataset.configs if config.name == FULL),
         has_recipe=bool(card.facts.recipe),
         recipe=short_recipe(card.facts.recipe),
         recipe_file=RECIPE,
@@ -124,7 +124,7 @@ def _body(card: CardInput) -> str:
 
 
 def short_recipe(text: str) -> str:
-    """Return a recipe without the options that are at their defaults."""
+    """Return a recipe without the options that have their default values."""
     recipe = yaml.safe_load(text) if text else None
     if not isinstance(recipe, dict):
         return text
@@ -134,36 +134,35 @@ def short_recipe(text: str) -> str:
         defaults = {
             key: field.get_default(call_default_factory=True) for key, field in STAGES[name].model_fields.items()
         }
-        told = {key: value for key, value in (options or {}).items() if not _same(value, defaults.get(key))}
-        stages.append({name: told} if told else name)
+        changed = {key: value for key, value in (options or {}).items() if not _is_default(value, defaults.get(key))}
+        stages.append({name: changed} if changed else name)
     columns = {"columns": recipe["columns"]} if recipe.get("columns") else {}
     return yaml.safe_dump(
         {**columns, "seed": recipe.get("seed", 0), "stages": stages}, sort_keys=False, allow_unicode=True, width=100
     )
 
 
-def _same(value: Any, default: Any) -> bool:
+def _is_default(value: Any, default: Any) -> bool:
     return bool(value == (list(default) if isinstance(default, tuple) else default))
 
 
 def cell(value: Any) -> str:
-    """Return a value for a cell of a table: in one line, nothing in it means anything to Markdown or HTML."""
+    """Return a value as one line for a table cell, with Markdown and HTML characters escaped."""
     text = " ".join(str(visible(str(value))).split())
     return re.sub(r"([\\|`*_\[\]<>#~])", r"\\\1", text)
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return a text as a block of code, which no backticks in it can end."""
+    """Return a text as a fenced code block, with a fence longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def license_page(licence: Licence) -> str:
-    """Return LICENSE.md of a repository whose licence has no id of its own."""
-    lines = ["# Licence", "", "The texts come from these sources, each under its own terms:", ""]
-    for one in licence.by_source:
-        lines.append(
-            f"- {cell(one.source.shown)}: {one.license or 'not known'}{f' ({one.told_by})' if one.told_by else ''}"
-        )
+def license_page(license_: RepositoryLicense) -> str:
+    """Return LICENSE.md, for a repository with the license id `other`."""
+    lines = ["# License", "", "The texts come from these sources. Each source has its own terms:", ""]
+    for entry in license_.by_source:
+        basis = f" ({entry.basis})" if entry.basis else ""
+        lines.append(f"- {cell(entry.source.public_name)}: {entry.license or 'unknown'}{basis}")
     return "\n".join(lines) + "\n"

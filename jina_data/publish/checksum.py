@@ -1,10 +1,9 @@
-"""A checksum of rows in their order, the same however they are cut into batches and whatever holds them in memory."""
+"""Provides an order-dependent checksum of rows that does not depend on batch sizes or on string and list types."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,23 +12,23 @@ from jina_data.read.schema import is_list, is_string
 
 
 class Checksum:
-    """Takes in the rows of a table batch by batch: names and values of columns, nulls, and order count."""
+    """A checksum of a table, updated batch by batch, over column names, values, nulls and row order."""
 
     def __init__(self) -> None:
         self.rows = 0
         self._columns: dict[str, _ColumnSum] = {}
 
     def add(self, table: pa.Table | pa.RecordBatch) -> None:
-        """Take in some more rows."""
+        """Add rows."""
         self.rows += table.num_rows
         for name in table.schema.names:
             column = table.column(name)
-            known = self._columns.setdefault(name, _ColumnSum())
+            checksum = self._columns.setdefault(name, _ColumnSum())
             for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-                known.add(chunk)
+                checksum.add(chunk)
 
     def hexdigest(self) -> str:
-        """Return the checksum of what was taken in so far."""
+        """Return the checksum of all rows added so far."""
         total = hashlib.sha256(str(self.rows).encode())
         for name, column in self._columns.items():
             total.update(json.dumps(name).encode() + column.digest())
@@ -37,7 +36,10 @@ class Checksum:
 
 
 class _ColumnSum:
-    """The checksum of a column: one hash over lengths and nulls, one over values, and those of what is nested in it."""
+    """The checksum of a column: a hash of lengths and nulls, a hash of values, and the checksums of nested columns.
+
+    Lengths are hashed apart from values, so that ["ab", ""] and ["a", "b"] differ; a null has the length -1.
+    """
 
     def __init__(self) -> None:
         self.shape = hashlib.sha256()
@@ -50,18 +52,18 @@ class _ColumnSum:
         return hashlib.sha256(b"".join(parts)).digest()
 
     def add(self, array: pa.Array) -> None:
-        kind = array.type
-        if is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        dtype = array.type
+        if is_string(dtype) or pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype):
             self._add_bytes(array.cast(pa.large_binary()))
-        elif is_list(kind):
+        elif is_list(dtype):
             lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int64()), -1)
             self.shape.update(_raw(lengths))
             self._nested("item").add(pc.list_flatten(array))
-        elif pa.types.is_struct(kind):
+        elif pa.types.is_struct(dtype):
             self.shape.update(_raw(array.is_valid().cast(pa.uint8())))
-            for field, inner in zip(kind, array.flatten(), strict=True):
+            for field, inner in zip(dtype, array.flatten(), strict=True):
                 self._nested(field.name).add(inner)
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        elif pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
             self.shape.update(_raw(array.is_valid().cast(pa.uint8())))
             self.values.update(_raw(pc.fill_null(array, 0)))
         else:
@@ -73,20 +75,16 @@ class _ColumnSum:
     def _add_bytes(self, array: pa.Array) -> None:
         self.shape.update(_raw(pc.fill_null(pc.binary_length(array).cast(pa.int64()), -1)))
         if array.null_count:
-            array = pc.fill_null(array, b"")  # a null may have bytes behind it, which are nobody's
+            array = pc.fill_null(array, b"")  # the buffer may hold bytes under a null
         if len(array):
             _, offsets, data = array.buffers()
-            ends = memoryview(offsets).cast("q")
-            first, last = ends[array.offset], ends[array.offset + len(array)]
-            if last > first:
-                self.values.update(memoryview(data)[first:last])
+            offset_values = memoryview(offsets).cast("q")
+            # The values of a slice are contiguous: from the offset of its first value to the end of its last.
+            start, stop = offset_values[array.offset], offset_values[array.offset + len(array)]
+            if stop > start:
+                self.values.update(memoryview(data)[start:stop])
 
 
 def _raw(array: pa.Array) -> bytes:
     """Return the values of a numeric array without nulls as bytes."""
     return bytes(array.to_numpy(zero_copy_only=False).tobytes())
-
-
-def checksums_differ(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
-    """Return the names of the splits of which two lists of rows and checksums say something else."""
-    return [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]

@@ -1,4 +1,4 @@
-"""A run of `jina-data clean` as something to publish."""
+"""Provides a finished run of `clean` for publishing: the kept rows with their origin and model scores."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from jina_data.publish.facts import (
     FILE,
     ROW,
     SOURCE,
-    Facts,
-    Source,
-    Step,
+    CardFacts,
+    FunnelStep,
+    PublishedSource,
     duckdb_config,
-    hub_id,
+    hub_dataset_id,
+    lookup_license,
     public_names,
     public_value,
-    stated_license,
 )
 from jina_data.read import ROW as ROW_NUMBER
 from jina_data.read import all_ranges, resolve_inputs, sample_schema, unite_schemas
@@ -35,11 +35,11 @@ from jina_data.roles import LABELS, ROLE_ORDER
 from jina_data.stages.base import quoted
 
 SCORED = ("language", "consistency", "triplet_margin")
-"""The stages whose scores go public with the rows: what models said."""
+"""The stages whose model scores are published with the rows."""
 
 
 class CleanRun:
-    """A finished run of `clean`: one split, the kept rows with their file, row, source and scores."""
+    """A finished run of `clean`: one split with the kept rows, and their file, row, source and scores."""
 
     kind = "clean"
     splits: Sequence[str] = ("train",)
@@ -53,50 +53,50 @@ class CleanRun:
 
     @property
     def fingerprint(self) -> str:
-        """The hash of what decided the rows, which are in the manifest too."""
+        """The fingerprint in the manifest, a hash of the inputs and settings of the run."""
         return str(self.manifest["fingerprint_sha256"])
 
     @cached_property
     def roles(self) -> Mapping[str, Sequence[str]]:
-        """The columns that training needs: a pair or triplet, two sentences with their label, or documents."""
-        bound: dict[str, Sequence[str]] = self.manifest["roles"]
+        """The columns for training: a pair or triplet, two sentences with their label, or documents."""
+        columns: dict[str, Sequence[str]] = self.manifest["roles"]
         for stage in self.manifest["recipe"]["stages"]:
             renamed = (stage.get("select") or {}).get("rename", {})
-            bound = {role: [renamed.get(name, name) for name in names] for role, names in bound.items()}
-        wanted = ("anchor", "positive", "negative") if "anchor" in bound else ROLE_ORDER
-        chosen = {role: bound[role] for role in ROLE_ORDER if role in wanted and role in bound}
-        if set(chosen) == {"sentence1", "sentence2"}:
-            chosen |= self._label()
-        return chosen
+            columns = {role: [renamed.get(name, name) for name in names] for role, names in columns.items()}
+        allowed = ("anchor", "positive", "negative") if "anchor" in columns else ROLE_ORDER
+        training = {role: columns[role] for role in ROLE_ORDER if role in allowed and role in columns}
+        if set(training) == {"sentence1", "sentence2"}:
+            training |= self._label()
+        return training
 
     def _label(self) -> dict[str, Sequence[str]]:
-        """Return the column that training takes as a label, if there is one: numbers, under a name that says so."""
+        """Return the label or score column for training: the first numeric column with a usual name, if any."""
         fields = next(self._kept_rows()).schema if self.report.rows.kept else []
         for field in fields:
             if field.name.lower() in LABELS and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
                 return {"label" if pa.types.is_integer(field.type) else "score": [field.name]}
         return {}
 
-    def sources(self) -> Sequence[Source]:
-        """Return where the kept rows came from, with the licences that the recipe states."""
-        stated = self.manifest["recipe"].get("licenses", {})
+    def sources(self) -> Sequence[PublishedSource]:
+        """Return the sources of the kept rows, with the licenses that the recipe states."""
+        licenses = self.manifest["recipe"].get("licenses", {})
         return [
-            Source(part.name, self._shown(part.name), part.kept, stated_license(stated, part.name))
+            PublishedSource(part.name, self._public_name(part.name), part.kept, lookup_license(licenses, part.name))
             for part in self.report.sources
             if part.kept
         ]
 
-    def _shown(self, name: str) -> str:
+    def _public_name(self, name: str) -> str:
         return self._names.get(name, name)
 
-    def facts(self) -> Facts:
-        """Return the funnel, the recipe, and what cannot be expected of the rows."""
+    def facts(self) -> CardFacts:
+        """Return the funnel, the recipe, and the limitations of the rows."""
         rows = self.report.rows
-        steps = [Step(stage.name, stage.rows_in, stage.rows_out, stage.dropped) for stage in self.report.stages]
-        return Facts(
-            what=f"{rows.kept:,} rows kept of {rows.read:,} that were read, by [jina-data](https://github.com/jina-ai/"
-            "jina-data). Every row that is not here was dropped for a reason that is counted below.",
-            steps=[Step("read", rows.read, rows.read - rows.unreadable, self._unreadable()), *steps],
+        steps = [FunnelStep(stage.name, stage.rows_in, stage.rows_out, stage.dropped) for stage in self.report.stages]
+        return CardFacts(
+            summary=f"Cleaned with [jina-data](https://github.com/jina-ai/jina-data): {rows.kept:,} of {rows.read:,} "
+            "rows were kept. Dropped rows are counted by reason below.",
+            steps=[FunnelStep("read", rows.read, rows.read - rows.unreadable, self._unreadable()), *steps],
             unreadable=rows.unreadable,
             recipe=yaml.safe_dump(
                 public_value(self.manifest["recipe"]), sort_keys=False, allow_unicode=True, width=100
@@ -106,8 +106,8 @@ class CleanRun:
             versions=self.report.versions,
             models={public_value(name): value for name, value in self.manifest["models"].items()},
             languages=self._languages(),
-            limits=self._limits(),
-            hub_sources=sorted({found for name in self._names if (found := hub_id(name))}),
+            limitations=self._limitations(),
+            hub_sources=sorted({hub_id for name in self._names if (hub_id := hub_dataset_id(name))}),
         )
 
     def _unreadable(self) -> dict[str, int]:
@@ -120,33 +120,35 @@ class CleanRun:
         named = {language for settings in self._settings("language") for language in settings["languages"] or ()}
         return sorted(name for name in named if re.fullmatch(r"[a-z]{2,3}", name))
 
-    def _limits(self) -> list[str]:
-        limits = [
-            "The texts are those of the sources. Nobody read them all; errors, bias and offensive content of the "
-            "sources are still there.",
+    def _limitations(self) -> list[str]:
+        limitations = [
+            "The texts come from the sources and were not all reviewed by people. They may contain the errors, biases "
+            "and offensive content of the sources.",
         ]
         near = self._settings("near_dedup")
         if near:
-            limits.append(
-                f"Near duplicates were looked for by MinHash (threshold {near[0]['threshold']}): a few pairs above the "
-                "threshold are always missed, and pairs below it were kept on purpose."
+            limitations.append(
+                f"Near duplicates were detected with MinHash (threshold {near[0]['threshold']}). MinHash misses some "
+                "pairs above the threshold; pairs below it were kept."
             )
         if not near and not self._settings("exact_dedup"):
-            limits.append("Duplicates were not looked for.")
+            limitations.append("Duplicates were not removed.")
         if self._settings("language"):
-            limits.append("Languages were told by a model, which errs on short and mixed texts.")
+            limitations.append("Languages were identified by a model, which makes errors on short and mixed texts.")
         if not self._settings("decontaminate"):
-            limits.append("The rows were not compared with evaluation sets: a text of a benchmark may be among them.")
-        return limits
+            limitations.append(
+                "The rows were not compared with evaluation sets, so they may contain texts of a benchmark."
+            )
+        return limitations
 
     # ------------------------------------------------------------------------------------------------------- rows
 
     def batches(self, split: str) -> Iterator[pa.RecordBatch]:
-        """Yield the kept rows in order, with where they came from and what models said of them."""
-        return side_by_side(self._kept_rows(), self._places())
+        """Yield the kept rows in order, with their origin and model scores."""
+        return join_batches(self._kept_rows(), self._origins())
 
     def _kept_rows(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of data/, whatever its format."""
+        """Yield the rows of data/, in Parquet or JSONL."""
         paths = sorted((self.folder / "data").iterdir())
         if paths[0].suffix == ".parquet":
             for path in paths:
@@ -157,44 +159,46 @@ class CleanRun:
         for file in files:
             for parsed in all_ranges(file, schema):
                 if parsed.unreadable:
-                    raise RunFolderError(f"{file.name}: {parsed.unreadable[0].error}. Run it again, with --overwrite")
+                    raise RunFolderError(f"{file.name}: {parsed.unreadable[0].error}. Run it again with --overwrite")
                 yield from parsed.rows.drop_columns([ROW_NUMBER]).to_batches(BATCH_ROWS)
 
     def _score_columns(self) -> dict[str, tuple[str, str]]:
-        """Return the columns of scores to publish: name to the folder and the name there."""
-        found: dict[str, tuple[str, str]] = {}
+        """Return the score columns to publish: the published name, and the folder and column of the scores."""
+        columns: dict[str, tuple[str, str]] = {}
         for folder in sorted((self.folder / "scores").glob("*")):
             number, _, stage = folder.name.partition("-")
             for name in pq.read_schema(next(iter(sorted(folder.glob("*.parquet"))))).names[1:]:
                 column = f"_{stage}_{name.replace('.', '_')}"
                 if stage in SCORED:
-                    found[column if column not in found else f"{column}_{int(number)}"] = (folder.name, name)
-        return found
+                    # A stage that runs twice gets its number in the second name.
+                    columns[column if column not in columns else f"{column}_{int(number)}"] = (folder.name, name)
+        return columns
 
     def _meanings(self) -> dict[str, str]:
-        own = {
-            FILE: "the file of the input that the row came from",
-            ROW: "the row in that file, from 0",
+        origin = {
+            FILE: "the input file of the row",
+            ROW: "the row number in this file, from 0",
             SOURCE: "the source of the row; see the licences",
         }
         scores = {
-            column: f"what the stage `{folder.partition('-')[2]}` measured: {name.replace('.', ' ')}"
+            column: f"score of the stage `{folder.partition('-')[2]}`: {name.replace('.', ' ')}"
             for column, (folder, name) in self._score_columns().items()
         }
-        return own | scores
+        return origin | scores
 
-    def _places(self) -> Iterator[pa.RecordBatch]:
+    def _origins(self) -> Iterator[pa.RecordBatch]:
         """Yield file, row, source and scores of the kept rows, in the order of data/."""
         scores = self._score_columns()
         folders = sorted({folder for folder, _ in scores.values()})
         joins = "".join(
-            f" LEFT JOIN read_parquet({_literal(self.folder / 'scores' / folder / '*.parquet')}) s{at} USING (row_id)"
-            for at, folder in enumerate(folders)
+            f" LEFT JOIN read_parquet({_literal(self.folder / 'scores' / folder / '*.parquet')}) s{n} USING (row_id)"
+            for n, folder in enumerate(folders)
         )
         columns = "".join(
             f", s{folders.index(folder)}.{quoted(name)} AS {quoted(column)}"
             for column, (folder, name) in scores.items()
         )
+        # The kept rows of the ledger, in order of row_id, are the rows of data/. Left joins keep rows without a score.
         query = (
             f"SELECT file AS {FILE}, row AS {ROW}, source AS {SOURCE}{columns} "
             f"FROM read_parquet({_literal(self.folder / 'ledger' / '*.parquet')}) l{joins} WHERE kept ORDER BY l.row_id"
@@ -204,10 +208,10 @@ class CleanRun:
                 yield self._public(batch)
 
     def _public(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Take the folders of this machine out of the names of files and sources."""
+        """Replace the names of files and sources by their public names."""
         for name in (FILE, SOURCE):
-            shown = pa.array([self._shown(value) for value in batch.column(name).to_pylist()], pa.string())
-            batch = batch.set_column(batch.schema.get_field_index(name), name, shown)
+            names = pa.array([self._public_name(value) for value in batch.column(name).to_pylist()], pa.string())
+            batch = batch.set_column(batch.schema.get_field_index(name), name, names)
         return batch
 
 
@@ -215,44 +219,44 @@ def _literal(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def side_by_side(left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Put the columns of two streams with the same rows side by side, however they are cut into batches.
+def join_batches(rows: Iterator[pa.RecordBatch], origins: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Join the columns of two streams with the same rows and any batch sizes.
 
-    Columns of the right one that the left one has as well are left out. Never more than a batch of each is held.
+    Columns of `origins` that `rows` also has are omitted. At most one batch of each stream is in memory.
 
     Raises:
         LawError: one stream has more rows than the other.
     """
-    other = _Cut(right)
-    for batch in left:
-        at = 0
-        while at < batch.num_rows:
-            beside = other.take(batch.num_rows - at)
-            if beside is None:
+    slicer = BatchSlicer(origins)
+    for batch in rows:
+        start = 0
+        while start < batch.num_rows:
+            added = slicer.take(batch.num_rows - start)
+            if added is None:
                 raise LawError("the ledger has fewer kept rows than data/")
-            here = batch.slice(at, beside.num_rows)
-            at += beside.num_rows
-            added = [name for name in beside.schema.names if name not in here.schema.names]
+            part = batch.slice(start, added.num_rows)
+            start += added.num_rows
+            names = [name for name in added.schema.names if name not in part.schema.names]
             yield pa.RecordBatch.from_arrays(
-                [*here.columns, *(beside.column(name) for name in added)], names=[*here.schema.names, *added]
+                [*part.columns, *(added.column(name) for name in names)], names=[*part.schema.names, *names]
             )
-    if other.take(1) is not None:
+    if slicer.take(1) is not None:
         raise LawError("the ledger has more kept rows than data/")
 
 
-class _Cut:
-    """A stream of which as many rows are taken as are wanted, or fewer."""
+class BatchSlicer:
+    """Cuts a stream of batches into slices of at most a given number of rows."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
         self.batches = batches
-        self.rest: pa.RecordBatch | None = None
+        self._remainder: pa.RecordBatch | None = None
 
     def take(self, n_rows: int) -> pa.RecordBatch | None:
-        """Return up to so many rows, at least one; None at the end."""
-        while self.rest is None or not self.rest.num_rows:
-            self.rest = next(self.batches, None)
-            if self.rest is None:
+        """Return the next rows, at least one and at most `n_rows`; None at the end."""
+        while self._remainder is None or not self._remainder.num_rows:
+            self._remainder = next(self.batches, None)
+            if self._remainder is None:
                 return None
-        taken = self.rest.slice(0, n_rows)
-        self.rest = self.rest.slice(taken.num_rows)
-        return taken
+        rows = self._remainder.slice(0, n_rows)
+        self._remainder = self._remainder.slice(rows.num_rows)
+        return rows

@@ -1,6 +1,7 @@
-"""What publishing needs of a folder, whatever made it.
+"""Provides the protocol of a publishable run, the facts on its card, and the public form of names and paths.
 
-A kind of run folder becomes publishable by one class with the shape of `Publishable` and a line in `open_folder`.
+To make another kind of run folder publishable, write a class that follows `PublishableRun` and add it to
+`open_folder`.
 """
 
 from __future__ import annotations
@@ -11,43 +12,41 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 
-from jina_data.errors import RunFolderError
 from jina_data.read.remote import is_url
-
-if TYPE_CHECKING:
-    pass
 
 WORK_NAME = ".publish"
 """The folder inside a run folder that holds a repository until it is published."""
 
+BATCH_ROWS = 4096
+
 DUCKDB_BYTES = 2**30
-"""What DuckDB may hold at a time; more goes to disk."""
+"""Memory limit of DuckDB; it spills to disk beyond this."""
 
 FILE, ROW, SOURCE = "_file", "_row", "_source"
-"""The columns that say where a row came from."""
+"""The columns with the origin of a row."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where some rows came from, how many were kept, and what licence a run or a recipe states for it.
+class PublishedSource:
+    """A source of rows: its names, the number of kept rows, and the license that the run or its recipe states.
 
-    `name` is how the run calls it, `shown` how the public may see it: without the folders of this machine.
+    `name` is the name in the run. `public_name` is the name on the card, without local folders.
     """
 
     name: str
-    shown: str
+    public_name: str
     rows: int
     license: str | None = None
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of the funnel."""
+class FunnelStep:
+    """One step of the funnel: rows in and out, and dropped rows by reason."""
 
     name: str
     rows_in: int
@@ -56,67 +55,67 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a card tells of how the rows came about."""
+class CardFacts:
+    """The facts on a card: how the rows were made."""
 
-    what: str
-    """One or two sentences: what a row is and what was done."""
-    steps: Sequence[Step] = ()
+    summary: str
+    """One or two sentences: what a row is and how it was made."""
+    steps: Sequence[FunnelStep] = ()
     unreadable: int = 0
     recipe: str = ""
-    """The settings as YAML, every option spelled out; without the folders of this machine."""
+    """The settings as YAML with every option, without local folders."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """Single facts, such as the seed."""
+    """Further facts by name, such as the seed."""
     prompt: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """What columns mean that publishing or the run added."""
+    """The meaning of the columns that the run or publishing added."""
     versions: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     languages: Sequence[str] = ()
-    limits: Sequence[str] = ()
+    limitations: Sequence[str] = ()
     synthetic: bool = False
     hub_sources: Sequence[str] = ()
 
 
-class Publishable(Protocol):
-    """A finished run whose rows become a data set."""
+class PublishableRun(Protocol):
+    """A finished run whose rows become a dataset."""
 
     folder: Path
     kind: str
-    """What made it, as manifest.json says."""
+    """The kind of the run in manifest.json."""
     splits: Sequence[str]
-    """The splits that the run made itself; one, `train`, where it made none."""
+    """The splits of the run; only `train` if the run has none."""
     source_column: str
-    """The column of the rows that names their source, as `Source.shown` has it."""
+    """The column with the source of each row, as in `PublishedSource.public_name`."""
 
     @property
     def roles(self) -> Mapping[str, Sequence[str]]:
-        """The columns that training needs by role, in the order in which training takes them."""
+        """The columns for training by role, in the order that training expects."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """A hash that changes when anything in the run does."""
+        """A hash that changes with any change of the run."""
         ...
 
-    def sources(self) -> Sequence[Source]:
-        """Return where the rows came from."""
+    def sources(self) -> Sequence[PublishedSource]:
+        """Return the sources of the rows."""
         ...
 
-    def facts(self) -> Facts:
-        """Return what the card tells."""
+    def facts(self) -> CardFacts:
+        """Return the facts on the card."""
         ...
 
     def batches(self, split: str) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a split in order, with all the columns that may go public.
+        """Yield the rows of a split in order, with all columns of the config `full`.
 
-        Types may widen from batch to batch, where the run is not in Parquet.
+        If the output of the run is not Parquet, types may widen from batch to batch.
         """
         ...
 
 
 def duckdb_config(folder: Path) -> dict[str, str | bool | int | float | list[str]]:
-    """Return how DuckDB is set up beside a run: bounded memory, and room on the disk of the run."""
+    """Return the settings of DuckDB: bounded memory, and temporary files on the disk of the run."""
     return {
         "threads": 2,
         "memory_limit": f"{DUCKDB_BYTES // 2**20}MiB",
@@ -131,19 +130,19 @@ def file_sha256(path: Path) -> str:
 
 
 def public_names(names: Sequence[str]) -> dict[str, str]:
-    """Return how the public may see the names of files: paths of this machine lose the folder they share.
+    """Return the public form of file names: local paths without the folder that they share.
 
-    Addresses lose what may be a password: user, query and fragment. Names of data sets stay as they are.
+    URLs lose the parts that may hold a password: user, query and fragment. Names of datasets do not change.
     """
     local = [name for name in names if not is_url(name) and not name.startswith("datasets:")]
     paths = {name: Path(name).resolve() for name in local}
     shared = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
-    own = {name: path.relative_to(shared).as_posix() for name, path in paths.items()}
-    return {name: own.get(name) or public_url(name) for name in names}
+    relative = {name: path.relative_to(shared).as_posix() for name, path in paths.items()}
+    return {name: relative.get(name) or public_url(name) for name in names}
 
 
 def public_url(name: str) -> str:
-    """Return an address without user, password, query and fragment; other names as they are."""
+    """Return a URL without user, password, query and fragment; return any other name unchanged."""
     if not is_url(name):
         return name
     parts = urlsplit(name)
@@ -151,7 +150,7 @@ def public_url(name: str) -> str:
 
 
 def public_value(value: Any) -> Any:
-    """Return settings without the folders of this machine: an absolute path keeps its last name."""
+    """Return settings without local folders: of an absolute path, only the last part is kept."""
     if isinstance(value, dict):
         return {key: public_value(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -161,25 +160,12 @@ def public_value(value: Any) -> Any:
     return public_url(value) if isinstance(value, str) else value
 
 
-BATCH_ROWS = 4096
+def hub_dataset_id(name: str) -> str | None:
+    """Return the id of the dataset on the Hub that an input names, or None."""
+    match = re.match(r"(?:datasets:|hf://datasets/)([\w.-]+/[\w.-]+)", name)
+    return match[1] if match and not Path(name.removeprefix("datasets:")).exists() else None
 
 
-def hub_id(name: str) -> str | None:
-    """Return the id of the data set on the Hub that an input names, None where it names none."""
-    found = re.match(r"(?:datasets:|hf://datasets/)([\w.-]+/[\w.-]+)", name)
-    return found[1] if found and not Path(name.removeprefix("datasets:")).exists() else None
-
-
-def stated_license(stated: Mapping[str, str], name: str) -> str | None:
-    """Return the licence that is stated for a source by its name, or by the last part of its path."""
-    return stated.get(name, stated.get(name.rsplit("/", 1)[-1]))
-
-
-def refuse_empty(folder: Path, rows: int) -> None:
-    """Refuse to publish nothing.
-
-    Raises:
-        RunFolderError: there is not one row.
-    """
-    if not rows:
-        raise RunFolderError(f"{folder} kept no row: there is nothing to publish. Look at why with jina-data inspect")
+def lookup_license(licenses: Mapping[str, str], name: str) -> str | None:
+    """Return the license that a recipe states for a source, by its name or by the last part of its path."""
+    return licenses.get(name, licenses.get(name.rsplit("/", 1)[-1]))

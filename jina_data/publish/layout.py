@@ -1,4 +1,4 @@
-"""The configs of a data set: a default one with what training needs, and `full` with everything."""
+"""Defines the default config of a dataset, with the columns for training; the config `full` has all columns."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FULL = "full"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How rows become those of the default config.
+class ConfigLayout:
+    """Maps the rows of a run to rows of the default config.
 
-    `roles` maps the role to columns of the rows, in the order of training. A role in several columns gives
+    `roles` maps each role to columns of the run, in the order of training. A role with several columns gives
     `negative_1`, `negative_2`, ...; a role in `exploded` gives one row for each of its texts instead.
     """
 
@@ -36,7 +36,7 @@ class Layout:
         return names
 
     def project(self, batch: pa.RecordBatch) -> pa.Table:
-        """Return the rows of the default config: only what training needs, none with a null in it."""
+        """Return the rows of the default config: only the columns for training, without rows that have a null."""
         arrays: dict[str, pa.Array] = {}
         for role, columns in self.roles.items():
             if role in self.exploded:
@@ -44,7 +44,7 @@ class Layout:
             elif len(columns) == 1:
                 arrays[role] = batch.column(columns[0])
             else:
-                arrays |= {f"{role}_{at}": batch.column(name) for at, name in enumerate(columns, 1)}
+                arrays |= {f"{role}_{number}": batch.column(name) for number, name in enumerate(columns, 1)}
         for role in self.exploded:
             arrays = _explode(arrays, role)
         plain = {name: array.cast(pa.string()) if is_string(array.type) else array for name, array in arrays.items()}
@@ -52,11 +52,11 @@ class Layout:
         return table if not any(column.null_count for column in table.columns) else table.drop_null()
 
 
-def make_layout(roles: Mapping[str, Sequence[str]], schema: pa.Schema, nulls: Mapping[str, int]) -> Layout:
-    """Choose the default config of rows with these roles, columns and numbers of nulls in each.
+def make_layout(roles: Mapping[str, Sequence[str]], schema: pa.Schema, nulls: Mapping[str, int]) -> ConfigLayout:
+    """Choose the default config from the roles, the schema, and the number of nulls in each column.
 
-    Lists of texts, and several columns of negatives of which some rows lack one, become one row for each text: a
-    trainer takes neither lists nor nulls.
+    Lists of texts become one row for each text, and so do several columns of negatives if any has a null, because
+    trainers accept neither lists nor nulls.
     """
     exploded = [
         role
@@ -64,22 +64,19 @@ def make_layout(roles: Mapping[str, Sequence[str]], schema: pa.Schema, nulls: Ma
         if any(is_list(schema.field(name).type) for name in columns)
         or (role == "negative" and len(columns) > 1 and any(nulls.get(name) for name in columns))
     ]
-    return Layout(default_name(roles), roles, tuple(exploded))
+    return ConfigLayout(default_name(roles), roles, tuple(exploded))
 
 
 def default_name(roles: Mapping[str, Sequence[str]]) -> str:
-    """Return what the default config is called, by what its rows are."""
+    """Return the name of the default config: triplet, pair or document."""
     if "negative" in roles:
         return "triplet"
-    return (
-        "pair"
-        if len([role for role in roles if role in ("anchor", "positive", "sentence1", "sentence2")]) > 1
-        else ("document")
-    )
+    text_roles = [role for role in roles if role in ("anchor", "positive", "sentence1", "sentence2")]
+    return "pair" if len(text_roles) > 1 else "document"
 
 
 def _as_list(columns: Sequence[pa.Array]) -> pa.Array:
-    """Return one list of texts for each row, of a list column or of several columns; nulls are left out."""
+    """Return one list of texts for each row, from a list column or from several columns, without nulls."""
     if len(columns) == 1 and is_list(columns[0].type):
         return columns[0]
     values = [
@@ -90,7 +87,7 @@ def _as_list(columns: Sequence[pa.Array]) -> pa.Array:
 
 
 def _explode(arrays: Mapping[str, pa.Array], role: str) -> dict[str, pa.Array]:
-    """Make one row of each text of a list column; rows without any are gone."""
+    """Make one row for each text of a list column; a row without texts gives no row."""
     lists = arrays[role]
     if pa.types.is_fixed_size_list(lists.type):
         lists = lists.cast(pa.list_(lists.type.value_type))
@@ -100,23 +97,23 @@ def _explode(arrays: Mapping[str, pa.Array], role: str) -> dict[str, pa.Array]:
 
 
 def row_texts(batch: pa.RecordBatch, roles: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Return the texts of each row by which rows belong together: all but the negatives and labels."""
-    columns = [name for role, names in roles.items() if role != "negative" for name in names]
-    texts = [column for name in columns if _holds_texts((column := batch.column(name)).type)]
+    """Return the texts of each row that tie it to other rows: all texts except negatives."""
+    names = [name for role, columns in roles.items() if role != "negative" for name in columns]
+    text_columns = [column for name in names if _holds_texts((column := batch.column(name)).type)]
     return [
         [text for cell in row for text in (cell if isinstance(cell, list) else [cell]) if text is not None]
-        for row in zip(*(column.to_pylist() for column in texts), strict=True)
+        for row in zip(*(column.to_pylist() for column in text_columns), strict=True)
     ]
 
 
-def _holds_texts(kind: pa.DataType) -> bool:
-    return is_string(kind) or (is_list(kind) and is_string(kind.value_type))
+def _holds_texts(dtype: pa.DataType) -> bool:
+    return is_string(dtype) or (is_list(dtype) and is_string(dtype.value_type))
 
 
 def text_keys(texts: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """Return a 64-bit key of each of N folded texts; texts that fold to the same have the same key.
+    """Return a 64-bit key for each of N texts; texts that are equal after folding have the same key.
 
-    Two texts that share a key by chance are only kept on the same side of a split, which does no harm.
+    If two different texts share a key by chance, they only stay in the same split, which does no harm.
     """
     from jina_data.kernels.keys import content_keys
 

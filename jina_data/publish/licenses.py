@@ -1,6 +1,6 @@
-"""Licences: what is known of sources, what their licences allow, and which licence a mixture may carry.
+"""Provides the licenses of sources, and the rules that combine them into the license of the dataset.
 
-Licences go by their ids on the Hub. Nothing is guessed: where no rule below gives an answer, the user has to decide.
+Licenses are given by their ids on the Hub. Nothing is guessed: if no rule gives an answer, the user must decide.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from jina_data.errors import LicenseError, UsageError
-from jina_data.publish.facts import Source, hub_id
+from jina_data.publish.facts import PublishedSource, hub_dataset_id
 
 FREE = (
     *("cc0-1.0", "pddl", "unlicense", "wtfpl"),
@@ -18,13 +18,13 @@ FREE = (
     *("cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "odc-by", "cdla-permissive-1.0", "cdla-permissive-2.0"),
     *("etalab-2.0", "mpl-2.0", "epl-2.0", "lgpl-2.1", "lgpl-3.0", "ecl-2.0", "afl-3.0", "bsl-1.0", "ncsa"),
 )
-"""Licences under which a changed copy may be passed on under terms of one's own, with credit where they ask for it."""
+"""Licenses that allow changed copies under other terms, some of them with attribution."""
 
 SHARE_ALIKE = (
     *("cc-by-sa-3.0", "cc-by-sa-4.0", "odbl", "cdla-sharing-1.0", "gfdl"),
     *("gpl", "gpl-2.0", "gpl-3.0", "agpl-3.0", "eupl-1.1", "eupl-1.2", "osl-3.0"),
 )
-"""Licences under which a changed copy must carry the same licence."""
+"""Licenses that require the same license for changed copies."""
 
 RESTRICTED = {
     **dict.fromkeys(
@@ -35,22 +35,27 @@ RESTRICTED = {
     "cc-by-nc-nd-3.0": "no commercial use, no changed copies",
     "cc-by-nc-nd-4.0": "no commercial use, no changed copies",
     "c-uda": "computational use only",
-    "other": "terms that no rule here knows",
-    "unknown": "nobody knows what it allows",
+    "other": "its terms are not known to jina-data",
+    "unknown": "its terms are unknown",
 }
-"""Licences under which the user has to decide, and why."""
+"""Licenses that require a decision of the user, and why."""
 
-KNOWN_LICENSES = (*FREE, *SHARE_ALIKE, *RESTRICTED)
+LICENSE_IDS = (*FREE, *SHARE_ALIKE, *RESTRICTED)
 
 PUBLIC_DOMAIN = ("cc0-1.0", "pddl", "unlicense", "wtfpl")
 
-LATER = {"cc-by-2.0": "cc-by-4.0", "cc-by-2.5": "cc-by-4.0", "cc-by-3.0": "cc-by-4.0", "cc-by-sa-3.0": "cc-by-sa-4.0"}
-"""Licences that give way to a later version of themselves where both occur."""
+LATER_VERSION = {
+    "cc-by-2.0": "cc-by-4.0",
+    "cc-by-2.5": "cc-by-4.0",
+    "cc-by-3.0": "cc-by-4.0",
+    "cc-by-sa-3.0": "cc-by-sa-4.0",
+}
+"""Licenses that are replaced by a later version if both occur."""
 
 
 @dataclass(frozen=True)
 class KnownSource:
-    """A source whose own pages state a licence; `license` is None where they state none."""
+    """A source with a published license; `license` is None if its publisher states none."""
 
     license: str | None
     note: str = ""
@@ -58,7 +63,7 @@ class KnownSource:
 
 _SNLI = KnownSource("cc-by-sa-4.0", "SNLI")
 _MULTI_NLI = KnownSource("cc-by-sa-3.0", "MultiNLI: parts under OANC, CC BY 3.0 and CC BY-SA 3.0; the strictest counts")
-_COMPRESSION = KnownSource(None, "sentence-compression: no licence stated")
+_COMPRESSION = KnownSource(None, "sentence-compression: no license stated")
 _SIMPLE_WIKI = KnownSource("cc-by-sa-3.0", "Wikipedia and Simple Wikipedia")
 _COCO = KnownSource("cc-by-4.0", "COCO captions")
 _FLICKR = KnownSource("other", "Flickr30K terms: research and education, no commercial use")
@@ -84,30 +89,30 @@ KNOWN_SOURCES: Mapping[str, KnownSource] = {
     **dict.fromkeys(("HuggingFaceFW/fineweb", "HuggingFaceFW/fineweb-edu"), KnownSource("odc-by", "FineWeb")),
     **dict.fromkeys(("c4", "allenai/c4"), KnownSource("odc-by", "C4")),
 }
-"""What is known of sources, by the name that a source column may hold or by the id of a data set on the Hub."""
+"""Known sources, by a name in the source column or by the id of a dataset on the Hub."""
 
 
 @dataclass(frozen=True)
 class SourceLicense:
-    """The licence of a source, None where nobody said, and who said so."""
+    """The license of a source, None if unknown, and the basis for it."""
 
-    source: Source
+    source: PublishedSource
     license: str | None
-    told_by: str
+    basis: str
 
     @property
-    def trouble(self) -> str | None:
-        """Why the user has to decide about this source; None where there is nothing to decide."""
+    def problem(self) -> str | None:
+        """Why the user must decide about this source; None if no decision is needed."""
         if self.license is None:
-            return f"no licence known{f' ({self.told_by})' if self.told_by else ''}"
+            return f"no license known{f' ({self.basis})' if self.basis else ''}"
         if self.license not in RESTRICTED:
             return None
-        return f"{self.license}, {self.told_by}: {RESTRICTED[self.license]}"
+        return f"{self.license}, {self.basis}: {RESTRICTED[self.license]}"
 
 
 @dataclass(frozen=True)
-class Licence:
-    """What the repository will carry: one id or several, and the licence of every source."""
+class RepositoryLicense:
+    """The license of the repository, one id or several, with the license of each source."""
 
     ids: tuple[str, ...]
     by_source: tuple[SourceLicense, ...]
@@ -115,127 +120,128 @@ class Licence:
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should know of a licence that was decided against what sources state."""
+        """The conflicts of a license that the user chose with the licenses of the sources."""
         if not self.decided_by_user:
             return []
-        out = [f"{one.source.shown}: {one.trouble}" for one in self.by_source if one.trouble]
-        stricter = [one for one in self.by_source if one.license in SHARE_ALIKE and one.license not in self.ids]
-        return out + [f"{one.source.shown} asks for {one.license}" for one in stricter]
+        problems = [f"{entry.source.public_name}: {entry.problem}" for entry in self.by_source if entry.problem]
+        stricter = [entry for entry in self.by_source if entry.license in SHARE_ALIKE and entry.license not in self.ids]
+        return problems + [f"{entry.source.public_name} requires {entry.license}" for entry in stricter]
 
 
 def check_license(name: str, option: str) -> str:
-    """Return the id of a licence, if the Hub knows it.
+    """Return the id of a license in lower case.
 
     Raises:
-        UsageError: it does not.
+        UsageError: the id is not a license id of the Hub.
     """
-    wanted = name.strip().lower()
-    if wanted not in KNOWN_LICENSES:
-        near = get_close_matches(wanted, KNOWN_LICENSES, 3, 0.5)
+    license_id = name.strip().lower()
+    if license_id not in LICENSE_IDS:
+        near = get_close_matches(license_id, LICENSE_IDS, 3, 0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(
-            f"{option}: {name!r} is not an id of a licence on the Hub{hint or '.'} Expected one such as cc-by-4.0, "
-            "apache-2.0, or `other` for terms of your own"
+            f"{option}: {name!r} is not a license id of the Hub{hint or '.'} Expected an id such as cc-by-4.0 or "
+            "apache-2.0, or `other` for other terms"
         )
-    return wanted
+    return license_id
 
 
 def parse_source_licenses(assignments: Iterable[str]) -> dict[str, str]:
-    """Parse `NAME=ID` as given with --source-license.
+    """Parse the `NAME=ID` values of --source-license.
 
     Raises:
-        UsageError: no `=`, or an unknown licence.
+        UsageError: the `=` is missing, or the license is unknown.
     """
-    found = {}
+    licenses = {}
     for assignment in assignments:
         name, _, license_id = assignment.rpartition("=")
         if not name:
             raise UsageError(f"--source-license {assignment}: expected NAME=ID, for example questions.jsonl=cc-by-4.0")
-        found[name] = check_license(license_id, f"--source-license {assignment}")
-    return found
+        licenses[name] = check_license(license_id, f"--source-license {assignment}")
+    return licenses
 
 
-def find_source(name: str, sources: Sequence[Source], option: str) -> Source:
-    """Return the source that the user named: as the run calls it, as it is shown, or by the last part of its path.
+def find_source(name: str, sources: Sequence[PublishedSource], option: str) -> PublishedSource:
+    """Return the source with a name: its name in the run, its public name, or the last part of its path.
 
     Raises:
-        UsageError: there is none, or several.
+        UsageError: no source or several sources have this name.
     """
-    for found in (
+    for matches in (
         [source for source in sources if source.name == name],
-        [source for source in sources if source.shown == name],
+        [source for source in sources if source.public_name == name],
         [source for source in sources if source.name.rsplit("/", 1)[-1] == name],
     ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UsageError(
-                f"{option} {name}: could be {' or '.join(source.shown for source in found)}; name it in full"
-            )
-    known = [source.shown for source in sources]
-    near = get_close_matches(name, known, 1, 0.5)
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            candidates = " or ".join(source.public_name for source in matches)
+            raise UsageError(f"{option} {name}: could be {candidates}; give the full name")
+    names = [source.public_name for source in sources]
+    near = get_close_matches(name, names, 1, 0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"{option} {name}: no such source.{hint} The sources are {', '.join(known[:20])}")
+    raise UsageError(f"{option} {name}: no such source.{hint} The sources are {', '.join(names[:20])}")
 
 
-def settle_licenses(sources: Sequence[Source], stated: Mapping[str, str]) -> tuple[SourceLicense, ...]:
-    """Find the licence of every source: as the user states it, as the run does, or as it is known."""
+def resolve_licenses(sources: Sequence[PublishedSource], stated: Mapping[str, str]) -> tuple[SourceLicense, ...]:
+    """Return the license of each source: stated by the user, else stated by the run, else known."""
     by_user = {find_source(name, sources, "--source-license").name: license_id for name, license_id in stated.items()}
-    out = []
+    licenses = []
     for source in sources:
-        known = KNOWN_SOURCES.get(source.name) or KNOWN_SOURCES.get(hub_id(source.name) or "")
+        known_source = KNOWN_SOURCES.get(source.name) or KNOWN_SOURCES.get(hub_dataset_id(source.name) or "")
         if source.name in by_user:
-            out.append(SourceLicense(source, by_user[source.name], "stated when it was published"))
+            licenses.append(SourceLicense(source, by_user[source.name], "stated by the publisher"))
         elif source.license is not None:
-            wanted = source.license.lower()
-            is_known = wanted in KNOWN_LICENSES
-            told_by = "stated by the run" if is_known else f"stated by the run as {source.license!r}"
-            out.append(SourceLicense(source, wanted if is_known else "other", told_by))
-        elif known is not None:
-            out.append(SourceLicense(source, known.license, known.note))
+            license_id = source.license.lower()
+            is_known = license_id in LICENSE_IDS
+            basis = "stated by the run" if is_known else f"stated by the run as {source.license!r}"
+            licenses.append(SourceLicense(source, license_id if is_known else "other", basis))
+        elif known_source is not None:
+            licenses.append(SourceLicense(source, known_source.license, known_source.note))
         else:
-            out.append(SourceLicense(source, None, ""))
-    return tuple(out)
+            licenses.append(SourceLicense(source, None, ""))
+    return tuple(licenses)
 
 
-def combine(licenses: Sequence[SourceLicense], decided: str | None) -> Licence:
-    """Return the licence of the mixture.
+def combine_licenses(licenses: Sequence[SourceLicense], override: str | None) -> RepositoryLicense:
+    """Return the license of the dataset: `override` if the user set it, else the combination of `licenses`.
 
-    Share-alike wins over licences that ask for less; licences that ask for credit stand side by side.
+    A share-alike license takes precedence over all others. Licenses that require attribution are listed together.
 
     Raises:
-        LicenseError: a source does not allow it, or nobody knows whether it does, or two exclude each other.
+        LicenseError: a license is unknown or restricted, or two share-alike licenses are incompatible.
     """
-    if decided is not None:
-        return Licence((decided,), tuple(licenses), decided_by_user=True)
-    troubled = [one for one in licenses if one.trouble]
-    if troubled:
-        raise LicenseError(_refusal(troubled))
-    ids = {one.license for one in licenses if one.license is not None}
-    ids = {name if LATER.get(name) not in ids else LATER[name] for name in ids}
-    shared = sorted(ids & set(SHARE_ALIKE))
-    if len(shared) > 1:
+    if override is not None:
+        return RepositoryLicense((override,), tuple(licenses), decided_by_user=True)
+    undecided = [entry for entry in licenses if entry.problem]
+    if undecided:
+        raise LicenseError(_refusal(undecided))
+    ids = {entry.license for entry in licenses if entry.license is not None}
+    ids = {name if LATER_VERSION.get(name) not in ids else LATER_VERSION[name] for name in ids}
+    share_alike = sorted(ids & set(SHARE_ALIKE))
+    if len(share_alike) > 1:
         raise LicenseError(
-            f"{' and '.join(shared)} each ask that a mixture carries them, which cannot both be. Leave one out with "
-            f"--exclude-source, or decide with --license:\n{_lines(licenses)}"
+            f"{' and '.join(share_alike)} are incompatible: each requires its own license for the whole dataset. "
+            f"Exclude sources with --exclude-source, or set the license with --license:\n{_lines(licenses)}"
         )
-    if shared:
-        return Licence((shared[0],), tuple(licenses), decided_by_user=False)
-    credited = sorted(ids - set(PUBLIC_DOMAIN)) or sorted(ids)[:1]
-    return Licence(tuple(credited), tuple(licenses), decided_by_user=False)
+    if share_alike:
+        return RepositoryLicense((share_alike[0],), tuple(licenses), decided_by_user=False)
+    # The public domain requires nothing, so it is listed only if there is no other license.
+    combined = sorted(ids - set(PUBLIC_DOMAIN)) or sorted(ids)[:1]
+    return RepositoryLicense(tuple(combined), tuple(licenses), decided_by_user=False)
 
 
-def _refusal(troubled: Sequence[SourceLicense]) -> str:
-    first = troubled[0].source.shown
-    rows = sum(one.source.rows for one in troubled)
+def _refusal(undecided: Sequence[SourceLicense]) -> str:
+    name = undecided[0].source.public_name
+    rows = sum(entry.source.rows for entry in undecided)
     return (
-        f"{rows:,} rows come from sources whose licence has to be decided by you:\n{_lines(troubled)}\n"
-        f"State what a source allows (--source-license '{first}=cc-by-4.0'), leave it out "
-        f"(--exclude-source '{first}'), or decide for all (--license ID)"
+        f"{rows:,} rows come from sources whose license you must decide:\n{_lines(undecided)}\n"
+        f"State the license of a source (--source-license '{name}=cc-by-4.0'), exclude a source "
+        f"(--exclude-source '{name}'), or set the license of the whole dataset (--license ID)"
     )
 
 
 def _lines(licenses: Sequence[SourceLicense]) -> str:
     return "\n".join(
-        f"  {one.source.shown}: {one.source.rows:,} rows, {one.trouble or one.license}" for one in licenses
+        f"  {entry.source.public_name}: {entry.source.rows:,} rows, {entry.problem or entry.license}"
+        for entry in licenses
     )

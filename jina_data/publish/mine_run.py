@@ -1,4 +1,4 @@
-"""A run of `jina-data mine` as something to publish."""
+"""Provides a finished run of `mine` for publishing: the pairs with their negatives, origin and scores."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 import yaml
 
 from jina_data.mining.report import MineReport
-from jina_data.publish.clean_run import side_by_side
+from jina_data.publish.clean_run import join_batches
 from jina_data.publish.facts import (
     BATCH_ROWS,
     FILE,
     ROW,
     SOURCE,
-    Facts,
-    Source,
-    Step,
-    hub_id,
+    CardFacts,
+    FunnelStep,
+    PublishedSource,
+    hub_dataset_id,
     public_names,
     public_value,
 )
@@ -29,16 +29,16 @@ from jina_data.publish.facts import (
 POSITIVE_SCORE, SCORES = "_positive_score", "_scores"
 
 MEANINGS = {
-    FILE: "the file of the input that the pair came from",
-    ROW: "the row in that file, from 0",
+    FILE: "the input file of the pair",
+    ROW: "the row number in this file, from 0",
     SOURCE: "the source of the pair; see the licences",
-    POSITIVE_SCORE: "how close anchor and positive are to the embedder",
-    SCORES: "how close anchor and negatives are to it",
+    POSITIVE_SCORE: "similarity of anchor and positive, by the embedder",
+    SCORES: "similarity of anchor and negatives, by the embedder",
 }
 
 
 class MineRun:
-    """A finished run of `mine`: one split, the pairs with their negatives, where each pair came from, and scores."""
+    """A finished run of `mine`: one split with the pairs and their negatives, origin and scores."""
 
     kind = "mine"
     splits: Sequence[str] = ("train",)
@@ -52,7 +52,7 @@ class MineRun:
 
     @property
     def fingerprint(self) -> str:
-        """The hash of what decided the rows."""
+        """The fingerprint in the manifest, a hash of the inputs and settings of the run."""
         return str(self.manifest["fingerprint_sha256"])
 
     @property
@@ -61,40 +61,40 @@ class MineRun:
         names = pq.read_schema(self._paths("data")[0]).names
         return {"anchor": names[:1], "positive": names[1:2], "negative": names[2:]}
 
-    def sources(self) -> Sequence[Source]:
-        """Return where the pairs came from; the run states no licences."""
+    def sources(self) -> Sequence[PublishedSource]:
+        """Return the sources of the pairs; the run states no licenses."""
         return [
-            Source(one["name"], self._shown(one["name"]), one["written"])
-            for one in self.report.sources
-            if one["written"]
+            PublishedSource(source["name"], self._public_name(source["name"]), source["written"])
+            for source in self.report.sources
+            if source["written"]
         ]
 
-    def facts(self) -> Facts:
-        """Return how the negatives were found, and what to beware of."""
+    def facts(self) -> CardFacts:
+        """Return how the negatives were mined, and their limitations."""
         report, audit = self.report, self.report.audit
-        return Facts(
-            what=f"Pairs with hard negatives: for {report.rows['kept']:,} of {report.rows['read']:,} pairs, texts of a "
-            f"corpus of {report.corpus['texts']:,} that are close to the anchor and no positives of it, found with "
-            "[jina-data](https://github.com/jina-ai/jina-data).",
-            steps=[Step("mine", report.rows["read"], report.rows["kept"], report.dropped)],
+        return CardFacts(
+            summary=f"Pairs with hard negatives, mined with [jina-data](https://github.com/jina-ai/jina-data): "
+            f"{report.rows['kept']:,} of {report.rows['read']:,} pairs have negatives. The negatives come from a "
+            f"corpus of {report.corpus['texts']:,} texts; they are similar to the anchor and not one of its positives.",
+            steps=[FunnelStep("mine", report.rows["read"], report.rows["kept"], report.dropped)],
             recipe=yaml.safe_dump(public_value(dict(report.settings)), sort_keys=False, allow_unicode=True, width=100),
             details={"seed": str(report.seed), "embedder": public_value(report.settings["embedder"])},
             columns=MEANINGS,
             versions=report.versions,
-            limits=(
-                f"Negatives were found by a model and are not checked by people: {audit['above_positive']:,} of "
-                f"{audit['negatives']:,} are at least as close to the anchor as its positive.",
-                "The texts are those of the sources, with their errors, bias and offensive content.",
+            limitations=(
+                f"The negatives were selected by a model and not reviewed by people: {audit['above_positive']:,} of "
+                f"{audit['negatives']:,} are at least as similar to the anchor as its positive.",
+                "The texts may contain the errors, biases and offensive content of the sources.",
             ),
-            hub_sources=sorted({found for name in self._names if (found := hub_id(name))}),
+            hub_sources=sorted({hub_id for name in self._names if (hub_id := hub_dataset_id(name))}),
         )
 
     def batches(self, split: str) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of data/ in order, with where they came from and the scores of the embedder."""
+        """Yield the rows of data/ in order, with their origin and the scores of the embedder."""
         rows = (batch for path in self._paths("data") for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS))
-        return side_by_side(rows, self._places())
+        return join_batches(rows, self._origins())
 
-    def _places(self) -> Iterator[pa.RecordBatch]:
+    def _origins(self) -> Iterator[pa.RecordBatch]:
         """Yield file, row, source and scores of the rows of data/, in their order."""
         is_triplet = self.manifest["output_format"] == "triplet"
         columns = ["file", "row", "source", "written", "positive_score", "scores"]
@@ -104,18 +104,21 @@ class MineRun:
                 rows = pairs.take(pa.array(kept))
                 scores = rows.column("scores").to_pylist()
                 if is_triplet:
-                    # The rows of a pair stand in the order of its negatives.
-                    first = np.concatenate([[True], kept[1:] != kept[:-1]]) if len(kept) else np.zeros(0, np.bool_)
-                    starts = np.maximum.accumulate(np.where(first, np.arange(len(kept)), 0))
-                    scores = [[one[at]] for one, at in zip(scores, np.arange(len(kept)) - starts, strict=True)]
-                named = {
-                    name: [self._shown(one) for one in rows.column(name).to_pylist()] for name in ("file", "source")
+                    # A pair has one row for each negative, in the order of its scores: the n-th row of a pair gets the
+                    # n-th score. `starts` holds, for each row, the position of the first row of its pair.
+                    is_first = np.concatenate([[True], kept[1:] != kept[:-1]]) if len(kept) else np.zeros(0, np.bool_)
+                    starts = np.maximum.accumulate(np.where(is_first, np.arange(len(kept)), 0))
+                    numbers = np.arange(len(kept)) - starts
+                    scores = [[of_pair[number]] for of_pair, number in zip(scores, numbers, strict=True)]
+                names = {
+                    column: [self._public_name(name) for name in rows.column(column).to_pylist()]
+                    for column in ("file", "source")
                 }
                 yield pa.record_batch(
                     {
-                        FILE: pa.array(named["file"], pa.string()),
+                        FILE: pa.array(names["file"], pa.string()),
                         ROW: rows.column("row"),
-                        SOURCE: pa.array(named["source"], pa.string()),
+                        SOURCE: pa.array(names["source"], pa.string()),
                         POSITIVE_SCORE: rows.column("positive_score"),
                         SCORES: pa.array(scores, pa.list_(pa.float64())),
                     }
@@ -124,5 +127,5 @@ class MineRun:
     def _paths(self, name: str) -> list[Path]:
         return sorted((self.folder / name).glob("part-*.parquet"))
 
-    def _shown(self, name: str) -> str:
+    def _public_name(self, name: str) -> str:
         return self._names.get(name, name)

@@ -1,4 +1,4 @@
-"""A trained model as something to publish: the folder that sentence-transformers saves and loads."""
+"""Provides a trained model for publishing: a folder that sentence-transformers saves and loads."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jina_data.publish.repository import CARD, Repository, list_files
 
 MODULES = "modules.json"
 
-LEFT_OUT = ("README.md", "events.jsonl", "manifest.json")
-"""Files of the folder that stay: the card is made anew, and the records of a run name folders of this machine."""
+EXCLUDED_FILES = ("README.md", "events.jsonl", "manifest.json")
+"""Files that are not copied: the card is written again, and the records of a run contain local paths."""
 
 
 class TrainedModel:
@@ -30,56 +30,56 @@ class TrainedModel:
         self._check()
 
     @staticmethod
-    def fits(folder: Path) -> bool:
-        """Tell whether a folder holds such a model."""
+    def is_model(folder: Path) -> bool:
+        """Return whether a folder holds a model."""
         return (folder / MODULES).is_file()
 
     def _check(self) -> None:
-        """Make sure that all modules are there.
+        """Make sure that the folders of all modules exist.
 
         Raises:
-            RunFolderError: one is missing, or modules.json is damaged.
+            RunFolderError: a folder is missing, or modules.json is invalid.
         """
         for module in self.modules():
-            home = self.folder / module["path"]
-            if not home.is_dir():
-                raise RunFolderError(f"{self.folder / MODULES} names {module['path']}, which is missing; save it again")
+            if not (self.folder / module["path"]).is_dir():
+                raise RunFolderError(
+                    f"{self.folder / MODULES} lists {module['path']}, which does not exist; save the model again"
+                )
 
     def modules(self) -> list[dict[str, Any]]:
-        """Return what modules.json lists.
+        """Return the path and type of each module in modules.json.
 
         Raises:
-            RunFolderError: it cannot be read.
+            RunFolderError: modules.json cannot be read.
         """
         try:
-            found = json.loads((self.folder / MODULES).read_text(encoding="utf-8"))
-            return [{"path": str(module["path"]), "type": str(module["type"])} for module in found]
+            modules = json.loads((self.folder / MODULES).read_text(encoding="utf-8"))
+            return [{"path": str(module["path"]), "type": str(module["type"])} for module in modules]
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{self.folder / MODULES} cannot be read: {error}. Save the model again") from None
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the names and contents of all files, the card too."""
-        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        named = [
+        """A hash of the names and contents of all files, with the card."""
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        hashes = [
             (path.relative_to(self.folder).as_posix(), file_sha256(path))
-            for path in found
+            for path in paths
             if WORK_NAME not in path.parts
         ]
-        return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
     def files(self) -> Sequence[Path]:
-        """Return the files of the model, without hidden ones and the card."""
-        found = (path for path in self.folder.rglob("*") if path.is_file())
-        return sorted(path for path in found if self._goes_up(path.relative_to(self.folder)))
+        """Return the files to copy: without hidden files, the card and the records of a run."""
+        paths = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path for path in paths if self._is_published(path.relative_to(self.folder)))
 
     @staticmethod
-    def _goes_up(path: Path) -> bool:
-        return not any(part.startswith(".") for part in path.parts) and path.as_posix() not in LEFT_OUT
+    def _is_published(path: Path) -> bool:
+        return not any(part.startswith(".") for part in path.parts) and path.as_posix() not in EXCLUDED_FILES
 
 
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "jina-data")
-
 
 BODY = """# {title}
 
@@ -95,10 +95,10 @@ print(model.encode(["a text"]).shape)
 
 
 def build_model(model: TrainedModel, repo_id: str, target: Path, *, license_id: str | None) -> Repository:
-    """Copy the files of a model, and write its card: its own README.md, if it has one, with what the Hub needs.
+    """Copy the files of a model, and write its card: its README.md, if it has one, with the metadata for the Hub.
 
     Raises:
-        LicenseError: neither the card nor the user names a licence.
+        LicenseError: neither the card nor the user states a license.
     """
     card, license_id = _card(model, repo_id, license_id)
     for path in model.files():
@@ -114,14 +114,14 @@ def build_model(model: TrainedModel, repo_id: str, target: Path, *, license_id: 
 def _card(model: TrainedModel, repo_id: str, license_id: str | None) -> tuple[str, str]:
     from huggingface_hub import ModelCard
 
-    own = model.folder / CARD
-    text = own.read_text(encoding="utf-8") if own.is_file() else ""
-    # The card's class wants metadata; a page without any gets an empty head.
+    path = model.folder / CARD
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    # ModelCard requires metadata; a page without metadata gets an empty block.
     text = text if text.startswith("---") else f"---\n{{}}\n---\n{text}"
     card = ModelCard(text, ignore_metadata_errors=True)
     license_id = license_id or card.data.get("license")
     if not isinstance(license_id, str):
-        raise LicenseError(f"the card of {model.folder} names no licence, and none is assumed; name one with --license")
+        raise LicenseError(f"the card of {model.folder} states no license; state one with --license")
     license_id = check_license(license_id, "--license")
     tags: list[Any] = list(card.data.get("tags") or ())
     card.data["license"] = license_id

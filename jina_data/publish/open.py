@@ -1,4 +1,4 @@
-"""."""
+"""Opens the folder of a finished run or a trained model for publishing, and checks that it is unchanged."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_data.errors import RunFolderError
-from jina_data.publish.facts import Publishable, file_sha256
+from jina_data.publish.facts import PublishableRun, file_sha256
 from jina_data.run.folder import RunFolder
 
 if TYPE_CHECKING:
     from jina_data.publish.model_folder import TrainedModel
 
 
-def open_folder(folder: str | Path) -> Publishable | TrainedModel:
-    """Open what is to be published, by the kind that its manifest names.
+def open_folder(folder: str | Path) -> PublishableRun | TrainedModel:
+    """Open a finished run, by the kind in its manifest, or a trained model.
 
     Raises:
-        RunFolderError: there is nothing finished, it was altered since, or is of a kind that cannot be published.
+        RunFolderError: the folder holds no finished run or model, was altered, or its kind cannot be published.
     """
     from jina_data.publish.clean_run import CleanRun
     from jina_data.publish.mine_run import MineRun
@@ -29,15 +29,13 @@ def open_folder(folder: str | Path) -> Publishable | TrainedModel:
     if not path.is_dir():
         raise RunFolderError(f"{path}: no such folder; expected the folder of a finished run")
     run = RunFolder(path)
-    if TrainedModel.fits(path):
+    if TrainedModel.is_model(path):
         return TrainedModel(path)
     if not run.manifest.exists():
-        state = "an unfinished run: give its command again, it goes on" if run.work.exists() else "no run"
+        state = "an unfinished run; run its command again to resume it" if run.work.exists() else "no run"
         raise RunFolderError(f"{path} holds {state}; expected the folder of a finished run (with manifest.json)")
     if not run.is_finished:
-        raise RunFolderError(
-            f"{path}: a new run has begun over the finished one; give its command again and let it end"
-        )
+        raise RunFolderError(f"{path}: a new run in this folder is unfinished; run its command again and let it finish")
     manifest = run.read_json(run.manifest)
     kinds: dict[str, type[CleanRun | MineRun | NegateRun]] = {"clean": CleanRun, "mine": MineRun, "negate": NegateRun}
     kind = manifest.get("kind") if isinstance(manifest, dict) else None
@@ -53,19 +51,21 @@ def check_outputs(run: RunFolder, manifest: Mapping[str, Any]) -> None:
     """Compare the files of a run with the sizes and hashes in its manifest.
 
     Raises:
-        RunFolderError: a file is missing, changed, or not the run's.
+        RunFolderError: a file is missing, was changed, or is not in the manifest.
     """
     outputs = manifest.get("outputs", {})
-    advice = "what is published must be what the run made. Run it again, with --overwrite"
-    for name, known in outputs.items():
+    advice = "only the unchanged output of a run can be published. Run it again with --overwrite"
+    for name, output in outputs.items():
         path = run.path / name
         if not path.is_file():
             raise RunFolderError(f"{path} is missing, though {run.manifest} lists it; {advice}")
         size = path.stat().st_size
-        if size != known["size"]:
-            raise RunFolderError(f"{path} has {size:,} bytes, but {known['size']:,} when the run ended; {advice}")
-        if file_sha256(path) != known["sha256"]:
-            raise RunFolderError(f"{path} was altered since the run ended (its sha256 differs); {advice}")
+        if size != output["size"]:
+            raise RunFolderError(
+                f"{path} has {size:,} bytes, but had {output['size']:,} when the run finished; {advice}"
+            )
+        if file_sha256(path) != output["sha256"]:
+            raise RunFolderError(f"{path} was altered after the run finished (its sha256 differs); {advice}")
     for path in sorted((run.path / "data").rglob("*")):
         name = path.relative_to(run.path).as_posix()
         if path.is_file() and name not in outputs:

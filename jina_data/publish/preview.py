@@ -1,4 +1,4 @@
-"""What the user is shown before anything is sent."""
+"""Formats the preview that the user confirms before the upload: repository, size, changes and warnings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from jina_data.publish.repository import Repository
 
 
 @dataclass(frozen=True)
-class PublishPlan:
-    """What will be sent where, and who can see it."""
+class PublishPreview:
+    """The preview of an upload: destination, visibility, repository, and the state of the branch."""
 
     url: str
     branch: str
@@ -21,14 +21,14 @@ class PublishPlan:
 
     @property
     def is_public(self) -> bool:
-        """Whether everybody will see it."""
+        """Whether the repository is or will be public."""
         return not (self.remote.is_private if self.remote.exists else self.private)
 
     def lines(self) -> Iterator[str]:
-        """Yield what the user is shown, line by line."""
-        state = "there already" if self.remote.exists else "new"
-        seen = "PUBLIC: everybody can see it" if self.is_public else "private"
-        yield f"repository  {self.url} ({state}, {seen})"
+        """Yield the lines of the preview."""
+        state = "exists" if self.remote.exists else "new"
+        visibility = "PUBLIC: visible to everyone" if self.is_public else "private"
+        yield f"repository  {self.url} ({state}, {visibility})"
         yield from size_lines(self.repository)
         changes = compare(self.repository, self.remote)
         deleted = f", deletes {len(changes.delete)}" if changes.delete else ""
@@ -37,24 +37,24 @@ class PublishPlan:
 
 
 def size_lines(repository: Repository) -> Iterator[str]:
-    """Yield what a repository holds."""
+    """Yield lines with the configs, the license and the size of a repository."""
     for config in repository.configs:
         splits = ", ".join(f"{split.name} {split.rows:,}" for split in config.splits)
         yield f"{config.name:<11} {splits} rows: {', '.join(config.columns)}"
-    yield f"licence     {', '.join(repository.licenses)}"
-    yield f"size        {shown_bytes(repository.n_bytes)} in {len(repository.files)} files"
+    yield f"license     {', '.join(repository.licenses)}"
+    yield f"size        {format_size(repository.n_bytes)} in {len(repository.files)} files"
 
 
 def warning_lines(repository: Repository) -> Iterator[str]:
-    """Yield what the user should look at first."""
+    """Yield lines with the notes and findings of a repository."""
     for note in repository.notes:
         yield f"note        {note}"
     for finding in repository.findings:
         yield f"WARNING     {finding}"
 
 
-def shown_bytes(n_bytes: float) -> str:
-    """Return a size for people."""
+def format_size(n_bytes: float) -> str:
+    """Return a number of bytes with a unit."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"

@@ -1,7 +1,7 @@
-"""Load a published repository back at its commit, into a cache that knows nothing, and count what arrived.
+"""Verifies an upload: loads the repository at its commit into an empty cache, and compares rows and checksums.
 
-`python -m jina_data.publish.readback` is the process that does it: where the Hub's client keeps its files is settled
-once in a process.
+Loading runs in a new process, `python -m jina_data.publish.readback`, because the client of the Hub reads the location
+of its cache only once in a process.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from typing import Any
 from jina_data.errors import HubError
 from jina_data.publish.checksum import Checksum
 from jina_data.publish.facts import file_sha256
-from jina_data.publish.hub import PASSING, may_pass
+from jina_data.publish.hub import TRANSIENT_STATUSES, is_transient
 from jina_data.publish.repository import Repository
 from jina_data.run.files import remove
 
 BATCH_ROWS = 1000
 
-
 LOADS = 3
-"""How often loading back is tried where what went wrong may pass; the client does not repeat downloads itself."""
+"""Maximum number of attempts to load after transient errors; the client does not retry downloads."""
 
 
-def check_arrived(repository: Repository, commit: str, work: Path, wait_seconds: float = 1.0) -> None:
-    """Load everything back at a commit, and compare rows and checksums with what was sent.
+def verify_upload(repository: Repository, commit: str, work: Path, wait_seconds: float = 1.0) -> None:
+    """Load a repository at a commit, and compare its rows and checksums with those of the upload.
 
     Raises:
-        HubError: it cannot be loaded, or something differs.
+        HubError: the repository cannot be loaded, or its content differs.
     """
     cache = work / "cache"
     remove(cache)
-    order = {
+    request = {
         "repo_id": repository.repo_id,
         "repo_type": repository.repo_type,
         "commit": commit,
@@ -46,28 +45,28 @@ def check_arrived(repository: Repository, commit: str, work: Path, wait_seconds:
     }
     try:
         for load in range(LOADS):
-            arrived = _in_fresh_process(order, cache)
-            if not arrived.pop("passing", ""):
+            loaded = _load_in_new_process(request, cache)
+            if not loaded.pop("transient", ""):
                 break
             time.sleep(wait_seconds * 2**load)
     finally:
         remove(cache)
-    again = "give the same command again: it sends nothing twice, and looks once more"
-    if "error" in arrived:
+    advice = "run the same command again: it uploads nothing twice and verifies again"
+    if "error" in loaded:
         raise HubError(
-            f"published as commit {commit}, but it could not be loaded back: {arrived['error']}. Then {again}"
+            f"published as commit {commit}, but it could not be loaded: {loaded['error']}. To verify it, {advice}"
         )
-    sent = _sent(repository)
-    for name in {**sent, **arrived}:
-        if sent.get(name) != arrived.get(name):
+    expected = _expected_content(repository)
+    for name in {**expected, **loaded}:
+        if expected.get(name) != loaded.get(name):
             raise HubError(
-                f"published as commit {commit}, but {name} came back as {arrived.get(name, 'nothing')}, and was sent "
-                f"as {sent.get(name, 'nothing')}. Do not use this commit; {again}"
+                f"published as commit {commit}, but {name} was loaded as {loaded.get(name, 'nothing')}; expected "
+                f"{expected.get(name, 'nothing')}. Do not use this commit; {advice}"
             )
 
 
-def _sent(repository: Repository) -> dict[str, str]:
-    """Return what has to come back: rows and checksum of each split, or the sha256 of each file of a model."""
+def _expected_content(repository: Repository) -> dict[str, str]:
+    """Return the expected content: rows and checksum of each split, or the sha256 of each file of a model."""
     if repository.repo_type == "model":
         return {file.path: file.sha256 for file in repository.files}
     return {
@@ -77,7 +76,7 @@ def _sent(repository: Repository) -> dict[str, str]:
     }
 
 
-def _in_fresh_process(order: Mapping[str, Any], cache: Path) -> dict[str, str]:
+def _load_in_new_process(request: Mapping[str, Any], cache: Path) -> dict[str, str]:
     caches = {
         "HF_HUB_CACHE": cache / "hub",
         "HF_DATASETS_CACHE": cache / "datasets",
@@ -88,65 +87,65 @@ def _in_fresh_process(order: Mapping[str, Any], cache: Path) -> dict[str, str]:
     environment |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "jina_data.publish.readback"],
-        input=json.dumps(order),
+        input=json.dumps(request),
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    last = done.stdout.strip().splitlines()[-1:]
+    last_line = done.stdout.strip().splitlines()[-1:]
     try:
-        found: dict[str, str] = json.loads(last[0])
+        loaded: dict[str, str] = json.loads(last_line[0])
     except (IndexError, ValueError):
-        told = done.stderr.strip().splitlines()[-1:] or [f"the process ended with status {done.returncode}"]
-        return {"error": told[0]}
-    return found
+        messages = done.stderr.strip().splitlines()[-1:] or [f"the process ended with status {done.returncode}"]
+        return {"error": messages[0]}
+    return loaded
 
 
-def load_back(order: Mapping[str, Any]) -> dict[str, str]:
-    """Load what an order names, and return rows and checksum of each split, or the sha256 of each file."""
-    if order["repo_type"] == "model":
-        return _load_model(order)
+def load_content(request: Mapping[str, Any]) -> dict[str, str]:
+    """Load the repository of a request; return rows and checksum of each split, or the sha256 of each file."""
+    if request["repo_type"] == "model":
+        return _load_model(request)
     from datasets import load_dataset
 
-    found = {}
-    for at, config in enumerate(order["configs"]):
-        # The first one is the default: it has to come without being named.
-        names = [] if at == 0 else [config]
-        splits = load_dataset(order["repo_id"], *names, revision=order["commit"])
+    content = {}
+    for number, config in enumerate(request["configs"]):
+        # The first config is the default config; it must load without its name.
+        names = [] if number == 0 else [config]
+        splits = load_dataset(request["repo_id"], *names, revision=request["commit"])
         for split, rows in splits.items():
             checksum = Checksum()
             for table in rows.with_format("arrow").iter(batch_size=BATCH_ROWS):
                 checksum.add(table)
-            found[f"{rows.info.config_name} {split}"] = f"{checksum.rows} rows {checksum.hexdigest()}"
-    return found
+            content[f"{rows.info.config_name} {split}"] = f"{checksum.rows} rows {checksum.hexdigest()}"
+    return content
 
 
-def _load_model(order: Mapping[str, Any]) -> dict[str, str]:
+def _load_model(request: Mapping[str, Any]) -> dict[str, str]:
     from huggingface_hub import snapshot_download
 
-    folder = Path(snapshot_download(order["repo_id"], revision=order["commit"]))
+    folder = Path(snapshot_download(request["repo_id"], revision=request["commit"]))
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {name: file_sha256(path) for name, path in files.items() if name != ".gitattributes"}
 
 
-def _told(error: BaseException) -> dict[str, str]:
-    """Return in one line what an error goes back to, and whether it may pass."""
+def _error_content(error: BaseException) -> dict[str, str]:
+    """Return the root cause of an error in one line, and whether a retry may resolve it."""
     while error.__cause__ is not None or (error.__context__ is not None and not error.__suppress_context__):
         error = error.__cause__ or error.__context__ or error
     status = getattr(getattr(error, "response", None), "status_code", None)
-    passes = status in PASSING if status is not None else may_pass(error)
-    told = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-    return {**told, "passing": "yes"} if passes else told
+    may_retry = status in TRANSIENT_STATUSES if status is not None else is_transient(error)
+    content = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    return {**content, "transient": "yes"} if may_retry else content
 
 
 def main() -> None:
-    """Read an order from standard input, and write what was found as the last line of standard output."""
+    """Read a request from standard input, and write the content as the last line of standard output."""
     try:
-        found = load_back(json.load(sys.stdin))
+        content = load_content(json.load(sys.stdin))
     except Exception as error:
-        found = _told(error)
-    print(json.dumps(found))
+        content = _error_content(error)
+    print(json.dumps(content))
 
 
 if __name__ == "__main__":

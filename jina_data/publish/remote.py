@@ -1,4 +1,4 @@
-"""A branch on the Hub as it stands, and what has to change for it to hold a repository."""
+"""Describes a branch on the Hub, and compares it with a local repository."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jina_data.errors import HubError
 from jina_data.publish.repository import RepoFile, Repository
 
 SHARD = re.compile(r"[\w.-]+/\w+-\d{5}-of-\d{5}\.parquet")
-"""What the shards of an earlier publish are called; those that are no longer part of the data set go."""
+"""The path of a shard. Shards of an earlier upload that are no longer part of the dataset are deleted."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on the Hub: the sha256 of a large one, the git hash of a small one."""
+    """A file on the Hub: its size, the sha256 of a large file (LFS), and the git hash."""
 
     size: int
     sha256: str | None
@@ -26,7 +26,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Remote:
-    """A branch of a repository as it stands; `head` is None where the branch or the repository is not there yet."""
+    """The state of a branch; `head` is None if the branch or the repository does not exist."""
 
     exists: bool = False
     is_private: bool = False
@@ -37,7 +37,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a commit has to add and to delete."""
+    """The paths that a commit adds and deletes."""
 
     add: Sequence[str]
     delete: Sequence[str]
@@ -47,35 +47,37 @@ class Changes:
 
 
 def compare(repository: Repository, remote: Remote) -> Changes:
-    """Return what has to change for a branch to hold the repository; files that are nobody's shards stay."""
-    wanted = {file.path: file for file in repository.files}
+    """Return the changes that make a branch hold the repository. Remote files that are not shards stay."""
+    local_files = {file.path: file for file in repository.files}
     add = [
-        path for path, file in wanted.items() if not _is_same(repository.folder / path, file, remote.files.get(path))
+        path
+        for path, file in local_files.items()
+        if not _is_same(repository.folder / path, file, remote.files.get(path))
     ]
-    stale = [path for path in remote.files if SHARD.fullmatch(path) and path not in wanted]
+    stale = [path for path in remote.files if SHARD.fullmatch(path) and path not in local_files]
     return Changes(add, stale if repository.repo_type == "dataset" else [])
 
 
-def _is_same(path: Path, ours: RepoFile, theirs: RemoteFile | None) -> bool:
-    if theirs is None or theirs.size != ours.size:
+def _is_same(path: Path, local: RepoFile, remote: RemoteFile | None) -> bool:
+    if remote is None or remote.size != local.size:
         return False
-    if theirs.sha256 is not None:
-        return bool(theirs.sha256 == ours.sha256)
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == theirs.blob_id
+    if remote.sha256 is not None:
+        return bool(remote.sha256 == local.sha256)
+    content = path.read_bytes()  # a small file: git hashes a header and the content
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == remote.blob_id
 
 
-def refuse_conflict(known: Remote, now: Remote, changes: Changes) -> None:
-    """Refuse to overwrite what somebody else changed since the user was shown what will happen.
+def check_conflict(checked: Remote, current: Remote, changes: Changes) -> None:
+    """Make sure that no other user changed a file of the commit since the branch was checked.
 
     Raises:
-        HubError: a file that the commit touches is not as it was.
+        HubError: a file that the commit adds or deletes has changed.
     """
-    if now.head == known.head:
+    if current.head == checked.head:
         return
     for path in (*changes.add, *changes.delete):
-        if known.files.get(path) != now.files.get(path):
+        if checked.files.get(path) != current.files.get(path):
             raise HubError(
-                f"somebody else changed {path} on the Hub meanwhile. Look at it there, and give the same command again "
-                "to replace it"
+                f"{path} was changed on the Hub by another user in the meantime. Check it there; to replace it, run "
+                "the same command again"
             )

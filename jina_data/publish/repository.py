@@ -1,4 +1,4 @@
-"""Build the repository of a data set in a folder: shards of every config and split, the card, the recipe."""
+"""Builds the shards of a dataset repository in a folder, for each config and split, and describes the repository."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import RunFolderError
 from jina_data.progress import Progress
-from jina_data.publish.facts import Publishable, file_sha256
-from jina_data.publish.layout import FULL, Layout, make_layout
-from jina_data.publish.shards import ShardWriter, measure
+from jina_data.publish.facts import PublishableRun, file_sha256
+from jina_data.publish.layout import FULL, ConfigLayout, make_layout
+from jina_data.publish.shards import ShardWriter, measure_shards
 from jina_data.publish.split import choose_test
-from jina_data.publish.survey import Survey, kept, survey
+from jina_data.publish.survey import Survey, included_rows, survey_rows
 from jina_data.read import conform
 from jina_data.run.files import remove, write_json
 
@@ -28,7 +28,7 @@ CARD, RECIPE = "README.md", "recipe.yaml"
 
 @dataclass(frozen=True)
 class RepoFile:
-    """A file of a repository, by its path there."""
+    """A file of a repository, with its path in the repository."""
 
     path: str
     size: int
@@ -37,7 +37,7 @@ class RepoFile:
 
 @dataclass(frozen=True)
 class BuiltSplit:
-    """A split of a config: its shards, and what is in them."""
+    """A split of a config: its shards, with their rows, bytes in memory and checksum."""
 
     name: str
     rows: int
@@ -48,7 +48,7 @@ class BuiltSplit:
 
 @dataclass(frozen=True)
 class BuiltConfig:
-    """A config: its columns with their types, its splits, and the bytes of its shards."""
+    """A config: its columns with types, its splits, and the size of its shards in bytes."""
 
     name: str
     columns: Mapping[str, str]
@@ -58,7 +58,7 @@ class BuiltConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A repository as it stands in a folder. The first config is the default one; models have none."""
+    """A repository in a local folder. The first config is the default config; a model has no configs."""
 
     folder: Path
     repo_type: str
@@ -71,18 +71,18 @@ class Repository:
 
     @property
     def n_bytes(self) -> int:
-        """The size of all files."""
+        """The size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain data, without the folder."""
+        """Return the repository as JSON values, without the folder."""
         values = asdict(self)
         del values["folder"]
         return values
 
     @classmethod
     def from_json(cls, folder: Path, values: Mapping[str, Any]) -> Self:
-        """Read back what `to_json` gave."""
+        """Create a repository from the values of `to_json`."""
         files = [RepoFile(**file) for file in values["files"]]
         configs = [
             BuiltConfig(**{**config, "splits": [BuiltSplit(**split) for split in config["splits"]]})
@@ -92,8 +92,8 @@ class Repository:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
-    """How the rows of a run are cut: what is left out, how large test and shards are, and the seed of the split."""
+class BuildOptions:
+    """The options of a build: excluded sources, size and seed of the test split, and size of a shard."""
 
     excluded: Sequence[str] = ()
     test_size: float | None = None
@@ -102,65 +102,67 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Built:
-    """The shards of a data set, and what was seen on the way."""
+class BuiltDataset:
+    """The shards of a dataset, with its schemas, the survey of its rows, and the notes for the card."""
 
-    layout: Layout
-    seen: Survey
+    layout: ConfigLayout
+    survey: Survey
     configs: Sequence[BuiltConfig]
     schemas: Mapping[str, pa.Schema]
     notes: Sequence[str]
 
 
-def build_shards(run: Publishable, target: Path, work: Path, cut: Cut, progress: Progress) -> Built:
+def build_shards(
+    run: PublishableRun, target: Path, work: Path, options: BuildOptions, progress: Progress
+) -> BuiltDataset:
     """Write the shards of all configs and splits below `target`.
 
     Raises:
-        RunFolderError: no row is left.
-        JinaDataError: the rows cannot be split or held; see `jina_data.errors`.
+        RunFolderError: no row remains after the exclusion of sources.
+        JinaDataError: the rows cannot be split, or `datasets` does not support a type; see `jina_data.errors`.
     """
-    keys = work / "keys.parquet" if cut.test_size is not None else None
+    keys = work / "keys.parquet" if options.test_size is not None else None
     total = sum(source.rows for source in run.sources())
-    with progress.task("look at rows", total) as task:
-        seen = survey(run, cut.excluded, keys, task)
-    n_rows = sum(seen.rows.values())
+    with progress.task("scan rows", total) as task:
+        survey = survey_rows(run, options.excluded, keys, task)
+    n_rows = sum(survey.rows.values())
     if not n_rows:
-        raise RunFolderError(f"{run.folder} has no row that is left: there is nothing to publish")
+        raise RunFolderError(f"{run.folder}: no row remains after --exclude-source, so there is nothing to publish")
     test = np.empty(0, np.int64)
-    if keys is not None and cut.test_size is not None:
-        test = choose_test(keys, n_rows, test_size=cut.test_size, seed=cut.seed, folder=run.folder)
-    layout = make_layout(run.roles, seen.schema, seen.nulls)
+    if keys is not None and options.test_size is not None:
+        test = choose_test(keys, n_rows, test_size=options.test_size, seed=options.seed, folder=run.folder)
+    layout = make_layout(run.roles, survey.schema, survey.nulls)
     with progress.task("write shards", n_rows) as task:
-        paths = _write(run, target, cut, test, layout=layout, seen=seen, task=task)
+        paths = _write_shards(run, target, options, test, layout=layout, survey=survey, task=task)
     configs = [_built_config(target, name, splits) for name, splits in paths.items()]
     schemas = {name: pq.read_schema(next(iter(splits.values()))[0]) for name, splits in paths.items()}
-    return Built(layout, seen, configs, schemas, _notes(layout, configs, len(test), cut))
+    return BuiltDataset(layout, survey, configs, schemas, _notes(layout, configs, len(test), options))
 
 
-Paths = dict[str, dict[str, tuple[Path, ...]]]
+ShardPaths = dict[str, dict[str, tuple[Path, ...]]]
 
 
-def _write(
-    run: Publishable,
+def _write_shards(
+    run: PublishableRun,
     target: Path,
-    cut: Cut,
+    options: BuildOptions,
     test: npt.NDArray[np.int64],
     *,
-    layout: Layout,
-    seen: Survey,
+    layout: ConfigLayout,
+    survey: Survey,
     task: Any,
-) -> Paths:
-    schemas = {layout.name: _default_schema(layout, seen.schema), FULL: seen.schema}
+) -> ShardPaths:
+    schemas = {layout.name: _default_schema(layout, survey.schema), FULL: survey.schema}
     splits = [*run.splits, *(["test"] if len(test) else [])]
     with contextlib.ExitStack() as on_failure:
         writers: dict[tuple[str, str], ShardWriter] = {}
         for name, schema in schemas.items():
             for split in splits:
-                writer = ShardWriter(target, name, split, schema=schema, shard_bytes=cut.shard_bytes)
+                writer = ShardWriter(target, name, split, schema=schema, shard_bytes=options.shard_bytes)
                 writers[name, split] = writer
                 on_failure.callback(writer.discard)
-        for split, batch in _sides(run, cut, test):
-            rows = conform(pa.Table.from_batches([batch]), seen.schema)
+        for split, batch in _split_batches(run, options, test):
+            rows = conform(pa.Table.from_batches([batch]), survey.schema)
             writers[FULL, split].add(rows)
             for part in rows.to_batches():
                 writers[layout.name, split].add(layout.project(part))
@@ -170,66 +172,73 @@ def _write(
     return {name: {split: closed[name, split] for split in splits} for name in schemas}
 
 
-def _default_schema(layout: Layout, schema: pa.Schema) -> pa.Schema:
+def _default_schema(layout: ConfigLayout, schema: pa.Schema) -> pa.Schema:
+    # Projecting an empty batch gives the types of the default config without repeating the rules of the layout.
     empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
     return layout.project(empty).schema
 
 
-def _sides(run: Publishable, cut: Cut, test: npt.NDArray[np.int64]) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Yield the rows with the split they belong to, in order."""
-    first = 0
+def _split_batches(
+    run: PublishableRun, options: BuildOptions, test: npt.NDArray[np.int64]
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yield the rows in order, each batch with the name of its split.
+
+    `test` holds the ascending positions of the test rows in the stream of all included rows.
+    """
+    start = 0
     for split in run.splits:
-        for batch in kept(run, split, cut.excluded):
-            stop = first + batch.num_rows
-            inside = test[np.searchsorted(test, first) : np.searchsorted(test, stop)] - first
-            mask = np.zeros(batch.num_rows, np.bool_)
-            mask[inside] = True
-            for side, chosen in (("test", mask), (split, ~mask)):
-                if chosen.any():
-                    yield side, batch.filter(pa.array(chosen)) if not chosen.all() else batch
-            first = stop
+        for batch in included_rows(run, split, options.excluded):
+            stop = start + batch.num_rows
+            test_positions = test[np.searchsorted(test, start) : np.searchsorted(test, stop)] - start
+            is_test = np.zeros(batch.num_rows, np.bool_)
+            is_test[test_positions] = True
+            for name, mask in (("test", is_test), (split, ~is_test)):
+                if mask.any():
+                    yield name, batch.filter(pa.array(mask)) if not mask.all() else batch
+            start = stop
 
 
 def _built_config(target: Path, name: str, splits: Mapping[str, tuple[Path, ...]]) -> BuiltConfig:
     built = []
     for split, paths in splits.items():
-        checksum, n_bytes = measure(paths)
+        checksum, n_bytes = measure_shards(paths)
         files = [path.relative_to(target).as_posix() for path in paths]
         built.append(BuiltSplit(split, checksum.rows, n_bytes, checksum.hexdigest(), files))
-    first = next(iter(splits.values()))[0]
-    columns = {field.name: str(field.type) for field in pq.read_schema(first)}
+    first_shard = next(iter(splits.values()))[0]
+    columns = {field.name: str(field.type) for field in pq.read_schema(first_shard)}
     size = sum(path.stat().st_size for paths in splits.values() for path in paths)
     return BuiltConfig(name, columns, built, size)
 
 
-def _notes(layout: Layout, configs: Sequence[BuiltConfig], n_test: int, cut: Cut) -> list[str]:
-    """Return what a user of the data set must know of how the configs came about."""
+def _notes(layout: ConfigLayout, configs: Sequence[BuiltConfig], n_test: int, options: BuildOptions) -> list[str]:
+    """Return notes for users of the dataset: how the configs differ, and how the test split was made."""
     notes = []
     for role in layout.exploded:
-        notes.append(f"`{layout.name}` has one row for each {role} of a row of `{FULL}`.")
+        notes.append(f"`{layout.name}` has one row for each {role} of a row in `{FULL}`.")
     default, full = (sum(split.rows for split in config.splits) for config in configs)
     if not layout.exploded and default < full:
-        notes.append(f"`{layout.name}` leaves out {full - default:,} rows of `{FULL}` that lack a text.")
+        notes.append(f"`{layout.name}` excludes {full - default:,} rows of `{FULL}` with a missing text.")
     if n_test:
         notes.append(
-            f"`test` was split off by groups (seed {cut.seed}): rows that share a text, directly or over others, are "
-            "on one side. Texts are compared with case and white space folded; negatives may be on both sides."
+            f"`test` was split by groups (seed {options.seed}): rows that share a text, directly or through other "
+            "rows, are in the same split. Texts are compared with case and whitespace folded. Negatives are ignored "
+            "and may occur in both splits."
         )
     return notes
 
 
 def list_files(folder: Path) -> list[RepoFile]:
-    """Return the files of a repository, in order of their paths."""
+    """Return the files of a repository, sorted by path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return [RepoFile(path.relative_to(folder).as_posix(), path.stat().st_size, file_sha256(path)) for path in paths]
 
 
-def save(repository: Repository, record: Path, fingerprint: str) -> None:
-    """Note that a repository is whole, and what it was made of."""
+def save_record(repository: Repository, record: Path, fingerprint: str) -> None:
+    """Record that a repository is complete, with the fingerprint of the run and its options."""
     write_json(record, {"fingerprint": fingerprint, "repository": repository.to_json()})
 
 
-def clear(folder: Path) -> None:
-    """Remove a repository that is not whole."""
+def create_empty(folder: Path) -> None:
+    """Create an empty folder, and remove an incomplete repository in it."""
     remove(folder)
     folder.mkdir(parents=True)

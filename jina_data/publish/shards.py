@@ -1,4 +1,4 @@
-"""Write the rows of a split as Parquet shards, and read them back to count what is truly in them."""
+"""Writes the rows of a split as Parquet shards, and measures the shards by reading them back."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from jina_data.publish.checksum import Checksum
 from jina_data.run.files import remove
 
 GROUP_BYTES = 16 * 2**20
-"""A row group holds about so many bytes in memory: what a reader of one row has to load."""
+"""Approximate size of a row group in memory; a reader of one row loads a whole row group."""
 
 
 class ShardWriter:
-    """Writes the shards `CONFIG/SPLIT-00000-of-0000N.parquet`, each cut at a row group once it is large enough.
+    """Writes the shards `CONFIG/SPLIT-00000-of-0000N.parquet`; a shard ends after the row group that fills it.
 
-    Pages are cut where the content says so, so that storage which knows chunks by content sends only what is new.
+    Pages use content-defined chunking, so storage that deduplicates chunks uploads only new content.
     """
 
     def __init__(self, folder: Path, config: str, split: str, *, schema: pa.Schema, shard_bytes: int) -> None:
         self.folder, self.split, self.schema, self.shard_bytes = folder / config, split, schema, shard_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._held: list[pa.Table] = []
-        self._held_bytes = 0
+        self._buffered: list[pa.Table] = []
+        self._buffered_bytes = 0
         self._parts: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, table: pa.Table) -> None:
-        """Add some rows."""
+        """Add rows."""
         if not table.num_rows:
             return
-        self._held.append(table)
-        self._held_bytes += table.nbytes
-        if self._held_bytes >= GROUP_BYTES:
+        self._buffered.append(table)
+        self._buffered_bytes += table.nbytes
+        if self._buffered_bytes >= GROUP_BYTES:
             self._write_group()
 
     def close(self) -> tuple[Path, ...]:
-        """Write what is left, give the shards their names, and return them. There is at least one."""
-        if self._held or not self._parts:
+        """Write the remaining rows, give the shards their final names, and return their paths, at least one."""
+        if self._buffered or not self._parts:
             self._write_group()
         self._end_shard()
-        names = [f"{self.split}-{at:05d}-of-{len(self._parts):05d}.parquet" for at in range(len(self._parts))]
+        names = [f"{self.split}-{number:05d}-of-{len(self._parts):05d}.parquet" for number in range(len(self._parts))]
         return tuple(part.rename(self.folder / name) for part, name in zip(self._parts, names, strict=True))
 
     def discard(self) -> None:
-        """Remove what was written of shards that are not whole."""
+        """Remove the shards that were written so far."""
         self._end_shard()
         for part in self._parts:
             remove(part)
 
     def _write_group(self) -> None:
-        rows = pa.concat_tables([self.schema.empty_table(), *self._held]).combine_chunks()
-        self._held, self._held_bytes = [], 0
+        rows = pa.concat_tables([self.schema.empty_table(), *self._buffered]).combine_chunks()
+        self._buffered, self._buffered_bytes = [], 0
         if self._writer is None:
             self._parts.append(self.folder / f".{self.split}-{len(self._parts):05d}.tmp")
             self._writer = pq.ParquetWriter(
@@ -83,8 +83,8 @@ def read_shard(path: Path) -> Iterator[pa.RecordBatch]:
             yield from fragment.to_batches(batch_size=max(1, n_rows), batch_readahead=0, fragment_readahead=0)
 
 
-def measure(paths: tuple[Path, ...]) -> tuple[Checksum, int]:
-    """Return the checksum of the rows in some shards, and the bytes they take in memory, as `datasets` counts them."""
+def measure_shards(paths: tuple[Path, ...]) -> tuple[Checksum, int]:
+    """Return the checksum of the rows in shards, and their size in memory in bytes, as `datasets` counts it."""
     checksum, n_bytes = Checksum(), 0
     for path in paths:
         for batch in read_shard(path):

@@ -1,4 +1,4 @@
-"""A first look at all rows: their types, nulls and numbers, what should not go public, and examples for the card."""
+"""Surveys all rows before the build: types, nulls, row counts, sensitive content, and examples for the card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from jina_data.errors import InputError
 from jina_data.progress import Task
-from jina_data.publish.facts import Publishable
+from jina_data.publish.facts import PublishableRun
 from jina_data.publish.layout import row_texts
 from jina_data.publish.scan import Scan
 from jina_data.publish.split import KeyWriter
@@ -24,7 +24,7 @@ EXAMPLES = 3
 
 @dataclass
 class Survey:
-    """What was seen."""
+    """The result of a survey: schema, row counts, nulls, findings and examples."""
 
     source_column: str
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
@@ -35,15 +35,15 @@ class Survey:
     examples: list[pa.RecordBatch] = field(default_factory=list)
 
     def add(self, batch: pa.RecordBatch, split: str) -> None:
-        """Take in some rows of a split."""
+        """Add rows of a split."""
         united = unite_or_none(self.schema, batch.schema)
         if united is None:
-            raise InputError(f"the rows have columns whose types do not unite: {self.schema} and {batch.schema}")
+            raise InputError(f"the rows have columns with incompatible types: {self.schema} and {batch.schema}")
         self.schema = united
         self.rows[split] = self.rows.get(split, 0) + batch.num_rows
         self.nulls.update({name: batch.column(name).null_count for name in batch.schema.names})
         self.by_source.update(batch.column(self.source_column).to_pylist())
-        flagged = self.scan.look(batch)
+        flagged = self.scan.check(batch)
         self._keep_examples(batch, flagged)
 
     def _keep_examples(self, batch: pa.RecordBatch, flagged: Collection[int]) -> None:
@@ -54,41 +54,41 @@ class Survey:
             self.examples.append(batch.slice(row, 1))
 
 
-def kept(run: Publishable, split: str, excluded: Collection[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a split without those of some sources, named as they are shown."""
+def included_rows(run: PublishableRun, split: str, excluded: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a split without the rows of excluded sources, which are given by their public names."""
     for batch in run.batches(split):
         mask = pc.invert(pc.is_in(batch.column(run.source_column), pa.array(sorted(excluded), pa.string())))
-        left = batch.filter(mask) if excluded else batch
-        if left.num_rows:
-            yield left
+        included = batch.filter(mask) if excluded else batch
+        if included.num_rows:
+            yield included
 
 
-def survey(run: Publishable, excluded: Collection[str], keys: Path | None, task: Task) -> Survey:
-    """Look at all rows; with `keys`, write there the keys of their texts.
+def survey_rows(run: PublishableRun, excluded: Collection[str], keys: Path | None, task: Task) -> Survey:
+    """Survey all rows; with `keys`, write the keys of their texts to this path.
 
     Raises:
-        InputError: a column is of a type that data sets of the Hub cannot hold.
+        InputError: a column has a type that datasets of the Hub do not support.
     """
-    seen = Survey(run.source_column)
+    result = Survey(run.source_column)
     writer = KeyWriter(keys) if keys is not None else None
     for split in run.splits:
-        seen.rows[split] = 0
-        for batch in kept(run, split, excluded):
-            seen.add(batch, split)
+        result.rows[split] = 0
+        for batch in included_rows(run, split, excluded):
+            result.add(batch, split)
             if writer is not None:
                 writer.add(row_texts(batch, run.roles))
             task.advance(batch.num_rows)
     if writer is not None:
         writer.close()
-    refuse_types(seen.schema)
-    return seen
+    check_types(result.schema)
+    return result
 
 
-def refuse_types(schema: pa.Schema) -> None:
-    """Refuse columns that `datasets` could not load.
+def check_types(schema: pa.Schema) -> None:
+    """Make sure that `datasets` can load all columns.
 
     Raises:
-        InputError: there is such a column.
+        InputError: `datasets` does not support the type of a column.
     """
     from datasets import Features
 
@@ -97,18 +97,18 @@ def refuse_types(schema: pa.Schema) -> None:
             Features.from_arrow_schema(pa.schema([column]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"column {column.name!r} is {column.type}, which data sets of the Hub cannot hold ({error}). Clean "
-                f"again and leave it out, with `- select: {{drop: [{column.name}]}}` in the recipe"
+                f"column {column.name!r} has the type {column.type}, which datasets of the Hub do not support "
+                f"({error}). Clean again without it: add `- select: {{drop: [{column.name}]}}` to the recipe"
             ) from None
 
 
 def example_rows(tables: Sequence[pa.Table], max_chars: int) -> list[Mapping[str, Any]]:
-    """Return a few rows with long texts cut, for the card."""
+    """Return example rows for the card, with long texts truncated."""
     rows = [row for table in tables for row in table.to_pylist()[:1]]
-    return [{name: _cut(value, max_chars) for name, value in row.items()} for row in rows]
+    return [{name: _truncate(value, max_chars) for name, value in row.items()} for row in rows]
 
 
-def _cut(value: Any, max_chars: int) -> Any:
+def _truncate(value: Any, max_chars: int) -> Any:
     if isinstance(value, str) and len(value) > max_chars:
         return f"{value[:max_chars]}..."
     return value

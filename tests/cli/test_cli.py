@@ -1,4 +1,4 @@
-"""The command line: help, usage, what is said and where, and that every option does what it says."""
+"""Tests of the command line: help, usage errors, output on stdout and stderr, and the effect of each option."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BROKEN = '{"text": "cut off'
 
 
 def process(*arguments: str | Path, cwd: Path | None = None) -> Call:
-    """Call the command as a user would, with its output in pipes."""
+    """Run the command in a process, with its output in pipes."""
     command = [*JINA_DATA, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     return Call(done.returncode, done.stdout, done.stderr)
@@ -45,7 +45,7 @@ def process(*arguments: str | Path, cwd: Path | None = None) -> Call:
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an input, a recipe and a finished run of them."""
+    """A folder with an input, a recipe and a finished run."""
     folder = tmp_path_factory.mktemp("cli")
     lines = [json.dumps(row) for row in ROWS]
     lines.insert(2, BROKEN)
@@ -62,7 +62,7 @@ def finished(here: Path) -> Call:
 
 
 def cleaned(here: Path, name: str, *options: str) -> list[str]:
-    """Clean the rows with some options; return the texts that were kept."""
+    """Clean the rows with options; return the kept texts."""
     call = jina_data("clean", "rows.jsonl", "-o", name, "-p", "recipe.yaml", "--workers", "1", *options, cwd=here)
     assert call.returncode == 0, call.stderr
     texts: list[str] = pq.read_table(here / name / "data").column("text").to_pylist()
@@ -114,7 +114,7 @@ def test_help_is_quick() -> None:
         started = time.perf_counter()
         process("--help")
         seconds.append(time.perf_counter() - started)
-    # The aim is half a second; a machine that is busy with other tests may take four times as long.
+    # The target is half a second; a machine that is busy with other tests may need four times as long.
     assert statistics.median(seconds) < 2.0
 
 
@@ -145,7 +145,7 @@ def test_schema_is_printed_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "Usage: "),
         (["cleen"], "No such command 'cleen'"),
@@ -178,25 +178,25 @@ def test_schema_is_printed_as_json() -> None:
     ],
 )
 @pytest.mark.usefixtures("finished")
-def test_wrong_usage_is_told_and_ends_with_2(here: Path, arguments: list[str], said: str) -> None:
+def test_wrong_usage_ends_with_status_2(here: Path, arguments: list[str], message: str) -> None:
     call = jina_data(*arguments, cwd=here)
     assert call.returncode == 2
-    assert said in call.stderr
+    assert message in call.stderr
     assert call.stdout == ""
     assert "Traceback" not in call.stderr
     assert not (here / "x").exists()
 
 
-# ------------------------------------------------------------------------------------------------------- what is said
+# ------------------------------------------------------------------------------------------------------------- output
 
 
-def test_progress_is_plain_lines_where_no_terminal_is(finished: Call) -> None:
+def test_progress_is_plain_lines_without_a_terminal(finished: Call) -> None:
     assert "\x1b" not in finished.stderr
     assert "\r" not in finished.stderr
     lines = finished.stderr.splitlines()
     assert "roles guessed from the column names: text = text" in lines
-    done = [line for line in lines if re.match(r"[a-z_, ]+: [0-9,]+( of [0-9,]+)? rows, [0-9,]+ rows/s$", line)]
-    assert [line.split(":")[0] for line in done if not line.startswith("exact_dedup")] == [
+    progress = [line for line in lines if re.match(r"[a-z_, ]+: [0-9,]+( of [0-9,]+)? rows, [0-9,]+ rows/s$", line)]
+    assert [line.split(":")[0] for line in progress if not line.startswith("exact_dedup")] == [
         "reading",
         "length, keys for exact_dedup",
         "ledger",
@@ -211,11 +211,11 @@ def test_the_funnel_is_a_table_on_stdout(finished: Call) -> None:
     assert ["exact_dedup", "4", "1", "3", "42.9", "%", "exact_duplicate", "1"] in table
     assert "3 of 7 rows kept, 3 dropped, 1 unreadable; " in finished.stdout
     places = ("kept rows:            run/data", "dropped rows and why: run/dropped", "run/report.html", "inspect run")
-    for what in places:
-        assert what in finished.stdout
+    for place in places:
+        assert place in finished.stdout
 
 
-def test_quiet_says_nothing(here: Path) -> None:
+def test_quiet_prints_nothing(here: Path) -> None:
     arguments = ("clean", "rows.jsonl", "-o", "quiet", "-p", "recipe.yaml", "--workers", "1", "--quiet")
     for _ in range(2):
         call = jina_data(*arguments, cwd=here)
@@ -225,7 +225,7 @@ def test_quiet_says_nothing(here: Path) -> None:
     assert call.stderr.startswith("Error: quiet holds a finished run with ")
 
 
-def test_the_recipe_that_was_chosen_is_said(here: Path) -> None:
+def test_the_chosen_recipe_is_printed(here: Path) -> None:
     call = jina_data("clean", "rows.jsonl", "-o", "default", "--workers", "1", cwd=here)
     assert call.returncode == 0
     assert "recipe: documents (choose another with -p)" in call.stderr
@@ -296,17 +296,17 @@ def test_format_jsonl(here: Path) -> None:
     lines = (here / "lines" / "data" / "part-00000.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [ROWS[0], ROWS[4], ROWS[5]]
     assert [path.suffix for path in (here / "lines" / "dropped").iterdir()] == [".parquet"]
-    shown = jina_data("inspect", "lines", "--row", "rows.jsonl:5", cwd=here).stdout
-    assert "ein anderer Text" in shown
-    shown = jina_data("inspect", "lines", "--stage", "exact_dedup", cwd=here).stdout
-    assert shown.count("the first text") == 1
+    output = jina_data("inspect", "lines", "--row", "rows.jsonl:5", cwd=here).stdout
+    assert "ein anderer Text" in output
+    output = jina_data("inspect", "lines", "--stage", "exact_dedup", cwd=here).stdout
+    assert output.count("the first text") == 1
 
 
 @pytest.mark.parametrize("options", [("--workers", "2"), ("--batch-rows", "1"), ("--memory-limit", "1GB")])
-def test_how_a_run_is_carried_out_changes_nothing(here: Path, options: tuple[str, str]) -> None:
+def test_execution_options_do_not_change_the_result(here: Path, options: tuple[str, str]) -> None:
     expected = cleaned(here, "plain")
     assert cleaned(here, f"how-{options[0].strip('-')}", *options) == expected
-    # The run is the same, so it is finished whatever these options say.
+    # These options do not change the run, so it is finished.
     assert cleaned(here, "plain", *options) == expected
 
 
@@ -321,14 +321,14 @@ def inspected(here: Path, *options: str) -> str:
 
 @pytest.mark.usefixtures("finished")
 def test_inspect_shows_counts_and_samples_with_partners(here: Path) -> None:
-    shown = inspected(here)
+    output = inspected(here)
     for head in (
         "length (stage 0) empty: 1 rows",
         "length (stage 0) too_short: 1 rows",
         "exact_dedup (stage 1) exact_duplicate: 1 rows",
     ):
-        assert head in shown
-    duplicate = shown[shown.index("exact_dedup") :].splitlines()
+        assert head in output
+    duplicate = output[output.index("exact_dedup") :].splitlines()
     assert duplicate[1:5] == [
         "- rows.jsonl:1",
         "    text: 'the  FIRST text '",
@@ -349,35 +349,35 @@ def test_inspect_by_stage_reason_and_size_of_sample(here: Path) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_inspect_a_kept_row(here: Path) -> None:
-    shown = inspected(here, "--row", "rows.jsonl:5").splitlines()
-    assert shown[:3] == ["rows.jsonl:5 (source rows.jsonl)", "kept", "    text: 'ein anderer Text'"]
-    assert any("00-length: " in line and "text.words 3" in line for line in shown)
+    output = inspected(here, "--row", "rows.jsonl:5").splitlines()
+    assert output[:3] == ["rows.jsonl:5 (source rows.jsonl)", "kept", "    text: 'ein anderer Text'"]
+    assert any("00-length: " in line and "text.words 3" in line for line in output)
 
 
 @pytest.mark.usefixtures("finished")
 def test_inspect_a_dropped_row(here: Path) -> None:
-    shown = inspected(here, "--row", "rows.jsonl:3").splitlines()
-    assert shown[1:3] == ["dropped by length (stage 0): too_short (score 1)", "    text: 'short'"]
-    shown = inspected(here, "--row", "rows.jsonl:1").splitlines()
-    assert shown[1:3] == ["dropped by exact_dedup (stage 1): exact_duplicate", "partner rows.jsonl:0"]
-    assert "    text: 'the  FIRST text '" in shown
+    output = inspected(here, "--row", "rows.jsonl:3").splitlines()
+    assert output[1:3] == ["dropped by length (stage 0): too_short (score 1)", "    text: 'short'"]
+    output = inspected(here, "--row", "rows.jsonl:1").splitlines()
+    assert output[1:3] == ["dropped by exact_dedup (stage 1): exact_duplicate", "partner rows.jsonl:0"]
+    assert "    text: 'the  FIRST text '" in output
 
 
 @pytest.mark.usefixtures("finished")
 def test_inspect_an_unreadable_row(here: Path) -> None:
-    shown = inspected(here, "--row", "rows.jsonl:2").splitlines()
-    assert shown[1].startswith("unreadable: line 3, byte ")
-    assert "not JSON" in shown[1]
+    output = inspected(here, "--row", "rows.jsonl:2").splitlines()
+    assert output[1].startswith("unreadable: line 3, byte ")
+    assert "not JSON" in output[1]
 
 
 @pytest.mark.usefixtures("finished")
-def test_inspect_cuts_long_texts(here: Path) -> None:
+def test_inspect_truncates_long_texts(here: Path) -> None:
     assert "'the  FIRST text '" in inspected(here, "--width", "20")
     rows = here / "long.jsonl"
     rows.write_text(json.dumps({"text": "x" * 500}) + "\n", encoding="utf-8")
     jina_data("clean", "long.jsonl", "-o", "long", "-p", "recipe.yaml", "--workers", "1", cwd=here)
-    shown = jina_data("inspect", "long", "--width", "50", cwd=here).stdout
-    assert f"    text: '{'x' * 49}... (502 characters)" in shown
+    output = jina_data("inspect", "long", "--width", "50", cwd=here).stdout
+    assert f"    text: '{'x' * 49}... (502 characters)" in output
 
 
 def test_inspect_finds_a_file_by_its_name(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_inspect_finds_a_file_by_its_name(tmp_path: Path) -> None:
     assert (unclear.returncode, "could be a/pairs.jsonl or b/more-pairs.jsonl" in unclear.stderr) == (2, True)
 
 
-def test_inspect_of_no_run_says_so(tmp_path: Path) -> None:
+def test_inspect_without_a_run_is_refused(tmp_path: Path) -> None:
     for folder, state in (("nothing", "no run"), (".", "no run")):
         call = jina_data("inspect", folder, cwd=tmp_path)
         assert call.returncode == 1
@@ -403,7 +403,7 @@ def test_inspect_of_no_run_says_so(tmp_path: Path) -> None:
     assert "holds an unfinished run; " in jina_data("inspect", ".", cwd=tmp_path).stderr
 
 
-def test_nothing_dropped_is_said(here: Path) -> None:
+def test_a_run_without_dropped_rows_is_reported(here: Path) -> None:
     cleaned(here, "all", "--where", "lang = 'en'", "-s", "length.min_words=0", "-s", "exact_dedup.fold_case=false")
     jina_data("clean", "long.jsonl", "-o", "none", "-p", "recipe.yaml", "-s", "length.min_words=0", "-q", cwd=here)
     assert "exact_duplicate" not in jina_data("inspect", "all", cwd=here).stdout

@@ -1,4 +1,4 @@
-"""Bad input, bad settings, bad luck: one clear message, the right exit status, and nothing half-written."""
+"""Tests of errors: each gives one clear message, the right exit status, and no partial output."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ JINA_DATA = (sys.executable, "-c", "from jina_data.cli import main; main()")
 
 RECIPE = "stages:\n  - length: {min_words: 2}\n  - exact_dedup\n"
 
-# Without these capabilities root is refused what its files' modes forbid, as anybody else is.
+# Without these capabilities, file permissions apply to root too.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a call of the command gave."""
+    """The result of a call of the command."""
 
     status: int
     out: str
@@ -40,15 +40,15 @@ class Call:
 
     @property
     def error(self) -> str:
-        """The message: everything from "Error:" on."""
-        head, found, message = self.err.partition("Error: ")
-        assert found, self.err
+        """The error message, without "Error: "."""
+        head, marker, message = self.err.partition("Error: ")
+        assert marker, self.err
         assert not head or head.endswith("\n")
         return message.rstrip("\n")
 
 
 def jina_data(*arguments: str | Path, cwd: Path, prefix: tuple[str, ...] = ()) -> Call:
-    """Call the command as a user would."""
+    """Run the command in a process."""
     done = subprocess.run(
         [*prefix, *JINA_DATA, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
@@ -56,14 +56,14 @@ def jina_data(*arguments: str | Path, cwd: Path, prefix: tuple[str, ...] = ()) -
 
 
 def clean(cwd: Path, *arguments: str | Path, out: str = "out", prefix: tuple[str, ...] = ()) -> Call:
-    """Call `jina-data clean` with one worker and the small recipe, where no other is named."""
+    """Run `jina-data clean`, by default with one worker and the small recipe."""
     recipe = () if "-p" in arguments else ("-p", "recipe.yaml")
     workers = () if "--workers" in arguments else ("--workers", "1")
     return jina_data("clean", *arguments, "-o", out, *recipe, *workers, cwd=cwd, prefix=prefix)
 
 
 def write_lines(path: Path, rows: list[Any]) -> bytes:
-    """Write rows as JSON lines; bytes and strings as they stand."""
+    """Write rows as JSON lines; bytes and strings are written unchanged."""
     lines = [
         row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row)).encode() for row in rows
     ]
@@ -73,13 +73,13 @@ def write_lines(path: Path, rows: list[Any]) -> bytes:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Return time of change and content of every file below a folder."""
+    """Return the modification time and the content of each file in a folder."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 def outputs(run: Path) -> dict[str, bytes]:
-    """Return what must be the same in two runs."""
+    """Return the outputs that must be equal in two runs."""
     names = ("data", "dropped", "ledger", "scores", "unreadable.jsonl")
     return {name: content for name, (_, content) in snapshot(run).items() if name.split("/")[0] in names}
 
@@ -196,7 +196,7 @@ def reserved_column(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "parts"),
     [
         (missing, ("no such file or folder", "Check the path")),
         (empty_folder, ("no file found", "Check the path")),
@@ -214,12 +214,12 @@ def reserved_column(folder: Path) -> str:
         (reserved_column, ("'_reason'", "Rename the column")),
     ],
 )
-def test_bad_input(here: Path, make: Callable[[Path], str], said: tuple[str, ...]) -> None:
+def test_bad_input(here: Path, make: Callable[[Path], str], parts: tuple[str, ...]) -> None:
     name = make(here)
     call = clean(here, "rows.jsonl", name)
     assert call.status == 1
     assert call.error.startswith(f"{name}: ")
-    assert all(words in call.error for words in said), call.error
+    assert all(part in call.error for part in parts), call.error
     assert "\n" not in call.error
     assert not (here / "out").exists()
 
@@ -246,7 +246,7 @@ def test_no_permission(here: Path) -> None:
     assert not any((here / "shut").iterdir())
 
 
-def test_types_that_do_not_unite_name_both_files(here: Path) -> None:
+def test_incompatible_types_are_reported_with_both_files(here: Path) -> None:
     write_lines(here / "other.jsonl", [{"text": "one two", "n": "three"}])
     call = clean(here, "rows.jsonl", "other.jsonl")
     assert call.status == 1
@@ -254,7 +254,7 @@ def test_types_that_do_not_unite_name_both_files(here: Path) -> None:
     assert not (here / "out").exists()
 
 
-def test_broken_lines_are_counted_and_told(here: Path) -> None:
+def test_broken_lines_are_counted_and_listed(here: Path) -> None:
     good = [{"text": f"text number {n}", "n": n} for n in range(3000)]
     bad: list[Any] = ['{"text": "cut off', {"text": ["a list"]}, [1, 2], b'{"text": "\xff"}', {"text": "x y", "n": "z"}]
     rows = [*good[:1500], *bad, *good[1500:]]
@@ -263,17 +263,17 @@ def test_broken_lines_are_counted_and_told(here: Path) -> None:
     assert call.status == 0
     assert "3,000 of 3,005 rows kept, 0 dropped, 5 unreadable; " in call.out
     with (here / "out" / "unreadable.jsonl").open(encoding="utf-8") as lines:
-        told = [json.loads(line) for line in lines]
-    assert [(one["file"], one["row"], one["line"]) for one in told] == [
+        records = [json.loads(line) for line in lines]
+    assert [(record["file"], record["row"], record["line"]) for record in records] == [
         ("mixed.jsonl", 1500 + n, 1501 + n) for n in range(5)
     ]
-    for one, row, expected in zip(
-        told, bad, ["not JSON", "column 'text'", "expected a JSON object", "not UTF-8", "column 'n'"], strict=True
+    for record, row, expected in zip(
+        records, bad, ["not JSON", "column 'text'", "expected a JSON object", "not UTF-8", "column 'n'"], strict=True
     ):
-        assert expected in one["error"]
+        assert expected in record["error"]
         raw = row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row)).encode()
-        assert one["raw"].encode("utf-8", "surrogateescape") == raw
-        assert content[one["byte_offset"] :].startswith(raw + b"\n")
+        assert record["raw"].encode("utf-8", "surrogateescape") == raw
+        assert content[record["byte_offset"] :].startswith(raw + b"\n")
     kept = pq.read_table(here / "out" / "data").column("n").to_pylist()
     assert kept == list(range(3000))
 
@@ -335,8 +335,8 @@ def test_judged_pairs_need_a_decision(here: Path, names: tuple[str, str], label:
     assert pq.read_table(here / "out" / "data").column(label).to_pylist() == [good]
 
 
-def test_a_file_of_which_no_line_is_a_row_is_told(here: Path) -> None:
-    """Not that there are no columns, but what is wrong with the lines."""
+def test_a_file_without_valid_rows_is_reported(here: Path) -> None:
+    """The message is about the lines, not about missing columns."""
     write_lines(here / "bad.jsonl", ["[1]", '{"text": "cut'])
     call = clean(here, "bad.jsonl", "-c", "text=text")
     assert call.status == 1
@@ -395,8 +395,8 @@ def test_no_such_recipe(here: Path) -> None:
     assert call.error.endswith(". Did you mean 'documents'?")
 
 
-def test_an_expression_that_fails_on_a_row_is_told(here: Path) -> None:
-    """A cast in --where can be evaluated on an empty table, and fails on the first row that is no number."""
+def test_an_expression_that_fails_on_a_row_is_reported(here: Path) -> None:
+    """A cast in --where succeeds on an empty table, and fails on the first row that is not a number."""
     call = clean(here, "rows.jsonl", "--where", "CAST(text AS INTEGER) > 3")
     assert call.status == 2
     assert call.error.startswith("stage where: ")
@@ -406,20 +406,20 @@ def test_an_expression_that_fails_on_a_row_is_told(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot be read (No such file or directory)"),
         (b"", "cannot be used: "),
         (bytes(1000), "cannot be used: it is not a fastText model: its first bytes differ"),
     ],
 )
-def test_a_bad_model(here: Path, content: bytes | None, said: str) -> None:
+def test_a_bad_model(here: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (here / "model.bin").write_bytes(content)
     call = clean(here, "rows.jsonl", "-p", "documents", "-s", "language.model=model.bin")
     assert call.status == 1
     assert call.error.startswith("language model model.bin cannot be ")
-    assert said in call.error
+    assert message in call.error
     assert not (here / "out").exists()
 
 
@@ -445,7 +445,7 @@ def test_an_output_that_is_a_file(here: Path) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--overwrite",)])
 @pytest.mark.parametrize("held", ["notes.txt", "data/part-00000.parquet", "manifest.json", ".work/notes.txt"])
-def test_an_output_folder_that_is_no_run_is_left_alone(here: Path, held: str, options: tuple[str, ...]) -> None:
+def test_an_output_folder_that_is_not_a_run_is_not_changed(here: Path, held: str, options: tuple[str, ...]) -> None:
     (here / "mine" / held).parent.mkdir(parents=True)
     (here / "mine" / held).write_text("{}", encoding="utf-8")
     (here / "mine" / "data").mkdir(exist_ok=True)
@@ -458,12 +458,12 @@ def test_an_output_folder_that_is_no_run_is_left_alone(here: Path, held: str, op
     assert snapshot(here / "mine") == before
 
 
-def test_an_empty_output_folder_will_do(here: Path) -> None:
+def test_an_empty_output_folder_is_accepted(here: Path) -> None:
     (here / "out").mkdir()
     assert clean(here, "rows.jsonl").status == 0
 
 
-def test_an_empty_output_folder_stays_as_it_was(here: Path) -> None:
+def test_an_empty_output_folder_stays_empty_after_an_error(here: Path) -> None:
     (here / "out").mkdir()
     assert clean(here, truncated_gzip_behind_the_sample(here)).status == 1
     assert list((here / "out").iterdir()) == []
@@ -475,7 +475,7 @@ def test_a_finished_run(here: Path) -> None:
     again = clean(here, "rows.jsonl")
     assert (again.status, "out is finished: same inputs, same settings; nothing to do" in again.err) == (0, True)
     assert "50 of 50 rows kept" in again.out
-    for options, what in (
+    for options, change in (
         (("-s", "length.min_words=3"), "another recipe"),
         (("--limit", "3"), "another --limit"),
         (("--format", "jsonl"), "another output format"),
@@ -484,7 +484,7 @@ def test_a_finished_run(here: Path) -> None:
         call = clean(here, "rows.jsonl", *options)
         assert call.status == 1
         assert call.error == (
-            f"out holds a finished run with {what}. Name another folder, or replace it with --overwrite"
+            f"out holds a finished run with {change}. Name another folder, or replace it with --overwrite"
         )
     os.utime(here / "rows.jsonl", (1, 1))
     assert "another" not in clean(here, "rows.jsonl").error.split(".")[0]
@@ -506,7 +506,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(here: Path) -> None:
 
 
 def test_a_stale_output_of_an_overwrite_that_was_killed_is_replaced(here: Path) -> None:
-    """--overwrite removes the manifest first; a kill behind that leaves old outputs and the lock."""
+    """--overwrite removes the manifest first; a kill after that leaves old outputs and the lock."""
     assert clean(here, "rows.jsonl", "--limit", "9").status == 0
     (here / "out" / "manifest.json").unlink()
     (here / "out" / ".work").mkdir()
@@ -518,7 +518,7 @@ def test_a_stale_output_of_an_overwrite_that_was_killed_is_replaced(here: Path) 
 
 
 def test_a_lock_left_behind_does_not_make_a_finished_run_unfinished(here: Path) -> None:
-    """An --overwrite that was killed before it removed anything leaves the old run as it was, and its lock."""
+    """An --overwrite that was killed before it removed anything leaves the old run unchanged, and its lock."""
     assert clean(here, "rows.jsonl", "--limit", "9").status == 0
     before = snapshot(here / "out")
     (here / "out" / ".work").mkdir()
@@ -530,12 +530,12 @@ def test_a_lock_left_behind_does_not_make_a_finished_run_unfinished(here: Path) 
     assert snapshot(here / "out") == before
 
 
-# ----------------------------------------------------------------------------------------------------------- bad luck
+# ------------------------------------------------------------------------------------------------------------ failures
 
 
 @contextmanager
 def small_disk(path: Path, size: str) -> Iterator[Callable[[str], object]]:
-    """Mount a file system of some size; what is yielded gives it another. Skips where that is not permitted."""
+    """Mount a file system of a given size, and yield a function that resizes it. Skip if this is not permitted."""
 
     def mount(*options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["mount", *options, str(path)], capture_output=True, text=True, check=False)
@@ -576,7 +576,7 @@ def undisturbed(corpus: Path) -> dict[str, bytes]:
 
 
 class Running:
-    """A run under way in a process group of its own, as the one that a terminal's Ctrl-C reaches."""
+    """A run in its own process group, like the one that receives Ctrl-C from a terminal."""
 
     def __init__(self, corpus: Path, out: Path, workers: str) -> None:
         command = [
@@ -617,8 +617,8 @@ class Running:
             assert time.monotonic() < deadline
             time.sleep(0.005)
 
-    def has_said(self, what: str, times: int = 1) -> Callable[[], bool]:
-        return lambda: self.events.exists() and self.events.read_text(encoding="utf-8").count(what) >= times
+    def has_logged(self, text: str, times: int = 1) -> Callable[[], bool]:
+        return lambda: self.events.exists() and self.events.read_text(encoding="utf-8").count(text) >= times
 
     def has_children(self, number: int) -> Callable[[], bool]:
         return lambda: len(children_of(self.process.pid)) >= number
@@ -630,16 +630,16 @@ class Running:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the processes that have this parent."""
-    found = []
+    """Return the child processes of a process."""
+    children = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == pid:
-            found.append(int(entry.parent.name))
-    return found
+            children.append(int(entry.parent.name))
+    return children
 
 
 @pytest.mark.parametrize(
@@ -647,7 +647,7 @@ def children_of(pid: int) -> list[int]:
 )
 def test_ctrl_c(corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path, moment: str, workers: str) -> None:
     with Running(corpus, tmp_path / "out", workers) as run:
-        run.wait_until(run.has_said(f'"unit": "{moment}'))
+        run.wait_until(run.has_logged(f'"unit": "{moment}'))
         time.sleep(0.02)
         call = run.interrupt()
     assert call.status == 1, call.err
@@ -659,7 +659,7 @@ def test_ctrl_c(corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path, mom
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for the workers in /proc")
 def test_ctrl_c_while_the_workers_start(corpus: Path, tmp_path: Path) -> None:
-    """They have not come to ignore the signal yet, and must not answer with a traceback each."""
+    """Workers that start do not ignore the signal yet, and must not print tracebacks."""
     for number, seconds in enumerate((0.05, 0.3, 0.6)):
         with Running(corpus, tmp_path / f"out-{number}", "2") as run:
             run.wait_until(run.has_children(2))
@@ -680,7 +680,7 @@ def test_ctrl_c_before_the_run_begins(corpus: Path, tmp_path: Path) -> None:
 
 def test_two_runs_in_one_folder(corpus: Path, tmp_path: Path) -> None:
     with Running(corpus, tmp_path / "out", "1") as run:
-        run.wait_until(run.has_said('"unit": "read'))
+        run.wait_until(run.has_logged('"unit": "read'))
         os.killpg(run.process.pid, signal.SIGSTOP)
         for options in ((), ("--overwrite",), ("-s", "length.min_words=3")):
             call = clean(corpus, *CORPUS, "-c", "text=text", *options, out=str(tmp_path / "out"))

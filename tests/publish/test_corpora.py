@@ -1,4 +1,4 @@
-"""Real runs, published and read back by somebody who has `datasets` and nothing else."""
+"""Tests real runs: published, then loaded in an environment that has only `datasets` installed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RUNS: dict[str, tuple[str, list[str], list[str], list[str]]] = {
     "nli": (
         "nli_snli_sample.parquet",
         ["--where", "label = 'entailment'", "-c", "anchor=premise", "-c", "positive=hypothesis", "-c", "source=origin"],
-        # The collection that lies around says only what its own repository allows; SNLI itself is CC BY-SA 4.0.
+        # The metadata of the collection states only the license of its repository; SNLI is CC BY-SA 4.0.
         [
             "--source-license",
             "academic-repository/cat=cc-by-sa-4.0",
@@ -53,17 +53,17 @@ import json, sys
 from datasets import load_dataset, load_dataset_builder
 repo_id, commit = sys.argv[1:]
 exec(json.load(sys.stdin))  # the snippet of the card
-told = load_dataset_builder(repo_id, revision=commit).info
-found = {"default": told.config_name, "snippet": train.num_rows}
+info = load_dataset_builder(repo_id, revision=commit).info
+results = {"default": info.config_name, "snippet": train.num_rows}
 for config in (None, "full"):
     for split, rows in load_dataset(repo_id, config, revision=commit).items():
-        assert rows.num_rows == told.splits[split].num_examples
+        assert rows.num_rows == info.splits[split].num_examples
         streamed = load_dataset(repo_id, config, revision=commit, split=split, streaming=True)
         assert rows.num_rows == sum(1 for row in streamed)
-        found[f"{config} {split}"] = {"columns": rows.column_names, "rows": rows.num_rows, "first": str(rows[0])}
-print(json.dumps(found))
+        results[f"{config} {split}"] = {"columns": rows.column_names, "rows": rows.num_rows, "first": str(rows[0])}
+print(json.dumps(results))
 """
-"""What the stranger does: run the snippet, load and stream everything."""
+"""The script of the other environment: run the snippet of the card, and load and stream all configs."""
 
 
 def call(command: list[str], **options: Any) -> str:
@@ -79,12 +79,12 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="session")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that has `datasets` and what that needs; its folder may be given in JINA_DATA_STRANGER."""
-    named = os.environ.get("JINA_DATA_STRANGER")
-    if named:
-        return Path(named) / "bin" / "python"
-    folder = tmp_path_factory.mktemp("stranger")
+def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with only `datasets` and its dependencies; JINA_DATA_STRANGER may name its folder."""
+    existing = os.environ.get("JINA_DATA_STRANGER")
+    if existing:
+        return Path(existing) / "bin" / "python"
+    folder = tmp_path_factory.mktemp("python")
     call([sys.executable, "-m", "venv", str(folder)])
     python = folder / "bin" / "python"
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "datasets"]
@@ -100,7 +100,7 @@ def environment(hub: Hub, home: Path) -> dict[str, str]:
 
 
 def train_a_step(rows: Any, folder: Path) -> float:
-    """Train one step on rows as they are, and return the loss."""
+    """Train one step on unchanged rows, and return the loss."""
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("accelerate", reason="the trainer of sentence-transformers needs accelerate")
     from sentence_transformers import (
@@ -145,7 +145,9 @@ def test_sentence_transformers_trains_on_the_default_config(tmp_path: Path, colu
 @pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", RUNS)
-def test_a_real_run_is_read_by_a_stranger(corpora: Path, hub: Hub, stranger: Path, tmp_path: Path, name: str) -> None:
+def test_a_real_run_loads_in_another_environment(
+    corpora: Path, hub: Hub, clean_python: Path, tmp_path: Path, name: str
+) -> None:
     import datasets
     from huggingface_hub import DatasetCard
 
@@ -161,30 +163,30 @@ def test_a_real_run_is_read_by_a_stranger(corpora: Path, hub: Hub, stranger: Pat
 
     card = DatasetCard(files["README.md"].decode())
     (snippet,) = re.findall(r"```python\n(.*?)```", str(card), re.DOTALL)
-    told = call(
-        [str(stranger), "-c", READ, repo_id, commit],
+    output = call(
+        [str(clean_python), "-c", READ, repo_id, commit],
         input=json.dumps(snippet),
         env=environment(hub, tmp_path / "theirs"),
         cwd=tmp_path,
     )
-    found = json.loads(told.splitlines()[-1])
+    results = json.loads(output.splitlines()[-1])
 
     kept = [part for part in read_json(run / "report.json")["sources"] if "Plagiarism" not in part["name"]]
     n_rows = sum(part["kept"] for part in kept)
     assert n_rows > 1000
     for config in ("None", "full"):
-        assert sum(value["rows"] for key, value in found.items() if key.startswith(config)) == n_rows
-    assert found["None train"]["columns"] == columns
-    assert found["snippet"] == found["None train"]["rows"]
-    # What the stranger sees is what the run kept: the first kept row is the first in train or in test.
-    first = pq.ParquetFile(sorted((run / "data").iterdir())[0]).read_row_group(0).slice(0, 1).to_pylist()[0]
-    shown = " ".join(value["first"] for key, value in found.items() if key.startswith("full"))
-    assert name == "nli" or all(str(value)[:30].split("\n")[0] in shown for value in first.values())
+        assert sum(value["rows"] for key, value in results.items() if key.startswith(config)) == n_rows
+    assert results["None train"]["columns"] == columns
+    assert results["snippet"] == results["None train"]["rows"]
+    # The loaded rows are the kept rows of the run: the first kept row is the first row of train or of test.
+    first_row = pq.ParquetFile(sorted((run / "data").iterdir())[0]).read_row_group(0).slice(0, 1).to_pylist()[0]
+    first_rows = " ".join(value["first"] for key, value in results.items() if key.startswith("full"))
+    assert name == "nli" or all(str(value)[:30].split("\n")[0] in first_rows for value in first_row.values())
 
     cache = str(tmp_path / "cache")
     paths = []
     for path, content in files.items():
-        if path.startswith(f"{found['default']}/train-"):
+        if path.startswith(f"{results['default']}/train-"):
             (tmp_path / Path(path).name).write_bytes(content)
             paths.append(str(tmp_path / Path(path).name))
     train = datasets.load_dataset("parquet", data_files=sorted(paths), split="train", cache_dir=cache)

@@ -1,4 +1,4 @@
-"""Publishing to a Hub on loopback, with the real clients: one commit, whatever goes wrong on the way."""
+"""Tests publishing to a Hub server on loopback with the real clients: one commit, whatever errors occur."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.hub_server import STRANGER, TOKEN, Fault, Hub
-from tests.support.publish_runs import LICENSED, loopback, pairs_run, read_json, send, shown, table_run
+from tests.support.publish_runs import LICENSED, loopback, pairs_run, preview_text, read_json, send, table_run
 
 pytest.importorskip("datasets")
 
 from jina_data.cli import main
 from jina_data.errors import HubError, JinaDataError, RunFolderError, UsageError
 from jina_data.publish.flow import publish
-from jina_data.publish.hub import Patience
-from jina_data.publish.preview import PublishPlan
+from jina_data.publish.hub import RetryPolicy
+from jina_data.publish.preview import PublishPreview
 
-# What the Hub's client calls its HTTP library with is deprecated there.
+# The client of the Hub uses a deprecated argument of its HTTP library.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 COMMIT = r"/commit/main"
@@ -43,8 +43,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
-def once(hub: Hub) -> None:
-    """Make sure of what every publish promises: one commit, and no object stored twice."""
+def check_one_commit(hub: Hub) -> None:
+    """Check that there is one commit and that no object was stored twice."""
     assert len(hub.commits("me/numbers")) == 1
     assert len(hub.uploads) == len(set(hub.uploads)) == 2
 
@@ -61,17 +61,17 @@ def test_a_run_becomes_a_repository(run: Path, hub: Hub) -> None:
         "recipe.yaml",
     ]
     assert done.commit == hub.repo("me/numbers").branches["main"]
-    once(hub)
+    check_one_commit(hub)
     assert not (run / ".publish").exists()
 
 
-def test_what_is_sent_is_loaded_back(run: Path, hub: Hub) -> None:
+def test_an_upload_is_verified(run: Path, hub: Hub) -> None:
     send(run, options=replace(LICENSED, verify=True, test_size=5, private=True))
-    assert hub.asked("GET", r"resolve/[0-9a-f]{40}/pair/test-") == 1
+    assert hub.count_requests("GET", r"resolve/[0-9a-f]{40}/pair/test-") == 1
     assert hub.repo("me/numbers").private
 
 
-def test_faults_while_loading_back_are_outlived(run: Path, hub: Hub) -> None:
+def test_faults_during_verification_are_retried(run: Path, hub: Hub) -> None:
     hub.faults += [
         Fault("HEAD", r"resolve/.*/README\.md", 503),
         Fault("GET", r"resolve/.*/pair/train", 500),
@@ -80,23 +80,23 @@ def test_faults_while_loading_back_are_outlived(run: Path, hub: Hub) -> None:
     ]
     send(run, options=replace(LICENSED, verify=True))
     assert [fault.times for fault in hub.faults] == [0] * 4
-    assert hub.asked("GET", r"resolve/[0-9a-f]{40}/pair/train-") == 2
+    assert hub.count_requests("GET", r"resolve/[0-9a-f]{40}/pair/train-") == 2
 
 
 @pytest.mark.full
-def test_what_cannot_be_loaded_back_is_told(run: Path, hub: Hub) -> None:
+def test_a_failed_verification_is_reported(run: Path, hub: Hub) -> None:
     hub.faults.append(Fault("GET", r"resolve/.*/pair/train", 404, times=99))
     with pytest.raises(
-        HubError, match=r"published as commit [0-9a-f]{40}, but it could not be loaded back: .*404"
-    ) as told:
+        HubError, match=r"published as commit [0-9a-f]{40}, but it could not be loaded: .*404"
+    ) as raised:
         send(run, options=replace(LICENSED, verify=True))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     hub.faults.clear()
     assert not send(run, options=replace(LICENSED, verify=True)).is_new
-    once(hub)
+    check_one_commit(hub)
 
 
-def test_what_comes_back_changed_is_told(run: Path, hub: Hub) -> None:
+def test_a_difference_in_the_loaded_rows_is_reported(run: Path, hub: Hub) -> None:
     def swap(hub: Hub) -> None:
         repo = hub.repo("me/numbers")
         files = repo.commits[repo.branches["main"]]
@@ -107,21 +107,21 @@ def test_what_comes_back_changed_is_told(run: Path, hub: Hub) -> None:
         files[path] = replace(files[path], content=sink.getvalue().to_pybytes())
 
     hub.faults.append(Fault("HEAD", r"resolve/.*/README\.md", do=swap))
-    with pytest.raises(HubError, match=r"published as commit [0-9a-f]{40}, but pair train came back as 20 rows"):
+    with pytest.raises(HubError, match=r"published as commit [0-9a-f]{40}, but pair train was loaded as 20 rows"):
         send(run, options=replace(LICENSED, verify=True))
 
 
-def test_the_same_again_makes_no_commit(run: Path, hub: Hub) -> None:
+def test_publishing_the_same_run_again_makes_no_commit(run: Path, hub: Hub) -> None:
     first = send(run)
-    second = send(run, say=(False,))  # nothing changes, so nobody is asked
+    second = send(run, confirmed=False)  # nothing changes, so no confirmation is needed
     assert not second.is_new
     assert second.commit == first.commit
-    once(hub)
+    check_one_commit(hub)
 
 
-def test_an_update_sends_what_is_new_and_deletes_old_shards(run: Path, hub: Hub, tmp_path: Path) -> None:
+def test_an_update_uploads_new_files_and_deletes_old_shards(run: Path, hub: Hub, tmp_path: Path) -> None:
     send(run, options=replace(LICENSED, test_size=5))
-    hub.commit_beside("me/numbers", {"notes.txt": b"mine", "pair/train-00003-of-00009.parquet": b"old"})
+    hub.add_commit("me/numbers", {"notes.txt": b"mine", "pair/train-00003-of-00009.parquet": b"old"})
     send(pairs_run(tmp_path, 30), options=replace(LICENSED, license="cc0-1.0"))
     names = sorted(hub.files("me/numbers"))
     assert "notes.txt" in names
@@ -168,13 +168,13 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_outlived(run: Path, hub: Hub, name: str) -> None:
+def test_a_transient_fault_is_retried(run: Path, hub: Hub, name: str) -> None:
     hub.faults.append(replace(FAULTS[name]))
     send(run)
     assert hub.faults[0].times == 0
     assert len(hub.commits("me/numbers")) == 1
     assert sorted(set(hub.uploads)) == sorted(hub.objects)
-    # An answer that is lost after the object was stored is the one case in which the client sends it again.
+    # Only if the answer is lost after the object was stored, the client sends the object again.
     assert len(hub.uploads) == 3 if name == "upload cut after" else 2
 
 
@@ -184,42 +184,45 @@ def test_retry_after_is_obeyed(run: Path, hub: Hub) -> None:
     assert max(hub.slept) >= 7
 
 
-def test_a_commit_waits_as_long_as_it_is_told_to(run: Path, hub: Hub) -> None:
+def test_a_commit_obeys_retry_after(run: Path, hub: Hub) -> None:
     hub.faults.append(Fault("POST", COMMIT, 429, {"Retry-After": "1"}))
     started = time.monotonic()
     send(run)
     assert time.monotonic() - started >= 1
-    once(hub)
+    check_one_commit(hub)
 
 
 LASTING = {
-    "commit": (Fault("POST", COMMIT, 503, times=99), r"could not commit to me/numbers: the Hub answered 503 .*goes on"),
+    "commit": (
+        Fault("POST", COMMIT, 503, times=99),
+        r"could not commit to me/numbers: the Hub answered 503 .*to resume",
+    ),
     "upload": (Fault("PUT", "/lfs/", 400, times=99), r"could not commit to me/numbers: the Hub answered 400"),
     "stale": (
         Fault("POST", COMMIT, 412, times=99),
-        r"could not commit to me/numbers: somebody else commits all the time",
+        r"could not commit to me/numbers: other commits changed the head",
     ),
-    "forbidden": (Fault("POST", COMMIT, 403, times=99), r"the Hub answered 403 .*The token has no right"),
+    "forbidden": (Fault("POST", COMMIT, 403, times=99), r"the Hub answered 403 .*The token needs write access"),
     "unreachable": (Fault("GET", "whoami", cut="before", times=99), r"could not log in to the Hub for me/numbers"),
 }
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_a_lasting_fault_ends_in_one_line_and_the_next_call_goes_on(run: Path, hub: Hub, name: str) -> None:
+def test_a_lasting_fault_gives_one_line_and_the_next_call_resumes(run: Path, hub: Hub, name: str) -> None:
     fault, message = LASTING[name]
     hub.faults.append(replace(fault))
-    options = replace(LICENSED, patience=Patience(attempts=2, first_seconds=0.01))
+    options = replace(LICENSED, retry=RetryPolicy(attempts=2, initial_wait_seconds=0.01))
     with pytest.raises(HubError, match=message) as raised:
         send(run, options=options)
     assert "\n" not in str(raised.value)
     assert TOKEN not in str(raised.value)
     hub.faults.clear()
     send(run, options=options)
-    once(hub)
+    check_one_commit(hub)
 
 
-def test_somebody_elses_commit_is_kept(run: Path, hub: Hub) -> None:
-    hub.faults.append(Fault("POST", COMMIT, do=lambda hub: hub.commit_beside("me/numbers", {"notes.txt": b"mine"})))
+def test_a_commit_of_another_user_is_kept(run: Path, hub: Hub) -> None:
+    hub.faults.append(Fault("POST", COMMIT, do=lambda hub: hub.add_commit("me/numbers", {"notes.txt": b"mine"})))
     done = send(run)
     assert hub.files("me/numbers")["notes.txt"] == b"mine"
     assert [status for method, path, status in hub.log if method == "POST" and "/commit/" in path] == [412, 200]
@@ -227,17 +230,20 @@ def test_somebody_elses_commit_is_kept(run: Path, hub: Hub) -> None:
     assert len(hub.uploads) == len(set(hub.uploads)) == 2
 
 
-def test_a_file_that_somebody_else_changed_is_not_overwritten(run: Path, hub: Hub) -> None:
-    hub.faults.append(Fault("POST", COMMIT, do=lambda hub: hub.commit_beside("me/numbers", {"README.md": b"theirs"})))
-    with pytest.raises(HubError, match=r"somebody else changed README\.md on the Hub meanwhile"):
+def test_a_file_changed_by_another_user_is_not_overwritten(run: Path, hub: Hub) -> None:
+    hub.faults.append(Fault("POST", COMMIT, do=lambda hub: hub.add_commit("me/numbers", {"README.md": b"theirs"})))
+    with pytest.raises(HubError, match=r"README\.md was changed on the Hub by another user"):
         send(run)
     assert hub.files("me/numbers")["README.md"] == b"theirs"
 
 
-def test_a_data_set_of_somebody_else_is_not_replaced(run: Path, hub: Hub, tmp_path: Path) -> None:
+def test_a_dataset_not_written_by_jina_data_is_not_replaced(run: Path, hub: Hub, tmp_path: Path) -> None:
     send(run)
-    hub.commit_beside("me/numbers", {"README.md": b"---\nlicense: mit\n---\n# By hand\n"})
-    with pytest.raises(HubError, match=r"was not written by jina-data: its card has no tag 'jina-data'\. --overwrite"):
+    hub.add_commit("me/numbers", {"README.md": b"---\nlicense: mit\n---\n# By hand\n"})
+    with pytest.raises(
+        HubError,
+        match=r"was not written by jina-data: its card does not have the tag 'jina-data'\. .*--overwrite",
+    ):
         send(run)
     send(run, overwrite=True)
     assert b"jina-data" in hub.files("me/numbers")["README.md"]
@@ -251,58 +257,58 @@ def test_a_branch_and_a_tag(run: Path, hub: Hub, tmp_path: Path) -> None:
     assert "README.md" in hub.files("me/numbers", branch="draft")
     assert repo.tags == {"v1": done.commit}
     assert send(run, options=options).commit == done.commit
-    with pytest.raises(HubError, match=r"has a tag v1 on another commit; choose another --tag"):
+    with pytest.raises(HubError, match=r"has the tag v1 on another commit; choose another --tag"):
         send(pairs_run(tmp_path, 30), options=options)
 
 
-def test_what_goes_public_is_shown_and_may_be_declined(run: Path, hub: Hub, tmp_path: Path) -> None:
-    seen: list[str] = []
+def test_the_preview_is_shown_and_may_be_declined(run: Path, hub: Hub, tmp_path: Path) -> None:
+    previews: list[str] = []
 
-    def decline(plan: PublishPlan) -> bool:
-        seen.append(shown(plan))
+    def decline(plan: PublishPreview) -> bool:
+        previews.append(preview_text(plan))
         return False
 
     assert publish(replace(LICENSED, folder=run), "me/numbers", confirm=decline) is None
     assert hub.repos == {}
-    assert "(new, PUBLIC: everybody can see it)" in seen[0]
-    assert "pair        train 20 rows: anchor, positive" in seen[0]
-    assert "commit      to main: 4 of 4 files differ" in seen[0]
+    assert "(new, PUBLIC: visible to everyone)" in previews[0]
+    assert "pair        train 20 rows: anchor, positive" in previews[0]
+    assert "commit      to main: 4 of 4 files differ" in previews[0]
     publish(replace(LICENSED, private=True, folder=run), "me/numbers", confirm=decline)
-    assert "(new, private)" in seen[1]
+    assert "(new, private)" in previews[1]
 
 
-def test_a_public_repository_does_not_take_private_rows(run: Path, hub: Hub) -> None:
+def test_private_does_not_apply_to_a_public_repository(run: Path, hub: Hub) -> None:
     send(run)
-    with pytest.raises(HubError, match="is public already, so --private cannot keep it from view"):
+    with pytest.raises(HubError, match="exists and is public, so --private has no effect"):
         send(run, options=replace(LICENSED, private=True, license="mit"))
 
 
-def test_findings_are_shown_before_anything_goes_up(hub: Hub, tmp_path: Path) -> None:
+def test_findings_are_shown_before_the_upload(hub: Hub, tmp_path: Path) -> None:
     rows = [{"question": "Whom do I ask?", "answer": "Write to jane.doe@acme.com, please."}]
-    seen: list[str] = []
+    previews: list[str] = []
 
-    def decline(plan: PublishPlan) -> bool:
-        seen.append(shown(plan))
+    def decline(plan: PublishPreview) -> bool:
+        previews.append(preview_text(plan))
         return False
 
     run = table_run(tmp_path, rows)
     publish(replace(LICENSED, folder=run), "me/numbers", confirm=decline)
-    assert "WARNING     likely e-mail address in 1 row: rows.parquet:0 (answer)" in seen[0]
+    assert "WARNING     likely e-mail address in 1 row: rows.parquet:0 (answer)" in previews[0]
 
 
 ERRORS: list[tuple[str, str, type[JinaDataError], str]] = [
-    ("stranger/numbers", TOKEN, HubError, r"no right to the namespace 'stranger': me may write to me, lab"),
-    ("me/numbers", STRANGER, HubError, r"no right to the namespace 'me': stranger may write to stranger"),
-    ("me/numbers", "hf_nobodysToken", HubError, r"could not log in .*The token is not valid"),
+    ("stranger/numbers", TOKEN, HubError, r"no write access to the namespace 'stranger': me can write to me, lab"),
+    ("me/numbers", STRANGER, HubError, r"no write access to the namespace 'me': stranger can write to stranger"),
+    ("me/numbers", "hf_nobodysToken", HubError, r"could not log in .*The token is invalid"),
     ("me/numbers", "", HubError, r"not logged in to the Hub: run `hf auth login`, or set HF_TOKEN"),
-    ("me/num bers", TOKEN, UsageError, r"'me/num bers' cannot be the name of a repository: expected NAMESPACE/NAME"),
-    ("me/a/b", TOKEN, UsageError, r"'me/a/b' cannot be the name of a repository"),
-    ("numbers", TOKEN, UsageError, r"'numbers' names no namespace"),
+    ("me/num bers", TOKEN, UsageError, r"'me/num bers' is not a valid name of a repository: expected NAMESPACE/NAME"),
+    ("me/a/b", TOKEN, UsageError, r"'me/a/b' is not a valid name of a repository"),
+    ("numbers", TOKEN, UsageError, r"'numbers' has no namespace"),
 ]
 
 
 @pytest.mark.parametrize(("repo_id", "token", "kind", "message"), ERRORS)
-def test_errors_are_told_before_anything_is_sent(
+def test_errors_are_raised_before_the_upload(
     run: Path,
     hub: Hub,
     monkeypatch: pytest.MonkeyPatch,
@@ -323,13 +329,13 @@ def test_an_organization_is_a_namespace(run: Path, hub: Hub) -> None:
     assert hub.repo("lab/numbers").id == "lab/numbers"
 
 
-def test_offline_is_told(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_refused(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
         send(run)
 
 
-def test_two_cannot_publish_one_run_at_a_time(run: Path, hub: Hub, tmp_path: Path) -> None:
+def test_a_run_is_published_by_one_process_at_a_time(run: Path, hub: Hub, tmp_path: Path) -> None:
     from jina_data.publish.flow import _work_folder
 
     with _work_folder(run), pytest.raises(RunFolderError, match="another process is publishing"):
@@ -353,12 +359,12 @@ def cut_short(run: Path) -> None:
 
 CALLS: list[tuple[str, str, Callable[[Path], None] | None, int, str]] = [
     ("me/numbers", "", None, 1, "Error: not logged in to the Hub"),
-    ("stranger/numbers", TOKEN, None, 1, "Error: no right to the namespace 'stranger'"),
-    ("me/num bers", TOKEN, None, 2, "Error: 'me/num bers' cannot be the name of a repository"),
+    ("stranger/numbers", TOKEN, None, 1, "Error: no write access to the namespace 'stranger'"),
+    ("me/num bers", TOKEN, None, 2, "Error: 'me/num bers' is not a valid name of a repository"),
     ("me/numbers", TOKEN, unfinished, 1, "Error: {run} holds an unfinished run"),
-    ("me/numbers", TOKEN, altered, 1, "Error: {run}/ledger/part-00000.parquet was altered since the run ended"),
+    ("me/numbers", TOKEN, altered, 1, "Error: {run}/ledger/part-00000.parquet was altered after the run finished"),
     ("me/numbers", TOKEN, cut_short, 1, "Error: {run}/data/part-00000.parquet has"),
-    ("me/numbers", TOKEN, None, 1, "Error: {run} kept no row: there is nothing to publish"),
+    ("me/numbers", TOKEN, None, 1, "Error: {run} kept no row, so there is nothing to publish"),
 ]
 
 
@@ -383,15 +389,15 @@ def test_errors_on_the_command_line_are_one_line(
     capfd.readouterr()
     with pytest.raises(SystemExit) as ended:
         main()
-    told = capfd.readouterr()
+    captured = capfd.readouterr()
     assert ended.value.code == status
-    assert told.out == ""
-    assert told.err.startswith(message.format(run=run))
-    assert told.err.count("\n") == 1
+    assert captured.out == ""
+    assert captured.err.startswith(message.format(run=run))
+    assert captured.err.count("\n") == 1
     assert hub.repos == {}
 
 
-# ---------------------------------------------------------------------------------------------- as a process
+# --------------------------------------------------------------------------------------------- as a process
 
 
 def command(run: Path, *more: str) -> list[str]:
@@ -412,7 +418,7 @@ def test_the_token_is_written_nowhere(run: Path, hub: Hub, tmp_path: Path) -> No
     assert not [text for text in written if TOKEN.encode() in text]
 
 
-def test_without_a_terminal_yes_has_to_be_said(run: Path, hub: Hub) -> None:
+def test_without_a_terminal_yes_is_required(run: Path, hub: Hub) -> None:
     done = subprocess.run(command(run), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("Error: cannot ask for confirmation: standard input is not a")
@@ -429,7 +435,7 @@ print(rows.num_rows, sum(1 for _ in tagged))
 """
 
 
-def test_a_private_data_set_loads_and_streams_for_who_may_see_it(run: Path, hub: Hub, tmp_path: Path) -> None:
+def test_a_private_dataset_loads_and_streams_with_access_only(run: Path, hub: Hub, tmp_path: Path) -> None:
     send(run, options=replace(LICENSED, private=True, tag="v1"))
     call = [sys.executable, "-c", STRANGER_READS]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
@@ -444,7 +450,7 @@ def test_a_private_data_set_loads_and_streams_for_who_may_see_it(run: Path, hub:
     assert "DatasetNotFoundError" in refused.stderr
 
 
-def test_killed_in_the_middle_of_an_upload_it_goes_on(hub: Hub, tmp_path: Path) -> None:
+def test_a_killed_upload_is_resumed(hub: Hub, tmp_path: Path) -> None:
     run = pairs_run(tmp_path)
     hub.faults.append(Fault("PUT", "/lfs/", do=lambda _: time.sleep(60), skip=1))
     process = subprocess.Popen(command(run, "--yes", "--no-verify"), stderr=subprocess.PIPE)
@@ -458,6 +464,6 @@ def test_killed_in_the_middle_of_an_upload_it_goes_on(hub: Hub, tmp_path: Path) 
     assert read_json(run / ".publish" / "built.json")["repository"]["repo_id"] == "me/numbers"
     done = subprocess.run(command(run, "--yes", "--no-verify"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "the repository is built already; going on" in done.stderr
-    once(hub)
+    assert "the repository is already built; resuming" in done.stderr
+    check_one_commit(hub)
     assert not (run / ".publish").exists()

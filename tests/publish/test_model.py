@@ -1,4 +1,4 @@
-"""A trained model goes up as it is, with a card that names its licence, and loads back with sentence-transformers."""
+"""Tests that a trained model is published with a card that states its license, and loads with sentence-transformers."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 
 def head(repository: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((repository / "README.md").read_text().split("---\n")[1])
-    return found
+    metadata: dict[str, Any] = yaml.safe_load((repository / "README.md").read_text().split("---\n")[1])
+    return metadata
 
 
 def test_a_model_is_published_and_loads(model: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_the_card_of_the_model_is_kept(model: Path, tmp_path: Path) -> None:
     assert repository.repo_type == "model"
 
 
-def test_a_card_is_written_where_there_is_none(model: Path, tmp_path: Path) -> None:
+def test_a_missing_card_is_written(model: Path, tmp_path: Path) -> None:
     (model / "README.md").unlink(missing_ok=True)
     options = replace(LICENSED, license="apache-2.0")
     repository = write_repository(replace(options, folder=model), "me/tiny", tmp_path / "repo")
@@ -76,10 +76,10 @@ def test_a_card_is_written_where_there_is_none(model: Path, tmp_path: Path) -> N
     assert head(repository.folder)["library_name"] == "sentence-transformers"
 
 
-def test_no_licence_is_assumed(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(LicenseError, match=r"names no licence, and none is assumed; name one with --license"):
+def test_no_license_is_assumed(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(LicenseError, match=r"states no license; state one with --license"):
         write_repository(PublishConfig(folder=model), "me/tiny", tmp_path / "repo")
-    with pytest.raises(UsageError, match="is not an id of a licence"):
+    with pytest.raises(UsageError, match="is not a license id"):
         write_repository(PublishConfig(license="mine", folder=model), "me/tiny", tmp_path / "repo")
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_model_is_refused(model: Path, tmp_path: Path, text: str) -> N
         write_repository(replace(LICENSED, folder=model), "me/tiny", tmp_path / "repo")
 
 
-def test_a_missing_module_is_told(model: Path, tmp_path: Path) -> None:
+def test_a_missing_module_is_refused(model: Path, tmp_path: Path) -> None:
     (model / "modules.json").write_text('[{"path": "9_Gone", "type": "x"}]')
-    with pytest.raises(RunFolderError, match="names 9_Gone, which is missing"):
+    with pytest.raises(RunFolderError, match="lists 9_Gone, which does not exist"):
         write_repository(replace(LICENSED, folder=model), "me/tiny", tmp_path / "repo")

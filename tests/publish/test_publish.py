@@ -1,4 +1,4 @@
-"""The repository that publish writes: configs, columns, counts, splits, the card, and what may not be in it."""
+"""Tests of the repository that publish writes: configs, columns, counts, splits, card, and excluded content."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(run: Path, target: Path, options: PublishConfig = LICENSED) -> Reposit
 
 
 def load(repository: Repository, config: str | None = None, split: str = "train") -> Any:
-    """Load a config of a repository with `datasets`, as its card says, into a cache of its own."""
+    """Load a config of a repository with `datasets`, as its card describes, into a separate cache."""
     cache = str(repository.folder.parent / "cache")
     return datasets.load_dataset(str(repository.folder), config, split=split, cache_dir=cache)
 
@@ -66,25 +66,25 @@ def test_pairs_have_two_configs(tmp_path: Path, out_format: str) -> None:
     ]
 
 
-def test_counts_and_features_in_the_card_are_those_that_datasets_finds(tmp_path: Path) -> None:
+def test_counts_and_features_in_the_card_equal_those_of_datasets(tmp_path: Path) -> None:
     repository = write(pairs_run(tmp_path, 50), tmp_path / "repo", replace(LICENSED, test_size=0.2))
     card = metadata(repository)
     assert [config["config_name"] for config in card["configs"] if config.get("default")] == ["pair"]
-    for told in card["dataset_info"]:
+    for info in card["dataset_info"]:
         files = {
             split["name"]: [
-                str(path) for path in sorted((repository.folder / told["config_name"]).glob(f"{split['name']}-*"))
+                str(path) for path in sorted((repository.folder / info["config_name"]).glob(f"{split['name']}-*"))
             ]
-            for split in told["splits"]
+            for split in info["splits"]
         }
-        found = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))["train"].info
-        assert datasets.Features._from_yaml_list(told["features"]) == found.features
-        for split in told["splits"]:
-            counted = found.splits[split["name"]]
+        loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))["train"].info
+        assert datasets.Features._from_yaml_list(info["features"]) == loaded.features
+        for split in info["splits"]:
+            counted = loaded.splits[split["name"]]
             assert (split["num_examples"], split["num_bytes"]) == (counted.num_examples, counted.num_bytes)
         sizes = [Path(path).stat().st_size for paths in files.values() for path in paths]
-        assert told["download_size"] == sum(sizes)
-        assert told["dataset_size"] == sum(split["num_bytes"] for split in told["splits"])
+        assert info["download_size"] == sum(sizes)
+        assert info["dataset_size"] == sum(split["num_bytes"] for split in info["splits"])
 
 
 TABLES: list[tuple[str, list[dict[str, Any]], dict[str, Any], list[str], list[tuple[Any, ...]]]] = [
@@ -141,7 +141,7 @@ TABLES: list[tuple[str, list[dict[str, Any]], dict[str, Any], list[str], list[tu
 
 
 @pytest.mark.parametrize(("name", "rows", "roles", "columns", "expected"), TABLES)
-def test_the_default_config_has_what_training_needs(
+def test_the_default_config_has_the_columns_for_training(
     tmp_path: Path, name: str, rows: list[dict[str, Any]], roles: Mapping[str, str], columns: list[str], expected: Any
 ) -> None:
     repository = write(table_run(tmp_path, rows, **roles), tmp_path / "repo")
@@ -152,7 +152,7 @@ def test_the_default_config_has_what_training_needs(
     assert load(repository, "full").num_rows == len(rows)
 
 
-def test_columns_that_were_renamed_keep_their_roles(tmp_path: Path) -> None:
+def test_renamed_columns_keep_their_roles(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", pair_rows(4))
     Pipeline(Select(rename={"question": "answer", "answer": "question"}, drop=("weight",))).run(
         source, tmp_path / "run"
@@ -162,7 +162,7 @@ def test_columns_that_were_renamed_keep_their_roles(tmp_path: Path) -> None:
     assert load(repository, "full").column_names[:3] == ["id", "answer", "question"]
 
 
-def test_types_pass_as_they_are(tmp_path: Path) -> None:
+def test_types_are_preserved(tmp_path: Path) -> None:
     table = pa.table(
         {
             "text": pa.array(["one text", "two texts"], pa.large_string()),
@@ -181,9 +181,11 @@ def test_types_pass_as_they_are(tmp_path: Path) -> None:
     assert checksum.hexdigest() == repository.configs[1].splits[0].checksum
 
 
-def test_a_type_that_no_data_set_holds_is_refused(tmp_path: Path) -> None:
+def test_an_unsupported_type_is_refused(tmp_path: Path) -> None:
     table = pa.table({"text": ["one text"], "map": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))})
-    with pytest.raises(InputError, match=r"column 'map' is map<.*leave it out, with `- select: \{drop: \[map\]\}`"):
+    with pytest.raises(
+        InputError, match=r"column 'map' has the type map<.*Clean again without it: add `- select: \{drop: \[map\]\}`"
+    ):
         write(table_run(tmp_path, table), tmp_path / "repo")
 
 
@@ -216,11 +218,11 @@ def test_shards_are_cut_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     repository = write(pairs_run(tmp_path, 200), tmp_path / "repo", replace(LICENSED, shard_bytes=500))
     names = sorted(path.name for path in (repository.folder / "pair").iterdir())
     assert len(names) > 2
-    assert names == [f"train-{at:05d}-of-{len(names):05d}.parquet" for at in range(len(names))]
+    assert names == [f"train-{number:05d}-of-{len(names):05d}.parquet" for number in range(len(names))]
     assert load(repository)["anchor"][:] == [f"What is number {n}?" for n in range(200)]
 
 
-def test_a_shard_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_discarding_a_shard_writer_removes_its_files(tmp_path: Path) -> None:
     schema = pa.schema([("a", pa.int64())])
     writer = ShardWriter(tmp_path, "pair", "train", schema=schema, shard_bytes=1)
     writer.add(pa.table({"a": [1]}))
@@ -244,10 +246,10 @@ def test_a_checksum_does_not_depend_on_batches(cut: Sequence[int]) -> None:
     )
     whole, pieces, large = Checksum(), Checksum(), Checksum()
     whole.add(table)
-    at = 0
+    start = 0
     for n_rows in cut:
-        pieces.add(table.slice(at, n_rows))
-        at += n_rows
+        pieces.add(table.slice(start, n_rows))
+        start += n_rows
     large.add(table.set_column(0, "text", table["text"].cast(pa.large_string())))
     assert pieces.hexdigest() == whole.hexdigest() == large.hexdigest()
 
@@ -264,7 +266,7 @@ def test_checksums_of_different_rows_differ() -> None:
     assert len(set(sums)) == len(DIFFERENT)
 
 
-# ------------------------------------------------------------------------------------------------ what is left out
+# ------------------------------------------------------------------------------------------------ excluded content
 
 
 def sources_run(folder: Path) -> Path:
@@ -272,28 +274,26 @@ def sources_run(folder: Path) -> Path:
     return table_run(folder, rows, text="text", source="origin")
 
 
-def test_sources_are_left_out(tmp_path: Path) -> None:
+def test_sources_are_excluded(tmp_path: Path) -> None:
     options = PublishConfig(folder=".", excluded_sources=["blog"])
     repository = write(sources_run(tmp_path), tmp_path / "repo", options)
     assert set(load(repository, "full")["origin"][:]) == {"snli"}
     card = (repository.folder / "README.md").read_text()
     assert metadata(repository)["license"] == "cc-by-sa-4.0"
     assert "| snli | 6 | cc-by-sa-4.0 | SNLI |" in card
-    assert "Left out: 3 rows of blog." in card
+    assert "Excluded: 3 rows of blog." in card
 
 
-def test_an_unknown_licence_is_refused_with_sources_and_rows(tmp_path: Path) -> None:
+def test_an_unknown_license_is_refused_with_sources_and_rows(tmp_path: Path) -> None:
     run = sources_run(tmp_path)
-    with pytest.raises(
-        LicenseError, match="3 rows come from sources whose licence has to be decided by you:\n  blog: 3 rows"
-    ):
+    with pytest.raises(LicenseError, match="3 rows come from sources whose license you must decide:\n  blog: 3 rows"):
         write(run, tmp_path / "repo", PublishConfig(folder="."))
     assert not (tmp_path / "repo").exists()
     repository = write(run, tmp_path / "repo", PublishConfig(folder=".", source_licenses={"blog": "mit"}))
     assert metadata(repository)["license"] == "cc-by-sa-4.0"
 
 
-def test_a_recipe_states_licences(tmp_path: Path) -> None:
+def test_a_recipe_states_licenses(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", pair_rows(3))
     (tmp_path / "my.yaml").write_text("licenses: {rows.jsonl: odc-by}\nstages:\n  - length: {min_words: 1}\n")
     Pipeline.from_recipe(str(tmp_path / "my.yaml")).run(source, tmp_path / "run")
@@ -302,13 +302,13 @@ def test_a_recipe_states_licences(tmp_path: Path) -> None:
     assert yaml.safe_load((repository.folder / "recipe.yaml").read_text())["licenses"] == {"rows.jsonl": "odc-by"}
 
 
-def test_a_licence_without_an_id_has_a_page(tmp_path: Path) -> None:
+def test_the_license_other_has_a_page(tmp_path: Path) -> None:
     repository = write(pairs_run(tmp_path), tmp_path / "repo", replace(LICENSED, license="other"))
     assert metadata(repository)["license_link"] == "LICENSE.md"
-    assert "- one.jsonl: not known" in (repository.folder / "LICENSE.md").read_text()
+    assert "- one.jsonl: unknown" in (repository.folder / "LICENSE.md").read_text()
 
 
-def test_no_folder_of_this_machine_goes_public(tmp_path: Path) -> None:
+def test_no_local_folder_is_published(tmp_path: Path) -> None:
     home = tmp_path / "jane"
     run = pairs_run(home)
     Pipeline(Length(), ExactDedup(against=(str(run),))).run(home / "one.jsonl", home / "other", limit=3)
@@ -320,13 +320,13 @@ def test_no_folder_of_this_machine_goes_public(tmp_path: Path) -> None:
             assert b"jane" not in (repository.folder / file.path).read_bytes(), file.path
 
 
-def test_names_of_files_lose_the_folder_they_share() -> None:
+def test_file_names_lose_their_shared_folder() -> None:
     names = ["/a/b/c/x.jsonl", "/a/b/d/x.jsonl", "https://jane:word@example.com/y.csv?key=1#x", "datasets:me/z?split=a"]
-    shown = ["c/x.jsonl", "d/x.jsonl", "https://example.com/y.csv", "datasets:me/z?split=a"]
-    assert list(public_names(names).values()) == shown
+    public = ["c/x.jsonl", "d/x.jsonl", "https://example.com/y.csv", "datasets:me/z?split=a"]
+    assert list(public_names(names).values()) == public
     assert public_names(["/a/b/c.csv"]) == {"/a/b/c.csv": "c.csv"}
-    told = {"a": ["/home/jane/x", "w != '/'", 1], "b": "s3://key:word@bucket/x?y"}
-    assert public_value(told) == {"a": [".../x", "w != '/'", 1], "b": "s3://bucket/x"}
+    settings = {"a": ["/home/jane/x", "w != '/'", 1], "b": "s3://key:word@bucket/x?y"}
+    assert public_value(settings) == {"a": [".../x", "w != '/'", 1], "b": "s3://bucket/x"}
 
 
 # ------------------------------------------------------------------------------------------------------- negations
@@ -351,15 +351,15 @@ def test_negations_are_triplets_with_the_splits_of_their_run(tmp_path: Path) -> 
         "kinds: verbal 24",
         "cost: 1.75 USD",
         "judge: a-judge",
-        "told by words of negation alone: 80.0% of the negatives",
+        "accuracy of a classifier on negation words alone: 80.0% (50 % = chance)",
     ):
         assert f"- {line}" in page
     assert "- Beware of dogs." in page
-    assert "tested it against scripted servers and models of random weights" in page
+    assert "jina-data was tested with scripted servers and models with random weights" in page
     assert "as in the source" not in page
 
 
-def test_a_run_of_the_rules_is_published_as_it_is(tmp_path: Path) -> None:
+def test_negations_of_the_rules_are_published(tmp_path: Path) -> None:
     from jina_data import NegateConfig, RequestConfig, negate
 
     table = tmp_path / "pairs.csv"
@@ -373,14 +373,14 @@ def test_a_run_of_the_rules_is_published_as_it_is(tmp_path: Path) -> None:
     assert counts == dict(report.splits)
     page = (repository.folder / "README.md").read_text()
     assert "written by rules, not by an LLM" in page
-    assert "No LLM took part" in page
+    assert "The negatives were written by rules, without an LLM." in page
     assert "as in the source" not in page
 
 
-def test_negations_of_a_source_without_a_licence_are_refused_until_it_is_left_out(tmp_path: Path) -> None:
+def test_negations_of_a_source_without_a_license_are_refused_until_it_is_excluded(tmp_path: Path) -> None:
     run = negate_run(tmp_path, [SNLI, {"name": "sentence_compression", "license": None}])
     with pytest.raises(
-        LicenseError, match=r"sentence_compression: 12 rows, no licence known \(sentence-compression: no"
+        LicenseError, match=r"sentence_compression: 12 rows, no license known \(sentence-compression: no"
     ):
         write(run, tmp_path / "repo", PublishConfig(folder="."))
     repository = write(run, tmp_path / "repo", PublishConfig(folder=".", excluded_sources=["sentence_compression"]))
@@ -388,7 +388,7 @@ def test_negations_of_a_source_without_a_licence_are_refused_until_it_is_left_ou
 
 
 def test_negations_keep_their_own_split(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--test-size: the run has a test of its own"):
+    with pytest.raises(UsageError, match="--test-size: the run already has a test split"):
         write(negate_run(tmp_path, [SNLI]), tmp_path / "repo", PublishConfig(folder=".", test_size=0.5))
 
 
@@ -409,7 +409,7 @@ def test_the_card_passes_the_hubs_own_classes(tmp_path: Path) -> None:
     assert str(DatasetCard(str(card)).data) == str(card.data)
 
 
-def test_the_card_tells_the_funnel_and_the_recipe(tmp_path: Path) -> None:
+def test_the_card_contains_the_funnel_and_the_recipe(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", [*pair_rows(9), {"question": "x", "answer": "y"}, "broken"])
     Pipeline(Length(min_words=2), ExactDedup(roles=("positive",))).run(source, tmp_path / "run")
     page = (write(tmp_path / "run", tmp_path / "repo").folder / "README.md").read_text()
@@ -435,11 +435,11 @@ def test_texts_cannot_break_the_card(tmp_path: Path) -> None:
     ("rows", "bucket"),
     [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**6, "1M<n<10M"), (10**11 - 1, "10B<n<100B"), (10**13, "n>1T")],
 )
-def test_sizes_fall_into_the_buckets_of_the_hub(rows: int, bucket: str) -> None:
+def test_size_categories(rows: int, bucket: str) -> None:
     assert size_category(rows) == bucket
 
 
-def test_a_recipe_is_told_without_its_defaults() -> None:
+def test_a_recipe_is_shortened_to_its_changes() -> None:
     recipe = {"columns": {}, "seed": 1, "stages": [{"length": Length(min_words=2).model_dump(mode="json")}]}
     assert short_recipe(yaml.safe_dump(recipe)) == "seed: 1\nstages:\n- length:\n    min_words: 2\n"
 
@@ -464,8 +464,11 @@ def other_kind(run: Path) -> None:
 
 
 BROKEN: list[tuple[Any, str]] = [
-    (altered, r"part-00000\.parquet was altered since the run ended \(its sha256 differs\); what is published must be"),
-    (grown, r"part-00000\.parquet has [\d,]+ bytes, but [\d,]+ when the run ended"),
+    (
+        altered,
+        r"part-00000\.parquet was altered after the run finished \(its sha256 differs\); only the unchanged output",
+    ),
+    (grown, r"part-00000\.parquet has [\d,]+ bytes, but had [\d,]+ when the run finished"),
     (lambda run: (run / "report.json").unlink(), r"report\.json cannot be read|report\.json is missing"),
     (
         lambda run: (run / "data" / "part-00001.parquet").write_bytes(b""),
@@ -477,7 +480,7 @@ BROKEN: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("damage", "message"), BROKEN)
-def test_a_run_that_is_not_whole_is_refused(tmp_path: Path, damage: Any, message: str) -> None:
+def test_a_damaged_run_is_refused(tmp_path: Path, damage: Any, message: str) -> None:
     run = pairs_run(tmp_path)
     damage(run)
     with pytest.raises(RunFolderError, match=message) as raised:
@@ -485,14 +488,14 @@ def test_a_run_that_is_not_whole_is_refused(tmp_path: Path, damage: Any, message
     assert "\n" not in str(raised.value)
 
 
-def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     run = pairs_run(tmp_path)
     (run / ".work").mkdir()
     (run / ".work" / "run.json").write_text("{}")
-    with pytest.raises(RunFolderError, match="a new run has begun over the finished one"):
+    with pytest.raises(RunFolderError, match="a new run in this folder is unfinished"):
         open_folder(run)
     (run / "manifest.json").unlink()
-    with pytest.raises(RunFolderError, match="holds an unfinished run: give its command again, it goes on"):
+    with pytest.raises(RunFolderError, match="holds an unfinished run; run its command again to resume it"):
         open_folder(run)
     with pytest.raises(RunFolderError, match="no such folder"):
         open_folder(tmp_path / "nowhere")
@@ -500,15 +503,15 @@ def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
 
 OPTIONS: list[tuple[PublishConfig, type[JinaDataError], str]] = [
     (replace(LICENSED, excluded_sources=["rows"]), UsageError, r"--exclude-source rows: no such source\. Did you mean"),
-    (replace(LICENSED, excluded_sources=["rows.parquet"]), RunFolderError, "leaves out all sources"),
-    (replace(LICENSED, license="cc"), UsageError, "--license: 'cc' is not an id of a licence on the Hub"),
+    (replace(LICENSED, excluded_sources=["rows.parquet"]), RunFolderError, "excludes all sources"),
+    (replace(LICENSED, license="cc"), UsageError, "--license: 'cc' is not a license id of the Hub"),
     (replace(LICENSED, source_licenses={"x": "mit"}), UsageError, "--source-license x: no such source"),
-    (replace(LICENSED, test_size=9), UsageError, "--test-size: 9 of 1 rows for the test"),
+    (replace(LICENSED, test_size=9), UsageError, "--test-size: a test split of 9 of 1 rows"),
 ]
 
 
 @pytest.mark.parametrize(("options", "kind", "message"), OPTIONS)
-def test_options_that_do_not_fit_are_told(
+def test_wrong_options_are_refused(
     tmp_path: Path, options: PublishConfig, kind: type[JinaDataError], message: str
 ) -> None:
     with pytest.raises(kind, match=message):
@@ -517,19 +520,19 @@ def test_options_that_do_not_fit_are_told(
     assert not list(tmp_path.glob(".repo*"))
 
 
-def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
+def test_an_empty_dataset_is_refused(tmp_path: Path) -> None:
     run = table_run(tmp_path, [{"text": ""}])
-    with pytest.raises(RunFolderError, match="kept no row: there is nothing to publish"):
+    with pytest.raises(RunFolderError, match="kept no row, so there is nothing to publish"):
         write(run, tmp_path / "repo")
 
 
-def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     run = pairs_run(tmp_path)
-    with pytest.raises(RunFolderError, match="is there already, and not an empty folder"):
+    with pytest.raises(RunFolderError, match="exists and is not an empty folder"):
         write(run, tmp_path)
 
 
-def test_negations_whose_parts_differ_are_refused(tmp_path: Path) -> None:
+def test_negations_with_different_row_counts_are_refused(tmp_path: Path) -> None:
     run = negate_run(tmp_path, [SNLI])
     path = run / "data" / "triplet" / "train-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path).slice(1), path)
@@ -539,7 +542,7 @@ def test_negations_whose_parts_differ_are_refused(tmp_path: Path) -> None:
         open_folder(with_manifest(run, manifest))
 
 
-def test_what_a_failed_publish_left_does_not_stop_a_new_run(tmp_path: Path) -> None:
+def test_the_work_folder_of_a_failed_publish_does_not_stop_a_new_run(tmp_path: Path) -> None:
     run = pairs_run(tmp_path)
     (run / ".publish").mkdir()
     (run / ".publish" / "built.json").write_text(json.dumps({}))

@@ -5,7 +5,7 @@ import pytest
 
 from jina_data.publish.scan import Scan
 
-# Put together here, so that no scanner of repositories takes them for real ones.
+# Assembled at run time, so that no secret scanner reports this file.
 FAKE = "A1b2C3d4" * 8
 
 FOUND: list[tuple[str, str]] = [
@@ -36,19 +36,19 @@ NOT_FOUND = [
 
 
 @pytest.mark.parametrize(("text", "kind"), FOUND)
-def test_what_should_not_go_public_is_found(text: str, kind: str) -> None:
+def test_sensitive_content_is_found(text: str, kind: str) -> None:
     scan = Scan()
     batch = pa.record_batch({"text": pa.array(["fine", None, text]), "_file": ["a.csv"] * 3, "_row": [7, 8, 9]})
-    assert scan.look(batch) == {2}
+    assert scan.check(batch) == {2}
     assert scan.lines() == [f"likely {kind} in 1 row: a.csv:9 (text)"]
 
 
 @pytest.mark.parametrize("text", NOT_FOUND)
-def test_what_is_harmless_is_not_found(text: str) -> None:
-    assert Scan().look(pa.record_batch({"text": [text]})) == set()
+def test_harmless_content_is_not_found(text: str) -> None:
+    assert Scan().check(pa.record_batch({"text": [text]})) == set()
 
 
-def test_lists_and_structs_are_looked_through() -> None:
+def test_lists_and_structs_are_scanned() -> None:
     mail = "jane@acme.com"
     batch = pa.record_batch(
         {
@@ -59,7 +59,7 @@ def test_lists_and_structs_are_looked_through() -> None:
         }
     )
     scan = Scan()
-    assert scan.look(batch) == {2, 3}
+    assert scan.check(batch) == {2, 3}
     assert scan.lines() == ["likely e-mail address in 2 rows: c (list), d (deep)"]
 
 
@@ -68,11 +68,11 @@ def test_secrets_come_first_and_places_are_bounded() -> None:
     for first in range(0, 20, 10):
         rows = range(first, first + 10)
         texts = [f"m{n}@acme.com" for n in rows]
-        scan.look(pa.record_batch({"text": texts, "_file": ["f"] * 10, "_row": list(rows)}))
-    scan.look(pa.record_batch({"text": ["hf_" + FAKE[:34]], "_file": ["f"], "_row": [20]}))
-    places = ", ".join(f"f:{n} (text)" for n in range(5))
+        scan.check(pa.record_batch({"text": texts, "_file": ["f"] * 10, "_row": list(rows)}))
+    scan.check(pa.record_batch({"text": ["hf_" + FAKE[:34]], "_file": ["f"], "_row": [20]}))
+    locations = ", ".join(f"f:{n} (text)" for n in range(5))
     assert scan.lines() == [
         "likely Hugging Face token in 1 row: f:20 (text)",
-        f"likely e-mail address in 20 rows: {places} and 15 more",
+        f"likely e-mail address in 20 rows: {locations} and 15 more",
     ]
     assert FAKE[:34] not in "".join(scan.lines())

@@ -1,7 +1,7 @@
-"""A Hub on loopback for tests: repositories in memory, spoken to by the real clients, with faults on demand.
+"""Provides a Hub server on loopback for tests: repositories in memory, for the real clients, with injected faults.
 
-Only what `huggingface_hub` and `datasets` ask for when they publish and load. Everything is logged, so that tests can
-count commits and uploads.
+It implements the requests of `huggingface_hub` and `datasets` for publishing and loading. All requests are logged, so
+tests can count commits and uploads.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_loopbackLoopbackLoopbackLoopback"
 STRANGER = "hf_strangerStrangerStrangerStranger"
-PEOPLE = {TOKEN: ("me", ["lab"]), STRANGER: ("stranger", [])}
-"""Who a token belongs to, and the organizations they may write to."""
+USERS = {TOKEN: ("me", ["lab"]), STRANGER: ("stranger", [])}
+"""The user of each token, and the organizations that the user may write to."""
 
 
 @dataclass
 class Fault:
-    """What goes wrong when a request matches: a status, a cut connection, or something done before the real answer.
+    """A fault for matching requests: an error status, a closed connection, or an action before the real answer.
 
-    `cut` closes the connection instead of an answer: "before" the request is acted on, or "after". `skip` lets so many
-    matching requests pass first.
+    `cut` closes the connection instead of answering, "before" or "after" the request is processed. `skip` is the number
+    of matching requests without the fault, `times` the number with it.
     """
 
     method: str
@@ -42,8 +42,8 @@ class Fault:
     skip: int = 0
     do: Callable[[Hub], object] | None = None
 
-    def takes(self, method: str, path: str) -> bool:
-        """Tell whether a request falls into it, and count it."""
+    def applies(self, method: str, path: str) -> bool:
+        """Return whether the fault applies to a request, and count the request."""
         if self.times <= 0 or method != self.method or not re.search(self.path, path):
             return False
         if self.skip:
@@ -54,8 +54,8 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A file in a commit: its content, and whether it is kept as a large one."""
+class StoredFile:
+    """A file in a commit: its content, and whether it is stored with LFS."""
 
     content: bytes
     large: bool
@@ -78,17 +78,17 @@ class Stored:
 
 @dataclass
 class Repo:
-    """A repository: its commits, each all files by path, and where branches and tags point."""
+    """A repository: the files of each commit by path, and the commits of branches and tags."""
 
     id: str
     type: str
     private: bool
-    commits: dict[str, dict[str, Stored]] = field(default_factory=dict)
+    commits: dict[str, dict[str, StoredFile]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
 
-    def add(self, branch: str, files: dict[str, Stored], message: str) -> str:
+    def add(self, branch: str, files: dict[str, StoredFile], message: str) -> str:
         """Add a commit to a branch, and return its id."""
         parent = self.branches.get(branch, "")
         names = "".join(f"{path}{stored.blob_id}" for path, stored in sorted(files.items()))
@@ -99,14 +99,14 @@ class Repo:
         return oid
 
     def resolve(self, revision: str) -> str | None:
-        """Return the commit that a branch, tag or id names."""
-        found = self.branches.get(revision) or self.tags.get(revision) or revision
-        return found if found in self.commits else None
+        """Return the commit id of a branch, tag or commit id."""
+        oid = self.branches.get(revision) or self.tags.get(revision) or revision
+        return oid if oid in self.commits else None
 
 
 @dataclass
 class Hub:
-    """The state of the server: repositories, stored objects, the log, and faults to come."""
+    """The state of the server: repositories, stored objects, the log, and pending faults."""
 
     url: str = ""
     repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Hub:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def repo(self, repo_id: str, kind: str = "datasets") -> Repo:
-        """Return a repository that is there."""
+        """Return an existing repository."""
         return self.repos[kind, repo_id]
 
     def files(self, repo_id: str, kind: str = "datasets", branch: str = "main") -> dict[str, bytes]:
@@ -128,21 +128,24 @@ class Hub:
         return {path: stored.content for path, stored in repo.commits[repo.branches[branch]].items()}
 
     def commits(self, repo_id: str, kind: str = "datasets") -> list[str]:
-        """Return the messages of all commits after the first, which the server makes itself."""
+        """Return the messages of all commits except the first one, which the server makes."""
         return self.repo(repo_id, kind).messages[1:]
 
-    def asked(self, method: str, path: str) -> int:
-        """Count the requests that match."""
-        return sum(1 for one, where, _ in self.log if one == method and re.search(path, where))
+    def count_requests(self, method: str, path: str) -> int:
+        """Count the logged requests with a method and a path that matches a pattern."""
+        return sum(
+            1 for logged_method, logged_path, _ in self.log if logged_method == method and re.search(path, logged_path)
+        )
 
-    def commit_beside(self, repo_id: str, files: Mapping[str, bytes], branch: str = "main") -> str:
-        """Commit as somebody else would."""
+    def add_commit(self, repo_id: str, files: Mapping[str, bytes], branch: str = "main") -> str:
+        """Commit files as another user."""
         repo = self.repo(repo_id)
-        kept = dict(repo.commits[repo.branches[branch]])
-        return repo.add(branch, kept | {path: Stored(content, False) for path, content in files.items()}, "beside")
+        current = dict(repo.commits[repo.branches[branch]])
+        added = {path: StoredFile(content, False) for path, content in files.items()}
+        return repo.add(branch, current | added, "other commit")
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that lead the real clients here, and the token to nowhere else."""
+        """Return environment variables that direct the real clients, and the token, to this server only."""
         return {
             "HF_ENDPOINT": self.url,
             "HF_HUB_DISABLE_XET": "1",
@@ -155,7 +158,7 @@ class Hub:
 
 @contextmanager
 def running() -> Iterator[Hub]:
-    """Run a Hub on a free port of this machine."""
+    """Run a Hub server on a free local port."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -172,7 +175,7 @@ def running() -> Iterator[Hub]:
 
 
 class _Reply(Exception):  # noqa: N818
-    """An answer that ends the request."""
+    """An error response that ends the request."""
 
     def __init__(self, status: int, code: str = "", message: str = "") -> None:
         super().__init__(message)
@@ -217,14 +220,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle("PUT")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing; the log of the hub tells."""
+        """Print nothing; requests are in the log of the hub."""
 
     # ---------------------------------------------------------------------------------------------------- requests
 
     def _handle(self, method: str) -> None:
         path = unquote(urlsplit(self.path).path)
         raw = urlsplit(self.path).path
-        fault = next((one for one in self.hub.faults if one.takes(method, path)), None)
+        fault = next((fault for fault in self.hub.faults if fault.applies(method, path)), None)
         if fault is not None and fault.cut == "before":
             self._cut(method, path)
             return
@@ -270,11 +273,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _route(self, method: str, path: str) -> tuple[int, Mapping[str, str], bytes]:
-        wanted = "GET" if method == "HEAD" else method
-        for known, pattern, name in self.ROUTES:
-            found = re.fullmatch(pattern, path)
-            if known == wanted and found:
-                values = {key: unquote(value) if value else value for key, value in found.groupdict().items()}
+        routed_method = "GET" if method == "HEAD" else method
+        for route_method, pattern, name in self.ROUTES:
+            match = re.fullmatch(pattern, path)
+            if route_method == routed_method and match:
+                values = {key: unquote(value) if value else value for key, value in match.groupdict().items()}
                 with self.hub.lock:
                     answer = getattr(self, f"_{name}")(values)
                 if isinstance(answer, tuple):
@@ -284,19 +287,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     # ------------------------------------------------------------------------------------------------------- rights
 
-    def _who(self) -> tuple[str, list[str]] | None:
+    def _user(self) -> tuple[str, list[str]] | None:
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        if token and token not in PEOPLE:
+        if token and token not in USERS:
             raise _Reply(401, message="Invalid credentials in Authorization header")
-        return PEOPLE.get(token)
+        return USERS.get(token)
 
     def _may_write(self, repo_id: str) -> bool:
-        who = self._who()
-        return who is not None and repo_id.split("/", maxsplit=1)[0] in [who[0], *who[1]]
+        user = self._user()
+        return user is not None and repo_id.split("/", maxsplit=1)[0] in [user[0], *user[1]]
 
     def _repo(self, values: Mapping[str, Any], *, write: bool = False) -> Repo:
         repo = self.hub.repos.get((values["kind"] or "models", values["id"]))
-        self._who()
+        self._user()
         if repo is None or (repo.private and not self._may_write(repo.id)):
             raise _Reply(404, "RepoNotFound", "Repository not found")
         if write and not self._may_write(repo.id):
@@ -316,28 +319,33 @@ class _Handler(BaseHTTPRequestHandler):
     # --------------------------------------------------------------------------------------------------------- routes
 
     def _whoami(self, values: Mapping[str, Any]) -> Any:
-        who = self._who()
-        if who is None:
+        user = self._user()
+        if user is None:
             raise _Reply(401, message="Invalid username or password.")
-        return {"type": "user", "name": who[0], "orgs": [{"name": name} for name in who[1]], "auth": {"type": "access"}}
+        return {
+            "type": "user",
+            "name": user[0],
+            "orgs": [{"name": name} for name in user[1]],
+            "auth": {"type": "access"},
+        }
 
     def _create(self, values: Mapping[str, Any]) -> Any:
-        asked = self._json()
-        who = self._who()
-        repo_id = f"{asked.get('organization') or (who[0] if who else '')}/{asked['name']}"
+        request = self._json()
+        user = self._user()
+        repo_id = f"{request.get('organization') or (user[0] if user else '')}/{request['name']}"
         if not self._may_write(repo_id):
             raise _Reply(403, message="You don't have the rights to create a repository under this namespace")
-        kind = f"{asked.get('type') or 'model'}s"
+        kind = f"{request.get('type') or 'model'}s"
         url = f"{self.hub.url}/{'' if kind == 'models' else f'{kind}/'}{repo_id}"
         if (kind, repo_id) in self.hub.repos:
             body = json.dumps({"error": "You already created this repo", "url": url}).encode()
             return 409, {"Content-Type": "application/json"}, body
-        private = bool(asked.get("private")) or asked.get("visibility") == "private"
+        private = bool(request.get("private")) or request.get("visibility") == "private"
         repo = self.hub.repos[kind, repo_id] = Repo(repo_id, kind, private)
         attributes = (
             b"*.parquet filter=lfs diff=lfs merge=lfs -text\n*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
         )
-        repo.add("main", {".gitattributes": Stored(attributes, False)}, "initial commit")
+        repo.add("main", {".gitattributes": StoredFile(attributes, False)}, "initial commit")
         return {"url": url, "id": repo_id}
 
     def _validate_yaml(self, values: Mapping[str, Any]) -> Any:
@@ -355,14 +363,14 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self._repo(values)
         kinds = {"branches": ("heads", repo.branches), "tags": ("tags", repo.tags)}
         refs: dict[str, Any] = {"converts": []}
-        for name, (folder, found) in kinds.items():
+        for name, (folder, commits) in kinds.items():
             refs[name] = [
-                {"name": ref, "ref": f"refs/{folder}/{ref}", "targetCommit": oid} for ref, oid in found.items()
+                {"name": ref, "ref": f"refs/{folder}/{ref}", "targetCommit": oid} for ref, oid in commits.items()
             ]
         return refs
 
     @staticmethod
-    def _entry(path: str, stored: Stored) -> dict[str, Any]:
+    def _entry(path: str, stored: StoredFile) -> dict[str, Any]:
         entry: dict[str, Any] = {"type": "file", "path": path, "size": len(stored.content), "oid": stored.blob_id}
         if stored.large:
             sizes = {"size": len(stored.content), "pointerSize": len(stored.pointer)}
@@ -372,19 +380,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _tree(self, values: Mapping[str, Any]) -> Any:
         repo = self._repo(values)
         files = repo.commits[self._commit_of(repo, values["rev"])]
-        below = f"{values['path']}/" if values["path"] else ""
+        prefix = f"{values['path']}/" if values["path"] else ""
         recursive = "true" in [value.lower() for value in parse_qs(urlsplit(self.path).query).get("recursive", [])]
         entries: dict[str, Any] = {}
         for path, stored in files.items():
-            if not path.startswith(below):
+            if not path.startswith(prefix):
                 continue
-            *folders, _name = path.removeprefix(below).split("/")
-            for at in range(1, len(folders) + 1) if recursive else range(1, min(len(folders), 1) + 1):
-                folder = below + "/".join(folders[:at])
+            *folders, _name = path.removeprefix(prefix).split("/")
+            for depth in range(1, len(folders) + 1) if recursive else range(1, min(len(folders), 1) + 1):
+                folder = prefix + "/".join(folders[:depth])
                 entries[folder] = {"type": "directory", "path": folder, "size": 0, "oid": "0" * 40}
             if recursive or not folders:
                 entries[path] = self._entry(path, stored)
-        if below and not entries:
+        if prefix and not entries:
             raise _Reply(404, "EntryNotFound", f"{values['path']} does not exist")
         return list(entries.values())
 
@@ -392,30 +400,30 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self._repo(values)
         files = repo.commits[self._commit_of(repo, values["rev"])]
         is_form = "form" in (self.headers.get("Content-Type") or "")
-        wanted = parse_qs(self.body.decode()).get("paths", []) if is_form else self._json()["paths"]
-        found = [self._entry(path, files[path]) for path in wanted if path in files]
-        folders = [path for path in wanted if any(name.startswith(f"{path}/") for name in files)]
-        return found + [{"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in folders]
+        paths = parse_qs(self.body.decode()).get("paths", []) if is_form else self._json()["paths"]
+        entries = [self._entry(path, files[path]) for path in paths if path in files]
+        folders = [path for path in paths if any(name.startswith(f"{path}/") for name in files)]
+        return entries + [{"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in folders]
 
     def _preupload(self, values: Mapping[str, Any]) -> Any:
         repo = self._repo(values, write=True)
         files = repo.commits[self._commit_of(repo, values["rev"])]
-        out = []
-        for asked in self._json()["files"]:
-            path, stored = asked["path"], files.get(asked["path"])
-            large = path.endswith((".parquet", ".safetensors")) or asked["size"] > 10 * 2**20
+        answers = []
+        for file in self._json()["files"]:
+            path, stored = file["path"], files.get(file["path"])
+            large = path.endswith((".parquet", ".safetensors")) or file["size"] > 10 * 2**20
             oid = None if stored is None else stored.sha256 if stored.large else stored.blob_id
             mode = "lfs" if large else "regular"
-            out.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
-        return {"files": out}
+            answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+        return {"files": answers}
 
     def _lfs_batch(self, values: Mapping[str, Any]) -> Any:
         self._repo(values, write=True)
         objects = []
-        for asked in self._json()["objects"]:
-            entry = {"oid": asked["oid"], "size": asked["size"]}
-            if asked["oid"] not in self.hub.objects:
-                href = f"{self.hub.url}/lfs/{asked['oid']}"
+        for request in self._json()["objects"]:
+            entry = {"oid": request["oid"], "size": request["size"]}
+            if request["oid"] not in self.hub.objects:
+                href = f"{self.hub.url}/lfs/{request['oid']}"
                 entry["actions"] = {"upload": {"href": href, "header": {}}, "verify": {"href": f"{href}/verify"}}
             objects.append(entry)
         return {"transfer": "basic", "objects": objects}
@@ -447,14 +455,14 @@ class _Handler(BaseHTTPRequestHandler):
         url = f"{self.hub.url}/{repo.id}/commit/{oid}"
         return {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""}
 
-    def _apply(self, files: dict[str, Stored], key: str, value: Mapping[str, Any]) -> None:
+    def _apply(self, files: dict[str, StoredFile], key: str, value: Mapping[str, Any]) -> None:
         path = value["path"]
         if key == "file":
-            files[path] = Stored(base64.b64decode(value["content"]), False)
+            files[path] = StoredFile(base64.b64decode(value["content"]), False)
         elif key == "lfsFile":
             if value["oid"] not in self.hub.objects:
                 raise _Reply(400, message=f"the object of {path} is not stored")
-            files[path] = Stored(self.hub.objects[value["oid"]], True)
+            files[path] = StoredFile(self.hub.objects[value["oid"]], True)
         elif key == "deletedFile":
             del files[path]
         else:
@@ -488,10 +496,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": oid, "ETag": f'"{stored.blob_id}"', "Accept-Ranges": "bytes"}
         if stored.large:
             headers |= {"X-Linked-Etag": f'"{stored.sha256}"', "X-Linked-Size": str(len(content))}
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if asked is None:
+        byte_range = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if byte_range is None:
             return 200, {**headers, "Content-Length": str(len(content))}, content
-        first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+        first, last = int(byte_range[1]), min(int(byte_range[2] or len(content)), len(content) - 1)
         part = content[first : last + 1]
-        where = {"Content-Range": f"bytes {first}-{last}/{len(content)}", "Content-Length": str(len(part))}
-        return 206, {**headers, **where}, part
+        range_headers = {"Content-Range": f"bytes {first}-{last}/{len(content)}", "Content-Length": str(len(part))}
+        return 206, {**headers, **range_headers}, part

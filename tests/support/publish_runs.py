@@ -1,4 +1,4 @@
-"""Small finished runs for the tests of publish, and a way to the Hub on loopback."""
+"""Provides small finished runs for the tests of publish, and a Hub server on loopback."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ import pytest
 from jina_data import Length, Pipeline
 from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.publish.flow import PublishConfig, PublishReport, publish
-from jina_data.publish.hub import Patience
-from jina_data.publish.preview import PublishPlan
+from jina_data.publish.hub import RetryPolicy
+from jina_data.publish.preview import PublishPreview
 from jina_data.run.files import write_json
 from tests.support.files import write_jsonl, write_parquet
 from tests.support.hub_server import Hub, running
 
-LICENSED = PublishConfig(folder=".", license="cc-by-4.0", verify=False, patience=Patience(first_seconds=0.01))
+LICENSED = PublishConfig(folder=".", license="cc-by-4.0", verify=False, retry=RetryPolicy(initial_wait_seconds=0.01))
 
 
 def pair_rows(n_rows: int) -> list[dict[str, Any]]:
-    """Return pairs of which every fifth shares its answer with the one before."""
+    """Return pairs; each fifth pair has the answer of the previous pair."""
     return [
         {
             "id": n,
@@ -41,18 +41,18 @@ def pair_rows(n_rows: int) -> list[dict[str, Any]]:
 
 
 def pairs_run(folder: Path, n_rows: int = 20, out_format: str = "parquet") -> Path:
-    """Make a run over two files of pairs."""
+    """Run `clean` over two files of pairs."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = pair_rows(n_rows)
-    one = write_jsonl(folder / "one.jsonl", rows[: n_rows // 2])
-    two = write_parquet(folder / "two.parquet", rows[n_rows // 2 :])
+    first_half = write_jsonl(folder / "one.jsonl", rows[: n_rows // 2])
+    second_half = write_parquet(folder / "two.parquet", rows[n_rows // 2 :])
     run = folder / f"run-{out_format}"
-    Pipeline(Length(min_words=2)).run([one, two], run, out_format=out_format)
+    Pipeline(Length(min_words=2)).run([first_half, second_half], run, out_format=out_format)
     return run
 
 
 def table_run(folder: Path, rows: Sequence[Mapping[str, Any]] | pa.Table, **columns: Any) -> Path:
-    """Make a run over one table; `columns` are roles, where they are not to be guessed."""
+    """Run `clean` over a table; `columns` assigns roles that should not be inferred."""
     folder.mkdir(parents=True, exist_ok=True)
     source = write_parquet(folder / "rows.parquet", rows)
     Pipeline(Length(min_words=1), columns=columns or None).run(source, folder / "run")
@@ -60,7 +60,7 @@ def table_run(folder: Path, rows: Sequence[Mapping[str, Any]] | pa.Table, **colu
 
 
 def negate_run(folder: Path, sources: Sequence[Mapping[str, Any]], n_rows: int = 12) -> Path:
-    """Make the folder that a run of `negate` leaves, with so many rows from each source."""
+    """Create the folder of a finished run of `negate`, with `n_rows` rows from each source."""
     run = folder / "negations"
     rows = [
         {
@@ -124,7 +124,7 @@ def with_manifest(run: Path, manifest: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def loopback(patch: pytest.MonkeyPatch, home: Path) -> Iterator[Hub]:
-    """Run a Hub, and lead the clients in this process there; what they would sleep is noted instead."""
+    """Run a Hub server, and direct the clients in this process to it; their waits are recorded in `slept`."""
     import huggingface_hub.constants
     import huggingface_hub.utils._http as http
 
@@ -148,19 +148,21 @@ def send(
     repo_id: str = "me/numbers",
     options: PublishConfig = LICENSED,
     *,
-    say: Sequence[bool] = (True,),
+    confirmed: bool = True,
     overwrite: bool = False,
 ) -> PublishReport:
-    """Publish a run, saying yes."""
+    """Publish a run with the given confirmation, and return the report."""
     config = replace(options, folder=run)
-    done = publish(config, repo_id, overwrite=overwrite, confirm=lambda plan: bool(list(plan.lines())) and all(say))
-    assert done is not None
-    return done
+    report = publish(
+        config, repo_id, overwrite=overwrite, confirm=lambda preview: bool(list(preview.lines())) and confirmed
+    )
+    assert report is not None
+    return report
 
 
-def shown(plan: PublishPlan) -> str:
-    """Return what the user would be shown."""
-    return "\n".join(plan.lines())
+def preview_text(preview: PublishPreview) -> str:
+    """Return the preview that the user sees."""
+    return "\n".join(preview.lines())
 
 
 def read_json(path: Path) -> Any:
@@ -169,7 +171,7 @@ def read_json(path: Path) -> Any:
 
 
 def tiny_model(folder: Path) -> Path:
-    """Save a sentence-transformers model with random weights: one layer, sixteen numbers, letters as tokens."""
+    """Save a sentence-transformers model with random weights: one layer, 16 dimensions, letters as tokens."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
