@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from jina_data.forecast.distributions import binomial_tail, student_t_quantile
 from jina_data.forecast.trial import UNREADABLE, RowOutcomes
 from jina_data.stages.rows import BoolArray, FloatArray
 
@@ -117,7 +117,7 @@ def _block_variance(residuals: FloatArray, blocks: IntArray) -> float:
     n_blocks = len(sums)
     if n_blocks < 2:
         return 0.0
-    wider = (stats.t.ppf(0.975, n_blocks - 1) / 1.96) ** 2
+    wider = (student_t_quantile(0.975, n_blocks - 1) / 1.96) ** 2
     return float(n_blocks / (n_blocks - 1) * (sums**2).sum() * wider)
 
 
@@ -227,7 +227,7 @@ def rank_share(
     if full_pool <= pool or pool < 8 or not len(ranks):
         return share
     parts = np.array([1 / 8, 1 / 4, 1 / 2, 1.0])
-    dropped = np.array([float(stats.binom.sf(top_k - 1, ranks - 1, part).mean()) for part in parts])
+    dropped = np.array([float(binomial_tail(top_k - 1, ranks - 1, part).mean()) for part in parts])
     if dropped[0] <= 0 or dropped[-1] >= 1:
         return share
     here, ahead = dropped[-1], np.log(full_pool / pool)
