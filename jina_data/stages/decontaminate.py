@@ -21,7 +21,7 @@ from jina_data.errors import InputError, RecipeError
 from jina_data.read import ROW, InputFile, sample_schema
 from jina_data.roles import is_text, is_text_list
 from jina_data.stages.base import Outcome, RowLocal
-from jina_data.stages.reference import read_outside, resolve_outside
+from jina_data.stages.reference import read_reference_file, resolve_reference_files
 from jina_data.stages.rows import IntArray, Rows, Texts, View, flatten
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Decontaminate(RowLocal):
         return self
 
     @override
-    def outside(self) -> tuple[str, ...]:
+    def reference_files(self) -> tuple[str, ...]:
         return self.files
 
     @override
@@ -129,7 +129,7 @@ class Decontaminate(RowLocal):
     def _resolve(self, *, afresh: bool = False) -> tuple[InputFile, ...]:
         """Return the evaluation files as they were when a run was last bound to them: batches do not look again."""
         if afresh or self.files not in _RESOLVED:
-            _RESOLVED[self.files] = resolve_outside(self.files)
+            _RESOLVED[self.files] = resolve_reference_files(self.files)
         return _RESOLVED[self.files]
 
     def _index(self) -> _Index:
@@ -216,7 +216,7 @@ def _read_texts(file: InputFile, columns: tuple[str, ...]) -> Iterator[tuple[pa.
         InputError: a record cannot be read, or there is no text.
     """
     n_bytes = 0
-    for first_row, table in read_outside(file, columns):
+    for first_row, table in read_reference_file(file, columns):
         texts = flatten([table.column(name).combine_chunks() for name in columns])
         n_bytes += pc.sum(pc.binary_length(texts.values)).as_py() or 0
         yield texts.values, table.column(ROW).to_numpy().astype(np.int64)[texts.owner] + first_row

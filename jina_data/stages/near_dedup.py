@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import override
 
-from jina_data.stages.base import Collective, Context, Names, RemainingRows, Threshold, outside_rows
+from jina_data.stages.base import Collective, Context, Names, RemainingRows, Threshold, read_reference_rows
 from jina_data.stages.reference import ROW_BITS, ReferenceRows
 from jina_data.stages.rows import BoolArray, Rows, View
 
@@ -97,7 +97,7 @@ class NearDedup(Collective):
         return {"score": (Threshold(self.threshold, "below", self.reasons[0]),)}
 
     @override
-    def outside(self) -> tuple[str, ...]:
+    def reference_files(self) -> tuple[str, ...]:
         return self.against
 
     @override
@@ -168,7 +168,7 @@ class NearDedup(Collective):
         nodes = self._make_nodes(remaining, places)
         n_outside = int(np.searchsorted(places, np.uint64(OWN)))
         decided = decide_in_order(nodes, buckets, n_outside=n_outside, threshold=self.threshold)
-        con.register("near_decided", _table(places, decided, remaining.outside))
+        con.register("near_decided", _table(places, decided, remaining.reference))
         remaining.facts.update(self._facts(remaining, len(places), decided.compared), largest_buckets=largest.facts())
         return con.sql(f"""
             SELECT row_id, 0::SMALLINT AS reason, score, partner, partner_row_id FROM near_decided
@@ -197,7 +197,7 @@ class NearDedup(Collective):
         starts = [np.empty((0, 1), np.int64)]
         sizes = starts.copy()
         with paths[0].open("wb") as values, paths[1].open("wb") as signatures:
-            for rows in _rows_at(remaining, places, self.sees):
+            for rows in _rows_at(remaining, places, self.input_columns):
                 sets = [sorted_sets(elements) for elements in self.elements(rows)]
                 firsts = values.tell() // 8 + np.cumsum([0, *(len(one.values) for one in sets[:-1])])
                 starts.append(np.stack([first + one.offsets[:-1] for first, one in zip(firsts, sets, strict=True)], 1))
@@ -243,8 +243,8 @@ def _name_rows(remaining: RemainingRows, n_bands: int) -> None:
     """Name all rows that can be compared: outside rows under their places, own ones behind them."""
     columns = ", ".join(["high", "low", *band_names(n_bands)])
     parts = [f"SELECT row_id + {OWN}::UBIGINT AS place, {columns} FROM {remaining.name} WHERE elements > 0"]
-    if remaining.outside is not None:
-        parts.append(f"SELECT place, {columns} FROM {remaining.outside.name} WHERE elements > 0")
+    if remaining.reference is not None:
+        parts.append(f"SELECT place, {columns} FROM {remaining.reference.name} WHERE elements > 0")
     remaining.con.execute(f"CREATE OR REPLACE TEMP VIEW near_rows AS {' UNION ALL '.join(parts)}")
 
 
@@ -343,12 +343,12 @@ def _rows_at(remaining: RemainingRows, places: PlaceArray, sees: Callable[[View]
     n_outside = int(np.searchsorted(places, np.uint64(OWN)))
     row_ids = places[n_outside:] - np.uint64(OWN)
     if n_outside:
-        assert remaining.outside is not None
+        assert remaining.reference is not None
         view = next(remaining.fetch(row_ids[:1])).view
         numbers = (places[:n_outside] >> np.uint64(ROW_BITS)).astype(np.int64)
         for number in np.unique(numbers).tolist():
             wanted = places[:n_outside][numbers == number] & np.uint64(2**ROW_BITS - 1)
-            for rows in outside_rows(remaining.outside.files[number], view, sees(view)):
+            for rows in read_reference_rows(remaining.reference.files[number], view, sees(view)):
                 hit = np.isin(rows.row_ids.to_numpy(), wanted)
                 if hit.any():
                     yield rows.take(hit)

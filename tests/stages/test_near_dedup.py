@@ -335,7 +335,7 @@ def test_role_is_another_name_of_roles() -> None:
         assert NearDedup.model_validate(options).roles == ("anchor",)
     (stage,) = Recipe.parse("stages: [near_dedup: {role: anchor, against: old}]", "r.yaml").stages
     assert stage == NearDedup(roles=("anchor",), against=("old",))
-    assert stage.outside() == ("old",)
+    assert stage.reference_files() == ("old",)
 
 
 @pytest.mark.parametrize(

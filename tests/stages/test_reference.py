@@ -121,5 +121,5 @@ def test_what_cannot_be_compared_with(tmp_path: Path, rows: Sequence[Any] | None
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "half" / ".work").mkdir(parents=True)
-    with pytest.raises(RunFolderError, match="half holds an unfinished run; expected a finished one, or files"):
+    with pytest.raises(RunFolderError, match="half holds an unfinished run; expected a finished run, or files"):
         fates(tmp_path, ExactDedup(against=(str(tmp_path / "half"),)))

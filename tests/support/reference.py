@@ -47,7 +47,7 @@ from jina_data.stages import (
     Where,
 )
 from jina_data.stages.base import Context
-from jina_data.stages.reference import resolve_outside
+from jina_data.stages.reference import resolve_reference_files
 from jina_data.stages.rows import Rows, View
 
 Row = dict[str, Any]
@@ -604,7 +604,7 @@ def duplicates(stage: ExactDedup, table: Table, live: list[Live]) -> Iterator[tu
 
 def outside_rows(names: Sequence[str]) -> Iterator[tuple[str, Row]]:
     """Yield the rows of Parquet files that stand outside the run, as "file:row" and what is in them."""
-    for file in resolve_outside(names):
+    for file in resolve_reference_files(names):
         for number, row in enumerate(pq.read_table(file.name).to_pylist()):
             yield f"{file.name}:{number}", row
 
