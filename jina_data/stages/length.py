@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 UNITS = ("chars", "words", "tokens")
 EMPTY, TOO_SHORT, TOO_LONG = 0, 1, 2
+BOUNDS: tuple[tuple[str, Literal["above", "below"], int], ...] = (
+    ("min", "above", TOO_SHORT),
+    ("max", "below", TOO_LONG),
+)
+"""The bounds of a length: the prefix of the option, the side that is kept, and the reason."""
 
 
 class Length(Sql):
@@ -114,7 +119,7 @@ class Length(Sql):
         out: dict[str, list[Threshold]] = {}
         for role in self.chosen(view):
             for unit in self._units():
-                for bound_name, keeps, reason in (("min", "above", TOO_SHORT), ("max", "below", TOO_LONG)):
+                for bound_name, keeps, reason in BOUNDS:
                     if (bound := self._bound(bound_name, unit)) is not None:
                         name = f"{role}.{bound_name}_{unit}" if _is_plural(view, role) else f"{role}.{unit}"
                         limit = Threshold(float(bound), keeps, self.reasons[reason])

@@ -104,7 +104,7 @@ class Select(Sql):
     def _cast(self, array: pa.Array, name: str) -> pa.Array:
         with duckdb.connect(config={"threads": 1}) as con:
             con.register("cells", pa.table({"value": array}))
-            table = con.sql(f'SELECT TRY_CAST(value AS {self.cast[name]}) AS value FROM cells').to_arrow_table()
+            table = con.sql(f"SELECT TRY_CAST(value AS {self.cast[name]}) AS value FROM cells").to_arrow_table()
         column = table.column("value").combine_chunks()
         return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
 

@@ -344,7 +344,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     cases: list[tuple[type[JinaDataError], str, dict[str, Any]]] = [
         (
             RecipeError,
-            f"{qrels} has no text column of a usual name; its columns are query_id (string), score (int64). Name",
+            f"{qrels} has no text column with a usual name; its columns are query_id (string), score (int64). Give",
             {"files": qrels},
         ),
         (
@@ -359,7 +359,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         ),
         (RecipeError, f"{qrels} has none of the columns text", {"files": (corpus, qrels), "columns": ("text",)}),
         (InputError, f"{nothing} is empty; expected evaluation texts", {"files": nothing}),
-        (InputError, f"{blank} holds no text (columns text)", {"files": blank}),
+        (InputError, f"{blank} has no text (columns text)", {"files": blank}),
         (InputError, f"{broken}: row 1 cannot be read", {"files": broken}),
         (InputError, "no such file", {"files": tmp_path / "gone.parquet"}),
         (RecipeError, "has no role 'anchor'", {"files": corpus, "roles": "anchor"}),
@@ -373,8 +373,8 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({}, "Field required"),
-        ({"files": ()}, "nothing is named"),
-        ({"files": "x", "columns": []}, "nothing is named"),
+        ({"files": ()}, "the list is empty"),
+        ({"files": "x", "columns": []}, "the list is empty"),
         ({"files": "x", "min_words": 9}, r"min_words_changed \(8\) is below min_words \(9\)"),
         ({"files": "x", "n_grams": 1}, "greater than or equal to 2"),
     ],

@@ -246,8 +246,8 @@ def test_languages_as_recipes_write_them(languages: object, stored: object) -> N
     ("settings", "message"),
     [
         ({}, "languages"),
-        ({"languages": []}, "no language is named"),
-        ({"languages": ["any", "en"]}, "stands alone"),
+        ({"languages": []}, "the list of languages is empty"),
+        ({"languages": ["any", "en"]}, "cannot be in a list"),
         ({"languages": 3}, "languages"),
         ({"languages": ["en"], "language_threshold": 1.5}, "language_threshold"),
         ({"languages": ["en"], "min_chars": -1}, "min_chars"),

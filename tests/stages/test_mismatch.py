@@ -183,7 +183,7 @@ def test_the_intervals_of_the_estimate_hold_the_truth() -> None:
     truth, inside = 0.2, 0
     for _ in range(200):
         far = int(rng.binomial(500, truth / 2))
-        inside += truth <= MismatchAudit("one", 500, far, 0).at_most
+        inside += truth <= MismatchAudit("one", 500, far, 0).upper_bound
     assert inside >= 190  # the upper end of a 95 % interval: 97.5 % expected, 195 of 200
 
 

@@ -341,7 +341,7 @@ def test_role_is_another_name_of_roles() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"role": "anchor", "roles": ["anchor"]}, "two names of one option"),
+        ({"role": "anchor", "roles": ["anchor"]}, "two names of the same option"),
         ({"num_buckets": 3}, "together, or neither"),
         ({"hashes_per_bucket": 3}, "together, or neither"),
         ({"threshold": 0}, "greater than 0"),
