@@ -151,7 +151,11 @@ def make_plan(
     roles, source, said = bind_roles(schema, wanted)
     _refuse_mixed_originals(recipe.stages)
     views = bind_views(schema, roles, source, recipe.stages)
-    outside = {index: resolve_reference_files(stage.reference_files()) for index, stage in enumerate(recipe.stages) if stage.reference_files()}
+    outside = {
+        index: resolve_reference_files(stage.reference_files())
+        for index, stage in enumerate(recipe.stages)
+        if stage.reference_files()
+    }
     passes = cut_passes(recipe.stages)
     plan = Plan(tuple(inputs), recipe, views, passes, batch_rows, out_format, limit, device, outside)
     return plan, said

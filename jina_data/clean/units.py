@@ -17,7 +17,7 @@ from jina_data.clean.spool import read_facts, write_parquet, write_range
 from jina_data.clean.worker import WorkerContext
 from jina_data.read import ROW, ParsedRange, RangeSpec, digest, parse_range, stream_ranges
 from jina_data.run.files import write_json
-from jina_data.stages.base import Collective, reference_keys, read_reference_rows
+from jina_data.stages.base import Collective, read_reference_rows, reference_keys
 
 
 def do_unit(worker: WorkerContext, kind: str, *arguments: Any) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_data.errors import RunFolderError
-from jina_data.stages.score_cache import CutCounts, KeyArray, ScoreReader, ScoreCache, build_index, count_cut
+from jina_data.stages.score_cache import CutCounts, KeyArray, ScoreCache, ScoreReader, build_index, count_cut
 
 Bytes = npt.NDArray[np.uint8]
 LIMIT = 50
