@@ -1,4 +1,4 @@
-"""triplet_margin: the decision rule on scripted scores, and a real (tiny, untrained) cross-encoder from a folder."""
+"""The stage triplet_margin: its rule on fixed scores, and a real (tiny, untrained) cross-encoder from a folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = TEXT.split()
 
 
 class Scripted:
-    """Scores a pair by the number at the end of its passage, and counts what it is asked."""
+    """Scores a pair by the number at the end of its passage, and counts the pairs."""
 
     model_id = "scripted"
     sha256 = "0" * 64
