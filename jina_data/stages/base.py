@@ -196,8 +196,8 @@ def check_distinct_ignoring_case(view: View, reads: Sequence[str], stage: str) -
             alike = [name for name in view.schema.names if spelling(name).lower() == spelling(read).lower()]
             if len(alike) > 1:
                 raise RecipeError(
-                    f"stage {stage}: SQL cannot tell the columns {' and '.join(map(spelling, alike))} apart. "
-                    "Rename one in the input, or drop one with a `select` before"
+                    f"stage {stage}: SQL cannot distinguish the columns {' and '.join(map(spelling, alike))}. "
+                    "Rename one in the input, or drop one with an earlier `select`"
                 )
 
 

@@ -167,7 +167,7 @@ def test_select_errors(stage: Select, message: str) -> None:
 
 def test_select_casts_no_column_that_differs_from_another_by_case_only() -> None:
     view = rows_of({"text": ["a"], "d": ["1"], "D": ["x"], "e": ["2"]}).view
-    with pytest.raises(RecipeError, match="SQL cannot tell the columns d and D apart"):
+    with pytest.raises(RecipeError, match="SQL cannot distinguish the columns d and D"):
         Select(cast={"D": "BIGINT"}).after(view)
     assert Select(cast={"e": "BIGINT"}, rename={"d": "f"}).after(view).schema.names == ["text", "f", "D", "e"]
 
@@ -258,11 +258,11 @@ def test_where_needs_an_expression(expression: str) -> None:
 
 def test_where_refuses_columns_that_differ_by_case_only() -> None:
     view = rows_of({"text": ["a"], "Lang": ["x"], "lang": ["y"]}).view
-    with pytest.raises(RecipeError, match="cannot tell the columns Lang and lang apart"):
+    with pytest.raises(RecipeError, match="cannot distinguish the columns Lang and lang"):
         Where(expression="lang = 'y'").after(view)
     assert Where(expression="text = 'a'").after(view) == view
     renamed = Select(rename={"Lang": "other"}).after(view)
-    with pytest.raises(RecipeError, match="cannot tell the columns Lang and lang apart"):
+    with pytest.raises(RecipeError, match="cannot distinguish the columns Lang and lang"):
         Where(expression="other = 'x'").after(renamed)
 
 
