@@ -78,7 +78,7 @@ def _lines(forecast: Forecast) -> list[tuple[str, str]]:
         ("kept", f"{count(forecast.kept)} of {forecast.rows.expected:,.0f} rows"),
         ("time", f"{between(forecast.seconds, duration)} with {forecast.workers} workers"),
         ("memory", f"{between(forecast.peak_memory_bytes, size)} at the peak, of {size(limit)} allowed"),
-        ("disk", f"{between(forecast.work_bytes, size)} during the run, {size(forecast.folder_bytes.expected)} after it"),
+        ("disk", f"{between(forecast.work_bytes, size)} at most, {size(forecast.folder_bytes.expected)} at the end"),
         ("data/", between(forecast.data_bytes, size)),
         ("dropped/", between(forecast.dropped_bytes, size)),
     ]
