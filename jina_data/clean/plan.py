@@ -18,7 +18,7 @@ from jina_data.read import InputFile
 from jina_data.roles import bind_roles, is_text, is_text_list
 from jina_data.stages.base import Barrier, Collective, Stage
 from jina_data.stages.normalize import Normalize
-from jina_data.stages.reference import resolve_outside
+from jina_data.stages.reference import resolve_reference_files
 from jina_data.stages.rows import View
 from jina_data.stages.select import Select
 
@@ -151,7 +151,11 @@ def make_plan(
     roles, source, said = bind_roles(schema, wanted)
     _refuse_mixed_originals(recipe.stages)
     views = bind_views(schema, roles, source, recipe.stages)
-    outside = {index: resolve_outside(stage.outside()) for index, stage in enumerate(recipe.stages) if stage.outside()}
+    outside = {
+        index: resolve_reference_files(stage.reference_files())
+        for index, stage in enumerate(recipe.stages)
+        if stage.reference_files()
+    }
     passes = cut_passes(recipe.stages)
     plan = Plan(tuple(inputs), recipe, views, passes, batch_rows, out_format, limit, device, outside)
     return plan, said

@@ -19,7 +19,7 @@ from jina_data.errors import JinaDataError
 from jina_data.html.text_diff import Shown, _around, _start, compare
 from jina_data.read import ROW, InputFile, sample_schema
 from jina_data.roles import is_text, is_text_list
-from jina_data.stages.reference import read_outside
+from jina_data.stages.reference import read_reference_file
 
 SAMPLES = 5
 """So many dropped rows are shown for each stage and reason: those that `jina-data inspect` shows first."""
@@ -170,7 +170,7 @@ def _outside_rows(file: InputFile, wanted: set[int], columns: Sequence[str]) -> 
         schema = sample_schema(file)
         texts = [field.name for field in schema if is_text(field.type) or is_text_list(field.type)]
         names = [name for name in columns if name in schema.names] or texts
-        for first_row, table in read_outside(file, names):
+        for first_row, table in read_reference_file(file, names):
             for position, row in enumerate(table.column(ROW).to_pylist()):
                 if first_row + row in wanted:
                     values = table.slice(position, 1).select(names).to_pylist()[0]

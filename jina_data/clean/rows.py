@@ -247,7 +247,7 @@ def _needed(plan: Plan, current: Pass) -> list[str]:
 def _seen(plan: Plan, index: int) -> list[str]:
     """Return the input columns that a stage is handed."""
     view = plan.views[index]
-    return [view.input_name(name) for name in plan.stages[index].sees(view)]
+    return [view.input_name(name) for name in plan.stages[index].input_columns(view)]
 
 
 def changed_columns(plan: Plan, current: Pass) -> tuple[str, ...]:

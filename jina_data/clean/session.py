@@ -257,7 +257,7 @@ class Session:
             return None
         paths = [literal(str(self.folder.outside(index, number))) for number in range(len(files))]
         places = " UNION ALL ".join(
-            f"SELECT {number << ROW_BITS}::UBIGINT + row AS place, * EXCLUDE (row) FROM read_parquet({path})"
+            f"SELECT {number << ROW_BITS}::UBIGINT + row AS packed_row_id, * EXCLUDE (row) FROM read_parquet({path})"
             for number, path in enumerate(paths)
         )
         worker.con.execute(f"CREATE VIEW outside AS {places}")

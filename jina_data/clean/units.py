@@ -17,7 +17,7 @@ from jina_data.clean.spool import read_facts, write_parquet, write_range
 from jina_data.clean.worker import WorkerContext
 from jina_data.read import ROW, ParsedRange, RangeSpec, digest, parse_range, stream_ranges
 from jina_data.run.files import write_json
-from jina_data.stages.base import Collective, keys_of_outside, outside_rows
+from jina_data.stages.base import Collective, read_reference_rows, reference_keys
 
 
 def do_unit(worker: WorkerContext, kind: str, *arguments: Any) -> None:
@@ -61,8 +61,8 @@ def _outside(worker: WorkerContext, stage_index: int, file_index: int) -> None:
     file = worker.plan.outside[stage_index][file_index]
     with worker.events.unit(f"outside {stage_index}:{file_index}") as said:
         tables = [
-            keys_of_outside(worker.context, stage, rows)
-            for rows in outside_rows(file, view, stage.sees(view), worker.plan.batch_rows)
+            reference_keys(worker.context, stage, rows)
+            for rows in read_reference_rows(file, view, stage.input_columns(view), worker.plan.batch_rows)
         ]
         write_parquet(worker.folder.outside(stage_index, file_index), pa.concat_tables(tables), compression="lz4")
         said["rows"] = sum(table.num_rows for table in tables)

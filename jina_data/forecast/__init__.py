@@ -1,1 +1,1 @@
-"""Forecast a run from a sample and measured rates: `jina-data clean --plan`."""
+"""Forecasts of clean runs from a sample and measured costs: `jina-data clean --plan`."""

@@ -1,4 +1,4 @@
-"""."""
+"""Draws the sample of a forecast: all of the input, rows of it, or blocks of rows."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import numpy.typing as npt
 
 from jina_data.clean.plan import Plan
 from jina_data.clean.units import first_rows
-from jina_data.forecast.repeats import count_keys, repeat_keys, repeats
+from jina_data.forecast.repeats import content_numbers, count_keys, find_repeat_stages
 from jina_data.forecast.sample import (
     READ_BYTES,
     SAMPLE_BYTES,
     InputSample,
     Part,
     TypedReader,
-    closeness,
+    compression_factor,
     generator,
-    packed_bytes,
-    pick,
+    parquet_bytes,
     sample_rows,
+    select_records,
 )
 from jina_data.kernels.keys import KeyArray
 from jina_data.read import InputFile, ParsedRange, split
 
 
 def draw(plan: Plan) -> InputSample:
-    """Draw a sample of a plan's input: all of it, rows, or blocks of rows."""
+    """Draw a sample of the input of a plan: all of it, rows, or blocks of rows."""
     from jina_data.forecast.blocks import draw_blocks
 
     n_rows = sample_rows(plan)
     stored = sum((file.size or 0) * (1 if _is_plain(file) else 3) for file in plan.inputs)
-    unknown = [file.name for file in plan.inputs if not _tells_size(plan, file)]
+    unknown = [file.name for file in plan.inputs if not _has_known_size(plan, file)]
     if unknown or stored <= READ_BYTES or plan.limit is not None:
-        whole = _Reading(plan, n_rows).go(unknown)
-        if whole is not None:
-            return whole
+        sample = _SampleReader(plan, n_rows).run(unknown)
+        if sample is not None:
+            return sample
     return draw_blocks(plan, n_rows)
 
 
-def _tells_size(plan: Plan, file: InputFile) -> bool:
-    """Tell whether it is known how much is behind a place in a file."""
+def _has_known_size(plan: Plan, file: InputFile) -> bool:
+    """Return whether the remaining size of a file is known at every position."""
     by_rows = file.format in ("parquet", "datasets")
     return file.size is not None and not (by_rows and split(file, plan.views[0].schema) is None)
 
@@ -51,31 +51,34 @@ def _is_plain(file: InputFile) -> bool:
     return file.compression is None and file.format != "parquet"
 
 
-class _Reading:
-    """Reads all input, or up to the limit of the run, and keeps the rows with the smallest random numbers."""
+class _SampleReader:
+    """Reads all input, or up to the limit of the run, and keeps the rows with the smallest random numbers.
 
-    def __init__(self, plan: Plan, n_wanted: int) -> None:
+    Every row with a number below `below` is in `kept`, so the kept rows are a uniform sample at any time.
+    """
+
+    def __init__(self, plan: Plan, n_target: int) -> None:
         self.plan = plan
-        self.n_wanted = n_wanted
-        self.settled = TypedReader(plan)
+        self.n_target = n_target
+        self.reader = TypedReader(plan)
         self.kept: list[tuple[Part, npt.NDArray[np.float64]]] = []
         self.below = 1.0
         self.n_rows = self.n_unreadable = self.n_bytes = self.n_ranges = 0
         self.seconds: dict[int, float] = {}
         self.packed = np.zeros(2)
-        self.keys: dict[int, list[KeyArray]] = {index: [] for index in repeats(plan)}
+        self.keys: dict[int, list[KeyArray]] = {index: [] for index in find_repeat_stages(plan)}
 
-    def go(self, unknown: Sequence[str]) -> InputSample | None:
-        """Return the sample; None where the input turned out to be too large to be read as a whole.
+    def run(self, unknown: Sequence[str]) -> InputSample | None:
+        """Return the sample, or None if the input is too large to be read completely.
 
-        Where files do not tell their size, what was read until then has to do.
+        If there are files of `unknown` size, the sample is of the rows that were read up to that point.
         """
         notes = []
         for file in self.plan.inputs:
             started = time.perf_counter()
             for parsed in self._limited(file):
                 self.seconds[file.index] = self.seconds.get(file.index, 0.0) + time.perf_counter() - started
-                self._take(file, parsed)
+                self._add(file, parsed)
                 if self.n_bytes > 4 * READ_BYTES:
                     break
                 started = time.perf_counter()
@@ -83,11 +86,11 @@ class _Reading:
                 if not unknown:
                     return None
                 notes.append(
-                    f"{', '.join(unknown)}: how many rows there are is not known. "
-                    f"This is the forecast for the first {self.n_rows:,} rows of the input"
+                    f"{', '.join(unknown)}: the number of rows is unknown. "
+                    f"This forecast is for the first {self.n_rows:,} rows of the input"
                 )
                 break
-        self._thin(min(self.n_wanted, self._most()))
+        self._shrink(min(self.n_target, self._max_rows()))
         is_all = self.below == 1.0
         longest = [seconds for index, seconds in self.seconds.items() if not self._splits(index)]
         return InputSample(
@@ -99,9 +102,9 @@ class _Reading:
             parse_seconds=sum(self.seconds.values()),
             longest_seconds=max(longest, default=0.0),
             weights={},
-            occurrences={} if is_all else {index: count_keys(found) for index, found in self.keys.items()},
+            occurrences={} if is_all else {index: count_keys(batches) for index, batches in self.keys.items()},
             n_unreadable=self.n_unreadable,
-            closeness=1.0 if is_all else closeness(self.packed, [part for part, _ in self.kept]),
+            compression_factor=1.0 if is_all else compression_factor(self.packed, [part for part, _ in self.kept]),
             notes=notes,
         )
 
@@ -109,7 +112,7 @@ class _Reading:
         limit = self.plan.limit
         if limit is not None and self.n_rows >= limit:
             return
-        for parsed in self.settled.ranges(file):
+        for parsed in self.reader.ranges(file):
             yield parsed if limit is None else first_rows(parsed, limit - self.n_rows)
             if limit is not None and self.n_rows >= limit:
                 return
@@ -118,34 +121,34 @@ class _Reading:
         file = self.plan.inputs[file_index]
         return self.plan.limit is None and split(file, self.plan.views[0].schema) is not None
 
-    def _take(self, file: InputFile, parsed: ParsedRange) -> None:
+    def _add(self, file: InputFile, parsed: ParsedRange) -> None:
         numbers = generator(self.plan, 1, file.index, parsed.number).random(parsed.row_count)
-        keys = {index: repeat_keys(self.plan, index, parsed.rows) for index in self.keys}
-        for index, found in keys.items():
-            self.keys[index].append(found)
+        keys = {index: content_numbers(self.plan, index, parsed.rows) for index in self.keys}
+        for index, content in keys.items():
+            self.keys[index].append(content)
         blocks = self.n_rows + np.arange(parsed.row_count)
         self.n_rows += parsed.row_count
         self.n_unreadable += len(parsed.unreadable)
         self.n_bytes += parsed.rows.nbytes
-        if self.n_ranges & (self.n_ranges - 1) == 0:  # few are enough: the first, second, third, fifth, ninth ...
-            self.packed += (packed_bytes([parsed.rows]), parsed.rows.nbytes)
+        if self.n_ranges & (self.n_ranges - 1) == 0:  # a few ranges are enough: the 1st, 2nd, 3rd, 5th, 9th ...
+            self.packed += (parquet_bytes([parsed.rows]), parsed.rows.nbytes)
         self.n_ranges += 1
         chosen = np.flatnonzero(numbers < self.below)
-        self.kept.append((pick(Part(file.index, parsed, blocks, keys), chosen), numbers[chosen]))
-        if sum(len(some) for _, some in self.kept) > 2 * self.n_wanted:
-            self._thin(self.n_wanted)
+        self.kept.append((select_records(Part(file.index, parsed, blocks, keys), chosen), numbers[chosen]))
+        if sum(len(part_numbers) for _, part_numbers in self.kept) > 2 * self.n_target:
+            self._shrink(self.n_target)
 
-    def _most(self) -> int:
+    def _max_rows(self) -> int:
         return max(1, int(SAMPLE_BYTES * self.n_rows / max(1, self.n_bytes)))
 
-    def _thin(self, n_wanted: int) -> None:
-        """Keep the rows with the smallest numbers."""
-        numbers = np.concatenate([some for _, some in self.kept]) if self.kept else np.empty(0)
-        if len(numbers) <= n_wanted:
+    def _shrink(self, n_target: int) -> None:
+        """Keep the rows with the smallest random numbers."""
+        numbers = np.concatenate([part_numbers for _, part_numbers in self.kept]) if self.kept else np.empty(0)
+        if len(numbers) <= n_target:
             return
-        self.below = float(np.partition(numbers, n_wanted)[n_wanted])
-        thinned = []
-        for part, some in self.kept:
-            chosen = np.flatnonzero(some < self.below)
-            thinned.append((pick(part, chosen), some[chosen]))
-        self.kept = thinned
+        self.below = float(np.partition(numbers, n_target)[n_target])
+        kept = []
+        for part, part_numbers in self.kept:
+            chosen = np.flatnonzero(part_numbers < self.below)
+            kept.append((select_records(part, chosen), part_numbers[chosen]))
+        self.kept = kept

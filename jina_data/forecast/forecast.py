@@ -1,4 +1,4 @@
-"""Forecast a clean run from a seeded sample: rows kept by stage, time, memory, disk; nothing is written."""
+"""Forecasts a clean run from a seeded sample: rows by stage, time, memory and disk. Nothing is written."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from jina_data.engines.local import MemoryBudget
 from jina_data.forecast.costs import measure_ranking
 from jina_data.forecast.draw import draw
 from jina_data.forecast.estimates import Interval
-from jina_data.forecast.footprint import MemoryEstimate, footprint_of
-from jina_data.forecast.row_flow import Flow, flow_of
-from jina_data.forecast.sample import MODEL_ROWS, InputSample, Part, generator, pick, sample_rows
-from jina_data.forecast.seconds import TimeEstimate, spent_on
-from jina_data.forecast.trial import Step, Trial, merged, run_trial
+from jina_data.forecast.footprint import MemoryEstimate, estimate_memory
+from jina_data.forecast.row_flow import RowFlow, estimate_flow
+from jina_data.forecast.sample import MODEL_ROWS, InputSample, Part, generator, sample_rows, select_records
+from jina_data.forecast.seconds import TimeEstimate, estimate_time
+from jina_data.forecast.trial import Step, Trial, merge_parts, run_trial
 from jina_data.progress import Progress, Quiet
 from jina_data.run.memory import held_bytes
 
 SMALL_ROWS = 256
-"""Rows of the small trial, which tells what a unit of work costs beside its rows."""
+"""Rows of the small trial, from which the cost of a unit of work without its rows follows."""
 
 
 @dataclass(frozen=True)
 class StageForecast:
-    """What one stage will do. Stages that run as one query share their seconds, which the first of them shows."""
+    """The forecast for one stage. The seconds of stages that run as one query are those of the first."""
 
     index: int
     name: str
@@ -45,10 +45,10 @@ class StageForecast:
 
 @dataclass(frozen=True)
 class ConsistencyCost:
-    """What a `consistency` stage will cost: every anchor meets every text of the pool.
+    """The cost of a `consistency` stage, which compares every anchor with every text of the pool.
 
-    `operations` are multiplications and additions without those that anchors save which leave early; `texts` are those
-    to embed, each content once.
+    `operations` are the multiplications and additions if no anchor stops early. `texts` is the number of texts to
+    embed, each content once.
     """
 
     index: int
@@ -65,11 +65,11 @@ class ConsistencyCost:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will keep and take, as far as a sample tells.
+    """The expected rows, time, memory and disk space of a run, estimated from a sample.
 
-    `way` says how the sample was drawn: "all" (it is the input), "rows" (all was read, rows were drawn), "blocks"
-    (blocks of rows that lie together). Times are those of the whole run on this machine with these workers; `seconds`
-    by step are of all workers together. `work_bytes` is the run folder at its largest, `folder_bytes` what stays.
+    `way` is how the sample was drawn: "all" (it is the input), "rows" (from all rows of the input) or "blocks" (blocks
+    of adjacent rows). Times are for this machine with the given workers; `step_seconds` are the sums over all workers.
+    `work_bytes` is the run folder at its largest, `folder_bytes` at the end.
     """
 
     way: str
@@ -103,7 +103,7 @@ def forecast(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Forecast:
-    """Forecast what `clean` would do with the same arguments; `out` is checked, never written to.
+    """Forecast a `clean` run with the same arguments; `out` is checked, and nothing is written.
 
     Raises:
         JinaDataError: the inputs, the recipe or the folder cannot be used, as in `clean`.
@@ -111,10 +111,10 @@ def forecast(
     progress = progress or Quiet()
     folder = None if out is None else CleanFolder(Path(out))
     plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
-    return _Forecasting(plan, share_budget(plan, config, progress), config, progress).run()
+    return _Forecaster(plan, share_budget(plan, config, progress), config, progress).run()
 
 
-class _Forecasting:
+class _Forecaster:
     def __init__(self, plan: Plan, budget: MemoryBudget, config: CleanConfig, progress: Progress) -> None:
         self.plan, self.budget, self.config, self.progress = plan, budget, config, progress
         self.alone = MemoryBudget.share(config.memory_limit_bytes, 1, plan.process_bytes())
@@ -122,78 +122,79 @@ class _Forecasting:
     def run(self) -> Forecast:
         before = held_bytes(os.getpid())
         with self.progress.task("reading a sample", None):
-            drawn = draw(self.plan)
+            sample = draw(self.plan)
         sample_bytes = max(0, held_bytes(os.getpid()) - before)
         started = time.perf_counter()
         prepare(self.plan, self.progress)
-        prepared = time.perf_counter() - started
-        with self.progress.task(f"trying the stages on {drawn.n_sampled:,} rows", None):
-            small, touched, large = self._trials(drawn)
-        ranking = {index: measure_ranking(seen["dim"], self.plan.device) for index, seen in _ranked(self.plan, large)}
-        flow = flow_of(self.plan, drawn, large, generator(self.plan, 3))
-        spent = spent_on(self.plan, drawn, small, large, flow, ranking, self.budget, prepared, touched)
-        footprint = footprint_of(self.plan, drawn, large, flow, self.budget, sample_bytes)
-        return self._told(drawn, flow, spent, footprint)
+        prepare_seconds = time.perf_counter() - started
+        with self.progress.task(f"running the stages on {sample.n_sampled:,} sampled rows", None):
+            small, first_batch_seconds, large = self._trials(sample)
+        ranking = {
+            index: measure_ranking(fit_result["dim"], self.plan.device)
+            for index, fit_result in large.fit_results.items()
+            if self.plan.stages[index].name == "consistency"
+        }
+        flow = estimate_flow(self.plan, sample, large, generator(self.plan, 3))
+        times = estimate_time(
+            self.plan, sample, small, large, flow, ranking, self.budget, prepare_seconds, first_batch_seconds
+        )
+        sizes = estimate_memory(self.plan, sample, large, flow, self.budget, sample_bytes)
+        return self._assemble(sample, flow, times, sizes)
 
-    def _trials(self, drawn: InputSample) -> tuple[Trial | None, dict[Step, float], Trial]:
-        """Run the trials: one with few rows twice, first cold, then warm, then the sample.
+    def _trials(self, sample: InputSample) -> tuple[Trial | None, dict[Step, float], Trial]:
+        """Run the trials: a small one twice, first cold, then warm, and then one with all of the sample.
 
         Returns:
-            The small trial where there is need of it, the seconds that every step of the first one took longer, and
-            the large one.
+            The small trial (None if the sample is all of the input), the additional seconds of each step in the cold
+            trial, and the large trial.
         """
         reuse = self.config.reuse
-        if drawn.way == "all":
-            return None, {}, run_trial(self.plan, drawn.parts, self.alone, reuse, merge=False)
-        few = [_few(merged(drawn.parts), SMALL_ROWS * sample_rows(self.plan) // (8 * MODEL_ROWS))]
-        cold = run_trial(self.plan, few, self.alone, reuse, merge=True)
-        warm = run_trial(self.plan, few, self.alone, reuse, merge=True)
-        touched = {step: max(0.0, taken - warm.seconds[step]) for step, taken in cold.seconds.items()}
-        touched["report", 0] = max(0.0, cold.describe_seconds - warm.describe_seconds)
-        return warm, touched, run_trial(self.plan, drawn.parts, self.alone, reuse, merge=True)
+        if sample.way == "all":
+            return None, {}, run_trial(self.plan, sample.parts, self.alone, reuse, merge=False)
+        small = [_subsample(merge_parts(sample.parts), SMALL_ROWS * sample_rows(self.plan) // (8 * MODEL_ROWS))]
+        cold = run_trial(self.plan, small, self.alone, reuse, merge=True)
+        warm = run_trial(self.plan, small, self.alone, reuse, merge=True)
+        first_batch_seconds = {step: max(0.0, seconds - warm.seconds[step]) for step, seconds in cold.seconds.items()}
+        first_batch_seconds["report", 0] = max(0.0, cold.describe_seconds - warm.describe_seconds)
+        return warm, first_batch_seconds, run_trial(self.plan, sample.parts, self.alone, reuse, merge=True)
 
-    def _told(self, drawn: InputSample, flow: Flow, spent: TimeEstimate, footprint: MemoryEstimate) -> Forecast:
+    def _assemble(self, sample: InputSample, flow: RowFlow, times: TimeEstimate, sizes: MemoryEstimate) -> Forecast:
         stages = [
             StageForecast(
                 index,
                 stage.name,
                 flow.rows_in[index].rounded(),
                 flow.rows_out[index].rounded(),
-                spent.stages[index],
+                times.stages[index],
                 {reason: round(count) for reason, count in flow.reasons[index].items()},
             )
             for index, stage in enumerate(self.plan.stages)
         ]
         return Forecast(
-            way=drawn.way,
-            sampled_rows=drawn.n_sampled,
+            way=sample.way,
+            sampled_rows=sample.n_sampled,
             rows=flow.rows.rounded(),
             unreadable=flow.unreadable.rounded(),
             kept=flow.kept.rounded(),
             stages=stages,
-            consistency=[ConsistencyCost(**cost) for cost in spent.consistency],
-            seconds=spent.seconds,
-            step_seconds=spent.steps,
-            peak_memory_bytes=footprint.memory.rounded(),
-            work_bytes=footprint.work.rounded(),
-            folder_bytes=footprint.folder.rounded(),
-            data_bytes=footprint.data.rounded(),
-            dropped_bytes=footprint.dropped.rounded(),
+            consistency=[ConsistencyCost(**cost) for cost in times.consistency],
+            seconds=times.seconds,
+            step_seconds=times.steps,
+            peak_memory_bytes=sizes.memory.rounded(),
+            work_bytes=sizes.work.rounded(),
+            folder_bytes=sizes.folder.rounded(),
+            data_bytes=sizes.data.rounded(),
+            dropped_bytes=sizes.dropped.rounded(),
             workers=self.budget.workers,
             memory_limit_bytes=self.budget.total,
             seed=self.plan.recipe.seed,
-            notes=tuple(drawn.notes),
+            notes=tuple(sample.notes),
         )
 
 
-def _ranked(plan: Plan, trial: Trial) -> list[tuple[int, dict[str, Any]]]:
-    """Return the stages that rank, with what they saw."""
-    return [(index, seen) for index, seen in trial.looks.items() if plan.stages[index].name == "consistency"]
-
-
-def _few(parts: Sequence[Part], n_rows: int) -> Part:
-    """Return some rows of the largest part."""
-    part = max(parts, key=lambda one: one.parsed.row_count)
+def _subsample(parts: Sequence[Part], n_rows: int) -> Part:
+    """Return about `n_rows` rows of the largest part, at equal distances."""
+    part = max(parts, key=lambda part: part.parsed.row_count)
     n_records = part.parsed.row_count
     chosen = np.unique(np.linspace(0, max(0, n_records - 1), min(max(32, n_rows), n_records)).astype(np.int64))
-    return pick(part, chosen)
+    return select_records(part, chosen)

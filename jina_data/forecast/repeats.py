@@ -1,4 +1,4 @@
-"""The contents of rows, counted as the stages that drop repeats would see them."""
+"""Numbers for the contents of rows, as the stages that drop repeats compare them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from jina_data.stages.normalize import Normalize
 from jina_data.stages.rows import View
 
 
-def repeats(plan: Plan) -> list[int]:
-    """Return the stages that drop repeated content."""
+def find_repeat_stages(plan: Plan) -> list[int]:
+    """Return the indices of the stages that drop repeated content."""
     return [index for index, stage in enumerate(plan.stages) if isinstance(stage, ExactDedup)]
 
 
-def repeat_keys(plan: Plan, index: int, rows: pa.Table) -> KeyArray:
-    """Return a number for the content of each row, as an `exact_dedup` would see it in the input.
+def content_numbers(plan: Plan, index: int, rows: pa.Table) -> KeyArray:
+    """Return a number for the content of each row of the input, as the `exact_dedup` at `index` would compare it.
 
-    What stages before it change is not known here, but for the normal form of Unicode.
+    Changes by earlier stages are not included, except the normal form of Unicode.
     """
     stage, view = plan.stages[index], plan.views[index]
     assert isinstance(stage, ExactDedup)
-    composes = any(isinstance(before, Normalize) for before in plan.stages[:index])
+    is_normalized = any(isinstance(earlier, Normalize) for earlier in plan.stages[:index])
     names = view.schema.names if stage.roles == "row" else _text_columns(view, stage.roles)
     columns = []
     for name in dict.fromkeys(view.input_name(name) for name in names):
         column = rows.column(name) if name in rows.column_names else pa.nulls(len(rows), pa.string())
-        columns.append(pc.utf8_normalize(column, "NFC") if composes and is_text(column.type) else column)
+        columns.append(pc.utf8_normalize(column, "NFC") if is_normalized and is_text(column.type) else column)
     keys = content_keys(columns, case=stage.fold_case, whitespace=stage.fold_whitespace)
     return np.ascontiguousarray(keys[:, 0])
 
@@ -43,7 +43,7 @@ def _text_columns(view: View, roles: Sequence[str] | None) -> list[str]:
     return [name for role, names in view.roles.items() if roles is None or role in roles for name in names]
 
 
-def count_keys(found: Sequence[KeyArray]) -> tuple[KeyArray, npt.NDArray[np.int64]]:
-    """Return all numbers of contents, sorted, and how often each occurs."""
-    keys, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *found]), return_counts=True)
+def count_keys(batches: Sequence[KeyArray]) -> tuple[KeyArray, npt.NDArray[np.int64]]:
+    """Return the distinct numbers of contents, sorted, and the count of each."""
+    keys, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *batches]), return_counts=True)
     return keys, counts.astype(np.int64)

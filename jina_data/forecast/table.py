@@ -1,4 +1,4 @@
-"""The forecast of a run as a table in the terminal."""
+"""Prints the forecast of a run as a table in the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAYS = {
 
 
 def print_forecast(forecast: Forecast, console: Console | None = None) -> None:
-    """Print the cost of `consistency` first, then what every stage will let through, and what the run takes."""
+    """Print the cost of `consistency` first, then the rows of every stage, and the time, memory and disk of the run."""
     console = console or Console()
     for cost in forecast.consistency:
         console.print(consistency_line(cost), highlight=False, soft_wrap=True)
@@ -35,10 +35,10 @@ def print_forecast(forecast: Forecast, console: Console | None = None) -> None:
 
 
 def consistency_line(cost: ConsistencyCost) -> str:
-    """Say what ranking will cost."""
+    """Return the line on the cost of a `consistency` stage."""
     return (
-        f"consistency: {short(cost.anchors)} anchors x {short(cost.pool)} texts of the pool x {cost.dim} dimensions = "
-        f"{cost.operations:.1e} operations, {duration(cost.count_seconds)} "
+        f"consistency: 2 x {short(cost.anchors)} anchors x {short(cost.pool)} texts of the pool x {cost.dim} "
+        f"dimensions = {cost.operations:.1e} operations, {duration(cost.count_seconds)} "
         f"(at {cost.operations_per_second:.1e} a second, measured); "
         f"{short(cost.texts)} texts to embed, {duration(cost.embed_seconds)} of one worker"
     )
@@ -78,28 +78,28 @@ def _lines(forecast: Forecast) -> list[tuple[str, str]]:
         ("kept", f"{count(forecast.kept)} of {forecast.rows.expected:,.0f} rows"),
         ("time", f"{between(forecast.seconds, duration)} with {forecast.workers} workers"),
         ("memory", f"{between(forecast.peak_memory_bytes, size)} at the peak, of {size(limit)} allowed"),
-        ("disk", f"{between(forecast.work_bytes, size)} while at work, {size(forecast.folder_bytes.expected)} stay"),
+        ("disk", f"{between(forecast.work_bytes, size)} at most, {size(forecast.folder_bytes.expected)} at the end"),
         ("data/", between(forecast.data_bytes, size)),
         ("dropped/", between(forecast.dropped_bytes, size)),
     ]
 
 
 def count(rows: Interval) -> str:
-    """Write a number of rows with its interval, where it has one."""
+    """Format a number of rows, with its interval if it is not exact."""
     if rows.low == rows.high:
         return f"{rows.expected:,.0f}"
     return f"{rows.expected:,.0f} ({rows.low:,.0f} to {rows.high:,.0f})"
 
 
 def between(interval: Interval, write: object) -> str:
-    """Write an interval as "about x (y to z)"."""
+    """Format an interval as "about x (y to z)"."""
     assert callable(write)
     low, expected, high = write(interval.low), write(interval.expected), write(interval.high)
     return f"about {expected}" + ("" if low == high else f" ({low} to {high})")
 
 
 def short(number: float) -> str:
-    """Write a number shortly: 1.2 M."""
+    """Format a number with a unit: 1.2 M."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if number >= limit:
             value = number / (limit if unit != "k" else 1e3)
@@ -108,7 +108,7 @@ def short(number: float) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """Write a number of bytes."""
+    """Format a number of bytes."""
     for limit, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB")):
         if n_bytes >= limit:
             return f"{n_bytes / limit:,.3g} {unit}"
@@ -116,7 +116,7 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time."""
+    """Format a number of seconds."""
     if seconds < 100:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     if seconds < 2 * 3600:

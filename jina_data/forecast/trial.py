@@ -1,4 +1,4 @@
-"""Run the real stages over a sample, in a folder that nobody sees, and gather what became of it and what it took."""
+"""Runs the stages on a sample, in a temporary folder, and collects outcomes, times and sizes."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from jina_data.stages import Stage
 from jina_data.stages.sample import Sample
 
 Step = tuple[str, int]
-"""What time is spent on: "read", "load", "keys", "stage", "decide", "outside", "ledger", "data" or "dropped", and the
-number of the pass or stage (0 where there is one only)."""
+"""A step of a run: "read", "load", "keys", "stage", "decide", "outside" (keys of reference rows), "ledger", "data" or
+"dropped", and the number of the pass or stage (0 if there is only one)."""
 
 
 @dataclass(frozen=True)
-class RowOutcomes:
-    """What became of N sampled records, in order of row id.
+class SampleOutcomes:
+    """The outcomes of N sampled records, in order of row id.
 
-    `stage` is the index of the stage that dropped a row, KEPT or UNREADABLE; `partner` is the position of the row that
-    it repeats, -1 where there is none in the sample.
+    `stage` is the index of the stage that dropped a row, KEPT or UNREADABLE. `partner` is the position of the row that
+    it repeats, or -1 if that is not in the sample.
     """
 
     row_ids: npt.NDArray[np.uint64]
@@ -53,52 +53,52 @@ KEPT, UNREADABLE = -1, -2
 
 @dataclass(frozen=True)
 class Trial:
-    """What a run over a sample gave: fates, seconds and units of every step, sizes in bytes by what they hold.
+    """The results of a run over a sample: outcomes, seconds and units of every step, and bytes of every folder.
 
-    `scored` counts the texts that models scored, by stage; `ranks` are the ranks of `consistency` by position, 0 where
-    a row did not get there; `pools` are the rows of each part of its pool.
+    `scored` is the number of texts that models scored, by stage. `ranks` has the ranks of `consistency` by position, 0
+    if a row did not reach the stage. `fit_results` has the facts of each barrier stage.
     """
 
     n_rows: int
-    fates: RowOutcomes
+    outcomes: SampleOutcomes
     seconds: Mapping[Step, float]
     units: Mapping[Step, int]
     rows: Mapping[Step, int]
     sizes: Mapping[str, int]
     scored: Mapping[int, int]
     ranks: Mapping[int, IntArray]
-    looks: Mapping[int, dict[str, Any]]
+    fit_results: Mapping[int, dict[str, Any]]
     peak_memory_bytes: int
     describe_seconds: float
 
 
 def run_trial(plan: Plan, parts: Sequence[Part], budget: MemoryBudget, reuse: Sequence[Path], *, merge: bool) -> Trial:
-    """Run the stages of a plan over some parts of its input; nothing of it stays.
+    """Run the stages of a plan over parts of its input, in a folder that is deleted afterwards.
 
     Args:
-        merge: lay the parts of a file together, so that ranges are as long as in a run.
+        merge: join the parts of a file, so that ranges are as long as in a run.
     """
-    plan = replace(plan, recipe=replace(plan.recipe, stages=tuple(map(_open, plan.stages))), limit=None)
+    plan = replace(plan, recipe=replace(plan.recipe, stages=tuple(map(_without_sampling, plan.stages))), limit=None)
     with tempfile.TemporaryDirectory(prefix="jina-data-plan-") as path:
         folder = CleanFolder(Path(path) / "run")
         run = ResumableRun(folder, plan.fingerprint(), Quiet())
         with folder.locked(), resource_errors(folder.path):
             run.begin()
-            return _TrialSession(plan, run, budget, reuse=reuse).trial(merged(parts) if merge else parts)
+            return _TrialSession(plan, run, budget, reuse=reuse).trial(merge_parts(parts) if merge else parts)
 
 
-def _open(stage: Stage) -> Stage:
-    """Let every row of the trial through a sample that does not look at sources: what it keeps can be told at once."""
+def _without_sampling(stage: Stage) -> Stage:
+    """Replace a `sample` stage without weights by one that keeps all rows; its result is computed without a trial."""
     if isinstance(stage, Sample) and not stage.weights:
         return Sample(fraction=1.0)
     return stage
 
 
 class _TrialSession(Session):
-    """A session whose input is a sample that was parsed before."""
+    """A session whose input is a parsed sample."""
 
     def trial(self, parts: Sequence[Part]) -> Trial:
-        """Run all steps on the parts, and measure them."""
+        """Run all steps on the parts and measure them."""
         self.parts = parts
         self.pieces: Sequence[Range] = ()
         self.describe_seconds = 0.0
@@ -107,15 +107,15 @@ class _TrialSession(Session):
                 self._work()
         finally:
             self.engine.close()
-        return self._gathered(watch.peak_bytes)
+        return self._collect(watch.peak_bytes)
 
     def _read(self) -> None:
         numbers = dict.fromkeys(range(len(self.plan.inputs)), 0)
         for part in self.parts:
             number = numbers[part.file_index]
-            with self.events.unit(f"read {part.file_index}:{number}") as said:
+            with self.events.unit(f"read {part.file_index}:{number}") as metrics:
                 parsed = replace(part.parsed, number=number)
-                said["rows"] = write_range(self.folder, part.file_index, parsed).n_rows
+                metrics["rows"] = write_range(self.folder, part.file_index, parsed).n_rows
             numbers[part.file_index] += 1
         for index, n_ranges in numbers.items():
             write_json(self.folder.end_of_file(index), {"ranges": n_ranges})
@@ -126,10 +126,10 @@ class _TrialSession(Session):
         super()._describe(pieces)
         self.describe_seconds = time.perf_counter() - started
 
-    # ------------------------------------------------------------------------------------------------ what it left
+    # ------------------------------------------------------------------------------------------------ results
 
-    def _gathered(self, peak_bytes: int) -> Trial:
-        fates = self._fates()
+    def _collect(self, peak_bytes: int) -> Trial:
+        outcomes = self._outcomes()
         seconds: dict[Step, float] = {}
         units: dict[Step, int] = {}
         rows: dict[Step, int] = {}
@@ -143,36 +143,36 @@ class _TrialSession(Session):
                 index = self._scoring(event)
                 counts = event.get("scores", {}).values()
                 scored[index] = scored.get(index, 0) + sum(count.get("computed", 0) for count in counts)
-        looks = {index: self._seen(index) for index in range(len(self.plan.stages))}
+        fit_results = {index: self._fit_result(index) for index in range(len(self.plan.stages))}
         return Trial(
-            n_rows=len(fates.stage),
-            fates=fates,
+            n_rows=len(outcomes.stage),
+            outcomes=outcomes,
             seconds=seconds,
             units=units,
             rows=rows,
             sizes=self._sizes(),
             scored=scored,
-            ranks={index: found for index in looks if (found := self._ranks(index, fates)) is not None},
-            looks=looks,
+            ranks={index: ranks for index in fit_results if (ranks := self._ranks(index, outcomes)) is not None},
+            fit_results=fit_results,
             peak_memory_bytes=peak_bytes,
             describe_seconds=self.describe_seconds,
         )
 
     def _steps(self, event: Mapping[str, Any]) -> dict[Step, float]:
-        """Return what the seconds of a unit were spent on."""
+        """Return the seconds of a unit by step."""
         kind, _, number = str(event["unit"]).partition(" ")
         if kind == "pass":
             current = self.plan.passes[int(number.partition(":")[0])]
-            own = {int(index): float(value) for index, value in event["stages"].items()}
+            by_stage = {int(index): float(value) for index, value in event["stages"].items()}
             steps: dict[Step, float] = {
-                ("keys" if index == current.keys_for else "stage", index): value for index, value in own.items()
+                ("keys" if index == current.keys_for else "stage", index): value for index, value in by_stage.items()
             }
-            return steps | {("load", current.number): event["seconds"] - sum(own.values())}
+            return steps | {("load", current.number): event["seconds"] - sum(by_stage.values())}
         of_stage = kind in ("decide", "outside")
         return {(kind, int(number.partition(":")[0]) if of_stage else 0): event["seconds"]}
 
     def _scoring(self, event: Mapping[str, Any]) -> int:
-        """Return the stage whose model was at work in a unit."""
+        """Return the stage whose model ran in a unit, or -1."""
         kind, _, number = str(event["unit"]).partition(" ")
         if kind != "pass":
             return int(event.get("stage", -1))
@@ -180,36 +180,37 @@ class _TrialSession(Session):
         models = [index for index in (*current.stages, current.keys_for) if index is not None]
         return next((index for index in reversed(models) if self.plan.stages[index].process_bytes()), -1)
 
-    def _seen(self, index: int) -> dict[str, Any]:
+    def _fit_result(self, index: int) -> dict[str, Any]:
         path = self.folder.barrier_result(index)
         return dict(self.folder.read_json(path)) if path.exists() else {}
 
-    def _fates(self) -> RowOutcomes:
+    def _outcomes(self) -> SampleOutcomes:
         names = ["row_id", "stage_index", "stage", "reason", "partner_row_id"]
         ledger = pq.read_table(self.folder.out / "ledger", columns=names).sort_by("row_id")
         row_ids = ledger.column("row_id").to_numpy()
         stage = pc.fill_null(ledger.column("stage_index").cast(pa.int64()), KEPT).to_numpy().copy()
         stage[pc.fill_null(pc.equal(ledger.column("stage"), "read"), False).to_numpy()] = UNREADABLE
         partner = np.full(len(row_ids), -1, np.int64)
-        known = ledger.column("partner_row_id").is_valid().to_numpy()
-        partner[known] = np.searchsorted(row_ids, ledger.column("partner_row_id").drop_null().to_numpy())
-        return RowOutcomes(row_ids, stage, ledger.column("reason").to_pylist(), partner)
+        has_partner = ledger.column("partner_row_id").is_valid().to_numpy()
+        partner[has_partner] = np.searchsorted(row_ids, ledger.column("partner_row_id").drop_null().to_numpy())
+        return SampleOutcomes(row_ids, stage, ledger.column("reason").to_pylist(), partner)
 
-    def _ranks(self, index: int, fates: RowOutcomes) -> IntArray | None:
+    def _ranks(self, index: int, outcomes: SampleOutcomes) -> IntArray | None:
         path = self.folder.out / "scores" / f"{index:02d}-{self.plan.stages[index].name}"
         if self.plan.stages[index].name != "consistency" or not path.is_dir():
             return None
         scores = pq.read_table(path, columns=["row_id", "rank"])
-        ranks = np.zeros(len(fates.row_ids), np.int64)
-        ranks[np.searchsorted(fates.row_ids, scores.column("row_id").to_numpy())] = scores.column("rank").to_numpy()
+        ranks = np.zeros(len(outcomes.row_ids), np.int64)
+        ranks[np.searchsorted(outcomes.row_ids, scores.column("row_id").to_numpy())] = scores.column("rank").to_numpy()
         return ranks
 
     def _sizes(self) -> dict[str, int]:
-        """Return the bytes under each folder: those of the work folder by their names, the outputs under theirs."""
+        """Return the bytes of each folder of the run, work and outputs, by its name in a finished run."""
         sizes: dict[str, int] = {}
         for path in self.folder.path.rglob("*"):
             if path.is_file():
                 parts = path.relative_to(self.folder.path).parts
+                # Outputs are written to .work/out until the run is finished.
                 inside = parts[2:] if parts[:2] == (".work", "out") else parts
                 depth = 2 if inside[0] in (".work", "scores") else 1
                 name = "/".join(inside[:depth])
@@ -217,8 +218,8 @@ class _TrialSession(Session):
         return sizes
 
 
-def merged(parts: Sequence[Part]) -> list[Part]:
-    """Lay parts of the same file and types together."""
+def merge_parts(parts: Sequence[Part]) -> list[Part]:
+    """Join consecutive parts of the same file with the same types."""
     out: list[Part] = []
     for part in parts:
         last = out[-1] if out else None
@@ -229,28 +230,28 @@ def merged(parts: Sequence[Part]) -> list[Part]:
         if last is None or not fits:
             out.append(part)
         else:
-            out[-1] = _joined(last, part)
+            out[-1] = _concatenate(last, part)
     return out
 
 
-def _joined(one: Part, other: Part) -> Part:
-    shift = one.parsed.row_count
-    rows = other.parsed.rows
+def _concatenate(part: Part, following: Part) -> Part:
+    shift = part.parsed.row_count
+    rows = following.parsed.rows
     numbers = pc.add(rows.column(ROW), pa.scalar(shift, pa.int32()))
-    table = pa.concat_tables([one.parsed.rows, rows.set_column(rows.schema.get_field_index(ROW), ROW, numbers)])
+    table = pa.concat_tables([part.parsed.rows, rows.set_column(rows.schema.get_field_index(ROW), ROW, numbers)])
     unreadable = [
-        *one.parsed.unreadable,
-        *(replace(broken, row=broken.row + shift) for broken in other.parsed.unreadable),
+        *part.parsed.unreadable,
+        *(replace(broken, row=broken.row + shift) for broken in following.parsed.unreadable),
     ]
-    parsed = ParsedRange(one.parsed.number, table.combine_chunks(), unreadable, shift + other.parsed.row_count, 0)
-    return Part(one.file_index, parsed, np.concatenate([one.blocks, other.blocks]), {})
+    parsed = ParsedRange(part.parsed.number, table.combine_chunks(), unreadable, shift + following.parsed.row_count, 0)
+    return Part(part.file_index, parsed, np.concatenate([part.blocks, following.blocks]), {})
 
 
-def blocks_of(parts: Sequence[Part]) -> IntArray:
+def block_of_rows(parts: Sequence[Part]) -> IntArray:
     """Return the block of every sampled record, in order of row id."""
     return np.concatenate([np.empty(0, np.int64), *(part.blocks for part in parts)])
 
 
-def files_of(fates: RowOutcomes) -> IntArray:
+def file_of_rows(outcomes: SampleOutcomes) -> IntArray:
     """Return the index of the file of every sampled record."""
-    return (fates.row_ids >> np.uint64(ROW_BITS)).astype(np.int64)
+    return (outcomes.row_ids >> np.uint64(ROW_BITS)).astype(np.int64)

@@ -12,7 +12,7 @@ from jina_data.embed.base import STATIC
 from jina_data.embed.load import model_hashes
 from jina_data.errors import UsageError
 from jina_data.read import InputFile
-from jina_data.stages.reference import resolve_outside
+from jina_data.stages.reference import resolve_reference_files
 
 OutputFormat = Literal["triplet", "n-tuple"]
 Strategy = Literal["top", "random"]
@@ -107,7 +107,7 @@ class MineConfig:
             InputError: a file does not exist or has an unknown format.
             RunFolderError: a run folder is not finished.
         """
-        inputs, corpus = resolve_outside(self.inputs), resolve_outside(self.corpus)
+        inputs, corpus = resolve_reference_files(self.inputs), resolve_reference_files(self.corpus)
         if not inputs:
             raise UsageError("no input: name files with an anchor and a positive in each row")
         return inputs, corpus

@@ -1,4 +1,4 @@
-"""Drop pairs whose positive is not among those that an embedder finds closest to the anchor."""
+"""The stage `consistency`: drop pairs whose positive is not among the texts that an embedder ranks highest."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from jina_data.embed import load
 from jina_data.embed.base import STATIC
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.stages.base import Barrier, Context, FitResult, Outcome, RemainingRows, Threshold
-from jina_data.stages.mismatch import AUDITED_SOURCES, audit, far_ones
+from jina_data.stages.mismatch import AUDITED_SOURCES, audit, find_far_pairs
 from jina_data.stages.rows import Rows, View
-from jina_data.stages.score_cache import Computed, Reader, ScoreCache
+from jina_data.stages.score_cache import Computed, ScoreCache, ScoreReader
 
 if TYPE_CHECKING:
     from jina_data.embed.base import Embedder, HalfArray
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 ROLES = ("anchor", "positive")
 POOL, ANCHOR_HIGH, ANCHOR_LOW, ORDINAL = "pool.f16", "anchor_high.npy", "anchor_low.npy", "ordinal.npy"
 CHUNK = 2**12
-"""Rows of the pool, or pairs that do not compete, that are held at a time: their vectors lie all over the cache, and
-every page that is touched there counts as memory of this process."""
+"""Number of pool rows, or of excluded pairs, that are processed at a time. Their vectors are scattered over the cache,
+and every page that is read there counts as memory of this process."""
 
 
 class Consistency(Barrier):
-    """Keep a pair if few positives of a pool are closer to its anchor than its own: as Jina Embeddings v1 does
+    """Keep a pair if few texts of a pool are more similar to the anchor than its positive, as in Jina Embeddings v1
     (arXiv 2307.11224, section 2.1).
 
-    The pool is a seeded sample of `pool_size` contents of the positives that get here (of all of them, or of each
-    source for itself). The rank of a pair is 1 + the number of texts in the pool whose product with the anchor is
-    larger than that of its own positive; texts equal to a positive of the same anchor are no competitors. Pairs with
-    a rank up to `top_k` stay.
+    The pool is a seeded sample of `pool_size` contents of the remaining positives (over all sources, or for each
+    source). The rank of a pair is 1 + the number of texts in the pool whose dot product with the anchor is larger than
+    that of its positive. Texts equal to a positive of the same anchor do not compete. Pairs with a rank up to `top_k`
+    are kept.
 
-    Of each source, `audit_rows` pairs are ranked among each other: how many are far away there estimates how many do
-    not belong together. With `min_precision`, a source stays whole if, at the estimate's upper end, less than that
-    share of what the stage would drop can be such pairs: then the model cannot tell its good pairs from others.
+    From each source, `audit_rows` pairs are ranked among each other, which estimates the share of mismatched pairs.
+    With `min_precision`, the stage drops nothing from a source if, at the upper end of the estimate, less than that
+    share of what it would drop can be mismatched pairs: then the model cannot separate good pairs from others.
     """
 
     name: ClassVar[str] = "consistency"
@@ -63,7 +63,9 @@ class Consistency(Barrier):
     @model_validator(mode="after")
     def _cap(self) -> Self:
         if self.rank_cap < self.top_k:
-            raise ValueError(f"rank_cap ({self.rank_cap}) must be at least top_k ({self.top_k}): ranks end there")
+            raise ValueError(
+                f"rank_cap ({self.rank_cap}) must be at least top_k ({self.top_k}), since higher ranks are not counted"
+            )
         if self.min_precision is not None and not self.audit_rows:
             raise ValueError("min_precision needs audit_rows: the precision is estimated from them")
         return self
@@ -94,16 +96,16 @@ class Consistency(Barrier):
 
     @override
     def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
-        found: dict[str, KeyArray] = {}
+        keys: dict[str, KeyArray] = {}
         for role in ROLES:
-            found[role] = _content([_texts(rows, role)])
+            keys[role] = _content([_texts(rows, role)])
             prompted = pa.array(self._prompted(rows, role), pa.large_string())
-            found[f"{role}_text"] = content_keys([prompted], case=False, whitespace=False)
-        # This fills the cache: `look` and `apply` find the vectors there.
-        exact = np.concatenate([found[f"{role}_text"] for role in ROLES])
+            keys[f"{role}_text"] = content_keys([prompted], case=False, whitespace=False)
+        # Fills the cache, from which `fit` and `apply` read the vectors.
+        exact = np.concatenate([keys[f"{role}_text"] for role in ROLES])
         self._vectors(rows, exact, context, context.cache)
         halves = (("high", 0), ("low", 1))
-        out = {f"{name}_{half}": pa.array(keys[:, at]) for name, keys in found.items() for half, at in halves}
+        out = {f"{name}_{half}": pa.array(key[:, i]) for name, key in keys.items() for half, i in halves}
         texts = [_texts(rows, role) for role in ROLES]
         out |= {"hash": pa.array(_content(texts[1:], context.seed)[:, 0])}
         return out | {"pair": pa.array(_content(texts, context.seed)[:, 0])}
@@ -113,10 +115,10 @@ class Consistency(Barrier):
         remaining.folder.mkdir(parents=True, exist_ok=True)
         embedder = load.load_embedder(self.embedder, remaining.context.device)
         parts = self._choose_pool(remaining)
-        n_pool = max((behind for _, behind in parts.values()), default=0)
+        n_pool = max((stop for _, stop in parts.values()), default=0)
         with (remaining.folder / POOL).open("wb") as sink:
-            for first in range(0, n_pool, CHUNK):
-                sink.write(self._pool_vectors(remaining, embedder, first).tobytes())
+            for start in range(0, n_pool, CHUNK):
+                sink.write(self._pool_vectors(remaining, embedder, start).tobytes())
         n_excluded = _write_excluded(remaining)
         remaining.con.execute("DROP TABLE pool")
         facts = {"pool": n_pool, "parts": parts, "excluded": n_excluded}
@@ -124,57 +126,58 @@ class Consistency(Barrier):
         return facts | {"model": embedder.model_id, "dim": embedder.dim}
 
     @override
-    def apply(self, rows: Rows, seen: FitResult, context: Context) -> Outcome:
+    def apply(self, rows: Rows, fit_result: FitResult, context: Context) -> Outcome:
         from jina_data.kernels.rank import count_ranks, dots
 
         assert rows.keys is not None
         exact = [_keys(rows.keys, f"{role}_text") for role in ROLES]
-        # What is read here is in the cache already: another file of it would be too much.
-        known = ScoreCache(indexes=context.cache.indexes)
-        anchors, positives = np.split(self._vectors(rows, np.concatenate(exact), context, known), 2)
-        own = dots(anchors, positives)
+        # A cache without a folder: the vectors are stored already, and are not written a second time.
+        cache = ScoreCache(indexes=context.cache.indexes)
+        anchors, positives = np.split(self._vectors(rows, np.concatenate(exact), context, cache), 2)
+        similarity = dots(anchors, positives)
         rank, best = np.zeros(len(rows), np.int32), np.full(len(rows), np.nan)
-        excluded = _read_excluded(seen.folder, _keys(rows.keys, "anchor"))
-        pool = partial(_read_pool, seen.folder / POOL, anchors.shape[1])
-        for mine, span in self._spans(rows.sources.to_pylist(), seen.facts["parts"]):
+        excluded = _read_excluded(fit_result.folder, _keys(rows.keys, "anchor"))
+        pool = partial(_read_pool, fit_result.folder / POOL, anchors.shape[1])
+        for indices, span in self._spans(rows.sources.to_pylist(), fit_result.facts["parts"]):
             ranks = count_ranks(
-                *(np.ascontiguousarray(anchors[mine]), own[mine], pool, excluded.take(mine)),
+                *(np.ascontiguousarray(anchors[indices]), similarity[indices], pool, excluded.take(indices)),
                 span=span,
                 cap=self.rank_cap,
                 torch_device=_torch_device(context),
             )
-            rank[mine], best[mine] = ranks.rank, ranks.best
+            rank[indices], best[indices] = ranks.rank, ranks.best
         outcome = Outcome.keep_all(len(rows))
-        outcome.drop((rank > self.top_k) & ~_spared(rows, seen), 0, rank.astype(np.float64))
-        outcome.scores["similarity"] = pa.array(own)
-        outcome.scores["margin"] = pa.array(own - best, from_pandas=True)
+        outcome.drop((rank > self.top_k) & ~_spared(rows, fit_result), 0, rank.astype(np.float64))
+        outcome.scores["similarity"] = pa.array(similarity)
+        outcome.scores["margin"] = pa.array(similarity - best, from_pandas=True)
         outcome.scores["rank"] = pa.array(rank)
         return outcome
 
     def _spans(
         self, sources: Sequence[str], parts: Mapping[str, Sequence[int]]
     ) -> list[tuple[npt.NDArray[np.int64], tuple[int, int]]]:
-        """Return which of N rows meet which part of the pool."""
-        named = np.asarray(sources if self.pool_by == "source" else ["*"] * len(sources), object)
-        return [(np.flatnonzero(named == one), (parts[one][0], parts[one][1])) for one in sorted(set(named))]
+        """Return the indices of N rows for each part of the pool, with the span [start, stop) of the part."""
+        part_of = np.asarray(sources if self.pool_by == "source" else ["*"] * len(sources), object)
+        return [(np.flatnonzero(part_of == part), (parts[part][0], parts[part][1])) for part in sorted(set(part_of))]
 
     def _audit(
         self, remaining: RemainingRows, embedder: Embedder, parts: Mapping[str, Sequence[int]]
     ) -> list[dict[str, Any]]:
-        """Note of a seeded sample of each source how many pairs look unrelated, and how many the stage would drop."""
-        sample = self._audited(remaining)
-        named = [source if large else None for source, large in zip(sample["source"], sample["large"], strict=True)]
-        everyone = np.arange(len(named))
-        anchors, positives = (self._fetched(remaining, embedder, sample, everyone, role) for role in ROLES)
+        """Count the pairs that look unrelated, and those that the stage would drop, in a sample of each source."""
+        sample = self._sample_for_audit(remaining)
+        audited_as = [
+            source if is_large else None for source, is_large in zip(sample["source"], sample["large"], strict=True)
+        ]
+        anchors, positives = (self._fetch_vectors(remaining, embedder, sample, role) for role in ROLES)
         keys = [_columns(sample, role) for role in ROLES]
-        is_far = np.zeros(len(named), np.bool_)
-        for source in set(named):
-            mine = np.flatnonzero([one == source for one in named])
-            is_far[mine] = far_ones(anchors[mine], positives[mine], *(one[mine] for one in keys))
-        is_over = self._over(remaining, sample, anchors, positives, parts)
-        return audit(zip(named, is_far.tolist(), is_over.tolist(), strict=True), self.min_precision)
+        is_far = np.zeros(len(audited_as), np.bool_)
+        for source in set(audited_as):
+            indices = np.flatnonzero([name == source for name in audited_as])
+            is_far[indices] = find_far_pairs(anchors[indices], positives[indices], *(key[indices] for key in keys))
+        is_over = self._is_over(remaining, sample, anchors, positives, parts)
+        return audit(zip(audited_as, is_far.tolist(), is_over.tolist(), strict=True), self.min_precision)
 
-    def _over(
+    def _is_over(
         self,
         remaining: RemainingRows,
         sample: Mapping[str, npt.NDArray[Any]],
@@ -182,37 +185,41 @@ class Consistency(Barrier):
         positives: HalfArray,
         parts: Mapping[str, Sequence[int]],
     ) -> npt.NDArray[np.bool_]:
-        """Tell which of N sampled pairs rank worse than the stage keeps."""
+        """Return which of N sampled pairs have a rank that the stage drops."""
         from jina_data.kernels.rank import count_ranks, dots
 
         pool = partial(_read_pool, remaining.folder / POOL, anchors.shape[1])
         keys, is_over = _columns(sample, "anchor"), np.zeros(len(anchors), np.bool_)
-        for mine, span in self._spans(sample["source"].tolist(), parts):
-            excluded = _read_excluded(remaining.folder, keys[mine])
-            own = dots(anchors[mine], positives[mine])
-            device = _torch_device(remaining.context)
-            ranks = count_ranks(anchors[mine], own, pool, excluded, span=span, cap=self.top_k, torch_device=device)
-            is_over[mine] = ranks.rank > self.top_k
+        for indices, span in self._spans(sample["source"].tolist(), parts):
+            similarity = dots(anchors[indices], positives[indices])
+            ranks = count_ranks(
+                *(anchors[indices], similarity, pool, _read_excluded(remaining.folder, keys[indices])),
+                span=span,
+                cap=self.top_k,
+                torch_device=_torch_device(remaining.context),
+            )
+            is_over[indices] = ranks.rank > self.top_k
         return is_over
 
-    def _audited(self, remaining: RemainingRows) -> dict[str, npt.NDArray[Any]]:
-        """Return keys of up to `audit_rows` pairs of each large source, and of all others together: those with the
-        smallest seeded hashes."""
+    def _sample_for_audit(self, remaining: RemainingRows) -> dict[str, npt.NDArray[Any]]:
+        """Return the keys of up to `audit_rows` pairs of each large source, and of all other sources together."""
+        # `pair` is a seeded hash of the texts, so the pairs with the smallest hashes are a random sample that does not
+        # depend on the order of rows. Small sources share one partition, with source null.
         query = f"""
             WITH large AS (
                 SELECT source FROM {remaining.name} GROUP BY source
                 ORDER BY count(*) DESC, source LIMIT {AUDITED_SOURCES}
-            ), named AS (
+            ), labelled AS (
                 SELECT *, source IN (SELECT source FROM large) AS large FROM {remaining.name}
             ), chosen AS (
-                SELECT * FROM named QUALIFY row_number() OVER (
+                SELECT * FROM labelled QUALIFY row_number() OVER (
                     PARTITION BY CASE WHEN large THEN source END ORDER BY pair, row_id
                 ) <= ?
             )
             SELECT row_id, source, large, {_KEYS} FROM chosen ORDER BY row_id
         """
-        found: dict[str, npt.NDArray[Any]] = remaining.con.execute(query, [self.audit_rows]).fetchnumpy()
-        return found
+        sample: dict[str, npt.NDArray[Any]] = remaining.con.execute(query, [self.audit_rows]).fetchnumpy()
+        return sample
 
     def _prompted(self, rows: Rows, role: str) -> list[str]:
         prompt = self.anchor_prompt if role == "anchor" else self.positive_prompt
@@ -224,12 +231,16 @@ class Consistency(Barrier):
 
         def compute(positions: npt.NDArray[np.int64]) -> Computed:
             texts = [text for role in ROLES for text in self._prompted(rows, role)]
-            return _embedded(embedder, [texts[at] for at in positions.tolist()])
+            return _embed(embedder, [texts[i] for i in positions.tolist()])
 
-        return _cached(cache, embedder, keys, compute)
+        return _cached_vectors(cache, embedder, keys, compute)
 
     def _choose_pool(self, remaining: RemainingRows) -> dict[str, list[int]]:
-        """Make the table `pool`, and return where the part of each source begins and ends ("*": of all)."""
+        """Create the table `pool`, and return the span [start, stop) of ordinals of each source ("*": of all sources).
+
+        The pool has one row for each content of a part, of which those with the smallest seeded hashes are chosen.
+        Ordinals number the rows of the pool by part, so the vectors of a part are contiguous in the file.
+        """
         part = "source" if self.pool_by == "source" else "'*'"
         remaining.con.execute(
             f"""
@@ -246,100 +257,99 @@ class Consistency(Barrier):
             [self.pool_size],
         )
         query = "SELECT part, min(ordinal), max(ordinal) + 1 FROM pool GROUP BY part ORDER BY part"
-        return {part: [first, behind] for part, first, behind in remaining.con.execute(query).fetchall()}
+        return {part: [start, stop] for part, start, stop in remaining.con.execute(query).fetchall()}
 
-    def _pool_vectors(self, remaining: RemainingRows, embedder: Embedder, first: int) -> HalfArray:
-        """Return the vectors of the pool from an ordinal on, CHUNK at most."""
-        found = remaining.con.execute(
+    def _pool_vectors(self, remaining: RemainingRows, embedder: Embedder, start: int) -> HalfArray:
+        """Return the vectors of up to CHUNK rows of the pool, from an ordinal."""
+        pool = remaining.con.execute(
             "SELECT text_high AS positive_text_high, text_low AS positive_text_low, row_id FROM pool "
             "WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
-            [first, first + CHUNK],
+            [start, start + CHUNK],
         ).fetchnumpy()
-        return self._fetched(remaining, embedder, found, np.arange(len(found["row_id"])), "positive")
+        return self._fetch_vectors(remaining, embedder, pool, "positive")
 
-    def _fetched(
-        self,
-        remaining: RemainingRows,
-        embedder: Embedder,
-        found: Mapping[str, npt.NDArray[Any]],
-        some: npt.NDArray[np.int64],
-        role: str,
+    def _fetch_vectors(
+        self, remaining: RemainingRows, embedder: Embedder, table: Mapping[str, npt.NDArray[Any]], role: str
     ) -> HalfArray:
-        """Return the vectors of one role of some rows, whose ids and keys of texts were found: mostly in the cache."""
+        """Return the vectors of one role of the rows in a table of ids and keys of texts; most are in the cache."""
 
         def compute(positions: npt.NDArray[np.int64]) -> Computed:
             assert remaining.fetch is not None
-            row_ids = found["row_id"][some][positions]
+            row_ids = table["row_id"][positions]
             texts: list[str] = []
             for rows in remaining.fetch(np.sort(row_ids)):
                 texts += self._prompted(rows, role)
-            back = np.argsort(np.argsort(row_ids))
-            return _embedded(embedder, [texts[at] for at in back.tolist()])
+            # Rows are fetched by ascending id; the double argsort gives the place of each in that order.
+            order = np.argsort(np.argsort(row_ids))
+            return _embed(embedder, [texts[i] for i in order.tolist()])
 
-        # A cache of its own, for each chunk, does not hold on to what it read.
+        # A new cache for each chunk, since a cache keeps every vector that it read.
         cache = ScoreCache(indexes=remaining.context.cache.indexes)
-        return _cached(cache, embedder, _columns(found, f"{role}_text")[some], compute)
+        return _cached_vectors(cache, embedder, _columns(table, f"{role}_text"), compute)
 
 
-_KEYS = ", ".join(f"{role}{what}_{half}" for role in ROLES for what in ("", "_text") for half in ("high", "low"))
+_KEYS = ", ".join(f"{role}{suffix}_{half}" for role in ROLES for suffix in ("", "_text") for half in ("high", "low"))
 
 
 def _torch_device(context: Context) -> str | None:
     return "cuda" if context.device == "cuda" else None
 
 
-def _spared(rows: Rows, seen: FitResult) -> npt.NDArray[np.bool_]:
-    """Tell which rows are of a source from which nothing is dropped."""
-    spared = {one["source"]: one["spared"] for one in seen.facts["mismatch"]}
+def _spared(rows: Rows, fit_result: FitResult) -> npt.NDArray[np.bool_]:
+    """Return which rows belong to a source from which the stage drops nothing."""
+    spared = {audited["source"]: audited["spared"] for audited in fit_result.facts["mismatch"]}
     others = spared.get(None, False)
     return np.array([spared.get(source, others) for source in rows.sources.to_pylist()], np.bool_)
 
 
 def _texts(rows: Rows, role: str) -> list[str]:
-    """Return the text of each row; null counts as the empty one."""
+    """Return the text of each row; null counts as an empty text."""
     return [text or "" for text in rows.batch.column(rows.view.roles[role][0]).to_pylist()]
 
 
 def _content(columns: Sequence[list[str]], seed: int | None = None) -> KeyArray:
-    """Return what tells texts apart, but for case and white space, (N, 2)."""
+    """Return the 128-bit keys of texts, ignoring case and white space, (N, 2)."""
     return content_keys(
         [pa.array(texts, pa.large_string()) for texts in columns], case=True, whitespace=True, seed=seed
     )
 
 
-def _columns(found: Mapping[str, npt.NDArray[Any]], name: str) -> KeyArray:
-    """Return the 128-bit keys of a table of numbers, (N, 2)."""
-    return np.column_stack([found[f"{name}_{half}"] for half in ("high", "low")])
+def _columns(table: Mapping[str, npt.NDArray[Any]], name: str) -> KeyArray:
+    """Return the 128-bit keys in two columns of a table, (N, 2)."""
+    return np.column_stack([table[f"{name}_{half}"] for half in ("high", "low")])
 
 
 def _keys(batch: pa.RecordBatch, name: str) -> KeyArray:
     return np.column_stack([batch.column(f"{name}_{half}").to_numpy() for half in ("high", "low")])
 
 
-def _cached(
+def _cached_vectors(
     cache: ScoreCache,
     embedder: Embedder,
     keys: KeyArray,
     compute: Callable[[npt.NDArray[np.int64]], Computed],
 ) -> HalfArray:
-    model = Reader(embedder.model_id, embedder.name, "texts", embedder.max_tokens)
+    model = ScoreReader(embedder.model_id, embedder.name, "texts", embedder.max_tokens)
     return cache.scores(model, keys, 2 * embedder.dim, compute).view(np.float16)
 
 
-def _embedded(embedder: Embedder, texts: list[str]) -> Computed:
+def _embed(embedder: Embedder, texts: list[str]) -> Computed:
     cut = np.zeros(len(texts), np.bool_)
     return embedder.encode(texts, cut=cut).view(np.uint8), cut
 
 
-def _read_pool(path: Path, dim: int, first: int, behind: int) -> HalfArray:
-    # Not memory-mapped: what was read would stay in the memory of this process.
-    count = (behind - first) * dim
-    vectors: HalfArray = np.fromfile(path, np.float16, count=count, offset=2 * first * dim).reshape(-1, dim)
+def _read_pool(path: Path, dim: int, start: int, stop: int) -> HalfArray:
+    # Not memory-mapped, since pages of a mapping would count as memory of this process. A value has two bytes.
+    count = (stop - start) * dim
+    vectors: HalfArray = np.fromfile(path, np.float16, count=count, offset=2 * start * dim).reshape(-1, dim)
     return vectors
 
 
 def _write_excluded(remaining: RemainingRows) -> int:
-    """Write which texts of the pool are positives of which anchor, sorted by anchor; return how many there are."""
+    """Write the (anchor, pool ordinal) of all texts of the pool that are positives of an anchor; return the count.
+
+    Three arrays in parallel, sorted by anchor and ordinal, so that `_read_excluded` can search them in place.
+    """
     con = remaining.con
     con.execute(f"""
         CREATE TEMP TABLE excluded AS
@@ -352,11 +362,11 @@ def _write_excluded(remaining: RemainingRows) -> int:
         np.lib.format.open_memmap(remaining.folder / name, mode="w+", dtype=kind, shape=(total,))
         for name, kind in columns.items()
     ]
-    at = 0
+    written = 0
     for batch in con.sql("SELECT * FROM excluded ORDER BY ALL").to_arrow_reader(CHUNK):
         for sink, column in zip(sinks, batch.columns, strict=True):
-            sink[at : at + len(batch)] = column.to_numpy()
-        at += len(batch)
+            sink[written : written + len(batch)] = column.to_numpy()
+        written += len(batch)
     for sink in sinks:
         sink.flush()
     con.execute("DROP TABLE excluded")
@@ -364,11 +374,11 @@ def _write_excluded(remaining: RemainingRows) -> int:
 
 
 def _read_excluded(folder: Path, anchors: KeyArray) -> Exclusions:
-    """Return which texts of the pool are no competitors for each of N anchors."""
+    """Return the texts of the pool that do not compete for each of N anchors."""
     from jina_data.kernels.rank import Exclusions, find_runs
 
     high, low, ordinals = (np.load(folder / name, mmap_mode="r") for name in (ANCHOR_HIGH, ANCHOR_LOW, ORDINAL))
     start, stop = np.empty(len(anchors), np.int64), np.empty(len(anchors), np.int64)
-    wanted_high, wanted_low = np.ascontiguousarray(anchors.T)
-    find_runs(np.asarray(high), np.asarray(low), wanted_high, wanted_low, start, stop)
+    anchor_high, anchor_low = np.ascontiguousarray(anchors.T)
+    find_runs(np.asarray(high), np.asarray(low), anchor_high, anchor_low, start, stop)
     return Exclusions(start, stop, np.asarray(ordinals))

@@ -1,4 +1,4 @@
-"""Drop rows whose content was seen before."""
+"""The stage `exact_dedup`: drop rows whose content equals that of an earlier row."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class ExactDedup(Collective):
     """Keep one row of every set of rows with equal content, by a 128-bit key.
 
     Content is the texts of `roles` (default: all of them together), or every column with `roles: row`, after folding
-    white space and case as Jina Embeddings v1 does (arXiv 2307.11224). The lowest row id of the best source survives:
-    `priority` ranks sources, best first; sources it does not name rank behind all that it names.
+    white space and case as Jina Embeddings v1 does (arXiv 2307.11224). The row with the lowest row id of the best
+    source is kept: `priority` ranks sources, best first; sources that it does not name rank after those that it names.
 
-    `against` names finished runs or files: a row whose content is there falls too, whatever its source. Its partner is
-    the first such row outside.
+    `against` names finished runs or files. A row whose content occurs there is dropped too, whatever its source. Its
+    partner is the first such reference row.
     """
 
     name: ClassVar[str] = "exact_dedup"
@@ -34,7 +34,7 @@ class ExactDedup(Collective):
     against: Names = ()
 
     @override
-    def outside(self) -> tuple[str, ...]:
+    def reference_files(self) -> tuple[str, ...]:
         return self.against
 
     @override
@@ -58,24 +58,33 @@ class ExactDedup(Collective):
 
     @override
     def decide(self, remaining: RemainingRows) -> duckdb.DuckDBPyRelation:
-        # One number orders the rows of a group: the rank of the source above the row id.
+        # One 128-bit number orders the rows of a group: the rank of the source in the high half, the row id in the low
+        # half. The smallest one of a group is kept, and its low half is the partner of the others.
         order = f"(rank::UHUGEINT * {2**64}::UHUGEINT + row_id)" if self.priority else "row_id::UHUGEINT"
-        inside = f"""
-            WITH survivors AS (SELECT row_id, high, low, {order} AS place FROM {remaining.name}),
-            groups AS (SELECT high, low, min(place) AS first FROM survivors GROUP BY high, low HAVING count(*) > 1)
-            SELECT row_id, (first % {2**64}::UHUGEINT)::UBIGINT AS partner_row_id
-            FROM survivors JOIN groups USING (high, low) WHERE place <> first
+        repeats = f"""
+            WITH remaining AS (SELECT row_id, high, low, {order} AS row_order FROM {remaining.name}),
+            groups AS (
+                SELECT high, low, min(row_order) AS kept FROM remaining GROUP BY high, low HAVING count(*) > 1
+            )
+            SELECT row_id, (kept % {2**64}::UHUGEINT)::UBIGINT AS partner_row_id
+            FROM remaining JOIN groups USING (high, low) WHERE row_order <> kept
         """
         decided = "row_id, 0::SMALLINT AS reason, NULL::DOUBLE AS score"
-        if remaining.outside is None:
-            return remaining.con.sql(f"SELECT {decided}, NULL::VARCHAR AS partner, partner_row_id FROM ({inside})")
+        if remaining.reference is None:
+            return remaining.con.sql(f"SELECT {decided}, NULL::VARCHAR AS partner, partner_row_id FROM ({repeats})")
+        # A row that equals a reference row gets that partner only: the anti join removes it from the repeats within the
+        # run, so that each row is returned once.
         return remaining.con.sql(f"""
-            WITH inside AS ({inside}),
-            firsts AS (SELECT high, low, min(place) AS place FROM {remaining.outside.name} GROUP BY high, low),
-            outside AS (SELECT row_id, {remaining.outside.sql_row_name("place")} AS partner
-                        FROM {remaining.name} JOIN firsts USING (high, low))
-            SELECT {decided}, NULL AS partner, partner_row_id FROM inside ANTI JOIN outside USING (row_id)
-            UNION ALL SELECT {decided}, partner, NULL AS partner_row_id FROM outside
+            WITH repeats AS ({repeats}),
+            reference AS (
+                SELECT high, low, min(packed_row_id) AS packed_row_id FROM {remaining.reference.name} GROUP BY high, low
+            ),
+            in_reference AS (
+                SELECT row_id, {remaining.reference.sql_row_name("packed_row_id")} AS partner
+                FROM {remaining.name} JOIN reference USING (high, low)
+            )
+            SELECT {decided}, NULL AS partner, partner_row_id FROM repeats ANTI JOIN in_reference USING (row_id)
+            UNION ALL SELECT {decided}, partner, NULL AS partner_row_id FROM in_reference
         """)
 
     def _columns(self, view: View) -> tuple[str, ...]:

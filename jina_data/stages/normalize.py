@@ -1,4 +1,4 @@
-"""Normalize: one spelling for the same text. Changes texts, drops no row."""
+"""The stage `normalize`: give equal texts the same spelling. It changes texts and drops no row."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from jina_data.stages.rows import Rows, View
 
 Form = Literal["NFC", "NFKC"]
 
-MOST_ROUNDS = 8
-"""One repair may lay bare another; real text settles at once."""
+MAX_ROUNDS = 8
+"""Maximum rounds of repair, since a repair may expose another one. Real text needs one round."""
 
 
 class Normalize(RowLocal):
     """Give texts one spelling, in this order:
 
-    - `markup`: tags of HTML elements go, blocks become lines, scripts, styles and comments go with their content,
-      entities are decoded once. Text such as `<int>` or `a < b` stays.
-    - `mojibake`: text decoded in the wrong encoding is repaired, line by line, by ftfy; quotes, ligatures and widths
-      stay as they are.
-    - `control_chars`: controls that are no white space, terminal escapes, and invisible format characters go (soft
-      hyphen, byte order mark, word joiner, direction marks). The joiners U+200C and U+200D stay: they spell words in
-      Persian and Indic scripts, and emoji. U+200B stays where it divides Thai, Lao, Burmese, Tibetan or Khmer words.
+    - `markup`: remove tags of HTML elements, and scripts, styles and comments with their content; turn blocks into
+      lines; decode entities once. Text such as `<int>` or `a < b` is kept.
+    - `mojibake`: repair text that was decoded in the wrong encoding, line by line, with ftfy. Quotes, ligatures and
+      widths do not change.
+    - `control_chars`: remove control characters except white space, terminal escapes, and invisible format characters
+      (soft hyphen, byte order mark, word joiner, direction marks). The joiners U+200C and U+200D are kept: Persian,
+      Indic scripts and emoji need them. U+200B is kept between Thai, Lao, Burmese, Tibetan or Khmer characters.
     - `unicode`: NFC, NFKC or none.
-    - `whitespace`: every line break becomes a newline, three newlines or more become two; any other run of white space
-      becomes one space; none is left at the ends of a text or a line. Turn it off where indentation has a meaning.
+    - `whitespace`: every line break becomes a newline, and three newlines or more become two. Any other run of white
+      space becomes one space. White space at the ends of texts and lines is removed. Turn it off if indentation
+      matters.
 
-    A second run changes nothing, unless `markup` is on: `&lt;b&gt;` is the text `<b>`, which then reads as a tag.
-    Changed texts are written to data/; with `write_original` they only serve the later stages.
+    A second run changes nothing, unless `markup` is on: `&lt;b&gt;` becomes the text `<b>`, which the second run
+    removes as a tag. Changed texts are written to data/; with `write_original`, only later stages use them.
     """
 
     name: ClassVar[str] = "normalize"
@@ -72,7 +73,7 @@ class Normalize(RowLocal):
         return outcome
 
     def _column(self, column: pa.Array) -> pa.Array | None:
-        """Return a column of texts or lists of texts in normal spelling, in its own type; None if it is so already."""
+        """Return a column of texts or lists of texts in normal spelling, of the same type; None if nothing changes."""
         if is_text(column.type):
             values = self._values(column.cast(pa.large_string()))
             return None if values is None else values.cast(column.type)
@@ -84,9 +85,9 @@ class Normalize(RowLocal):
         return pa.LargeListArray.from_arrays(offsets, values, mask=column.is_null()).cast(column.type)
 
     def _values(self, values: pa.LargeStringArray) -> pa.LargeStringArray | None:
-        """Return texts in normal spelling, None if they are so already.
+        """Return texts in normal spelling, or None if nothing changes.
 
-        One regular expression over the whole buffer finds the few texts that may change; only those are rewritten.
+        One regular expression over the whole buffer selects the few texts that may change; only these are rewritten.
         """
         pattern = _suspects(self.unicode, self.whitespace, self.control_chars, self.mojibake, self.markup)
         if pattern is None:
@@ -97,33 +98,33 @@ class Normalize(RowLocal):
         return None if new.equals(old) else pc.replace_with_mask(values, suspect, new)
 
     def rewrite(self, values: pa.LargeStringArray) -> pa.LargeStringArray:
-        """Return texts in normal spelling, with no look first whether any may change."""
+        """Return texts in normal spelling, without the check whether any may change."""
         if self.markup:
-            values = _each(values, "[<&]", _plain)
+            values = _rewrite_matches(values, "[<&]", _strip_markup)
         if not self.mojibake:
-            return self._spelled(values)
-        values = self._spelled(_each(values, _mojibake(), _repaired))
-        for _ in range(MOST_ROUNDS):
-            repaired = _each(values, _mojibake(), _repaired)
+            return self._clean(values)
+        values = self._clean(_rewrite_matches(values, _mojibake(), _repair))
+        for _ in range(MAX_ROUNDS):
+            repaired = _rewrite_matches(values, _mojibake(), _repair)
             if repaired.equals(values):
                 break
-            values = self._spelled(repaired)
+            values = self._clean(repaired)
         return values
 
-    def _spelled(self, values: pa.LargeStringArray) -> pa.LargeStringArray:
+    def _clean(self, values: pa.LargeStringArray) -> pa.LargeStringArray:
         if self.control_chars:
-            values = _visible(values)
+            values = _remove_controls(values)
         if self.unicode is not None:
-            values = _each(values, _unstable(self.unicode), partial(unicodedata.normalize, self.unicode))
-        return _spaced(values) if self.whitespace else values
+            values = _rewrite_matches(values, _unstable(self.unicode), partial(unicodedata.normalize, self.unicode))
+        return _collapse_whitespace(values) if self.whitespace else values
 
 
-def _each(values: pa.LargeStringArray, pattern: str, rewrite: Callable[[str], str]) -> pa.LargeStringArray:
-    """Rewrite, one by one in Python, the texts in which an RE2 pattern is found."""
-    found = pc.match_substring_regex(values, pattern)
-    old = values.filter(found).to_pylist()
+def _rewrite_matches(values: pa.LargeStringArray, pattern: str, rewrite: Callable[[str], str]) -> pa.LargeStringArray:
+    """Rewrite in Python, one by one, the texts that match an RE2 pattern."""
+    is_match = pc.match_substring_regex(values, pattern)
+    old = values.filter(is_match).to_pylist()
     new = [rewrite(text) for text in old]
-    return values if new == old else pc.replace_with_mask(values, found, pa.array(new, pa.large_string()))
+    return values if new == old else pc.replace_with_mask(values, is_match, pa.array(new, pa.large_string()))
 
 
 ENCODING_ONLY = TextFixerConfig(
@@ -136,11 +137,11 @@ ENCODING_ONLY = TextFixerConfig(
     fix_surrogates=False,
     remove_control_chars=False,
     normalization=None,
-    explain=True,  # without it, ftfy repairs encodings by its defaults, whatever is set here
+    explain=True,  # without it, ftfy ignores these settings when it repairs encodings
 )
 
 
-def _repaired(text: str) -> str:
+def _repair(text: str) -> str:
     return fix_text(text, ENCODING_ONLY) if is_bad(text) else text
 
 
@@ -154,7 +155,7 @@ INVISIBLE = "".join(
     )
     for point in range(first, last + 1)
 )
-"""Controls that are no white space, and format characters that spell nothing."""
+"""Control characters that are not white space, and format characters without a meaning for the text."""
 
 
 def _class(characters: Iterable[str]) -> str:
@@ -164,18 +165,18 @@ def _class(characters: Iterable[str]) -> str:
     return "[" + "".join(f"\\x{{{run[0]:x}}}-\\x{{{run[-1]:x}}}" for run in runs) + "]"
 
 
-_GONE = rf"\x1b\[[0-9;?]*[A-Za-z]|{_class(INVISIBLE)}"
+_REMOVED = rf"\x1b\[[0-9;?]*[A-Za-z]|{_class(INVISIBLE)}"
 _SPACELESS = "\u0e00-\u109f\u1780-\u17ff"
-"""Thai, Lao, Tibetan, Burmese, Khmer: written without spaces between words."""
+"""Thai, Lao, Tibetan, Burmese, Khmer: scripts without spaces between words."""
 _ZERO_SPACES = re.compile("\u200b+")
 _ZERO_SPACE_ELSEWHERE = re.compile(f"(?<![{_SPACELESS}])\u200b|\u200b(?![{_SPACELESS}])")
 
 
-def _visible(values: pa.LargeStringArray) -> pa.LargeStringArray:
-    return _each(pc.replace_substring_regex(values, _GONE, ""), "\u200b", _zero_spaced)
+def _remove_controls(values: pa.LargeStringArray) -> pa.LargeStringArray:
+    return _rewrite_matches(pc.replace_substring_regex(values, _REMOVED, ""), "\u200b", _remove_zero_spaces)
 
 
-def _zero_spaced(text: str) -> str:
+def _remove_zero_spaces(text: str) -> str:
     return _ZERO_SPACE_ELSEWHERE.sub("", _ZERO_SPACES.sub("\u200b", text))
 
 
@@ -184,9 +185,9 @@ _BLANK_RUN = f" {_class(BLANKS)}+|{_ODD_BLANK}{_class(BLANKS)}*"
 _ODD_BREAK = "\r\n|" + _class(set(LINE_BREAKS) - {"\n"})
 
 
-def _spaced(values: pa.LargeStringArray) -> pa.LargeStringArray:
-    for pattern, with_what in ((_ODD_BREAK, "\n"), (_BLANK_RUN, " "), (" \n ?|\n ", "\n"), ("\n{3,}", "\n\n")):
-        values = pc.replace_substring_regex(values, pattern, with_what)
+def _collapse_whitespace(values: pa.LargeStringArray) -> pa.LargeStringArray:
+    for pattern, replacement in ((_ODD_BREAK, "\n"), (_BLANK_RUN, " "), (" \n ?|\n ", "\n"), ("\n{3,}", "\n\n")):
+        values = pc.replace_substring_regex(values, pattern, replacement)
     return pc.utf8_trim(values, " \n")
 
 
@@ -208,22 +209,22 @@ _INLINE_TAG = re.compile(f"</?(?:{_INLINE}){_ATTRIBUTES}", re.I)
 _ENTITY = re.compile("&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[0-9A-Za-z]{2,32});")
 
 
-def _plain(text: str) -> str:
-    """Return the text of an HTML fragment; what is no element or entity of HTML stays as it stands."""
+def _strip_markup(text: str) -> str:
+    """Return the text of an HTML fragment; anything but elements and entities of HTML does not change."""
     if "<" in text:
-        for pattern, with_what in ((_HIDDEN, ""), (_CELL_TAG, " "), (_BLOCK_TAG, "\n"), (_INLINE_TAG, "")):
-            text = pattern.sub(with_what, text)
-    return _ENTITY.sub(_decoded, text) if "&" in text else text
+        for pattern, replacement in ((_HIDDEN, ""), (_CELL_TAG, " "), (_BLOCK_TAG, "\n"), (_INLINE_TAG, "")):
+            text = pattern.sub(replacement, text)
+    return _ENTITY.sub(_decode, text) if "&" in text else text
 
 
-def _decoded(entity: re.Match[str]) -> str:
+def _decode(entity: re.Match[str]) -> str:
     written = entity[0]
     return html.unescape(written) if written[1] == "#" else html5.get(written[1:], written)
 
 
 @lru_cache(maxsize=16)
 def _suspects(form: Form | None, whitespace: bool, control_chars: bool, mojibake: bool, markup: bool) -> str | None:
-    """Return an RE2 pattern that is found in every text these settings may change, and in few others; None if none."""
+    """Return an RE2 pattern that matches every text that these settings may change, and few others; None if no text."""
     patterns = [
         rf"\A[ \n]|[ \n]\z| [ \n]|\n |\n\n\n|{_ODD_BLANK}|{_ODD_BREAK}" if whitespace else None,
         _class({*INVISIBLE, "\u200b"}) if control_chars else None,
@@ -236,32 +237,32 @@ def _suspects(form: Form | None, whitespace: bool, control_chars: bool, mojibake
 
 @lru_cache(maxsize=1)
 def _mojibake() -> str:
-    """Return an RE2 pattern that is found in every text that ftfy calls bad.
+    """Return an RE2 pattern that matches every text that ftfy calls bad.
 
-    Each alternative of ftfy's expression, which is too slow for every text, asks for one of the first two below, or for
-    two of its own characters side by side of which one is more than a letter of everyday text.
+    The expression of ftfy is too slow to run on every text. Each of its alternatives needs one of the first two
+    patterns below, or two adjacent characters of its categories, one of which is not an everyday letter.
     """
-    known = _known_to_ftfy(*MOJIBAKE_CATEGORIES) | {c for c in BADNESS_RE.pattern if not c.isascii()}
+    any_category = _characters_of(*MOJIBAKE_CATEGORIES) | {c for c in BADNESS_RE.pattern if not c.isascii()}
     everyday = {"common", "lower_accented", "lower_common", "upper_common", "kaomoji"}
-    telling = _known_to_ftfy(*(MOJIBAKE_CATEGORIES.keys() - everyday)) | {"°", "Ù", "Ђ"}
-    one, other = _class(known), _class(telling)
-    return rf"[\x{{80}}-\x{{9f}}Œœ]|[ÃÂ] |{one}{other}|{other}{one}"
+    unusual = _characters_of(*(MOJIBAKE_CATEGORIES.keys() - everyday)) | {"°", "Ù", "Ђ"}
+    any_class, unusual_class = _class(any_category), _class(unusual)
+    return rf"[\x{{80}}-\x{{9f}}Œœ]|[ÃÂ] |{any_class}{unusual_class}|{unusual_class}{any_class}"
 
 
-def _known_to_ftfy(*categories: str) -> set[str]:
+def _characters_of(*categories: str) -> set[str]:
     member = re.compile(f"[{''.join(MOJIBAKE_CATEGORIES[category] for category in categories)}]")
     return {c for c in map(chr, range(0x80, 0x10000)) if member.match(c)}
 
 
 @lru_cache(maxsize=2)
 def _unstable(form: Form) -> str:
-    """Return an RE2 pattern that is found in every text that is not in a normal form (UAX #15, quick check).
+    """Return an RE2 pattern that matches every text that is not in a normal form (UAX #15, quick check).
 
-    Such a text holds a character that the form replaces or may join to the one before, or two marks side by side.
+    Such a text has a character that the form replaces or may join to the previous one, or two adjacent marks.
     """
     every = [chr(point) for point in range(0x80, sys.maxunicode + 1) if not 0xD800 <= point < 0xE000]
     unstable = {c for c in every if not unicodedata.is_normalized(form, c)}
-    unstable.update(map(chr, range(0x1161, 0x11C3)))  # Hangul vowels and finals join by rule
+    unstable.update(map(chr, range(0x1161, 0x11C3)))  # Hangul vowels and finals, which join by rule
     pairs = (parts.split() for parts in map(unicodedata.decomposition, every) if parts and parts[0] != "<")
     unstable.update(chr(int(parts[1], 16)) for parts in pairs if len(parts) == 2)
     return f"{_class(unstable)}|{_class(c for c in every if unicodedata.combining(c))}{{2}}"

@@ -1,4 +1,4 @@
-"""Rows outside a run that stages compare with: an earlier run's data, or files."""
+"""Reads reference files: an earlier run's data, or other files, whose rows a stage compares with those of the run."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from jina_data.errors import InputError, RunFolderError
 from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
 
 ROW_BITS = 40
-"""The place of an outside row is (number of its file << ROW_BITS) + (its row in the file)."""
+"""A packed row id is (number of the reference file << ROW_BITS) + (row in the file), so one integer names a row."""
 
 
 @dataclass(frozen=True)
 class ReferenceRows:
-    """The outside rows of a stage: their files, and a DuckDB relation `name` with `place` and the stage's keys."""
+    """The reference rows of a stage: files, and the DuckDB relation `name` of their `packed_row_id` and keys."""
 
     files: tuple[InputFile, ...]
     name: str
 
-    def row_name(self, place: int) -> str:
-        """Return the place of a row as "file:row"."""
-        return f"{self.files[place >> ROW_BITS].name}:{place & (2**ROW_BITS - 1)}"
+    def row_name(self, packed_row_id: int) -> str:
+        """Return the name "file:row" of a row."""
+        return f"{self.files[packed_row_id >> ROW_BITS].name}:{packed_row_id & (2**ROW_BITS - 1)}"
 
-    def sql_row_name(self, place: str) -> str:
-        """Return an SQL expression for the "file:row" of a place."""
+    def sql_row_name(self, packed_row_id: str) -> str:
+        """Return an SQL expression for the name "file:row" of a row."""
+        # DuckDB lists count from 1.
         names = ", ".join("'" + file.name.replace("'", "''") + "'" for file in self.files)
-        return f"([{names}])[({place} >> {ROW_BITS})::BIGINT + 1] || ':' || ({place} & {2**ROW_BITS - 1})"
+        file, row = f"({packed_row_id} >> {ROW_BITS})::BIGINT", f"({packed_row_id} & {2**ROW_BITS - 1})"
+        return f"([{names}])[{file} + 1] || ':' || {row}"
 
 
-def resolve_outside(names: Sequence[str]) -> tuple[InputFile, ...]:
-    """Return the files that some names stand for; a finished run's folder stands for its data/.
+def resolve_reference_files(names: Sequence[str]) -> tuple[InputFile, ...]:
+    """Return the files that the given names stand for. The folder of a finished run stands for its data/.
 
     Raises:
         InputError: a file is missing or of an unknown format.
@@ -46,7 +48,7 @@ def resolve_outside(names: Sequence[str]) -> tuple[InputFile, ...]:
         if (path / "manifest.json").is_file():
             expanded += [str(shard) for shard in sorted((path / "data").glob("part-*")) if _has_rows(shard)]
         elif (path / ".work").is_dir():
-            raise RunFolderError(f"{name} holds an unfinished run; expected a finished one, or files")
+            raise RunFolderError(f"{name} holds an unfinished run; expected a finished run, or files")
         else:
             expanded.append(name)
     return tuple(resolve_inputs(expanded)) if expanded else ()
@@ -56,11 +58,11 @@ def _has_rows(shard: Path) -> bool:
     return pq.read_metadata(shard).num_rows > 0 if shard.suffix == ".parquet" else shard.stat().st_size > 0
 
 
-def read_outside(file: InputFile, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
-    """Read some columns of a file: tables with `__row`, each with the number of the file's row that its 0 stands for.
+def read_reference_file(file: InputFile, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+    """Read columns of a file in tables with `__row`, each with the number of the table's first row in the file.
 
     Raises:
-        InputError: the file lacks a column, or holds a record that cannot be read.
+        InputError: the file lacks a column, or a record cannot be read.
     """
     schema = sample_schema(file)
     for column in columns:

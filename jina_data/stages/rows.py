@@ -1,4 +1,4 @@
-"""."""
+"""Batches of rows as stages get them: `View` (columns and roles), `Rows` (a batch), `Texts` (the texts of a role)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,17 @@ from jina_data.errors import RecipeError
 from jina_data.roles import is_text
 
 BoolArray = npt.NDArray[np.bool_]
-
-
 FloatArray = npt.NDArray[np.float64]
-
-
 IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class View:
-    """What a table looks like to a stage: its columns, and which of them play a role.
+    """The columns of a table at one stage, and the roles of some of them.
 
     `roles` maps a role to its columns: one string column, one list-of-strings column, or several string columns
-    (negative_1 .. negative_n). `source` is the column that names the source of a row, or None: the file does. `origin`
-    maps renamed columns to their names in the input.
+    (negative_1 .. negative_n). `source` is the column with the source of a row, or None if the file is the source.
+    `origin` maps renamed columns to their names in the input.
     """
 
     schema: pa.Schema
@@ -39,7 +35,7 @@ class View:
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def input_name(self, column: str) -> str:
-        """Return the name that a column has in the input; `select` may have renamed it since."""
+        """Return the name of a column in the input, before any `select` renamed it."""
         return self.origin.get(column, column)
 
     @property
@@ -48,15 +44,18 @@ class View:
         return tuple(dict.fromkeys(column for columns in self.roles.values() for column in columns))
 
     def chosen(self, roles: Sequence[str] | None, stage: str) -> tuple[str, ...]:
-        """Return the roles a stage works on: those named, else all. A role the table lacks is an error."""
+        """Return the roles that a stage works on: the given roles, or all if None.
+
+        Raises:
+            RecipeError: the table lacks a role.
+        """
         if roles is None:
             return tuple(self.roles)
         for role in roles:
             if role not in self.roles:
-                known = ", ".join(self.roles)
                 raise RecipeError(
-                    f"stage {stage}: the table has no role {role!r}; its roles are {known}. "
-                    f"Name the column that plays it: -c {role}=COLUMN."
+                    f"stage {stage}: the table has no role {role!r}; its roles are {', '.join(self.roles)}. "
+                    f"Assign a column to it: -c {role}=COLUMN."
                 )
         return tuple(roles)
 
@@ -71,7 +70,7 @@ class View:
         if len(columns) > 1 or not is_text(self.schema.field(columns[0]).type):
             raise RecipeError(
                 f"stage {stage}: {role} must be one column with one text a row; it is {', '.join(columns)}. "
-                f"Name one such column with -c {role}=COLUMN; make one row of each text of a list first"
+                f"Assign one such column with -c {role}=COLUMN; split lists into one row for each text first"
             )
         return columns[0]
 
@@ -95,8 +94,8 @@ class Texts:
 class Rows:
     """A batch of N rows on its way through the stages.
 
-    `batch` holds the columns that stages may look at, under their current names and with their current texts. `keys`
-    are the keys that a barrier stage made of these rows, when they come back to it.
+    `batch` holds the columns that stages may read, under their current names and with their current texts. `keys` are
+    the keys that a barrier stage computed for these rows before it was fitted.
     """
 
     batch: pa.RecordBatch
@@ -127,7 +126,7 @@ class Rows:
         return Rows(self.batch.filter(mask), self.view, self.row_ids.filter(mask), self.sources.filter(mask), keys)
 
     def with_columns(self, changed: Mapping[str, pa.Array]) -> Rows:
-        """Return the same rows with the values of some columns replaced."""
+        """Return the same rows with new values in the `changed` columns."""
         if not changed:
             return self
         arrays = [changed.get(name, self.batch.column(i)) for i, name in enumerate(self.batch.schema.names)]
@@ -135,17 +134,18 @@ class Rows:
 
 
 def flatten(columns: Sequence[pa.Array]) -> Texts:
-    """Flatten text columns and columns of lists of texts into the texts of each row; nulls are left out."""
-    parts = [_flatten_one(column) for column in columns]
+    """Flatten text columns and columns of lists of texts into the texts of each row, without nulls."""
+    parts = [_flatten_column(column) for column in columns]
     if len(parts) == 1:
         return parts[0]
     values = pa.concat_arrays([part.values for part in parts])
     owner = np.concatenate([part.owner for part in parts])
+    # A stable sort keeps the texts of a row in the order of the columns.
     order = np.argsort(owner, kind="stable")
     return Texts(values.take(pa.array(order)), owner[order])
 
 
-def _flatten_one(column: pa.Array) -> Texts:
+def _flatten_column(column: pa.Array) -> Texts:
     if is_text(column.type):
         values, owner = column, np.arange(len(column), dtype=np.int64)
     else:
@@ -157,7 +157,7 @@ def _flatten_one(column: pa.Array) -> Texts:
 
 
 def per_row(texts: Texts, values: npt.NDArray[Any], n_rows: int, how: str = "min") -> FloatArray:
-    """Reduce one number a text (T,) to one a row (N,), "min" or "max" of its texts; NaN for a row without text."""
+    """Reduce one value a text (T,) to one a row (N,), "min" or "max" over its texts; NaN for a row without text."""
     out = np.full(n_rows, np.inf if how == "min" else -np.inf)
     (np.minimum if how == "min" else np.maximum).at(out, texts.owner, values.astype(np.float64))
     out[np.isinf(out)] = np.nan

@@ -1,8 +1,8 @@
-"""Rules: heuristics that drop junk, under the names under which Gopher, C4 and FineWeb published them.
+"""The stage `rules`: heuristics that drop junk, named as published for Gopher, C4 and FineWeb.
 
 docs/rules.md defines every rule. Each takes one measurement of a text, which becomes a score of the row, and drops the
-row where the measurement is beyond a limit. A measurement that says nothing about a text (the word length of a Chinese
-text, the share of short lines of an empty one) is null, and drops nothing.
+row if the measurement is beyond a limit. A measurement that does not apply to a text (the word length of a Chinese
+text, the share of short lines of an empty text) is null and drops nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ PUBLISHED: dict[str, dict[str, float | bool]] = {
         "fineweb_new_line_ratio": 0.3,
     },
 }
-"""What the switch of a group sets, unless the recipe sets it itself."""
+"""The options that the switch of a group sets, unless the recipe sets them."""
 
 
 Measure = Callable[[Counts, "Rules"], FloatArray]
@@ -79,7 +79,10 @@ Measure = Callable[[Counts, "Rules"], FloatArray]
 
 @dataclass(frozen=True)
 class Rule:
-    """One way to fall: a measurement, from the counts of some kernels, below or above the limit an option gives."""
+    """One reason to drop a row: a measurement, computed from the counts of kernels, is on the wrong side of a limit.
+
+    `option` is the option that sets the limit. `kernels` are the names of the kernels, separated by spaces.
+    """
 
     option: str
     reason: str
@@ -89,7 +92,7 @@ class Rule:
 
 
 def _share(part: IntArray, whole: IntArray) -> FloatArray:
-    """Divide counts; NaN where there is nothing to have a share of."""
+    """Divide counts; NaN where `whole` is 0."""
     shares = np.full(len(part), np.nan)
     np.divide(part, whole, out=shares, where=whole > 0)
     return shares
@@ -104,7 +107,7 @@ def _ratio(part: str, whole: str) -> Measure:
 
 
 def _per_word(part: str) -> Measure:
-    """Divide by what the words weigh (in quarters), so that a Chinese text counts for as much as its translation."""
+    """Divide by the weight of the words (in quarters), so that a Chinese text counts as much as its translation."""
     return lambda count, _: 4 * _share(count[part], count["weight"])
 
 
@@ -126,7 +129,7 @@ def _word_length(count: Counts, _: Rules) -> FloatArray:
 
 
 def _punctuated(count: Counts, values: FloatArray) -> FloatArray:
-    """Blank out the texts most of whose letters are Thai or Lao, which end no sentence with a mark."""
+    """Return NaN for texts with mostly Thai or Lao letters, since these do not end sentences with a mark."""
     return np.where(2 * count["thai_letters"] > count["line_letters"], np.nan, values)
 
 
@@ -191,19 +194,19 @@ RULES = (
     Rule("fineweb_char_duplicates_ratio", "char_dup_ratio", "above", "lines", _DUP_LINE_CHARS),
     Rule("fineweb_new_line_ratio", "list_ratio", "above", "characters words", _per_word("line_breaks")),
 )
-"""The rules that measure a text, in the order in which they give the reason; `identical_pair` is behind the fourth."""
+"""The rules that measure a text. The first that applies gives the reason; `identical_pair` comes after the fourth."""
 
 SWITCHES = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_bracket": 0.0}
-"""The limits of the rules whose option only switches them on."""
+"""The limits of rules whose option is only a switch."""
 
 
 class Rules(RowLocal):
-    """Drop rows with a text that a rule takes for junk; every text of every chosen role must pass every rule.
+    """Drop rows with a text that a rule classifies as junk; every text of every chosen role must pass every rule.
 
-    By default: no text without a letter, no pair of twice the same text.
-    `gopher_quality`, `gopher_repetition`, `c4` and `fineweb` switch on the published rules of a group with their
-    published limits; each rule can be set by itself, and `null` switches it off. A row is kept or dropped as a whole,
-    its text never changed: lines that C4 would remove from a page count for nothing here, but stay in it.
+    The default rules drop texts without a letter, and pairs of two equal texts. `gopher_quality`, `gopher_repetition`,
+    `c4` and `fineweb` switch on the published rules of a group with their published limits. Each rule also has an
+    option of its own, and `null` switches it off. A row is kept or dropped, and its texts never change: lines that C4
+    would remove from a page are ignored by the rules, and remain in the text.
     """
 
     name: ClassVar[str] = "rules"
@@ -239,7 +242,7 @@ class Rules(RowLocal):
     gopher_dup_para_char_frac: Ratio | None = None
     gopher_dup_line_frac: Ratio | None = None
     gopher_dup_line_char_frac: Ratio | None = None
-    # In a short text any repetition is a large share: "to be or not to be".
+    # In a short text, any repetition is a large share: "to be or not to be".
     gopher_n_gram_min_words: Number = 50
     gopher_top_2_gram: Ratio | None = None
     gopher_top_3_gram: Ratio | None = None
@@ -270,20 +273,20 @@ class Rules(RowLocal):
 
     @model_validator(mode="before")
     @classmethod
-    def _published(cls, given: object) -> object:
-        """Fill in what the groups set, so that the settings say every limit and read back as they are."""
-        if not isinstance(given, dict):
-            return given
-        filled: dict[str, object] = {}
+    def _published(cls, settings: object) -> object:
+        """Add the limits of the groups, so that the settings include every limit and validate to themselves."""
+        if not isinstance(settings, dict):
+            return settings
+        published: dict[str, object] = {}
         for group, limits in PUBLISHED.items():
-            if _is_on(given.get(group)):
-                filled |= limits
-        return filled | given
+            if _is_on(settings.get(group)):
+                published |= limits
+        return published | settings
 
     @override
     def after(self, view: View) -> View:
         if not view.chosen(self.roles, self.name):
-            raise RecipeError("stage rules: the table has no text; name the column that holds it: -c text=COLUMN.")
+            raise RecipeError("stage rules: the table has no text column; assign one: -c text=COLUMN.")
         return view
 
     @override
@@ -292,7 +295,7 @@ class Rules(RowLocal):
         from jina_data.kernels import characters, equal_folded, lines, word_sorts  # noqa: F401
 
     def limits(self) -> dict[str, tuple[Literal["below", "above"], float]]:
-        """Return the rules that are switched on, by reason: on which side of which limit they drop."""
+        """Return the active rules, by reason: the side of the limit on which they drop, and the limit."""
         out: dict[str, tuple[Literal["below", "above"], float]] = {}
         for rule in RULES:
             value = getattr(self, rule.option)
@@ -331,13 +334,13 @@ class Rules(RowLocal):
         return outcome
 
     def _drop_identical(self, outcome: Outcome, rows: Rows, roles: Sequence[str]) -> None:
-        for left, right in PAIRS:
-            if left in roles and right in roles:
-                same = _identical(rows.texts(left), rows.texts(right), len(rows))
-                outcome.drop(same, self.reasons.index("identical_pair"))
+        for role, other_role in PAIRS:
+            if role in roles and other_role in roles:
+                identical = _identical(rows.texts(role), rows.texts(other_role), len(rows))
+                outcome.drop(identical, self.reasons.index("identical_pair"))
 
     def _counts(self, texts: Texts, rules: Sequence[Rule]) -> dict[str, IntArray]:
-        """Count what the rules need, with as few kernels as will do."""
+        """Run the kernels that the rules need, and return their counts."""
         from jina_data.kernels.characters import count_characters
         from jina_data.kernels.lines import count_lines
         from jina_data.kernels.word_sorts import QUARTERS, count_word_sorts
@@ -346,8 +349,8 @@ class Rules(RowLocal):
         reasons = {rule.reason for rule in rules}
         out: dict[str, IntArray] = {}
         if "search" in kernels:
-            found = pc.match_substring(values, "lorem ipsum", ignore_case=True)
-            out["lorem_ipsum"] = found.to_numpy(zero_copy_only=False).astype(np.int64)
+            is_match = pc.match_substring(values, "lorem ipsum", ignore_case=True)
+            out["lorem_ipsum"] = is_match.to_numpy(zero_copy_only=False).astype(np.int64)
         if "characters" in kernels:
             out |= count_characters(values)
         if kernels & {"lines", "c4"}:
@@ -370,7 +373,7 @@ class Rules(RowLocal):
 
 
 def _is_on(value: object) -> bool:
-    """Tell whether the switch of a group is on, whatever way of saying so pydantic will accept."""
+    """Return whether the switch of a group is on, in any spelling that pydantic accepts as true."""
     try:
         return TypeAdapter(bool).validate_python(value)
     except ValidationError:
@@ -378,22 +381,23 @@ def _is_on(value: object) -> bool:
 
 
 def _worst(texts: Texts, values: FloatArray, n_rows: int, side: Literal["below", "above"]) -> FloatArray:
-    """Return the worst measurement of the texts of each row, (N,); NaN where none says anything."""
+    """Return the worst measurement of the texts of each row, (N,); NaN if all are NaN."""
     if side == "below":
         return per_row(texts, np.where(np.isnan(values), np.inf, values), n_rows, "min")
     return per_row(texts, np.where(np.isnan(values), -np.inf, values), n_rows, "max")
 
 
-def _identical(left: Texts, right: Texts, n_rows: int) -> BoolArray:
-    """Tell in which rows (N,) a text of the one role equals one of the other after folding."""
+def _identical(texts: Texts, others: Texts, n_rows: int) -> BoolArray:
+    """Return in which rows (N,) a text of one role equals a text of another role after folding."""
     from jina_data.kernels.equal_folded import equal_folded
 
-    first, last = (np.searchsorted(left.owner, right.owner, side) for side in ("left", "right"))
-    partners = last - first
-    # The texts of the left that each text of the right is compared with: first, first + 1 .. last - 1.
-    starts = np.repeat(first - np.cumsum(partners) + partners, partners)
-    ones, others = starts + np.arange(len(starts)), np.repeat(np.arange(len(right)), partners)
-    same = equal_folded(left.values.take(pa.array(ones)), right.values.take(pa.array(others)))
+    # Each of `others` is compared with all texts of its row: those at first, first + 1 .. stop - 1. Both owners are
+    # sorted, so these are contiguous.
+    first, stop = (np.searchsorted(texts.owner, others.owner, side) for side in ("left", "right"))
+    counts = stop - first
+    bases = np.repeat(first - np.cumsum(counts) + counts, counts)
+    text_indices, other_indices = bases + np.arange(len(bases)), np.repeat(np.arange(len(others)), counts)
+    equal = equal_folded(texts.values.take(pa.array(text_indices)), others.values.take(pa.array(other_indices)))
     out = np.zeros(n_rows, np.bool_)
-    out[right.owner[others[same]]] = True
+    out[others.owner[other_indices[equal]]] = True
     return out

@@ -1,4 +1,4 @@
-"""Keep a seeded sample."""
+"""The stage `sample`: keep a seeded sample of the rows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.stages.base import Barrier, Context, FitResult, Outcome, RemainingRows
 from jina_data.stages.rows import BoolArray, Rows
 
-NOBODY = [0, -1]
-"""A threshold that no row is below."""
+NO_ROWS, ALL_ROWS = [0, -1], [2**64, -1]
+"""Thresholds (hash, row id) that select no row, and every row."""
 
 
 class Sample(Barrier):
-    """Keep a seeded sample of the rows that get here: by `count`, by `fraction`, or by `weights` of the sources.
+    """Keep a seeded sample of the remaining rows: by `count`, by `fraction`, or by `weights` of the sources.
 
-    A row is chosen by hash(seed, its texts), ties by row id, so the choice does not depend on order or workers.
-    `count` is exact. `fraction` is a chance for each content: about that share stays, and a row's fate does not change
-    when rows are added. `weights` are the proportions in which the sources shall stand: with `count` they share it
-    out, alone they give the largest sample in these proportions. Every source needs a weight, its own or that of "*".
+    Rows are chosen by hash(seed, texts), ties by row id, so the choice does not depend on order or workers. `count` is
+    exact. `fraction` is a probability for each content: about that share is kept, and adding rows does not change the
+    choice of other rows. `weights` are the proportions of the sources in the sample: with `count` they divide it, alone
+    they give the largest sample in these proportions. Every source needs a weight, or "*" has one.
     """
 
     name: ClassVar[str] = "sample"
@@ -36,7 +36,7 @@ class Sample(Barrier):
     weights: dict[str, float] = {}
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _exclusive(self) -> Self:
         if (self.count is None) == (self.fraction is None) and not (self.count is None and self.weights):
             raise ValueError("give one of count, fraction, weights, or count and weights")
         if self.fraction is not None and self.weights:
@@ -53,26 +53,23 @@ class Sample(Barrier):
     def fit(self, remaining: RemainingRows) -> dict[str, Any]:
         if self.fraction is not None:
             return {"below": {"*": [math.ceil(self.fraction * 2**64), -1]}}
-        sizes = dict(
-            remaining.con.sql(
-                f"SELECT source, count(*) FROM {remaining.name} GROUP BY source ORDER BY source"
-            ).fetchall()
-        )
+        query = f"SELECT source, count(*) FROM {remaining.name} GROUP BY source ORDER BY source"
+        sizes = dict(remaining.con.sql(query).fetchall())
         if not self.weights:
             assert self.count is not None
             return {"below": {"*": self._threshold(remaining, None, self.count)}}
-        wanted = self._shares(sizes)
-        return {"below": {source: self._threshold(remaining, source, wanted[source]) for source in sizes}}
+        counts = self._counts(sizes)
+        return {"below": {source: self._threshold(remaining, source, counts[source]) for source in sizes}}
 
     @override
-    def apply(self, rows: Rows, seen: FitResult, context: Context) -> Outcome:
+    def apply(self, rows: Rows, fit_result: FitResult, context: Context) -> Outcome:
         hashes = self._hashes(rows, context.seed)
         row_ids = rows.row_ids.to_numpy()
         chosen = np.zeros(len(rows), np.bool_)
         sources = np.asarray(rows.sources.to_pylist(), dtype=object)
-        for source, threshold in seen.facts["below"].items():
-            mine = np.ones(len(rows), np.bool_) if source == "*" else sources == source
-            chosen |= mine & _below(hashes, row_ids, threshold)
+        for source, threshold in fit_result.facts["below"].items():
+            of_source = np.ones(len(rows), np.bool_) if source == "*" else sources == source
+            chosen |= of_source & _at_or_below(hashes, row_ids, threshold)
         outcome = Outcome.keep_all(len(rows))
         outcome.drop(~chosen, 0, hashes.astype(np.float64) / 2.0**64)
         return outcome
@@ -82,55 +79,49 @@ class Sample(Barrier):
         keys: KeyArray = content_keys(columns, case=False, whitespace=False, seed=seed)[:, 0]
         return keys
 
-    def _shares(self, sizes: dict[str, int]) -> dict[str, int]:
-        """Return how many rows each source gives: in the proportions of the weights, none more than it has."""
+    def _counts(self, sizes: dict[str, int]) -> dict[str, int]:
+        """Return how many rows to keep of each source: in the proportions of the weights, at most its size."""
         weights = {source: self._weight(source) for source in sizes}
         positive = {source: weight for source, weight in weights.items() if weight > 0}
         if not positive:
             return dict.fromkeys(sizes, 0)
-        unit = min(sizes[source] / weight for source, weight in positive.items())
+        # The largest factor for which no source gives more rows than it has, nor all together more than `count`.
+        factor = min(sizes[source] / weight for source, weight in positive.items())
         if self.count is not None:
-            unit = min(unit, self.count / sum(positive.values()))
-        shares = {source: math.floor(weight * unit + 1e-9) for source, weight in weights.items()}
-        if self.count is not None and unit == self.count / sum(positive.values()):
-            _share_rest(shares, positive, sizes, unit, self.count)
-        return shares
+            factor = min(factor, self.count / sum(positive.values()))
+        counts = {source: math.floor(weight * factor + 1e-9) for source, weight in weights.items()}
+        if self.count is not None and factor == self.count / sum(positive.values()):
+            # Rounding down left rows over: they go to the sources with the largest remainders.
+            for source in sorted(positive, key=lambda source: (-(positive[source] * factor - counts[source]), source)):
+                if sum(counts.values()) < self.count and counts[source] < sizes[source]:
+                    counts[source] += 1
+        return counts
 
     def _weight(self, source: str) -> float:
         weight = self.weights.get(source, self.weights.get("*"))
         if weight is None:
             raise RecipeError(
-                f'stage sample: source {source!r} has no weight; name it in weights, or add "*" for the rest'
+                f'stage sample: source {source!r} has no weight; add it to weights, or add "*" for all other sources'
             )
         return weight
 
     def _threshold(self, remaining: RemainingRows, source: str | None, count: int) -> list[int]:
-        """Return the (hash, row id) of the last row among the `count` smallest of a source."""
+        """Return the (hash, row id) of the last of the `count` rows of a source with the smallest hashes."""
         if count == 0:
-            return NOBODY
+            return NO_ROWS
         where, values = ("", []) if source is None else ("WHERE source = ?", [source])
         last = remaining.con.execute(
             f"SELECT hash, row_id FROM {remaining.name} {where} ORDER BY hash, row_id LIMIT 1 OFFSET ?",
             [*values, count - 1],
         ).fetchone()
-        return [2**64, -1] if last is None else [int(last[0]), int(last[1])]
+        return ALL_ROWS if last is None else [int(last[0]), int(last[1])]
 
 
-def _share_rest(
-    shares: dict[str, int], weights: dict[str, float], sizes: dict[str, int], unit: float, count: int
-) -> None:
-    """Hand out what rounding down left over, largest remainder first."""
-    by_remainder = sorted(weights, key=lambda source: (-(weights[source] * unit - shares[source]), source))
-    for source in by_remainder:
-        if sum(shares.values()) < count and shares[source] < sizes[source]:
-            shares[source] += 1
-
-
-def _below(hashes: KeyArray, row_ids: KeyArray, threshold: list[int]) -> BoolArray:
-    """Tell which (hash, row id) are at or below a threshold; hash 2**64 means all."""
-    top, row_id = threshold
-    if top >= 2**64:
+def _at_or_below(hashes: KeyArray, row_ids: KeyArray, threshold: list[int]) -> BoolArray:
+    """Return which (hash, row id) are at or below a threshold; the hash 2**64 selects all."""
+    last_hash, row_id = threshold
+    if last_hash >= 2**64:
         return np.ones(len(hashes), np.bool_)
-    tied = (hashes == np.uint64(top)) & (row_ids <= np.uint64(max(row_id, 0))) & (row_id >= 0)
-    below: BoolArray = (hashes < np.uint64(top)) | tied
+    tied = (hashes == np.uint64(last_hash)) & (row_ids <= np.uint64(max(row_id, 0))) & (row_id >= 0)
+    below: BoolArray = (hashes < np.uint64(last_hash)) | tied
     return below

@@ -1,4 +1,4 @@
-"""Rename, cast, keep or drop columns."""
+"""The stage `select`: rename, cast, keep or drop columns."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import model_validator
 from typing_extensions import override
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import Check, Sql, quoted, refuse_look_alikes
+from jina_data.stages.base import Check, Sql, check_distinct_ignoring_case, quoted
 from jina_data.stages.rows import View
 
 
 class Select(Sql):
-    """Rename, cast, keep or drop columns. All names are those in front of this stage.
+    """Rename, cast, keep or drop columns. All names are those before this stage.
 
-    A value that cannot be cast drops its row with `cast_failed`: nothing turns into null on the way.
+    A row with a value that cannot be cast is dropped with `cast_failed`: a cast never turns a value into null.
     """
 
     name: ClassVar[str] = "select"
@@ -45,14 +45,14 @@ class Select(Sql):
         for name in (*self.rename, *self.cast, *(self.keep or ()), *self.drop):
             if name not in names:
                 raise RecipeError(f"stage select: no column {name!r}; the columns are {', '.join(names)}")
-        refuse_look_alikes(view, self.reads(view), self.name)
+        check_distinct_ignoring_case(view, self.reads(view), self.name)
         kept = self._kept(names)
         for role, columns in view.roles.items():
-            if lost := [column for column in columns if column not in kept]:
-                raise RecipeError(f"stage select: column {lost[0]!r} is the {role}, it cannot be dropped")
+            if dropped := [column for column in columns if column not in kept]:
+                raise RecipeError(f"stage select: column {dropped[0]!r} is the {role}, it cannot be dropped")
         new_names = [self.rename.get(name, name) for name in kept]
-        if twice := {name for name in new_names if new_names.count(name) > 1}:
-            raise RecipeError(f"stage select: two columns would be named {sorted(twice)[0]!r}; rename or drop one")
+        if duplicates := {name for name in new_names if new_names.count(name) > 1}:
+            raise RecipeError(f"stage select: two columns would be named {sorted(duplicates)[0]!r}; rename or drop one")
         fields = [pa.field(self.rename.get(name, name), self._type(view.schema.field(name))) for name in kept]
         roles = {role: tuple(self.rename.get(name, name) for name in columns) for role, columns in view.roles.items()}
         source = self.rename.get(view.source, view.source) if view.source in kept else None
@@ -69,8 +69,8 @@ class Select(Sql):
     @override
     def projection(self, columns: Sequence[str]) -> dict[str, str]:
         kept = self._kept([name for name in columns if not name.startswith("__row")])
-        own = {self.rename.get(name, name): self._expression(name) for name in kept}
-        return own | {name: quoted(name) for name in columns if name.startswith("__row")}
+        expressions = {self.rename.get(name, name): self._expression(name) for name in kept}
+        return expressions | {name: quoted(name) for name in columns if name.startswith("__row")}
 
     @override
     def project(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -103,8 +103,8 @@ class Select(Sql):
 
     def _cast(self, array: pa.Array, name: str) -> pa.Array:
         with duckdb.connect(config={"threads": 1}) as con:
-            con.register("one", pa.table({"value": array}))
-            table = con.sql(f"SELECT TRY_CAST(value AS {self.cast[name]}) AS value FROM one").to_arrow_table()
+            con.register("cells", pa.table({"value": array}))
+            table = con.sql(f"SELECT TRY_CAST(value AS {self.cast[name]}) AS value FROM cells").to_arrow_table()
         column = table.column("value").combine_chunks()
         return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
 

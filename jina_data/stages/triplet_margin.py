@@ -1,4 +1,4 @@
-"""Drop negatives that a cross-encoder does not hold for clearly worse than the positive."""
+"""The stage `triplet_margin`: drop negatives that a cross-encoder does not score clearly below the positive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jina_data.kernels.keys import content_keys
 from jina_data.roles import is_text
 from jina_data.stages.base import Context, Outcome, Scored, Threshold
 from jina_data.stages.rows import BoolArray, FloatArray, Rows, View
-from jina_data.stages.score_cache import Computed, Reader
+from jina_data.stages.score_cache import Computed, ScoreReader
 
 if TYPE_CHECKING:
     from jina_data.embed.cross_encoder import PairScorer
@@ -27,10 +27,9 @@ MODEL = "cross-encoder/ms-marco-MiniLM-L-6-v2"
 class TripletMargin(Scored):
     """Keep a negative if r(anchor, positive) - r(anchor, negative) > `margin`, for a cross-encoder r.
 
-    As Jina Embeddings v1 does (arXiv 2307.11224). Of a row with several negatives the weak ones are taken out: out of a
-    list, which becomes shorter, or out of their column, which becomes null. The row falls with its last negative; a row
-    that has none stays. `activation` says whether r is the sigmoid of the model's output or the output itself; the
-    paper does not tell.
+    As in Jina Embeddings v1 (arXiv 2307.11224). The weak negatives of a row are removed: a list becomes shorter, a
+    column of single texts becomes null. A row without a negative left is dropped; a row that never had one is kept.
+    `activation` selects r: the sigmoid of the model's output, or the output itself. The paper does not specify it.
     """
 
     name: ClassVar[str] = "triplet_margin"
@@ -75,6 +74,7 @@ class TripletMargin(Scored):
         of_positive = self._scores(anchors, positives, context)
         of_negative = self._scores([anchors[row] for row in owner.tolist()], texts, context)
         margins = of_positive[owner] - of_negative
+        # Negated, so that NaN counts as weak.
         weak = ~(margins > self.margin)
         best = np.full(len(rows), -np.inf)
         np.maximum.at(best, owner, margins)
@@ -97,12 +97,12 @@ class TripletMargin(Scored):
         pairs = [pa.array(queries, pa.large_string()), pa.array(passages, pa.large_string())]
 
         def compute(positions: npt.NDArray[np.int64]) -> Computed:
-            some, cut = positions.tolist(), np.zeros(len(positions), np.bool_)
-            fresh = scorer.score([queries[at] for at in some], [passages[at] for at in some], cut=cut)
-            return fresh.view(np.uint8).reshape(-1, 4), cut
+            indices, cut = positions.tolist(), np.zeros(len(positions), np.bool_)
+            logits = scorer.score([queries[i] for i in indices], [passages[i] for i in indices], cut=cut)
+            return logits.view(np.uint8).reshape(-1, 4), cut
 
         keys = content_keys(pairs, case=False, whitespace=False)
-        model = Reader(scorer.model_id, scorer.name, "pairs", scorer.max_tokens)
+        model = ScoreReader(scorer.model_id, scorer.name, "pairs", scorer.max_tokens)
         logits = context.cache.scores(model, keys, 4, compute).view(np.float32).reshape(-1)
         values = logits.astype(np.float64)
         return values if self.activation == "none" else 1.0 / (1.0 + np.exp(-values))
@@ -114,7 +114,7 @@ class TripletMargin(Scored):
 
 
 def _margins(rows: Rows, owner: npt.NDArray[np.int64], margins: FloatArray) -> pa.Array:
-    """Return the margin of each row's only negative, or a list with that of each, in the order of the texts."""
+    """Return the margin of the single negative of each row, or a list of the margins of all, in the order of texts."""
     columns = rows.view.roles["negative"]
     if len(columns) == 1 and is_text(rows.batch.column(columns[0]).type):
         out = np.full(len(rows), np.nan)
@@ -125,7 +125,7 @@ def _margins(rows: Rows, owner: npt.NDArray[np.int64], margins: FloatArray) -> p
 
 
 def _masks(rows: Rows, weak: BoolArray) -> dict[str, pa.Array]:
-    """Spread a flag for each negative text over the columns that hold them, in the shape of each column."""
+    """Return the flags of all negative texts as one mask for each column of negatives, in the shape of the column."""
     columns = [rows.batch.column(name) for name in rows.view.roles["negative"]]
     flags = iter(weak.tolist())
     masks: dict[str, list[list[bool] | bool | None]] = {name: [] for name in rows.view.roles["negative"]}

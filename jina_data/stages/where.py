@@ -1,4 +1,4 @@
-"""Keep the rows for which a DuckDB expression is true."""
+"""The stage `where`: keep the rows for which a DuckDB expression is true."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pydantic import Field
 from typing_extensions import override
 
 from jina_data.errors import RecipeError
-from jina_data.stages.base import Check, Sql, refuse_look_alikes
+from jina_data.stages.base import Check, Sql, check_distinct_ignoring_case
 from jina_data.stages.rows import View
 from jina_data.stages.select import first_line
 
-BEYOND = {"WINDOW": "a window function", "SUBQUERY": "a sub-query", "STAR": "*"}
-"""Expressions that look beyond one row, or at columns they do not name."""
+MULTI_ROW = {"WINDOW": "a window function", "SUBQUERY": "a sub-query", "STAR": "*"}
+"""Classes of expressions that depend on other rows, or on columns that they do not name."""
 
 
 class Where(Sql):
-    """Keep the rows for which `expression` is true; false and null drop them.
+    """Keep the rows for which `expression` is true; drop those for which it is false or null.
 
-    The expression may use every column and any DuckDB function of one row. It sees texts as the stages before it left
-    them. Functions of several rows (aggregates, windows, sub-queries) and functions whose answer changes between
-    calls (random, now) are refused: the answer for a row must depend on that row alone.
+    The expression may use every column and any DuckDB function of one row. Texts are those that the stages before
+    return. Functions of several rows (aggregates, windows, sub-queries) and functions whose result changes between
+    calls (random, now) are refused: the result for a row must depend on that row alone.
     """
 
     name: ClassVar[str] = "where"
@@ -42,9 +42,9 @@ class Where(Sql):
 
     @override
     def after(self, view: View) -> View:
-        self._refuse_beyond_one_row()
-        self._refuse_unknown_columns(view)
-        refuse_look_alikes(view, self.reads(view), self.name)
+        self._check_depends_on_one_row()
+        self._check_columns_exist(view)
+        check_distinct_ignoring_case(view, self.reads(view), self.name)
         columns = [view.schema.field(name) for name in self.reads(view)]
         with duckdb.connect(config={"threads": 1}) as con:
             con.register("rows", pa.schema(columns or view.schema).empty_table())
@@ -62,53 +62,54 @@ class Where(Sql):
     def checks(self, view: View) -> list[Check]:
         return [Check(f"NOT coalesce(({self.expression})::BOOLEAN, false)", 0)]
 
-    def _refuse_beyond_one_row(self) -> None:
-        tree = self._tree()
+    def _check_depends_on_one_row(self) -> None:
+        tree = _parse(self.expression)
         for node in _nodes(tree):
-            kind = BEYOND.get(str(node.get("class")))
+            kind = MULTI_ROW.get(str(node.get("class")))
             if kind is not None:
-                raise RecipeError(f"stage where: {self.expression!r} uses {kind}; a row must be judged by itself")
+                raise RecipeError(
+                    f"stage where: {self.expression!r} uses {kind}; the result for a row must depend on that row alone"
+                )
         functions = {node["function_name"] for node in _nodes(tree) if node.get("class") == "FUNCTION"}
         with duckdb.connect() as con:
-            beyond = con.execute(
+            # A name may have several overloads: one aggregate or inconsistent overload is enough to refuse it.
+            refused = con.execute(
                 "SELECT function_name FROM duckdb_functions() WHERE list_contains(?, function_name) "
                 "GROUP BY 1 HAVING bool_or(function_type = 'aggregate') OR bool_or(stability <> 'CONSISTENT') "
                 "ORDER BY 1",
                 [sorted(functions)],
             ).fetchall()
-        if beyond:
+        if refused:
             raise RecipeError(
-                f"stage where: {self.expression!r} uses {beyond[0][0]}(), whose answer does not depend on one row alone"
+                f"stage where: {self.expression!r} uses {refused[0][0]}(), whose result does not depend on that row "
+                "alone"
             )
 
-    def _refuse_unknown_columns(self, view: View) -> None:
-        """Refuse names that are no columns; DuckDB takes some for functions, such as current_date."""
-        known = {name.lower() for name in view.schema.names}
+    def _check_columns_exist(self, view: View) -> None:
+        """Refuse names that are not columns; DuckDB would evaluate some as functions, such as current_date."""
+        existing = {name.lower() for name in view.schema.names}
         for name in self._columns():
-            if name.lower() not in known:
-                near = get_close_matches(name, view.schema.names, 1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+            if name.lower() not in existing:
+                similar = get_close_matches(name, view.schema.names, 1)
+                hint = f" Did you mean {similar[0]!r}?" if similar else ""
                 raise RecipeError(
                     f"stage where: {self.expression!r} cannot be evaluated: there is no column {name!r}.{hint} "
                     f"The columns are {', '.join(view.schema.names)}"
                 )
 
     def _columns(self) -> list[str]:
-        """Return the names that stand for columns, as written; the parameters of lambdas are not among them."""
-        nodes = list(_nodes(self._tree()))
-        own = {name for node in nodes if node.get("class") == "LAMBDA" for name in _names(node["lhs"])}
-        return [name for node in nodes for name in _names(node)[:1] if name not in own]
-
-    def _tree(self) -> Any:
-        return _parsed(self.expression)
+        """Return the column names as written in the expression, without the parameters of lambdas."""
+        nodes = list(_nodes(_parse(self.expression)))
+        parameters = {name for node in nodes if node.get("class") == "LAMBDA" for name in _names(node["lhs"])}
+        return [name for node in nodes for name in _names(node)[:1] if name not in parameters]
 
 
 @lru_cache(maxsize=64)
-def _parsed(expression: str) -> Any:
-    """Return an expression as DuckDB's tree.
+def _parse(expression: str) -> Any:
+    """Return the syntax tree of an expression, as DuckDB serialises it.
 
     Raises:
-        RecipeError: it is not one expression.
+        RecipeError: the text is not exactly one expression.
     """
     with duckdb.connect() as con:
         row = con.execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression}) FROM rows"]).fetchone()
@@ -121,12 +122,12 @@ def _parsed(expression: str) -> Any:
 
 
 def _names(node: Any) -> list[str]:
-    """Return the parts of a name: `meta.lang` is column meta, field lang."""
+    """Return the parts of a column name: `meta.lang` is field lang of column meta."""
     return [str(part) for part in node["column_names"]] if node.get("class") == "COLUMN_REF" else []
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Walk over all nodes of a serialised statement."""
+    """Yield all nodes of a serialised statement."""
     if isinstance(tree, dict):
         yield tree
         for value in tree.values():

@@ -177,13 +177,13 @@ def killing(number, function):
 MOMENTS = {
     # Sets of some rows are written, in near_dedup.
     "sets": """
-rows_at = near_dedup._rows_at
+rows_at = near_dedup._read_items
 def some(*given):
     for number, rows in enumerate(rows_at(*given)):
         if number == 2:
             kill()
         yield rows
-near_dedup._rows_at = some
+near_dedup._read_items = some
 """,
     # Some rows are decided.
     "decisions": "lsh.NODES_AT_A_TIME = 100; lsh._decide = killing(3, lsh._decide)",

@@ -308,7 +308,7 @@ def test_a_role_that_a_stage_needs(here: Path) -> None:
     assert call.status == 2
     assert call.error == (
         "stage exact_dedup: the table has no role 'positive'; its roles are text. "
-        "Name the column that plays it: -c positive=COLUMN."
+        "Assign a column to it: -c positive=COLUMN."
     )
     assert not (here / "out").exists()
 

@@ -1,4 +1,4 @@
-"""Forecasts of clean runs: exact where the sample is all, honest about it where it is not, and without a trace."""
+"""Forecasts of clean runs: exact if the sample is all of the input, intervals that cover the truth, no files left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from scipy import stats
 
 from jina_data.clean.plan import Plan
 from jina_data.clean.recipe import Recipe
@@ -24,11 +23,11 @@ from jina_data.cli.clean import command
 from jina_data.forecast import blocks
 from jina_data.forecast import draw as draw_module
 from jina_data.forecast import sample as sample_module
-from jina_data.forecast.costs import Rate, counted_share_of_pool, rate_of
+from jina_data.forecast.costs import LinearCost, estimate_scanned_share, fit_cost
 from jina_data.forecast.draw import draw
-from jina_data.forecast.estimates import DRAWS, Interval, Share, rank_share, share_of
+from jina_data.forecast.estimates import DRAWS, Interval, Share, estimate_rank_share, estimate_share
 from jina_data.forecast.forecast import Forecast, forecast
-from jina_data.forecast.row_flow import Flow, flow_of
+from jina_data.forecast.row_flow import RowFlow, estimate_flow
 from jina_data.forecast.sample import generator
 from jina_data.forecast.trial import run_trial
 from jina_data.pipeline import Pipeline
@@ -46,13 +45,13 @@ def plan_of(inputs: Sequence[Path], *stages: Stage, seed: int = 0, limit: int | 
     return bind_run(config, None, overwrite=False, progress=Quiet())
 
 
-def flow(plan: Plan) -> Flow:
-    """Forecast the rows alone: without the trials that tell the time."""
+def flow(plan: Plan) -> RowFlow:
+    """Forecast the rows only, without the trials for the time."""
     from jina_data.engines.local import MemoryBudget
 
-    drawn = draw(plan)
-    trial = run_trial(plan, drawn.parts, MemoryBudget.share(4 * 2**30, 1, 2**28), (), merge=drawn.way != "all")
-    return flow_of(plan, drawn, trial, generator(plan, 3))
+    sample = draw(plan)
+    trial = run_trial(plan, sample.parts, MemoryBudget.share(4 * 2**30, 1, 2**28), (), merge=sample.way != "all")
+    return estimate_flow(plan, sample, trial, generator(plan, 3))
 
 
 def covers(interval: Interval, truth: float) -> bool:
@@ -61,13 +60,13 @@ def covers(interval: Interval, truth: float) -> bool:
 
 @pytest.fixture
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let samples be small, so that small inputs are large."""
+    """Make samples small, so that small inputs count as large."""
     monkeypatch.setattr(sample_module, "SAMPLE_ROWS", 1500)
 
 
 @pytest.fixture
 def in_blocks(small_samples: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every input be too large to be read as a whole."""
+    """Make every input too large to be read completely."""
     monkeypatch.setattr(draw_module, "READ_BYTES", -1)
 
 
@@ -79,39 +78,39 @@ def test_forecast_of_a_small_input_is_exact(recipe: str, tmp_path: Path) -> None
     inputs = [str(DEMO / name) for name in ("questions.jsonl.gz", "commands.csv")]
     if recipe == "sentences":
         inputs = [str(DEMO / "sentences.parquet")]
-    foreseen = forecast(CleanConfig(recipe=RecipeChoice(recipe), inputs=inputs))
+    estimate = forecast(CleanConfig(recipe=RecipeChoice(recipe), inputs=inputs))
     report = clean(CleanConfig(recipe=RecipeChoice(recipe), inputs=inputs), tmp_path / "run")
-    assert foreseen.way == "all"
-    assert counts(foreseen) == [(stage.rows_in, stage.rows_out, dict(stage.dropped)) for stage in report.stages]
-    assert foreseen.unreadable == Interval.exactly(report.rows.unreadable)
-    assert foreseen.kept == Interval.exactly(report.rows.kept)
-    for name, interval in (("data", foreseen.data_bytes), ("dropped", foreseen.dropped_bytes)):
+    assert estimate.way == "all"
+    assert counts(estimate) == [(stage.rows_in, stage.rows_out, dict(stage.dropped)) for stage in report.stages]
+    assert estimate.unreadable == Interval.exactly(report.rows.unreadable)
+    assert estimate.kept == Interval.exactly(report.rows.kept)
+    for name, interval in (("data", estimate.data_bytes), ("dropped", estimate.dropped_bytes)):
         written = sum(path.stat().st_size for path in (tmp_path / "run" / name).iterdir())
         assert interval == Interval.exactly(written)
     stays = sum(path.stat().st_size for path in (tmp_path / "run").rglob("*") if path.is_file())
-    assert foreseen.folder_bytes.expected == pytest.approx(stays, rel=0.05)
-    assert foreseen.work_bytes.expected > foreseen.folder_bytes.expected
+    assert estimate.folder_bytes.expected == pytest.approx(stays, rel=0.05)
+    assert estimate.work_bytes.expected > estimate.folder_bytes.expected
 
 
-def counts(foreseen: Forecast) -> list[tuple[float, float, dict[str, float]]]:
-    for stage in foreseen.stages:
+def counts(estimate: Forecast) -> list[tuple[float, float, dict[str, float]]]:
+    for stage in estimate.stages:
         assert stage.rows_in.low == stage.rows_in.high
         assert stage.rows_out.low == stage.rows_out.high
-    return [(stage.rows_in.expected, stage.rows_out.expected, dict(stage.dropped)) for stage in foreseen.stages]
+    return [(stage.rows_in.expected, stage.rows_out.expected, dict(stage.dropped)) for stage in estimate.stages]
 
 
 def test_the_limit_is_kept(tmp_path: Path) -> None:
     inputs = [DEMO / "sentences.parquet"]
-    foreseen = Pipeline(Length(min_words=3), ExactDedup()).plan(inputs, limit=321)
+    estimate = Pipeline(Length(min_words=3), ExactDedup()).plan(inputs, limit=321)
     report = Pipeline(Length(min_words=3), ExactDedup()).run(inputs, tmp_path / "run", limit=321)
-    assert foreseen.rows == Interval.exactly(321)
-    assert foreseen.kept == Interval.exactly(report.rows.kept)
+    assert estimate.rows == Interval.exactly(321)
+    assert estimate.kept == Interval.exactly(report.rows.kept)
 
 
-def test_an_empty_input_is_foreseen(tmp_path: Path) -> None:
+def test_forecast_of_an_empty_input(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", pa.table({"text": pa.array([], pa.string())}))
-    foreseen = Pipeline(Normalize(), ExactDedup()).plan(path)
-    assert foreseen.kept == Interval.exactly(0)
+    estimate = Pipeline(Normalize(), ExactDedup()).plan(path)
+    assert estimate.kept == Interval.exactly(0)
 
 
 # ------------------------------------------------------------------------------------------------ seeds and coverage
@@ -137,7 +136,7 @@ def stages() -> tuple[Stage, ...]:
     return Length(min_words=2), Where(expression="label = 'a'"), ExactDedup()
 
 
-def test_the_same_call_foresees_the_same_rows(small_samples: None, tmp_path: Path) -> None:
+def test_the_same_call_forecasts_the_same_rows(small_samples: None, tmp_path: Path) -> None:
     path, _ = skewed(tmp_path, 6_000, sorted_by_source=False)
     one, same, other = (
         forecast(
@@ -183,10 +182,10 @@ def test_shares_cover_the_truth_in_alike_blocks() -> None:
         rates = rng.beta(0.5, 4.5, 60)
         block = np.repeat(np.arange(60), 50)
         hit = rng.random(3000) < rates[block]
-        found = share_of(hit, np.ones(3000), block, fraction=0.01, rng=rng)
+        found = estimate_share(hit, np.ones(3000), block, fraction=0.01, rng=rng)
         hits += covers(Interval.of(found.expected, found.draws), 0.1)
     assert hits >= 180
-    nothing = share_of(np.zeros(1000, np.bool_), np.ones(1000), np.arange(1000), fraction=0.1, rng=rng)
+    nothing = estimate_share(np.zeros(1000, np.bool_), np.ones(1000), np.arange(1000), fraction=0.1, rng=rng)
     assert nothing.expected == 0
     assert 0.0005 < np.quantile(nothing.draws, 0.975) < 0.01
 
@@ -242,7 +241,7 @@ def test_repeats_of_rows_that_fell_do_not_count(small_samples: None, tmp_path: P
     ("stage", "kept"),
     [(Sample(count=500), 500), (Sample(fraction=0.25), 3000), (Sample(count=50_000), 12_000)],
 )
-def test_samples_are_foreseen(stage: Sample, kept: int, small_samples: None, tmp_path: Path) -> None:
+def test_forecast_of_samples(stage: Sample, kept: int, small_samples: None, tmp_path: Path) -> None:
     path, _ = repeated(tmp_path, "pairs")
     found = flow(plan_of([path], stage, Length(min_words=1)))
     assert found.rows_out[0].expected == pytest.approx(kept)
@@ -280,11 +279,11 @@ def test_what_cannot_be_split_is_read_at_its_beginning(
     if pack is bytes:
         plain = "text\n" + "".join(f"{row['text']}\n" for row in lines(20_000))
     path.write_bytes(pack(plain.encode()))
-    drawn = draw(plan_of([path], Length(min_words=2)))
-    assert drawn.n_rows[1] == pytest.approx(20_000, rel=0.1)
-    assert drawn.n_rows[0] <= 20_000 <= drawn.n_rows[2]
-    assert "at their beginning only" in drawn.notes[0]
-    assert drawn.n_sampled == pytest.approx(1500, rel=0.1)
+    sample = draw(plan_of([path], Length(min_words=2)))
+    assert sample.n_rows[1] == pytest.approx(20_000, rel=0.1)
+    assert sample.n_rows[0] <= 20_000 <= sample.n_rows[2]
+    assert "only the beginning of" in sample.notes[0]
+    assert sample.n_sampled == pytest.approx(1500, rel=0.1)
 
 
 def test_files_of_all_kinds_keep_their_shares(in_blocks: None, tmp_path: Path) -> None:
@@ -308,17 +307,17 @@ def test_files_of_all_kinds_keep_their_shares(in_blocks: None, tmp_path: Path) -
 def test_the_cost_of_consistency_comes_first(small_samples: None, tmp_path: Path) -> None:
     path = DEMO / "commands.csv"
     report = Pipeline(ExactDedup(), Consistency()).run(path, tmp_path / "run")
-    foreseen = Pipeline(ExactDedup(), Consistency()).plan(path)
-    (cost,) = foreseen.consistency
+    estimate = Pipeline(ExactDedup(), Consistency()).plan(path)
+    (cost,) = estimate.consistency
     assert cost.dim == 256
     assert cost.operations == pytest.approx(2 * cost.anchors * cost.pool * 256)
     assert cost.anchors == pytest.approx(report.stages[1].rows_in, rel=0.02)
     assert cost.texts > cost.pool > 0
-    assert covers(foreseen.kept, report.rows.kept)
+    assert covers(estimate.kept, report.rows.kept)
 
 
 def test_ranks_grow_with_the_pool() -> None:
-    """Against ranks drawn among the larger pool: competitors of an anchor come at a rate of its own."""
+    """Compare with ranks in the larger pool, for anchors with different rates of closer texts."""
     rng = np.random.default_rng(2)
     hits = 0
     for _ in range(20):
@@ -326,20 +325,22 @@ def test_ranks_grow_with_the_pool() -> None:
         ranks = {n: 1 + np.minimum(rng.poisson(rate * n), 100) for n in (4000, 40_000)}
         dropped = float((ranks[4000] > 2).mean())
         share = Share(dropped, rng.beta(dropped * 4000, (1 - dropped) * 4000, DRAWS))
-        found = rank_share(ranks[4000], share, top_k=2, pool=4000, full_pool=40_000, rng=rng)
-        truth = float(stats.poisson.sf(1, rate * 40_000).mean())
+        found = estimate_rank_share(ranks[4000], share, top_k=2, pool=4000, full_pool=40_000, rng=rng)
+        # P(more than one closer text), from a Poisson distribution.
+        expected = rate * 40_000
+        truth = float((1 - np.exp(-expected) * (1 + expected)).mean())
         assert found.expected > dropped
         hits += covers(Interval.of(found.expected, found.draws), truth)
     assert hits >= 18
 
 
 def test_rates_tell_units_from_rows() -> None:
-    found = rate_of((1.5, 1, 10), (5.0, 2, 400))
+    found = fit_cost((1.5, 1, 10), (5.0, 2, 400))
     assert [found.per_unit, found.per_row] == pytest.approx([1.5 - 10 / 190, 1 / 190])
-    assert rate_of((2.0, 1, 10), (1.0, 1, 100)) == Rate(0.0, 0.01)
-    assert Rate(0.5, 0.01).over(4, 100) == 3.0
+    assert fit_cost((2.0, 1, 10), (1.0, 1, 100)) == LinearCost(0.0, 0.01)
+    assert LinearCost(0.5, 0.01).total(4, 100) == 3.0
     # A rank of 11 among 1,000 is 101 among 10,000: over a cap of 50 after half of them.
-    assert counted_share_of_pool(np.array([1, 11]), 50, 1_000, 10_000) == pytest.approx(0.75)
+    assert estimate_scanned_share(np.array([1, 11]), 50, 1_000, 10_000) == pytest.approx(0.75)
 
 
 # ------------------------------------------------------------------------------------------------ traces, errors
@@ -443,9 +444,9 @@ def test_a_run_needs_a_folder_and_a_forecast_does_not() -> None:
 
 
 def test_a_forecast_is_plain_data() -> None:
-    foreseen = Pipeline(Length(min_words=2)).plan(DEMO / "sentences.parquet", memory_limit="2GB")
-    read = json.loads(json.dumps(foreseen.to_json()))
-    assert read["stages"][0]["rows_out"]["expected"] == foreseen.kept.expected
+    estimate = Pipeline(Length(min_words=2)).plan(DEMO / "sentences.parquet", memory_limit="2GB")
+    read = json.loads(json.dumps(estimate.to_json()))
+    assert read["stages"][0]["rows_out"]["expected"] == estimate.kept.expected
     assert read["memory_limit_bytes"] == 2 * 10**9
-    assert 0 < foreseen.seconds.low < foreseen.seconds.expected < foreseen.seconds.high
-    assert foreseen.peak_memory_bytes.expected > 10**8
+    assert 0 < estimate.seconds.low < estimate.seconds.expected < estimate.seconds.high
+    assert estimate.peak_memory_bytes.expected > 10**8

@@ -1,4 +1,4 @@
-"""consistency: every row against a plain float64 reference, on real pairs and on cases made for it."""
+"""The stage consistency: every row against a plain float64 reference, on real pairs and on constructed cases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TORCH = [None, pytest.param("cpu", marks=pytest.mark.skipif(find_spec("torch") i
 
 
 class Reference:
-    """The documented meaning of the stage, written with dictionaries and float64 sums."""
+    """A plain implementation of the stage, with dictionaries and float64 sums."""
 
     def __init__(self, rows: Sequence[tuple[str, str, str]], stage: Consistency, seed: int = 0) -> None:
         anchors, positives, sources = map(list, zip(*rows, strict=True))
@@ -81,7 +81,7 @@ def _keys(texts: list[str], seed: int | None = None) -> list[tuple[int, int]]:
 
 
 def run(folder: Path, rows: Sequence[tuple[Any, ...]], stage: Consistency, **options: Any) -> CleanReport:
-    """Run the stage over (anchor, positive, source), cut into two files."""
+    """Run the stage over (anchor, positive, source) in two files."""
     kind = pa.schema([("anchor", pa.string()), ("positive", pa.string()), ("source", pa.string())])
     rows = [(*row, "here")[:3] for row in rows]
     half = options.pop("cut", len(rows) // 3)
@@ -116,7 +116,7 @@ def check(report: CleanReport, rows: Sequence[tuple[Any, ...]], stage: Consisten
 
 
 def torn(rows: Sequence[tuple[str, str]], seed: int = 0) -> tuple[list[tuple[str, str]], npt.NDArray[np.bool_]]:
-    """Shuffle 30 % of the positives among themselves; also return which rows got another."""
+    """Shuffle 30 % of the positives; also return which rows got another positive."""
     rng = np.random.default_rng(seed)
     some = np.sort(rng.permutation(len(rows))[: int(0.3 * len(rows))])
     origin = np.arange(len(rows))
@@ -131,7 +131,7 @@ def pairs_of(path: Path, anchor: str = "anchor", positive: str = "positive") -> 
 
 @pytest.fixture(scope="session")
 def demo() -> list[tuple[Any, ...]]:
-    """Questions and answers, with their collection: real rows, some of them twice, some broken."""
+    """Return questions and answers with their collection: real rows, some repeated, some broken."""
     found = []
     with gzip.open(DEMO / "questions.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
@@ -303,7 +303,7 @@ def test_roles_it_needs(roles: dict[str, tuple[str, ...]], message: str) -> None
 
 
 def halves(rng: np.random.Generator, n: int, dim: int) -> npt.NDArray[np.float16]:
-    """Make unit vectors in clusters, some of them equal, some zero."""
+    """Return unit vectors in clusters, some equal, some zero."""
     centres = rng.standard_normal((7, dim))
     vectors = centres[rng.integers(0, 7, n)] + 0.3 * rng.standard_normal((n, dim))
     vectors[rng.random(n) < 0.1] = vectors[0]

@@ -1,4 +1,4 @@
-"""decontaminate: against a slow reference, case by case, through whole runs, and with overlaps planted in real rows."""
+"""The stage decontaminate: a slow reference, single cases, complete runs, and overlaps planted in real rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.files import write_csv, write_jsonl, write_parquet
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 USUAL = Limits(n_grams=13, min_words=5, min_words_changed=8)
 Overlap = tuple[int, Fraction, str] | None
-"""The given text, the share of its words, and the kind."""
+"""The evaluation text, the share of its words, and the kind of overlap."""
 
 
 # ------------------------------------------------------------------------------------------------ the reference
@@ -55,7 +55,7 @@ def stands_in(part: list[str], whole: list[str]) -> bool:
 
 
 def one_edit_away(text: list[str]) -> list[list[str | None]]:
-    """Return the texts with one word left out, any word (None) in the place of one, or any word between two."""
+    """Return the texts with one word removed, one replaced by any word (None), or any word added between two."""
     out: list[list[str | None]] = []
     for i in range(len(text)):
         out += [[*text[:i], *text[i + 1 :]], [*text[:i], None, *text[i + 1 :]], [*text[:i], None, *text[i:]]]
@@ -79,7 +79,7 @@ def longest_run(one: list[str], other: list[str]) -> int:
 
 
 def compare(own: list[str], text: list[str], limits: Limits) -> tuple[Fraction, str] | None:
-    """Return the share of the text's words found in one's own, and the strictest kind that gives it."""
+    """Return the share of the words of the evaluation text that the row contains, and the strictest kind of overlap."""
     size = len(text)
     found: list[tuple[int, int]] = []
     if text and own == text:
@@ -184,7 +184,7 @@ def test_search_is_the_reference(own: list[str], texts: list[str], limits: Limit
 @settings(max_examples=300, deadline=None)
 @given(st.data(), limits_of())
 def test_search_is_the_reference_where_words_are_many(data: st.DataObject, limits: Limits) -> None:
-    """Own texts are made of the given ones by few edits, so that every rule is near its limit."""
+    """Training texts are evaluation texts with few edits, so that every rule is near its limit."""
     rng = random.Random(data.draw(st.integers(0, 2**32)))
     texts = [" ".join(f"w{rng.randrange(40)}" for _ in range(rng.randrange(1, 40))) for _ in range(5)]
     own = []
@@ -269,7 +269,7 @@ def test_long_texts_and_texts_without_end() -> None:
 
 
 def stage_of(files: str | Path | Sequence[str | Path], **options: Any) -> Decontaminate:
-    """Make a stage as a recipe does: one name will do for a list of names."""
+    """Make a stage as a recipe does: a single name counts as a list of one."""
     return Decontaminate.model_validate({"files": files, **options})
 
 
@@ -344,7 +344,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     cases: list[tuple[type[JinaDataError], str, dict[str, Any]]] = [
         (
             RecipeError,
-            f"{qrels} has no text column of a usual name; its columns are query_id (string), score (int64). Name",
+            f"{qrels} has no text column with a usual name; its columns are query_id (string), score (int64). Give",
             {"files": qrels},
         ),
         (
@@ -359,7 +359,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         ),
         (RecipeError, f"{qrels} has none of the columns text", {"files": (corpus, qrels), "columns": ("text",)}),
         (InputError, f"{nothing} is empty; expected evaluation texts", {"files": nothing}),
-        (InputError, f"{blank} holds no text (columns text)", {"files": blank}),
+        (InputError, f"{blank} has no text (columns text)", {"files": blank}),
         (InputError, f"{broken}: row 1 cannot be read", {"files": broken}),
         (InputError, "no such file", {"files": tmp_path / "gone.parquet"}),
         (RecipeError, "has no role 'anchor'", {"files": corpus, "roles": "anchor"}),
@@ -373,8 +373,8 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({}, "Field required"),
-        ({"files": ()}, "nothing is named"),
-        ({"files": "x", "columns": []}, "nothing is named"),
+        ({"files": ()}, "the list is empty"),
+        ({"files": "x", "columns": []}, "the list is empty"),
         ({"files": "x", "min_words": 9}, r"min_words_changed \(8\) is below min_words \(9\)"),
         ({"files": "x", "n_grams": 1}, "greater than or equal to 2"),
     ],
@@ -398,7 +398,7 @@ def run(
 
 @pytest.fixture
 def held_out(tmp_path: Path) -> Path:
-    """A folder with two evaluation files."""
+    """Return a folder with two evaluation files."""
     folder = tmp_path / "eval"
     folder.mkdir()
     write_jsonl(folder / "queries.jsonl", [{"text": TEN}, {"text": "What is a cat?"}])
@@ -462,7 +462,7 @@ def test_batches_do_not_matter(tmp_path: Path) -> None:
 
 
 def changed(text: str, rng: random.Random) -> str:
-    """Replace, leave out or add one word; the words around it stay."""
+    """Replace, remove or add one word; the words around it do not change."""
     raw, words = text.encode(), words_of(text)
     spans = word_spans(pa.array([text], pa.large_string()))
     while True:
@@ -476,13 +476,13 @@ def changed(text: str, rng: random.Random) -> str:
 
 
 def re_cased(text: str, rng: random.Random) -> str:
-    """Write a text in another case; not where that makes another word of it, as Turkish i does."""
+    """Return a text in another case, unless that gives another word, as for the Turkish i."""
     others = [text.upper(), text.title(), text.lower(), text.swapcase()]
     return rng.choice([other for other in others if words_of(other) == words_of(text)] or [text])
 
 
 def plant(text: str, host: str, kind: str, rng: random.Random) -> str:
-    """Make a training text that holds a text: alone or in a host, as it is, in another case, or with a word changed."""
+    """Make a training text with an evaluation text in it: unchanged, in another case, or with a changed word."""
     manner, _, inside = kind.partition(" ")
     if manner == "re-cased":
         text = re_cased(text, rng)
@@ -498,7 +498,7 @@ MANNERS = ("exact", "re-cased", "changed", "exact inside", "re-cased inside", "c
 
 
 def demo_texts() -> tuple[list[str], list[str]]:
-    """Return sentences in twelve languages that stand for an evaluation file, and answers to plant them in."""
+    """Return sentences in twelve languages as an evaluation file, and answers in which to plant them."""
     sentences = pq.read_table(DEMO / "sentences.parquet").column("text").to_pylist()
     with gzip.open(DEMO / "questions.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines if line.startswith('{"') and line.rstrip().endswith("}")]
@@ -552,7 +552,7 @@ def test_sick_is_found_in_its_own_training_part(corpora: Path, tmp_path: Path) -
 
 
 def test_the_clock_of_a_file_counts(tmp_path: Path) -> None:
-    """Another file under the same name and of the same size is indexed anew when a run is bound."""
+    """A changed file with the same name and size is indexed again when a run is bound."""
     name = write_jsonl(tmp_path / "a.jsonl", [{"text": "one"}])
     stage, rows = stage_of(str(name)), rows_of({"text": ["one", "two"]}, {"text": ("text",)})
     stage.after(rows.view)

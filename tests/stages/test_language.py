@@ -33,7 +33,7 @@ UNSURE = "grep sed awk foo bar 1.2.3 x86_64 /dev/null"
 
 
 def rows_of(**columns: Sequence[object] | pa.Array) -> Rows:
-    """Make a batch in which every column plays the role of its name; a_1, a_2 … play role a together."""
+    """Make a batch in which the name of every column is its role; a_1, a_2 … share the role a."""
     batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
     roles: dict[str, tuple[str, ...]] = {}
     for name in columns:
@@ -246,8 +246,8 @@ def test_languages_as_recipes_write_them(languages: object, stored: object) -> N
     ("settings", "message"),
     [
         ({}, "languages"),
-        ({"languages": []}, "no language is named"),
-        ({"languages": ["any", "en"]}, "stands alone"),
+        ({"languages": []}, "the list of languages is empty"),
+        ({"languages": ["any", "en"]}, "cannot be in a list"),
         ({"languages": 3}, "languages"),
         ({"languages": ["en"], "language_threshold": 1.5}, "language_threshold"),
         ({"languages": ["en"], "min_chars": -1}, "min_chars"),
@@ -341,7 +341,7 @@ def test_a_model_with_labels_of_another_style(tiny: Path) -> None:
 
 @pytest.mark.parametrize(("at", "setting"), [(28, 2), (32, 2), (32, 4)])
 def test_a_model_that_the_kernel_does_not_know(tmp_path: Path, at: int, setting: int) -> None:
-    """Word n-grams, negative sampling and one-vs-all go to the runtime."""
+    """Models with word n-grams, negative sampling or one-vs-all use the runtime."""
     path = tmp_path / "other.bin"
     good = tiny_model()
     bucket = struct.pack("<i", 1) if at == 28 else good[40:44]

@@ -1,4 +1,4 @@
-"""How many pairs do not belong together: the estimate, who is spared for it, and what the report says."""
+"""The share of mismatched pairs: the estimate, the sources spared because of it, and the report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KIND = pa.schema([("anchor", pa.string()), ("positive", pa.string()), ("source",
 
 @pytest.fixture(scope="module")
 def commands() -> list[tuple[str, str]]:
-    """Descriptions and commands: good pairs of which the static model knows little."""
+    """Return descriptions and commands: good pairs that the static model cannot judge."""
     with (DEMO / "commands.csv").open(encoding="utf-8", newline="") as lines:
         rows = [(row["question"], row["answer"]) for row in csv.DictReader(lines) if row["lang"] == "en"]
     return [(anchor, positive) for anchor, positive in rows if anchor and positive]
@@ -37,7 +37,7 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def copies() -> list[tuple[str, str]]:
-    """Sentences with nearly the same sentence: pairs that the static model knows well."""
+    """Return pairs of nearly equal sentences, which the static model judges well."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(DEMO / "sentences.parquet", columns=["text"])
@@ -53,7 +53,7 @@ def run(folder: Path, rows: Sequence[tuple[str, str, str]], stage: Consistency, 
 
 
 def shuffled(pairs: Sequence[tuple[str, str]], share: float) -> list[tuple[str, str]]:
-    """Hand the positives of a share of the pairs around."""
+    """Rotate the positives of a share of the pairs."""
     some = np.sort(np.random.default_rng(0).permutation(len(pairs))[: int(share * len(pairs))])
     origin = np.arange(len(pairs))
     origin[some] = np.roll(some, 1)
@@ -183,7 +183,7 @@ def test_the_intervals_of_the_estimate_hold_the_truth() -> None:
     truth, inside = 0.2, 0
     for _ in range(200):
         far = int(rng.binomial(500, truth / 2))
-        inside += truth <= MismatchAudit("one", 500, far, 0).at_most
+        inside += truth <= MismatchAudit("one", 500, far, 0).upper_bound
     assert inside >= 190  # the upper end of a 95 % interval: 97.5 % expected, 195 of 200
 
 

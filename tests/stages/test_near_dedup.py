@@ -44,7 +44,7 @@ DEMO = Path(__file__).parents[1] / "data" / "demo"
 Element = tuple[str, str | tuple[str, ...]]
 Set = frozenset[Element]
 Drop = tuple[float, Any]
-"""The score of a dropped row, and its partner: a row id, or the name of an outside row."""
+"""The score of a dropped row, and its partner: a row id, or the name of a reference row."""
 
 
 # -------------------------------------------------------------------------------------------------- the reference
@@ -58,7 +58,7 @@ def words_of(text: str) -> list[str]:
 
 
 def set_of(texts: Sequence[str | None], stage: NearDedup) -> Set:
-    """Return the elements of the texts of a role, as the contract defines them."""
+    """Return the elements of the texts of a role, as the documentation defines them."""
     out: set[Element] = set()
     for text in texts:
         words = words_of(text or "")
@@ -92,7 +92,7 @@ def texts_of(rows: Rows, role: str) -> list[list[str | None]]:
 
 @dataclass
 class Known:
-    """A row as the reference sees it: what to call it, its set for each role, and its bands."""
+    """A row in the reference implementation: its name, its set for each role, and its bands."""
 
     name: Any
     sets: list[Set]
@@ -105,7 +105,7 @@ class Known:
 
 
 def is_alone(texts: Sequence[str | None], stage: NearDedup) -> bool:
-    """Tell whether a role has texts, and none of them is compared."""
+    """Return whether a role has texts, but none of them is compared."""
     has_text = any((text or "").split() for text in texts)
     return stage.short_text == "keep" and has_text and not set_of(texts, stage)
 
@@ -128,7 +128,7 @@ def known_rows(rows: Rows, stage: NearDedup, names: Sequence[Any] = (), *, outsi
 
 
 def brute_force(rows: Sequence[Known], threshold: float) -> dict[Any, Drop]:
-    """Return the rows that fall, straight from the contract: earlier kept rows that share a band, in row order."""
+    """Return the dropped rows by the definition: compare with earlier kept rows that share a band, in row order."""
     kept: dict[tuple[str, int], list[int]] = defaultdict(list)
     out: dict[Any, Drop] = {}
     for i, row in enumerate(rows):
@@ -166,7 +166,7 @@ class Answer:
 
 
 def run_stage(rows: Rows, stage: NearDedup, folder: Path, batch_rows: int = 997) -> Answer:
-    """Let the stage decide about some rows, without a pipeline around it."""
+    """Run the stage on rows without a pipeline."""
     spans = range(0, max(1, len(rows)), batch_rows)
     keys = pa.concat_tables(pa.table(stage.keys(part(rows, start, batch_rows), Context())) for start in spans)
     table = keys.append_column("row_id", pa.chunked_array([rows.row_ids])).append_column("source", [rows.sources])
@@ -192,7 +192,7 @@ def part(rows: Rows, start: int, n_rows: int) -> Rows:
 
 
 def check(rows: Rows, stage: NearDedup, folder: Path) -> Answer:
-    """Make sure that the stage says what the reference says."""
+    """Check that the stage and the reference agree."""
     answer = run_stage(rows, stage, folder)
     assert answer.dropped == brute_force(known_rows(rows, stage), stage.threshold)
     return answer
@@ -221,7 +221,7 @@ def test_short_texts(tmp_path: Path, policy: Any) -> None:
     [("exact", {4: 1.0, 6: 1.0, 7: 1.0}), ("char_ngrams", {4: 1.0, 6: 1.0, 7: 1.0}), ("keep", {6: 1.0})],
 )
 def test_a_short_text_beside_another_role(tmp_path: Path, policy: Any, dropped: dict[int, float]) -> None:
-    """With keep a short text is no reason to drop, though all else is equal; an empty one is like another empty one."""
+    """With keep, rows with short texts are not dropped even if all else is equal; empty texts equal each other."""
     anchors = ["Mac", "Linux", "", SEVEN, "linux", "  mac now", "\u3000", SEVEN.upper()]
     rows = make_rows({"anchor": anchors, "positive": [*[SEVEN] * 3, "Mac", *[SEVEN] * 3, "mac"]})
     answer = check(rows, NearDedup(short_text=policy), tmp_path)
@@ -335,13 +335,13 @@ def test_role_is_another_name_of_roles() -> None:
         assert NearDedup.model_validate(options).roles == ("anchor",)
     (stage,) = Recipe.parse("stages: [near_dedup: {role: anchor, against: old}]", "r.yaml").stages
     assert stage == NearDedup(roles=("anchor",), against=("old",))
-    assert stage.outside() == ("old",)
+    assert stage.reference_files() == ("old",)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"role": "anchor", "roles": ["anchor"]}, "two names of one option"),
+        ({"role": "anchor", "roles": ["anchor"]}, "two names of the same option"),
         ({"num_buckets": 3}, "together, or neither"),
         ({"hashes_per_bucket": 3}, "together, or neither"),
         ({"threshold": 0}, "greater than 0"),
@@ -365,7 +365,7 @@ def test_role_that_is_not_there() -> None:
 
 
 def changed(text: str, rng: random.Random) -> str:
-    """Return a text with a few words lost, doubled or replaced: from nearly the same to another one."""
+    """Return a text with a few words removed, doubled or replaced, from nearly the same to a different text."""
     words = text.split()
     for _ in range(rng.choice([0, 1, 1, 2, 3, 6])):
         if words:
@@ -375,7 +375,7 @@ def changed(text: str, rng: random.Random) -> str:
 
 
 def with_copies(texts: Sequence[str | None], seed: int, share: float = 0.5) -> list[str | None]:
-    """Mix changed copies of some texts among them, copies of copies too."""
+    """Insert changed copies of texts among them, including copies of copies."""
     rng = random.Random(seed)
     out = list(texts)
     for _ in range(int(share * len(texts))):
@@ -385,7 +385,7 @@ def with_copies(texts: Sequence[str | None], seed: int, share: float = 0.5) -> l
 
 
 def demo_texts() -> dict[str, list[str | None]]:
-    """Return the texts of the sample that lies beside the tests: questions and their answers, sentences."""
+    """Return the texts of the demo data: questions and their answers, sentences."""
     with gzip.open(DEMO / "questions.jsonl.gz", "rt", encoding="utf-8") as source:
         records = [json.loads(line) for line in source if line.startswith("{") and line.rstrip().endswith("}")]
     pairs = [one for one in records if isinstance(one.get("question"), str) and isinstance(one.get("answer"), str)]
@@ -442,8 +442,8 @@ def test_corpora(corpora: Path, tmp_path: Path, name: str, policy: Any) -> None:
 
 
 def sketch_curve(pairs: Sequence[tuple[str, str]], stage: NearDedup) -> list[tuple[float, float, float, int]]:
-    """Return for each decile of the true similarity: shares of pairs that share a band, found and promised, its
-    standard error, and how many pairs."""
+    """Return for each decile of the true similarity: the measured and the expected share of pairs that share a band,
+    the standard error, and the number of pairs."""
     keys = [stage.keys(make_rows({"text": [pair[side] for pair in pairs]}), Context()) for side in (0, 1)]
     names = [name for name in keys[0] if name.startswith("b")]
     left, right = (np.array([one[name].to_numpy(zero_copy_only=False) for name in names]) for one in keys)
@@ -574,7 +574,7 @@ def test_against(tmp_path: Path, own_file: Path, kind: str) -> None:
 
 
 def chain(n_rows: int) -> list[str]:
-    """Return rows that each differ from the one before by one word of fifty."""
+    """Return rows that each differ from the previous row by one word of fifty."""
     return [" ".join(f"w{j}" for j in range(i, i + 50)) for i in range(n_rows)]
 
 
@@ -589,7 +589,7 @@ def same(n_rows: int) -> list[str]:
 
 
 def template(n_rows: int) -> list[str]:
-    """Return rows that share most bands, but no pair is near enough: one text with three blanks to fill."""
+    """Return rows that share most bands, but no pair reaches the threshold: one text with three variable words."""
     words = [f"w{j}" for j in range(100)]
     blanks = (5, 39, 73)
     return [" ".join(f"x{i}b{j}" if j in blanks else word for j, word in enumerate(words)) for i in range(n_rows)]

@@ -31,7 +31,7 @@ def rows_of(columns: dict[str, pa.Array], roles: dict[str, tuple[str, ...]] | No
 
 
 def normal(texts: Sequence[str], stage: Normalize | None = None) -> list[str]:
-    """Return texts as they are behind the stage."""
+    """Return texts after the stage."""
     rows = rows_of({"text": pa.array(texts, pa.string())})
     outcome = (stage or Normalize()).apply(rows)
     assert (outcome.reason == -1).all()
@@ -252,7 +252,7 @@ def test_settings() -> None:
 
 
 def demo_rows(file: str) -> list[dict[str, Any] | None]:
-    """Return the rows of a file of the demo; None for a line that is no row."""
+    """Return the rows of a file of the demo data; None for a line that is not a row."""
     if file == "commands.csv":
         with (DEMO / file).open(encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))
@@ -273,7 +273,7 @@ def demo_texts() -> list[str]:
 
 
 def planted(kind: str) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """Yield the planted rows of a kind, and the rows they were made from."""
+    """Yield the planted rows of a kind, and their original rows."""
     rows = {file: demo_rows(file) for file in ("questions.jsonl.gz", "commands.csv")}
     for line in (DEMO / "planted.jsonl").read_text().splitlines():
         entry = json.loads(line)

@@ -1,4 +1,4 @@
-"""Rows outside a run: what dedup is told to compare `against`."""
+"""Reference rows: the files and runs that dedup compares `against`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_first_of_several_files_is_the_partner(tmp_path: Path) -> None:
     ]
 
 
-def test_an_earlier_run_stands_for_what_it_kept(tmp_path: Path) -> None:
+def test_an_earlier_run_stands_for_its_kept_rows(tmp_path: Path) -> None:
     theirs = write_jsonl(tmp_path / "theirs.jsonl", THEIRS)
     Pipeline(ExactDedup()).run(theirs, tmp_path / "earlier")
     found = fates(tmp_path, ExactDedup(against=(str(tmp_path / "earlier"),)), workers=2)
@@ -82,14 +82,14 @@ def test_an_earlier_run_that_kept_nothing(tmp_path: Path) -> None:
     assert fates(tmp_path, ExactDedup(against=(str(tmp_path / "earlier"),)))[1] == (None, None)
 
 
-def test_better_sources_fall_to_outside_rows_too(tmp_path: Path) -> None:
+def test_reference_rows_drop_rows_of_better_sources_too(tmp_path: Path) -> None:
     theirs = write_jsonl(tmp_path / "theirs.jsonl", THEIRS)
     stage = ExactDedup(against=(str(theirs),), priority=("ours.jsonl",))
     assert fates(tmp_path, stage)[1] == ("exact_duplicate", "theirs.jsonl:1")
 
 
 @pytest.mark.parametrize("name", ["text", "body"])
-def test_a_column_has_its_name_of_now_or_of_the_input(tmp_path: Path, name: str) -> None:
+def test_a_column_has_its_current_name_or_that_of_the_input(tmp_path: Path, name: str) -> None:
     theirs = write_jsonl(tmp_path / "theirs.jsonl", [{name: row["text"]} for row in THEIRS])
     found = fates(tmp_path, Select(rename={"text": "body"}), Normalize(), ExactDedup(against=(str(theirs),)))
     assert found[1] == ("exact_duplicate", "theirs.jsonl:1")
@@ -112,7 +112,7 @@ def test_a_changed_file_is_another_run(tmp_path: Path) -> None:
         ([{"text": "a"}, '{"text": '], r"theirs.jsonl: row 1 cannot be read: "),
     ],
 )
-def test_what_cannot_be_compared_with(tmp_path: Path, rows: Sequence[Any] | None, expected: str) -> None:
+def test_errors_of_reference_files(tmp_path: Path, rows: Sequence[Any] | None, expected: str) -> None:
     if rows is not None:
         write_jsonl(tmp_path / "theirs.jsonl", rows)
     with pytest.raises(InputError, match=expected):
@@ -121,5 +121,5 @@ def test_what_cannot_be_compared_with(tmp_path: Path, rows: Sequence[Any] | None
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "half" / ".work").mkdir(parents=True)
-    with pytest.raises(RunFolderError, match="half holds an unfinished run; expected a finished one, or files"):
+    with pytest.raises(RunFolderError, match="half holds an unfinished run; expected a finished run, or files"):
         fates(tmp_path, ExactDedup(against=(str(tmp_path / "half"),)))

@@ -42,7 +42,7 @@ FIRST = [one.first for one in unicode_ranges()]
 
 
 def kinds(char: str) -> str:
-    """Return the kinds of a character in the table of Unicode properties, M for a mark."""
+    """Return the classes of a character in the table of Unicode properties, M for a mark."""
     index = bisect_right(FIRST, ord(char)) - 1
     if index < 0 or unicode_ranges()[index].last < ord(char):
         return ""
@@ -161,7 +161,7 @@ def weight(word: str) -> int:
 
 
 def n_grams(found: list[str], n: int) -> list[tuple[str, ...]]:
-    """Return, for each word, the shortest run of words from there on that weighs n, as long as there is one."""
+    """Return, for each word, the shortest run of words from it with a weight of n, if there is one."""
     out = []
     for start in range(len(found)):
         stops = (stop for stop in range(start, len(found) + 1) if sum(map(weight, found[start:stop])) >= 4 * n)
@@ -287,7 +287,7 @@ def test_folded_texts_are_equal_as_in_python(pairs: list[tuple[str, str]]) -> No
 
 
 def run(rules: Rules, **columns: object) -> Outcome:
-    """Apply rules to a table whose columns are its roles."""
+    """Apply rules to a table whose column names are its roles."""
     batch = pa.record_batch(columns)
     view = rules.after(View(batch.schema, {name: (name,) for name in columns}))
     ids = pa.array(range(len(batch)), pa.uint64())

@@ -1,4 +1,4 @@
-"""The cache of scores: each content is scored once, in a unit, in a run, and over runs."""
+"""The cache of scores: each content is scored once, within a unit, a run, and several runs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_data.errors import RunFolderError
-from jina_data.stages.score_cache import CutCounts, KeyArray, Reader, ScoreCache, build_index, count_cut
+from jina_data.stages.score_cache import CutCounts, KeyArray, ScoreCache, ScoreReader, build_index, count_cut
 
 Bytes = npt.NDArray[np.uint8]
 LIMIT = 50
-"""Contents from this number on count as cut."""
+"""Contents with this number or a larger one count as cut."""
 
 
 def keys_of(*numbers: int) -> KeyArray:
-    """Keys of which many agree in their high half."""
+    """Return keys, many of which have the same high half."""
     return np.array([[number % 3, number] for number in numbers], np.uint64).reshape(-1, 2)
 
 
 class Model:
-    """Scores a content by its own number, and remembers what it was asked."""
+    """Scores a content by its number, and records the contents that it scored."""
 
     def __init__(self, keys: KeyArray) -> None:
         self.keys = keys
@@ -40,9 +40,9 @@ def values_of(keys: KeyArray) -> Bytes:
 
 
 def ask(cache: ScoreCache, *numbers: int, model: str = "m") -> list[int]:
-    """Ask for some contents, check the answers, and return what had to be computed."""
+    """Request the scores of contents, check them, and return the contents that had to be computed."""
     scorer = Model(keys_of(*numbers))
-    reader = Reader(model, model.upper(), "texts", LIMIT)
+    reader = ScoreReader(model, model.upper(), "texts", LIMIT)
     assert (cache.scores(reader, scorer.keys, 8, scorer) == values_of(scorer.keys)).all()
     return scorer.asked
 
@@ -58,7 +58,7 @@ def test_a_content_is_scored_once_in_the_order_of_rows() -> None:
 
 
 def test_contents_that_are_cut_are_counted_once(tmp_path: Path) -> None:
-    """Over the units that met them, those that were taken from elsewhere, and a unit that was begun twice."""
+    """Over several units with the same content, reused scores, and a unit that was started twice."""
     old = ScoreCache(tmp_path / "old")
     ask(old, 1, LIMIT, LIMIT + 1)
     assert old.take_counts() == {"m": {"computed": 3, "cut": 2}}
@@ -74,7 +74,7 @@ def test_contents_that_are_cut_are_counted_once(tmp_path: Path) -> None:
 
 def test_a_model_without_a_limit_is_not_told(tmp_path: Path) -> None:
     cache = ScoreCache(tmp_path / "cache")
-    cache.scores(Reader("m", "m", "pairs", None), keys_of(1, 2), 8, Model(keys_of(1, 2)))
+    cache.scores(ScoreReader("m", "m", "pairs", None), keys_of(1, 2), 8, Model(keys_of(1, 2)))
     cache.flush("unit-1")
     assert count_cut(tmp_path / "cache") == []
 
@@ -129,5 +129,5 @@ def test_old_caches_come_after_ones_own(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "cache" / "m").mkdir(parents=True)
     (tmp_path / "cache" / "m" / "unit.npy").write_bytes(b"\x93NUMPY no")
-    with pytest.raises(RunFolderError, match=r"unit.npy is no file of scores: .* Delete it: it is only a cache"):
+    with pytest.raises(RunFolderError, match=r"unit.npy is not a file of scores: .* Delete it; it is only a cache"):
         build_index([tmp_path / "cache"], tmp_path / "index")

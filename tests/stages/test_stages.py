@@ -1,4 +1,4 @@
-"""select, where, length, exact_dedup, sample and fusing, case by case. Tables are literals, and so are the answers."""
+"""The stages select, where, length, exact_dedup and sample, and fused queries, case by case, on literal tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows_of(
     sources: Sequence[str] | None = None,
     first_row_id: int = 0,
 ) -> Rows:
-    """Make a batch; without `roles`, the column `text` plays the role of its name."""
+    """Make a batch; by default, the column `text` has the role text."""
     batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
     n = batch.num_rows
     view = View(batch.schema, {role: tuple(names) for role, names in (roles or {"text": ("text",)}).items()})
@@ -48,7 +48,7 @@ def rows_of(
 
 @dataclass
 class Answer:
-    """What SQL stages said, a verdict a row for each stage, and the rows behind them as plain data."""
+    """The results of SQL stages: a verdict for each row and stage, and the rows after the stages as plain data."""
 
     dropped: list[list[Drop | None]]
     behind: list[dict[str, Any]]
@@ -57,7 +57,7 @@ class Answer:
 
 
 def judge(con: duckdb.DuckDBPyConnection, rows: Rows, *stages: Sql) -> Answer:
-    """Run SQL stages fused, and make sure that one query after the other says the same."""
+    """Run SQL stages fused, and check that separate queries give the same result."""
     views = [rows.view]
     for stage in stages:
         views.append(stage.after(views[-1]))
@@ -167,7 +167,7 @@ def test_select_errors(stage: Select, message: str) -> None:
 
 def test_select_casts_no_column_that_differs_from_another_by_case_only() -> None:
     view = rows_of({"text": ["a"], "d": ["1"], "D": ["x"], "e": ["2"]}).view
-    with pytest.raises(RecipeError, match="SQL cannot tell the columns d and D apart"):
+    with pytest.raises(RecipeError, match="SQL cannot distinguish the columns d and D"):
         Select(cast={"D": "BIGINT"}).after(view)
     assert Select(cast={"e": "BIGINT"}, rename={"d": "f"}).after(view).schema.names == ["text", "f", "D", "e"]
 
@@ -218,7 +218,7 @@ def test_where(con: duckdb.DuckDBPyConnection, expression: str, kept: list[int])
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("count(*) > 1", r"uses count_star\(\), whose answer does not depend on one row alone"),
+        ("count(*) > 1", r"uses count_star\(\), whose result does not depend on that row alone"),
         ("n > avg(n)", r"uses avg\(\)"),
         ("mode(text) = 'a'", r"uses mode\(\)"),
         ("row_number() OVER (ORDER BY n) = 1", "uses a window function"),
@@ -258,11 +258,11 @@ def test_where_needs_an_expression(expression: str) -> None:
 
 def test_where_refuses_columns_that_differ_by_case_only() -> None:
     view = rows_of({"text": ["a"], "Lang": ["x"], "lang": ["y"]}).view
-    with pytest.raises(RecipeError, match="cannot tell the columns Lang and lang apart"):
+    with pytest.raises(RecipeError, match="cannot distinguish the columns Lang and lang"):
         Where(expression="lang = 'y'").after(view)
     assert Where(expression="text = 'a'").after(view) == view
     renamed = Select(rename={"Lang": "other"}).after(view)
-    with pytest.raises(RecipeError, match="cannot tell the columns Lang and lang apart"):
+    with pytest.raises(RecipeError, match="cannot distinguish the columns Lang and lang"):
         Where(expression="other = 'x'").after(renamed)
 
 
@@ -321,7 +321,7 @@ def test_length_of_a_text(
     ],
 )
 def test_length_of_lists(con: duckdb.DuckDBPyConnection, texts: list[str | None] | None, verdict: Drop | None) -> None:
-    """Every text must pass; the worst one gives the score."""
+    """Every text must pass; the worst text gives the score."""
     stage = Length(min_chars=2, max_chars=5)
     negatives = pa.array([texts], pa.list_(pa.string()))
     assert one(con, rows_of({"negatives": negatives}, {"negative": ("negatives",)}), stage) == [verdict]
@@ -330,7 +330,7 @@ def test_length_of_lists(con: duckdb.DuckDBPyConnection, texts: list[str | None]
 
 
 def test_length_of_several_roles(con: duckdb.DuckDBPyConnection) -> None:
-    """`empty` comes before all else, whatever the role."""
+    """`empty` is checked before all other reasons, for every role."""
     rows = rows_of({"anchor": ["a", "a", "abc", "abc", "a"], "positive": ["abc", "", "a", None, "b"]}, PAIR)
     short, empty = ("too_short", 1.0), ("empty", 0.0)
     assert one(con, rows, Length(min_chars=2)) == [short, empty, short, empty, short]
@@ -352,7 +352,7 @@ def test_length_tries_too_short_first(
 
 
 def test_length_scores(con: duckdb.DuckDBPyConnection) -> None:
-    """A role of one text has one length, a role of several the shortest and the longest; null without a text."""
+    """A role with one text has one length, with several the shortest and the longest; null without a text."""
     rows = rows_of(
         {"q": ["two words", "", None], "n": pa.array([["a", "b c d"], [], None], pa.list_(pa.string()))},
         {"anchor": ("q",), "negative": ("n",)},
@@ -465,7 +465,7 @@ def test_an_expression_is_not_evaluated_for_rows_that_fell(con: duckdb.DuckDBPyC
 
 
 def test_names_in_front_of_each_stage(con: duckdb.DuckDBPyConnection) -> None:
-    """Swap names twice; every expression sees those in front of it, and casts hold behind."""
+    """Swap names twice: every expression uses the names before it, and casts hold after it."""
     rows = rows_of({"text": ["a", "b", "c"], "x": ["1", "2", "no"], "y": ["9", "8", "7"]})
     swap = Select(rename={"x": "y", "y": "x"})
     stages = (
@@ -536,7 +536,7 @@ def survivors_of(
 
 
 def partners(con: duckdb.DuckDBPyConnection, stage: ExactDedup, *batches: Rows) -> dict[int, int]:
-    """Return the partner of every row that falls."""
+    """Return the partner of every dropped row."""
     stage.after(batches[0].view)
     decided = stage.decide(survivors_of(stage, con, batches, 0)).fetchall()
     assert {(reason, score, outside) for _, reason, score, outside, _ in decided} <= {(0, None, None)}
@@ -580,7 +580,7 @@ def test_dedup_of_texts(
     ],
 )
 def test_dedup_roles(con: duckdb.DuckDBPyConnection, roles: Any, expected: dict[int, int]) -> None:
-    """The texts of several roles are one content; `row` takes all columns."""
+    """The texts of several roles are one content; `row` includes all columns."""
     rows = rows_of(
         {
             "anchor": ["q", "q", "qa", "Q", "q"],
@@ -595,7 +595,7 @@ def test_dedup_roles(con: duckdb.DuckDBPyConnection, roles: Any, expected: dict[
 
 
 def test_dedup_of_whole_rows(con: duckdb.DuckDBPyConnection) -> None:
-    """Texts are folded wherever they are; numbers, NaN and nulls count as they are."""
+    """Texts are folded at any depth; numbers, NaN and nulls are compared unchanged."""
     rows = rows_of(
         {
             "text": ["a", "A", "a", "a", "a", "a", "a"],
@@ -624,7 +624,7 @@ def test_dedup_of_lists(con: duckdb.DuckDBPyConnection) -> None:
     ],
 )
 def test_dedup_priority(con: duckdb.DuckDBPyConnection, priority: tuple[str, ...], expected: dict[int, int]) -> None:
-    """The first row of the best source stays; sources without a rank come last, in input order."""
+    """The first row of the best source is kept; sources without a rank come last, in input order."""
     texts, sources = ["a", "a", "a", "a", "b", "b"], ["poor", "fair", "good", "good", "other", "more"]
     first, second = rows_of({"text": texts[:3]}, None, sources[:3]), rows_of({"text": texts[3:]}, None, sources[3:], 3)
     assert partners(con, ExactDedup(priority=priority), first, second) == expected
@@ -641,7 +641,7 @@ def test_dedup_row_ids_of_many_files(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def kept(stage: Sample, batches: Sequence[Rows], seed: int = 0) -> tuple[list[int], list[float]]:
-    """Return the ids of the rows that stay, and the score of every row that falls."""
+    """Return the ids of the kept rows, and the score of every dropped row."""
     with duckdb.connect(config={"threads": 1}) as con:
         seen = stage.fit(survivors_of(stage, con, batches, seed))
     stay, scores = [], []
@@ -654,7 +654,7 @@ def kept(stage: Sample, batches: Sequence[Rows], seed: int = 0) -> tuple[list[in
 
 
 def many(n: int, sources: Mapping[str, int] | None = None, first_row_id: int = 0) -> Rows:
-    """Make rows of n different texts, of some sources in turn."""
+    """Make rows of n different texts, with sources in turn."""
     names = [name for name, size in (sources or {"s": n}).items() for _ in range(size)]
     return rows_of({"text": [f"text {place + first_row_id}" for place in range(n)]}, None, names, first_row_id)
 
@@ -737,7 +737,7 @@ def test_sample_fraction_is_about_that_share(fraction: float) -> None:
     ],
 )
 def test_sample_weights(settings: dict[str, Any], expected: dict[str, int]) -> None:
-    """Shares are proportional, none above what a source has; what rounding leaves goes to the largest remainders."""
+    """Counts are proportional, at most the size of a source; rounding gives the rest to the largest remainders."""
     sizes = {"a": 60, "b": 30, "c": 10}
     rows = many(100, sizes)
     stay, _ = kept(Sample(**settings), [rows])

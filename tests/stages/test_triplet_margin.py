@@ -1,4 +1,4 @@
-"""triplet_margin: the decision rule on scripted scores, and a real (tiny, untrained) cross-encoder from a folder."""
+"""The stage triplet_margin: its rule on fixed scores, and a real (tiny, untrained) cross-encoder from a folder."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ from jina_data.stages import (
     Where,
 )
 from jina_data.stages.base import Context
-from jina_data.stages.reference import resolve_outside
+from jina_data.stages.reference import resolve_reference_files
 from jina_data.stages.rows import Rows, View
 
 Row = dict[str, Any]
@@ -611,7 +611,7 @@ def duplicates(stage: ExactDedup, table: Table, live: list[LiveRow]) -> Iterator
 
 def outside_rows(names: Sequence[str]) -> Iterator[tuple[str, Row]]:
     """Yield the rows of Parquet files outside the run, each with its name "file:row"."""
-    for file in resolve_outside(names):
+    for file in resolve_reference_files(names):
         for number, row in enumerate(pq.read_table(file.name).to_pylist()):
             yield f"{file.name}:{number}", row
 
