@@ -39,13 +39,13 @@ format: $(VENV)/ready ## format the code, fix what lint can fix
 	$(BIN)/ruff check --fix .
 
 $(LIGHT)/ready: pyproject.toml constraints.txt
-	@echo "Installing jina-data without extras into $(LIGHT): about 600 MB, one to three minutes."
+	@echo "Installing jina-data without extras into $(LIGHT): about 700 MB, one to three minutes."
 	$(PYTHON) -m venv $(LIGHT)
 	$(LIGHT)/bin/python $(INSTALL) .
 	@touch $@
 
 $(VENV)/ready: pyproject.toml constraints.txt
-	@echo "Installing jina-data with all extras into $(VENV): several GB with torch, a few minutes."
+	@echo "Installing jina-data with all extras into $(VENV): about 3 GB with the CPU build of torch, a few minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(INSTALL) -e '.[all,dev]'
 	@touch $@
