@@ -346,6 +346,8 @@ def test_other_errors_pass_through(tmp_path: Path, error: Exception) -> None:
         ("1024B", 1_024),
         ("2e9", 2 * 10**9),
         ("2E9", 2 * 10**9),
+        (".5GiB", 2**29),
+        ("1PB", 10**15),
         ("0", 0),
     ],
 )
@@ -355,9 +357,26 @@ def test_parse_bytes(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "GB", "lots", "-1GB", "4 G B", "4XB", "4IB", "1.2.3GB", ".", "4GBB", "1e", "nan", "inf", "4,5GB", "1e999"],
+    [
+        "",
+        "GB",
+        "lots",
+        "-1GB",
+        "4 G B",
+        "4XB",
+        "4IB",
+        "1.2.3GB",
+        ".",
+        "4GBB",
+        "1e",
+        "nan",
+        "inf",
+        "4,5GB",
+        "1e999",
+        "4Gbit",
+    ],
 )
-def test_parse_bytes_refuses_what_is_no_size(text: str) -> None:
+def test_parse_bytes_refuses_other_texts(text: str) -> None:
     with pytest.raises(UsageError, match="is not a size; expected something like 4GB or 512MiB"):
         parse_bytes(text)
 
