@@ -53,11 +53,15 @@ def test_a_step_of_an_unknown_number_of_rows_finishes() -> None:
 
 def test_a_step_that_stops_is_not_shown_as_finished() -> None:
     def work(progress: Progress) -> None:
-        with pytest.raises(KeyboardInterrupt), progress.task("reading", 100) as task:
+        with progress.task("reading", 100) as task:
             task.advance(12)
             raise KeyboardInterrupt
 
-    (line,) = last_screen(work)
+    def stopped(progress: Progress) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            work(progress)
+
+    (line,) = last_screen(stopped)
     assert line.startswith("✕ reading ")
     assert "✓" not in line
     assert " 12 rows " in line

@@ -15,7 +15,7 @@ from rich.table import Table
 from jina_data.errors import RunFolderError
 from jina_data.html import page
 from jina_data.html.page import percent
-from jina_data.html.text_diff import Shown, Span, compare
+from jina_data.html.text_diff import Excerpt, Span, compare
 from jina_data.mining.folder import MiningFolder
 from jina_data.run.files import whole_file
 
@@ -139,7 +139,7 @@ def write_html(path: Path, report: MineReport) -> None:
         sink.write(text)
 
 
-def _side_by_side(positive: str, negative: str) -> tuple[Shown, Shown]:
+def _side_by_side(positive: str, negative: str) -> tuple[Excerpt, Excerpt]:
     """Mark what differs, if most does not: where most does, marks say nothing."""
     marked = compare(positive, negative)
     spans = [span for shown in marked for span in shown.spans]
@@ -149,5 +149,5 @@ def _side_by_side(positive: str, negative: str) -> tuple[Shown, Shown]:
     return _beginning(positive), _beginning(negative)
 
 
-def _beginning(text: str) -> Shown:
-    return Shown([Span(text[:MOST_CHARS])], len(text), cut_behind=len(text) > MOST_CHARS)
+def _beginning(text: str) -> Excerpt:
+    return Excerpt([Span(text[:MOST_CHARS])], len(text), cut_after=len(text) > MOST_CHARS)

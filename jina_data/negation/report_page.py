@@ -13,7 +13,7 @@ import yaml
 from jina_data.english.cues import KINDS
 from jina_data.english.texts import hash_64
 from jina_data.html import page
-from jina_data.html.text_diff import Shown, Span, compare
+from jina_data.html.text_diff import Excerpt, Span, compare
 from jina_data.negation.pairs import Pair
 from jina_data.negation.report import NegateReport
 from jina_data.negation.rounds import Attempt
@@ -96,5 +96,5 @@ def _marked(row: Mapping[str, Any]) -> dict[str, Any]:
     return shown | {"entailment": _shown(row["entailment"])}
 
 
-def _shown(text: str) -> Shown:
-    return Shown([Span(text[:MOST_CHARS])], len(text), cut_behind=len(text) > MOST_CHARS)
+def _shown(text: str) -> Excerpt:
+    return Excerpt([Span(text[:MOST_CHARS])], len(text), cut_after=len(text) > MOST_CHARS)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jina_data import Pipeline, passes
+from jina_data import Pipeline
+from jina_data.clean import passes
 from jina_data.clean.funnel import print_funnel
 from jina_data.clean.report import CleanReport
 from jina_data.errors import StoppedError

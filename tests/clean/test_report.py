@@ -26,7 +26,7 @@ from jina_data.clean.report import CleanReport
 from jina_data.cli import cli
 from jina_data.errors import JinaDataError
 from jina_data.html.page import visible
-from jina_data.html.text_diff import WIDTH, Shown, compare
+from jina_data.html.text_diff import WIDTH, Excerpt, compare
 from jina_data.pipeline import Pipeline
 from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
 from jina_data.stages.base import Collective, Context, Outcome, RemainingRows, RowLocal, Threshold
@@ -408,7 +408,7 @@ def test_long_lists_of_sources_are_cut(tmp_path: Path, monkeypatch: pytest.Monke
     rows = [{"text": f"row {n}", "from": f"source-{n % 7}"} for n in range(29)]
     found = page_of(run(tmp_path, rows, Length(min_words=3), columns={"text": "text", "source": "from"}))
     assert re.findall(r"<bdi>(source-\d)</bdi>", found.source) == ["source-0", "source-1", "source-2"]
-    assert "4 more, with fewer rows, are in report.json" in found.text
+    assert "4 more, with fewer rows, are listed in report.json" in found.text
 
 
 def test_everything_is_escaped(tmp_path: Path) -> None:
@@ -450,7 +450,7 @@ def test_long_texts_are_cut(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- dropped rows
 
 
-def text_of(shown: Shown) -> str:
+def text_of(shown: Excerpt) -> str:
     return "".join(span.text for span in shown.spans)
 
 
@@ -477,7 +477,7 @@ def test_windows_show_the_first_difference(seed: int) -> None:
         assert len(window) <= WIDTH
         assert shown.cut_before == (not text.startswith(window) or shown.cut_before)
         assert shown.n_chars == len(text)
-        if not shown.cut_before and not shown.cut_behind:
+        if not shown.cut_before and not shown.cut_after:
             assert window == text
     is_marked = any(span.differs for span in (*one.spans, *two.spans))
     assert is_marked == (left != right)
@@ -532,7 +532,7 @@ def test_partner_outside_is_read_from_its_file(tmp_path: Path, monkeypatch: pyte
 
 def test_partner_outside_may_have_other_columns() -> None:
     long = "before " * 200
-    lines = report_samples._lines(
+    lines = report_samples._compare_columns(
         {"text": f"{long}A common run of words. {long}"}, {"query": "a COMMON run of words"}, {}
     )
     (own, _), (_, other) = ((line.own, line.other) for line in lines)
@@ -543,7 +543,7 @@ def test_partner_outside_may_have_other_columns() -> None:
     assert own is not None
     assert other is not None
     assert "A common run of words." in text_of(own)
-    assert (own.cut_before, own.cut_behind) == (True, True)
+    assert (own.cut_before, own.cut_after) == (True, True)
     assert text_of(other) == "a COMMON run of words"
 
 
@@ -695,7 +695,7 @@ def test_run_where_no_stage_measures_a_row(tmp_path: Path, n_rows: int) -> None:
     found = page_of(report)
     assert f"0 of {n_rows} rows kept (0.0 %)" in found.text
     assert ("where: filtered, 1 row " in found.text) == (n_rows == 1)
-    assert ("Nothing was dropped." in found.text) == (n_rows == 0)
+    assert ("No rows were dropped." in found.text) == (n_rows == 0)
     assert report.scores == []
 
 

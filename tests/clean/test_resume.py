@@ -32,7 +32,7 @@ from jina_data.clean.folder import CleanFolder
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
 from jina_data.clean.run import CleanConfig, clean
-from jina_data.clean.session import Session
+from jina_data.clean.session import CleanSession
 from jina_data.clean.spool import RangeFacts, write_range
 from jina_data.errors import RunFolderError, StoppedError
 from jina_data.read.model import RANGE_BYTES, ParsedRange
@@ -494,7 +494,7 @@ class Small:
             raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ResumableRun if step == "finish" else Session, step, stop)
+            patch.setattr(ResumableRun if step == "finish" else CleanSession, step, stop)
             with pytest.raises(StoppedError, match="Run the same command again"):
                 self.clean()
 
@@ -513,17 +513,26 @@ def small(tmp_path: Path) -> Small:
     return Small(tmp_path)
 
 
-STEPS = ("_work", "_read", "_settle", "_run_pass", "_look", "_write_ledger", "_write_shards", "_write_unreadable")
+STEPS = (
+    "_run_steps",
+    "_read",
+    "_list_ranges",
+    "_run_pass",
+    "_run_cross_row_stage",
+    "_write_ledger",
+    "_write_shards",
+    "_write_unreadable",
+)
 
 
-@pytest.mark.parametrize("step", [*STEPS, "_describe", "finish"])
+@pytest.mark.parametrize("step", [*STEPS, "_write_report", "finish"])
 def test_a_run_goes_on_from_every_step(small: Small, step: str) -> None:
     small.stop_before(step)
     small.check()
 
 
 def test_a_run_that_stops_at_every_step_in_turn(small: Small) -> None:
-    for step in (*STEPS, "_describe", "finish"):
+    for step in (*STEPS, "_write_report", "finish"):
         small.stop_before(step)
     small.check()
 
@@ -588,7 +597,7 @@ def test_a_kill_while_the_work_is_thrown_away(small: Small) -> None:
 
 
 def test_halves_of_outputs_are_left_behind(small: Small) -> None:
-    small.stop_before("_describe")
+    small.stop_before("_write_report")
     (small.folder.out / "data" / ".part-00000.parquet.4711.tmp").write_bytes(b"half")
     (small.folder.out / ".report.html.4711.tmp").write_bytes(b"half")
     small.check()
@@ -683,7 +692,7 @@ def test_ctrl_c_inside_a_query_stops_the_run(small: Small) -> None:
             con.sql("SELECT sum(hash(a.range + b.range)) FROM range(1000000) a, range(100000) b").fetchall()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_look", query)
+        patch.setattr(CleanSession, "_run_cross_row_stage", query)
         with pytest.raises(StoppedError, match="Run the same command again"):
             small.clean()
     small.check()
@@ -701,7 +710,7 @@ def test_an_interrupt_that_looks_like_bad_input_does_not_clear_the_run(small: Sm
 
     small.stop_before("_write_ledger")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_write_ledger", read)
+        patch.setattr(CleanSession, "_write_ledger", read)
         with pytest.raises(StoppedError):
             small.clean()
     assert (small.folder.work / "run.json").exists()
@@ -724,7 +733,7 @@ def modelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
     return small
 
 
-@pytest.mark.parametrize("step", ["_settle", "_run_pass", "_look", "_write_ledger", "finish"])
+@pytest.mark.parametrize("step", ["_list_ranges", "_run_pass", "_run_cross_row_stage", "_write_ledger", "finish"])
 def test_a_run_with_models_goes_on_from_every_step(modelled: Small, step: str) -> None:
     modelled.stop_before(step)
     modelled.check()
@@ -733,18 +742,18 @@ def test_a_run_with_models_goes_on_from_every_step(modelled: Small, step: str) -
 def test_a_run_with_models_stops_before_every_look(modelled: Small) -> None:
     """Stop between the pass that makes the keys and each look, in turn."""
     looks: list[int] = []
-    look = Session._look
+    look = CleanSession._run_cross_row_stage
     for n_done in range(3):
         looks.clear()
 
-        def stop(session: Session, *args: Any, n_done: int = n_done) -> Any:
+        def stop(session: CleanSession, *args: Any, n_done: int = n_done) -> Any:
             looks.append(1)
             if len(looks) > 1 or n_done == 0:
                 raise KeyboardInterrupt
             return look(session, *args)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Session, "_look", stop)
+            patch.setattr(CleanSession, "_run_cross_row_stage", stop)
             with pytest.raises(StoppedError):
                 modelled.clean()
     modelled.check()

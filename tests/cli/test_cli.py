@@ -174,7 +174,7 @@ def test_schema_is_printed_as_json() -> None:
             ["inspect", "run", "--stage", "rules"],
             "Dropped: exact_dedup exact_duplicate, length empty, length too_short",
         ),
-        (["inspect", "run", "--reason", "nope"], "nothing was dropped by that stage or reason."),
+        (["inspect", "run", "--reason", "nope"], "no rows were dropped by that stage or for that reason."),
     ],
 )
 @pytest.mark.usefixtures("finished")
@@ -409,7 +409,7 @@ def test_nothing_dropped_is_said(here: Path) -> None:
     assert "exact_duplicate" not in jina_data("inspect", "all", cwd=here).stdout
     (here / "one.jsonl").write_text('{"text": "two words"}\n', encoding="utf-8")
     jina_data("clean", "one.jsonl", "-o", "one", "-p", "recipe.yaml", "-q", cwd=here)
-    assert jina_data("inspect", "one", cwd=here).stdout == "nothing was dropped\n"
+    assert jina_data("inspect", "one", cwd=here).stdout == "no rows were dropped\n"
 
 
 def test_a_pipe_that_closes_early_is_no_error(here: Path, finished: Call) -> None:
