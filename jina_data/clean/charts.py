@@ -29,7 +29,7 @@ LOG_RATIO = 30
 class Tick:
     """A position on an axis, and its label."""
 
-    at: float
+    position: float
     text: str
 
 
@@ -37,7 +37,7 @@ class Tick:
 class Mark:
     """A vertical line at a limit: its position, its label, and whether the limit lies outside the axis."""
 
-    at: float
+    position: float
     text: str
     beyond: bool = False
 
@@ -146,12 +146,12 @@ def _x_ticks(score: ScoreCounts) -> list[Tick]:
         ticks.append(Tick(x_of(score, number * step), compact(number * step)))
         number += 1
     if score.bins.tail_below:
-        ticks = [tick for tick in ticks if tick.at > LEFT + 44]
+        ticks = [tick for tick in ticks if tick.position > LEFT + 44]
         ticks.insert(
             0, Tick(LEFT + TAIL / 2, f"< {compact(math.ceil(first))}" if score.is_whole else f"< {compact(first)}")
         )
     if score.bins.tail_above:
-        ticks = [tick for tick in ticks if tick.at < RIGHT - 44]
+        ticks = [tick for tick in ticks if tick.position < RIGHT - 44]
         ticks.append(
             Tick(RIGHT - TAIL / 2, f"> {compact(math.floor(last))}" if score.is_whole else f"> {compact(last)}")
         )
@@ -198,7 +198,7 @@ def legend(chart: Chart, score: ScoreCounts) -> dict[str, Any]:
     """Return the parts of the caption of a histogram."""
     quantiles = {name: compact(score.quantiles[name]) for name in ("0.01", "0.5", "0.99")}
     limits = [
-        f"{limit.reason} if {'<' if limit.keeps == 'above' else '>'} {compact(limit.value)}"
+        f"{limit.reason} if {'below' if limit.keeps == 'above' else 'above'} {compact(limit.value)}"
         for limit in score.thresholds
     ]
     title = f"{score.name} of the dropped rows" if score.name == LEDGER_SCORE else score.name

@@ -41,11 +41,11 @@ class TextComparison:
     """
 
     label: str
-    own: Excerpt | None
-    other: Excerpt | None
-    has_own: bool
-    has_other: bool
-    same: bool = False
+    text: Excerpt | None
+    partner_text: Excerpt | None
+    in_row: bool
+    in_partner: bool
+    is_equal: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,13 +194,13 @@ def _compare_columns(row: Texts, partner: Texts | None, labels: Mapping[str, str
     out = []
     for name in dict.fromkeys((*row, *partner)):
         text, other = row.get(name), partner.get(name)
-        label, has = labels.get(name, name), (name in row, name in partner)
+        label, presence = labels.get(name, name), (name in row, name in partner)
         if text is not None and other is not None:
-            out.append(TextComparison(label, *compare(text, other), *has, same=text == other))
+            out.append(TextComparison(label, *compare(text, other), *presence, is_equal=text == other))
         else:
             # The partner has this text in a column of another name, if at all.
             excerpt = around_common_words(text, unmatched) if text and unmatched else _beginning_or_none(text)
-            out.append(TextComparison(label, excerpt, _beginning_or_none(other), *has))
+            out.append(TextComparison(label, excerpt, _beginning_or_none(other), *presence))
     return out
 
 

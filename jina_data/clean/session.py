@@ -91,7 +91,7 @@ class CleanSession:
         """Run units on the engine; their progress comes from the event log, since other processes may do them."""
         if not units:
             return
-        with self.progress.task(step, total_rows) as task, self.events.followed(task.advance):
+        with self.progress.task(step, total_rows) as task, self.events.follow(task.advance):
             for _ in self.engine.map(do_unit, units):
                 pass
 

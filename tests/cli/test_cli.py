@@ -160,7 +160,10 @@ def test_schema_is_printed_as_json() -> None:
         (["clean", "rows.jsonl", "-o", "x", "--memory-limit", "lots"], "'lots' is not a size; expected something like"),
         (["clean", "rows.jsonl", "-o", "x", "-c", "text"], "-c text: expected ROLE=COLUMN, for example -c anchor="),
         (["clean", "rows.jsonl", "-o", "x", "-c", "txt=text"], "unknown role 'txt'; did you mean 'text'?"),
-        (["clean", "rows.jsonl", "-o", "x", "-c", "text=tekst"], "no column 'tekst' (named as text). Did you mean 'te"),
+        (
+            ["clean", "rows.jsonl", "-o", "x", "-c", "text=tekst"],
+            "no column 'tekst' (assigned to text). Did you mean 'te",
+        ),
         (["clean", "rows.jsonl", "-o", "x", "-s", "length"], "-s length: expected STAGE.OPTION=VALUE"),
         (["clean", "rows.jsonl", "-o", "x", "-p", "documnts"], "Did you mean 'documents'?"),
         (["clean", "rows.jsonl", "-o", "x", "--where", "lnag = 'en'"], "no column 'lnag'. Did you mean 'lang'?"),
@@ -398,7 +401,7 @@ def test_inspect_of_no_run_says_so(tmp_path: Path) -> None:
     for folder, state in (("nothing", "no run"), (".", "no run")):
         call = jina_data("inspect", folder, cwd=tmp_path)
         assert call.returncode == 1
-        assert f"holds {state}; expected the folder of a finished one" in call.stderr
+        assert f"holds {state}; expected the folder of a finished run" in call.stderr
     (tmp_path / ".work").mkdir()
     assert "holds an unfinished run; " in jina_data("inspect", ".", cwd=tmp_path).stderr
 

@@ -391,7 +391,7 @@ def test_bad_recipe(here: Path, recipe: str, options: tuple[str, ...], message: 
 def test_no_such_recipe(here: Path) -> None:
     call = clean(here, "rows.jsonl", "-p", "documnts")
     assert call.status == 2
-    assert call.error.startswith("no recipe 'documnts': neither a file nor one of ")
+    assert call.error.startswith("no recipe 'documnts': neither a file nor a shipped recipe (")
     assert call.error.endswith(". Did you mean 'documents'?")
 
 
@@ -438,7 +438,7 @@ def test_a_truncated_model(here: Path) -> None:
 
 def test_an_output_that_is_a_file(here: Path) -> None:
     call = clean(here, "rows.jsonl", out="recipe.yaml")
-    assert (call.status, call.error) == (1, "recipe.yaml is a file; -o names a folder")
+    assert (call.status, call.error) == (1, "recipe.yaml is a file; -o expects a folder")
     assert clean(here, "rows.jsonl", out="recipe.yaml/below").error.endswith("cannot be written: Not a directory")
     assert (here / "recipe.yaml").read_text() == RECIPE
 
@@ -559,7 +559,7 @@ def test_a_full_disk(corpus: Path, tmp_path: Path, size: str, workers: str) -> N
         call = clean(corpus, *inputs, out=str(out))
         assert call.status == 1
         assert call.error == (
-            f"the disk of {out} is full. Make room and give the same command again: the run goes on where it stopped"
+            f"the disk of {out} is full. Free some space and run the same command again: the run will resume"
         )
         resize("200m")
         call = clean(corpus, *inputs, out=str(out))
@@ -651,9 +651,7 @@ def test_ctrl_c(corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path, mom
         time.sleep(0.02)
         call = run.interrupt()
     assert call.status == 1, call.err
-    assert call.error == (
-        f"stopped. Give the same command again: the run in {tmp_path / 'out'} goes on where it stopped"
-    )
+    assert call.error == (f"stopped. Run the same command again to resume the run in {tmp_path / 'out'}")
     again = clean(corpus, *CORPUS, "-c", "text=text", "--workers", workers, out=str(tmp_path / "out"))
     assert again.status == 0, again.err
     assert outputs(tmp_path / "out") == undisturbed
@@ -669,7 +667,7 @@ def test_ctrl_c_while_the_workers_start(corpus: Path, tmp_path: Path) -> None:
             call = run.interrupt()
         assert call.status == 1
         assert "Traceback" not in call.err
-        assert call.error.startswith("stopped. Give the same command again")
+        assert call.error.startswith("stopped. Run the same command again")
 
 
 def test_ctrl_c_before_the_run_begins(corpus: Path, tmp_path: Path) -> None:
@@ -687,7 +685,7 @@ def test_two_runs_in_one_folder(corpus: Path, tmp_path: Path) -> None:
         for options in ((), ("--overwrite",), ("-s", "length.min_words=3")):
             call = clean(corpus, *CORPUS, "-c", "text=text", *options, out=str(tmp_path / "out"))
             assert call.status == 1
-            assert call.error == f"another run is at work in {tmp_path / 'out'}; wait for it, or name another folder"
+            assert call.error == f"{tmp_path / 'out'} is in use by another run; wait for it, or name another folder"
         os.killpg(run.process.pid, signal.SIGCONT)
         _, err = run.process.communicate(timeout=300)
         assert run.process.returncode == 0, err
