@@ -339,14 +339,14 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> CleanReport:
     rows += [{"question": "Ist das wirklich ein deutscher Satz?", "answer": "Ja, das ist er ganz gewiss.", "kind": "a"}]
     rows += [{"question": "A", "answer": "", "kind": None}, "{broken", {"question": "B b", "answer": "!!", "kind": "d"}]
     rows += [dict(row, question=str(row["question"]).upper()) for row in rows[:9] if isinstance(row, Mapping)]
-    one = write_jsonl(folder / "one.jsonl", rows)
-    two = write_csv(folder / "two.csv", [{"question": "What is it?", "answer": "It.", "kind": "e"}])
+    first = write_jsonl(folder / "one.jsonl", rows)
+    second = write_csv(folder / "two.csv", [{"question": "What is it?", "answer": "It.", "kind": "e"}])
     pipeline = Pipeline(
         *(Normalize(), Length(min_words=1), Rules(), Language(languages=("en",)), ExactDedup(), Sample(count=100)),
         columns={"anchor": "question", "positive": "answer", "source": "kind"},
         seed=5,
     )
-    return pipeline.run([one, two], folder / "run")
+    return pipeline.run([first, second], folder / "run")
 
 
 def test_page_is_well_formed_and_needs_no_network(rich: CleanReport) -> None:
@@ -396,9 +396,9 @@ def test_languages_add_up(rich: CleanReport, monkeypatch: pytest.MonkeyPatch) ->
     part = page.source.split('id="languages"')[1].split("</section>")[0]
     table = pq.read_table(rich.path / "scores" / "03-language")
     for role, rows in zip(("anchor", "positive"), part.split("<tbody>")[1:], strict=True):
-        shown = re.findall(r'<th scope="row">(\S+)</th><td class="n">([\d,]+)</td>', rows.split("</tbody>")[0])
+        cells = re.findall(r'<th scope="row">(\S+)</th><td class="n">([\d,]+)</td>', rows.split("</tbody>")[0])
         labels = Counter(table[f"{role}.language"].to_pylist())
-        assert {label: int(n.replace(",", "")) for label, n in shown} == dict(labels)
+        assert {label: int(n.replace(",", "")) for label, n in cells} == dict(labels)
 
 
 def test_rare_languages_are_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,39 +461,39 @@ def text_of(excerpt: Excerpt) -> str:
 
 
 def test_differences_are_marked() -> None:
-    left, right = compare("the quick brown fox", "the quick red fox")
-    assert [span for span in left.spans if span.differs] == [("brown", True)]
-    assert [span for span in right.spans if span.differs] == [("red", True)]
+    first, second = compare("the quick brown fox", "the quick red fox")
+    assert [span for span in first.spans if span.differs] == [("brown", True)]
+    assert [span for span in second.spans if span.differs] == [("red", True)]
     chinese, _ = compare("今天天气很好", "今天天气不好")
     assert [span.text for span in chinese.spans if span.differs] == ["很"]
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_windows_show_the_first_difference(seed: int) -> None:
+def test_excerpts_show_the_first_difference(seed: int) -> None:
     rng = random.Random(seed)
     words = [rng.choice(["a", "bb", "ccc", "字", "word,", "\n"]) for _ in range(rng.randrange(1, 900))]
     other = list(words)
     for _ in range(rng.randrange(0, 4)):
         other.insert(rng.randrange(len(other) + 1), rng.choice(["new", "", "字"]))
-    left, right = " ".join(words), " ".join(other)
-    one, two = compare(left, right)
-    for text, shown in ((left, one), (right, two)):
-        window = text_of(shown)
+    texts = " ".join(words), " ".join(other)
+    excerpts = compare(*texts)
+    for text, excerpt in zip(texts, excerpts, strict=True):
+        window = text_of(excerpt)
         assert window in text
         assert len(window) <= WIDTH
-        assert shown.cut_before == (not text.startswith(window) or shown.cut_before)
-        assert shown.n_chars == len(text)
-        if not shown.cut_before and not shown.cut_after:
+        assert excerpt.cut_before == (not text.startswith(window) or excerpt.cut_before)
+        assert excerpt.n_chars == len(text)
+        if not excerpt.cut_before and not excerpt.cut_after:
             assert window == text
-    is_marked = any(span.differs for span in (*one.spans, *two.spans))
-    assert is_marked == (left != right)
+    is_marked = any(span.differs for excerpt in excerpts for span in excerpt.spans)
+    assert is_marked == (texts[0] != texts[1])
 
 
 def test_equal_texts_have_no_mark_at_the_cut() -> None:
     for length in range(WIDTH - 5, WIDTH + 5):
-        left, right = compare("  " + "word " * 300, "word " * 300 + "z" * length)
-        assert [span.text for span in left.spans if span.differs] == ["  "]
-        assert not any(span.differs for span in right.spans)
+        first, second = compare("  " + "word " * 300, "word " * 300 + "z" * length)
+        assert [span.text for span in first.spans if span.differs] == ["  "]
+        assert not any(span.differs for span in second.spans)
 
 
 def drop_of(page: Page, place: str) -> str:
@@ -508,32 +508,32 @@ def test_partner_is_shown_next_to_the_row(tmp_path: Path) -> None:
         {"text": "other"},
         {"text": "Kept AS it is", "n": 2},
     ]
-    shown = drop_of(page_of(run(tmp_path, rows, ExactDedup())), "rows.jsonl:2")
-    assert "rows.jsonl:0</bdi></header>" in shown
-    own, other = re.findall(r'<div class="text (?:own|other)" dir="auto">(.*?)</div>', shown)
-    assert own == "<mark>Kept</mark> <mark>AS</mark> it is"
-    assert other == "<mark>kept</mark> <mark>as</mark> it is"
+    part = drop_of(page_of(run(tmp_path, rows, ExactDedup())), "rows.jsonl:2")
+    assert "rows.jsonl:0</bdi></header>" in part
+    row_text, partner_text = re.findall(r'<div class="text (?:own|other)" dir="auto">(.*?)</div>', part)
+    assert row_text == "<mark>Kept</mark> <mark>AS</mark> it is"
+    assert partner_text == "<mark>kept</mark> <mark>as</mark> it is"
 
 
 def test_rows_are_shown_as_in_the_input(tmp_path: Path) -> None:
     rows = [{"body": "fi\u0301rst   text", "year": "no number"}, {"body": "kept", "year": "7"}]
     stages = (Normalize(), Select(cast={"year": "BIGINT"}, rename={"body": "page"}), Where(expression="year > 1"))
-    shown = drop_of(page_of(run(tmp_path, rows, *stages, columns={"text": "body"})), "rows.jsonl:0")
-    assert "fi\u0301rst   text" in shown
-    assert "no number" in shown
+    part = drop_of(page_of(run(tmp_path, rows, *stages, columns={"text": "body"})), "rows.jsonl:0")
+    assert "fi\u0301rst   text" in part
+    assert "no number" in part
 
 
 def test_partner_outside_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = write_jsonl(tmp_path / "before.jsonl", [{"text": "x"}, {"text": "seen BEFORE"}])
     rows = [{"text": "new"}, {"text": "seen before"}]
     stage = ExactDedup(against=(str(outside),))
-    shown = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
-    assert "before.jsonl:1</bdi></header>" in shown
-    assert "seen <mark>BEFORE</mark>" in shown
+    part = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
+    assert "before.jsonl:1</bdi></header>" in part
+    assert "seen <mark>BEFORE</mark>" in part
     monkeypatch.setattr(report_samples, "OUTSIDE_BYTES", 1)
-    shown = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
-    assert "before.jsonl:1</bdi></header>" in shown
-    assert "BEFORE" not in shown
+    part = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
+    assert "before.jsonl:1</bdi></header>" in part
+    assert "BEFORE" not in part
 
 
 def test_partner_outside_may_have_other_columns() -> None:
@@ -672,9 +672,9 @@ def test_shown_recipe_reads_back(stage: Stage, tmp_path: Path) -> None:
 
     plan: Any = Plan()
     plan.recipe = recipe
-    shown = report_page.recipe_yaml(plan)
-    assert visible(shown) == shown
-    again = Recipe.parse(shown)
+    text = report_page.recipe_yaml(plan)
+    assert visible(text) == text
+    again = Recipe.parse(text)
     assert again == recipe
     assert again.sha256 == recipe.sha256
 

@@ -383,20 +383,20 @@ def test_a_run_that_is_killed_inside_cross_row_stages(small_inputs: Path, tmp_pa
     undisturbed = Run(small_inputs, "killed", tmp_path / "undisturbed")
     undisturbed.finish()
     run = Run(small_inputs, "killed", tmp_path / "out")
-    left = {}
+    files = {}
     for moment, code in MOMENTS.items():
         assert run.start(KILLED_AT + code).wait(timeout=600) == -signal.SIGKILL, (moment, run.log())
         work = [path.relative_to(run.out / ".work") for path in (run.out / ".work").rglob("*") if path.is_file()]
-        left[moment] = {re.sub(r"\.\d+\.tmp$", ".tmp", str(path)) for path in work}
+        files[moment] = {re.sub(r"\.\d+\.tmp$", ".tmp", str(path)) for path in work}
         assert read_events(run.out)[-1]["unit"] == (
             "decide 3" if moment in ("sets", "decisions", "name") else "decide 4"
         )
-    assert {"look-03/sets.bin", "look-03/signatures.bin"} <= left["sets"]
-    assert ".decide-03.parquet.tmp" in left["name"]
-    assert not [moment for moment in ("sets", "decisions", "name") if "decide-03.parquet" in left[moment]]
-    assert "look-04/pool.f16" in left["pool"]
-    assert "look-04/anchor_high.npy" in left["excluded"] - left["pool"]
-    assert "look-04/ordinal.npy" in left["facts"] - left["excluded"]
+    assert {"look-03/sets.bin", "look-03/signatures.bin"} <= files["sets"]
+    assert ".decide-03.parquet.tmp" in files["name"]
+    assert not [moment for moment in ("sets", "decisions", "name") if "decide-03.parquet" in files[moment]]
+    assert "look-04/pool.f16" in files["pool"]
+    assert "look-04/anchor_high.npy" in files["excluded"] - files["pool"]
+    assert "look-04/ordinal.npy" in files["facts"] - files["excluded"]
     run.finish()
     assert results(run.out) == results(undisturbed.out)
     events = read_events(run.out)
@@ -418,14 +418,14 @@ def test_a_run_that_is_killed_inside_cross_row_stages(small_inputs: Path, tmp_pa
 
 
 def parents() -> dict[int, int]:
-    """Return the parent of every process that is alive."""
-    found = {}
+    """Return the parent of every live process."""
+    parent_of = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, parent = entry.read_text().rpartition(")")[2].split()[:2]
             if state not in "ZX":
-                found[int(entry.parent.name)] = int(parent)
-    return found
+                parent_of[int(entry.parent.name)] = int(parent)
+    return parent_of
 
 
 def wait_for(reached: Callable[[], object], seconds: float) -> bool:
