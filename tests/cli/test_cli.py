@@ -175,7 +175,7 @@ def test_schema_is_printed_as_json() -> None:
         (["inspect", "run", "--row", "other.jsonl:1"], "'other.jsonl' is not a file of this run; the files are rows.j"),
         (
             ["inspect", "run", "--stage", "rules"],
-            "Dropped: exact_dedup exact_duplicate, length empty, length too_short",
+            "are: exact_dedup exact_duplicate, length empty, length too_short",
         ),
         (["inspect", "run", "--reason", "nope"], "no rows were dropped by that stage or for that reason."),
     ],
