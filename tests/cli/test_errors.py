@@ -564,7 +564,7 @@ def test_a_full_disk(corpus: Path, tmp_path: Path, size: str, workers: str) -> N
         resize("200m")
         call = clean(corpus, *inputs, out=str(out))
         assert call.status == 0, call.err
-        assert f"going on with the run in {out}" in call.err
+        assert f"resuming the run in {out}" in call.err
         assert clean(corpus, *inputs, out=str(tmp_path / "undisturbed")).status == 0
         assert outputs(out) == outputs(tmp_path / "undisturbed")
 
