@@ -1,4 +1,7 @@
-"""Clean, label and score training data for embedding models. The public names; each is imported when first used."""
+"""The public names of jina-data: clean, label and score training data for embedding models.
+
+Each name is imported when it is first used.
+"""
 
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def make_callable(package: str, module: str) -> None:
-    """Make calls of a package go to the function of the same name in one of its modules, imported at the first call."""
+    """Forward calls of a package to the function of the same name in one of its modules, imported at the first call."""
     name = package.rpartition(".")[2]
 
     class CallablePackage(ModuleType):

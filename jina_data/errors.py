@@ -1,30 +1,30 @@
-"""The errors that jina-data raises. Every message says what was got, what was expected and what to do next."""
+"""The errors that jina-data raises. A message states the problem, what was expected, and what to do next."""
 
 from __future__ import annotations
 
 
 class JinaDataError(Exception):
-    """Base of all errors meant for the user; `exit_status` is what the command line returns."""
+    """Base class of all errors for the user; `exit_status` is the exit status of the command."""
 
     exit_status = 1
 
 
 class UsageError(JinaDataError):
-    """The call itself is wrong: an unknown option, a missing role, two settings that exclude each other."""
+    """The call is wrong: an unknown option, a missing role, or two settings that exclude each other."""
 
     exit_status = 2
 
 
 class RecipeError(UsageError):
-    """A recipe does not validate; the message names file, line, what was expected and the nearest known name."""
+    """A recipe is not valid; the message names the file, the line, what was expected, and the nearest known name."""
 
 
 class InputError(JinaDataError):
-    """An input is missing, unreadable, truncated, or does not fit the others."""
+    """An input is missing, unreadable, truncated, or incompatible with the other inputs."""
 
 
 class RunFolderError(JinaDataError):
-    """The output folder cannot be used: not empty, not writable, in use, or of another run."""
+    """The output folder cannot be used: it is not empty, not writable, in use, or from another run."""
 
 
 class ModelError(JinaDataError):
@@ -32,11 +32,11 @@ class ModelError(JinaDataError):
 
 
 class ServerError(JinaDataError):
-    """An LLM server cannot be reached, refuses every request, or fails too often. What it answered is kept."""
+    """An LLM server cannot be reached, rejects every request, or fails too often. Its answers so far are kept."""
 
 
 class MissingExtraError(JinaDataError):
-    """A feature needs packages that the light install leaves out; the message says which `pip install` brings them."""
+    """A feature needs packages that the light install lacks; the message has the `pip install` command."""
 
 
 class ResourceError(JinaDataError):
@@ -44,7 +44,7 @@ class ResourceError(JinaDataError):
 
 
 class DivergedError(JinaDataError):
-    """The loss of a training step is not a finite number; the batch was saved beside the checkpoints."""
+    """The loss of a training step is not finite; the batch is saved next to the checkpoints."""
 
 
 class StoppedError(JinaDataError):
@@ -52,18 +52,18 @@ class StoppedError(JinaDataError):
 
 
 class LicenseError(JinaDataError):
-    """The license of a source is unknown, or forbids what the user asks for; the user has to decide."""
+    """The license of a source is unknown or forbids the requested use; the user has to decide."""
 
 
 class HubError(JinaDataError):
-    """The Hugging Face Hub refused something, could not be reached, or gave back something else than was sent."""
+    """The Hugging Face Hub rejected a request, could not be reached, or returned other data than was sent."""
 
 
 class LawError(JinaDataError):
-    """A law of the run folder does not hold: a defect of jina-data, never of the input."""
+    """An invariant of the run folder does not hold: a bug in jina-data, never in the input."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error of another library says, or its kind, to stand within a sentence."""
+    """Return the first line of an exception message without its final period, or the name of the exception type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The Python API: a pipeline of stages, run over inputs."""
+"""The Python API of clean: a pipeline of stages that runs over inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """Stages in order, to be run over raw data.
+    """A sequence of stages to run over raw data.
 
     Pipeline(Length(min_words=2), ExactDedup()).run("raw/*.parquet", "clean/")
     """
@@ -33,13 +33,13 @@ class Pipeline:
         licenses: Mapping[str, str] | None = None,
     ) -> None:
         if not all(isinstance(stage, Stage) for stage in stages):
-            wrong = next(stage for stage in stages if not isinstance(stage, Stage))
-            raise UsageError(f"a pipeline takes stages such as Length(min_words=2), got {wrong!r}")
-        named = {
+            value = next(stage for stage in stages if not isinstance(stage, Stage))
+            raise UsageError(f"a pipeline takes stages such as Length(min_words=2), got {value!r}")
+        role_columns = {
             check_role(role): (names,) if isinstance(names, str) else tuple(names)
             for role, names in (columns or {}).items()
         }
-        self.recipe = Recipe(stages=stages, columns=named, seed=seed, licenses=licenses or {})
+        self.recipe = Recipe(stages=stages, columns=role_columns, seed=seed, licenses=licenses or {})
 
     @classmethod
     def from_recipe(cls, name_or_path: str, overrides: Sequence[str] = ()) -> Self:
@@ -66,23 +66,23 @@ class Pipeline:
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> CleanReport:
-        """Run the pipeline over some inputs into a run folder; a run that was stopped there goes on.
+        """Run the pipeline over inputs into a run folder, or resume the run that was stopped there.
 
         Args:
-            inputs: files, folders, globs, URLs or `datasets:ID`, one or several.
+            inputs: one or several files, folders, globs, URLs or `datasets:ID`.
             out: the run folder.
-            workers: processes; 1 works in this one. More than one needs the usual `if __name__ == "__main__":`.
-            memory_limit: what the whole process tree may hold, such as "4GB"; None: half of the machine's memory.
-            batch_rows: rows that stages are handed at a time.
-            limit: stop after so many input rows.
-            out_format: "parquet" or "jsonl", for data/.
-            device: where models run: "auto" (a GPU where there is one), "cpu" or "cuda".
-            reuse: folders of earlier runs whose scores of models are taken over.
-            overwrite: replace an earlier run in this folder.
-            progress: where to tell how far it is; None tells nothing.
+            workers: number of processes; 1 uses the calling process. More need the usual `if __name__ == "__main__":`.
+            memory_limit: memory of all processes together, such as "4GB"; None: half of the machine's memory.
+            batch_rows: rows per batch.
+            limit: maximum number of input rows.
+            out_format: format of data/, "parquet" or "jsonl".
+            device: device of models: "auto" (a GPU if there is one), "cpu" or "cuda".
+            reuse: folders of earlier runs whose model scores are reused.
+            overwrite: replace an earlier run in the folder.
+            progress: receives messages and progress; None shows nothing.
 
         Raises:
-            JinaDataError: the inputs, the recipe or the folder are not as they must be; see `jina_data.errors`.
+            JinaDataError: the inputs, the recipe or the folder cannot be used; see `jina_data.errors`.
         """
         _check_choices(out_format, device)
         return clean(
@@ -115,10 +115,10 @@ class Pipeline:
         reuse: str | Path | Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> Forecast:
-        """Forecast what `run` would keep and take with the same arguments, from a seeded sample; nothing is written.
+        """Forecast the rows, time and memory of `run` with the same arguments, from a seeded sample; writes nothing.
 
         Raises:
-            JinaDataError: the inputs or the recipe are not as they must be; as `run` does.
+            JinaDataError: the inputs or the recipe cannot be used, as for `run`.
         """
         from jina_data.forecast.forecast import forecast
 
@@ -145,6 +145,6 @@ def _names(paths: str | Path | Sequence[str | Path]) -> list[str]:
 
 def _check_choices(out_format: str, device: str) -> None:
     if out_format not in ("parquet", "jsonl"):
-        raise UsageError(f"out_format is parquet or jsonl, got {out_format!r}")
+        raise UsageError(f"out_format is {out_format!r}; expected 'parquet' or 'jsonl'")
     if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device is auto, cpu or cuda, got {device!r}")
+        raise UsageError(f"device is {device!r}; expected 'auto', 'cpu' or 'cuda'")

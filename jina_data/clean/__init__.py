@@ -1,4 +1,4 @@
-"""Cleans a corpus: recipe, passes over the input, run folder, report."""
+"""Cleans a dataset: recipe, passes over the input, run folder, report."""
 
 from jina_data.callable_package import make_callable
 

@@ -1,4 +1,4 @@
-"""The charts of the report as numbers for its SVG macros: paths, ticks and marks in units of the view box."""
+"""Lays out the charts of the report for its SVG macros: paths, ticks and marks in units of the view box."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from jina_data.html.page import compact
 from jina_data.stages.base import Threshold
 
 WIDTH, HEIGHT = 330, 150
-"""The view box."""
+"""The size of the view box."""
 
 LEFT, RIGHT, TOP, BOTTOM = 38, 318, 16, 122
-"""The frame of the plot in it."""
+"""The edges of the plot inside the view box."""
 
 TAIL = 14
-"""The width of a bar that holds a whole tail."""
+"""The width of a bar that holds a tail."""
 
 LOG_RATIO = 30
-"""Counts are drawn on a log scale where the largest is so many times their median."""
+"""Counts are drawn on a log scale if the largest is more than this multiple of the median count."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis, and what is written there."""
+    """A position on an axis, and its label."""
 
-    at: float
+    position: float
     text: str
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line at a limit: the text over it, and whether the limit lies beyond the axis."""
+    """A vertical line at a limit: its position, its label, and whether the limit lies outside the axis."""
 
-    at: float
+    position: float
     text: str
     beyond: bool = False
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: the path of all bars (or of the curve), that of their dropped part, axes and marks."""
+    """A chart: the path of the bars (or of the curve), the path of their dropped parts, axes and marks."""
 
     bars: str
     dropped: str
@@ -57,13 +57,13 @@ class Chart:
 def histogram(score: ScoreCounts) -> Chart:
     """Draw the distribution of a score, the part that the stage dropped, and its limits."""
     bins = score.bins
-    places = _bar_places(score)
+    spans = _bar_spans(score)
     top = max(bins.counts)
     filled = sorted(count for count in bins.counts if count)
     is_log = top > LOG_RATIO * filled[len(filled) // 2]
     return Chart(
-        bars=_bars(places, bins.counts, top, is_log=is_log),
-        dropped=_bars(places, bins.dropped, top, is_log=is_log),
+        bars=_bars(spans, bins.counts, top, is_log=is_log),
+        dropped=_bars(spans, bins.dropped, top, is_log=is_log),
         x_ticks=_x_ticks(score),
         y_ticks=_y_ticks(top, is_log=is_log),
         marks=[_mark(score, limit) for limit in score.thresholds],
@@ -72,21 +72,21 @@ def histogram(score: ScoreCounts) -> Chart:
 
 
 def lsh_curve(n_bands: int, n_rows: int, threshold: float) -> Chart:
-    """Draw the chance that two rows share a band, by their Jaccard similarity: 1 - (1 - s^rows)^bands."""
+    """Draw the probability that two rows share a band, by Jaccard similarity s: 1 - (1 - s^n_rows)^n_bands."""
     points = [(s / 100, shares_band(s / 100, n_bands, n_rows)) for s in range(101)]
-    path = "M" + "L".join(f"{_number(_at(s, 0, 1))} {_number(BOTTOM - (BOTTOM - TOP) * p)}" for s, p in points)
-    ticks = [Tick(_at(s / 5, 0, 1), compact(s / 5)) for s in range(6)]
-    sides = [Tick(BOTTOM - (BOTTOM - TOP) * p, compact(p)) for p in (0, 0.5, 1)]
-    return Chart(path, "", ticks, sides, [Mark(_at(threshold, 0, 1), compact(threshold))])
+    path = "M" + "L".join(f"{_number(_x(s, 0, 1))} {_number(BOTTOM - (BOTTOM - TOP) * p)}" for s, p in points)
+    ticks = [Tick(_x(s / 5, 0, 1), compact(s / 5)) for s in range(6)]
+    y_ticks = [Tick(BOTTOM - (BOTTOM - TOP) * p, compact(p)) for p in (0, 0.5, 1)]
+    return Chart(path, "", ticks, y_ticks, [Mark(_x(threshold, 0, 1), compact(threshold))])
 
 
 def shares_band(similarity: float, n_bands: int, n_rows: int) -> float:
-    """Return the chance that two rows of a Jaccard similarity share at least one of some bands of hashes."""
+    """Return the probability that two rows share at least one of `n_bands` bands, each of `n_rows` hashes."""
     return 1 - (1 - similarity**n_rows) ** n_bands
 
 
 def x_of(score: ScoreCounts, value: float) -> float:
-    """Return where a value stands on the x axis; what lies in a tail or beyond stands in the middle of the tail."""
+    """Return the x position of a value; a value in a tail or outside the axis is in the middle of the tail's bar."""
     low, high = _frame(score)
     first, last = _axis(score)
     if value < first:
@@ -97,38 +97,37 @@ def x_of(score: ScoreCounts, value: float) -> float:
 
 
 def _axis(score: ScoreCounts) -> tuple[float, float]:
-    """Return the values at both ends of the axis, without tails."""
+    """Return the values at the ends of the axis, without the tails."""
     bins = score.bins
     return bins.edges[1 if bins.tail_below else 0], bins.edges[-2 if bins.tail_above else -1]
 
 
 def _frame(score: ScoreCounts) -> tuple[float, float]:
-    """Return where both ends of the axis stand."""
+    """Return the x positions of the ends of the axis, without the tails."""
     return (
         LEFT + (TAIL + 3 if score.bins.tail_below else 0),
         RIGHT - (TAIL + 3 if score.bins.tail_above else 0),
     )
 
 
-def _bar_places(score: ScoreCounts) -> list[tuple[float, float]]:
-    """Return from where to where each bar goes."""
+def _bar_spans(score: ScoreCounts) -> list[tuple[float, float]]:
+    """Return the left and right end of each bar."""
     bins = score.bins
     inner = bins.edges[1 if bins.tail_below else 0 : -1 if bins.tail_above else None]
-    at = [x_of(score, edge) for edge in inner]
-    places = list(pairwise(at))
-    before = [(LEFT, LEFT + TAIL)] if bins.tail_below else []
-    behind = [(RIGHT - TAIL, RIGHT)] if bins.tail_above else []
-    return [*before, *places, *behind]
+    spans = list(pairwise(x_of(score, edge) for edge in inner))
+    tail_below = [(LEFT, LEFT + TAIL)] if bins.tail_below else []
+    tail_above = [(RIGHT - TAIL, RIGHT)] if bins.tail_above else []
+    return [*tail_below, *spans, *tail_above]
 
 
-def _bars(places: Sequence[tuple[float, float]], counts: Sequence[int], top: int, *, is_log: bool) -> str:
+def _bars(spans: Sequence[tuple[float, float]], counts: Sequence[int], top: int, *, is_log: bool) -> str:
     path = []
-    for (left, right), count in zip(places, counts, strict=True):
+    for (start, end), count in zip(spans, counts, strict=True):
         if count:
-            # A single row among millions is still to be seen.
+            # A single row among millions is still visible.
             height = max(1.0, (BOTTOM - TOP) * _share(count, top, is_log=is_log))
-            width = max(0.8, right - left - 0.8)
-            path.append(f"M{_number(left)} {BOTTOM}v{_number(-height)}h{_number(width)}v{_number(height)}z")
+            width = max(0.8, end - start - 0.8)
+            path.append(f"M{_number(start)} {BOTTOM}v{_number(-height)}h{_number(width)}v{_number(height)}z")
     return "".join(path)
 
 
@@ -147,12 +146,12 @@ def _x_ticks(score: ScoreCounts) -> list[Tick]:
         ticks.append(Tick(x_of(score, number * step), compact(number * step)))
         number += 1
     if score.bins.tail_below:
-        ticks = [tick for tick in ticks if tick.at > LEFT + 44]
+        ticks = [tick for tick in ticks if tick.position > LEFT + 44]
         ticks.insert(
             0, Tick(LEFT + TAIL / 2, f"< {compact(math.ceil(first))}" if score.is_whole else f"< {compact(first)}")
         )
     if score.bins.tail_above:
-        ticks = [tick for tick in ticks if tick.at < RIGHT - 44]
+        ticks = [tick for tick in ticks if tick.position < RIGHT - 44]
         ticks.append(
             Tick(RIGHT - TAIL / 2, f"> {compact(math.floor(last))}" if score.is_whole else f"> {compact(last)}")
         )
@@ -170,7 +169,7 @@ def _y_ticks(top: int, *, is_log: bool) -> list[Tick]:
 
 
 def _mark(score: ScoreCounts, limit: Threshold) -> Mark:
-    """Draw a limit; one on whole numbers stands between the last that stays and the first that falls."""
+    """Place a limit; on whole numbers it is halfway between the last kept value and the first dropped value."""
     shift = 0.5 if score.is_whole and float(limit.value).is_integer() else 0.0
     value = limit.value - shift if limit.keeps == "above" else limit.value + shift
     first, last = score.bins.edges[0], score.bins.edges[-1]
@@ -182,7 +181,7 @@ def _mark(score: ScoreCounts, limit: Threshold) -> Mark:
     return Mark(x_of(score, value), text)
 
 
-def _at(value: float, first: float, last: float) -> float:
+def _x(value: float, first: float, last: float) -> float:
     return LEFT + (RIGHT - LEFT) * (value - first) / (last - first)
 
 
@@ -196,10 +195,10 @@ def _number(value: float) -> str:
 
 
 def legend(chart: Chart, score: ScoreCounts) -> dict[str, Any]:
-    """Return what is written under a histogram."""
+    """Return the parts of the caption of a histogram."""
     quantiles = {name: compact(score.quantiles[name]) for name in ("0.01", "0.5", "0.99")}
     limits = [
-        f"{limit.reason} {'below' if limit.keeps == 'above' else 'above'} {compact(limit.value)}"
+        f"{limit.reason} if {'below' if limit.keeps == 'above' else 'above'} {compact(limit.value)}"
         for limit in score.thresholds
     ]
     title = f"{score.name} of the dropped rows" if score.name == LEDGER_SCORE else score.name

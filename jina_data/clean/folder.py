@@ -13,13 +13,13 @@ from jina_data.run.folder import RunFolder
 
 @dataclass(frozen=True)
 class CleanFolder(RunFolder):
-    """The paths of a run that cleans a corpus. A unit of work leaves one file in `.work`, which marks it as done."""
+    """The paths of a run of clean. A unit of work writes one file in `.work`, which marks it as done."""
 
     outputs: ClassVar[tuple[str, ...]] = (
         *("data", "dropped", "ledger", "scores", "unreadable.jsonl", "report.json", "report.html"),
     )
     side_files: ClassVar[tuple[str, ...]] = ("cache",)
-    """The score cache is no output, since its bytes depend on the order of work."""
+    """The score cache is not an output, because its bytes depend on the order of work."""
     work_name: ClassVar[re.Pattern[str]] = re.compile(
         r"lock|(run|complete|(look|facts)-\d+)\.json|decide-\d+\.parquet|(pass|outside|look)-\d+|spool|digest|out|duckdb"
         r"|index|old-index|\..*\.tmp"

@@ -1,4 +1,4 @@
-"""The funnel of a run as a table in the terminal."""
+"""The funnel of a run as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jina_data.html.page import percent
 
 
 def print_funnel(report: CleanReport, console: Console | None = None) -> None:
-    """Print what every stage let through, the reasons, and where things are."""
+    """Print the rows in and out of every stage with the reasons, the warnings, and the paths of the outputs."""
     console = console or Console()
     rows = report.rows
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -39,7 +39,11 @@ def print_funnel(report: CleanReport, console: Console | None = None) -> None:
         if counts.cut:
             console.print(truncation_notice(counts), highlight=False, markup=False, soft_wrap=True)
     for notice in notices(report):
-        console.print(f"look: {notice}", highlight=False, markup=False, style="bold", soft_wrap=True)
-    for name, what in (("data", "kept rows"), ("dropped", "dropped rows and why"), ("report.html", "the report")):
-        console.print(f"{what + ':':<22}{report.path}/{name}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{'look inside:':<22}jina-data inspect {report.path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"warning: {notice}", highlight=False, markup=False, style="bold", soft_wrap=True)
+    for label, place in (
+        ("kept rows", f"{report.path}/data"),
+        ("dropped rows and why", f"{report.path}/dropped"),
+        ("report", f"{report.path}/report.html"),
+        ("inspect with", f"jina-data inspect {report.path}"),
+    ):
+        console.print(f"{label + ':':<22}{place}", highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Look into a finished run: what was dropped and why, and what became of one row."""
+"""Queries over a finished run: dropped rows with their reasons, and what happened to one row."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import duckdb
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.report import CleanReport
 from jina_data.errors import UsageError
+from jina_data.stages.base import quoted
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A finished run, opened for questions."""
+    """A finished run, opened for queries."""
 
     folder: Path
     report: CleanReport
@@ -29,7 +30,7 @@ class Inspection:
         """Open the folder of a finished run.
 
         Raises:
-            RunFolderError: there is none.
+            RunFolderError: there is no finished run.
         """
         path = Path(folder)
         report = CleanReport.load(path)
@@ -40,7 +41,7 @@ class Inspection:
         return cls(path, report, roles, con)
 
     @property
-    def _columns(self) -> list[str]:
+    def _text_columns(self) -> list[str]:
         return [column for columns in self.roles.values() for column in columns]
 
     def sample(
@@ -48,7 +49,8 @@ class Inspection:
     ) -> list[dict[str, Any]]:
         """Return a seeded sample of the rows that a stage dropped for a reason, with their partners' texts.
 
-        With `file`, only rows of that input file. Each is {"place", "score", "partner", "texts", "partner_texts"}.
+        With `file`, only rows of that input file. A row is a dict {"place", "score", "partner", "texts",
+        "partner_texts"}.
         """
         picked = self.con.execute(
             "SELECT file, row, score, partner, partner_row_id FROM ledger WHERE stage_index = ? AND reason = ? "
@@ -68,33 +70,34 @@ class Inspection:
 
     def texts(self, file: str, row: int) -> dict[str, Any] | None:
         """Return the texts of a row by column: those of a dropped row from dropped/, of a kept one from data/."""
-        fate = self.con.execute("SELECT kept, row_id FROM ledger WHERE file = ? AND row = ?", [file, row]).fetchone()
-        if fate is None:
+        entry = self.con.execute("SELECT kept, row_id FROM ledger WHERE file = ? AND row = ?", [file, row]).fetchone()
+        if entry is None:
             return None
-        if not fate[0]:
-            return self._one("dropped", "_file = ? AND _row = ?", [file, row], self._columns)
-        # data/ holds the kept rows in the order of their row ids, so the rank among them is the place.
-        place = self.con.execute("SELECT count(*) FROM ledger WHERE kept AND row_id < ?", [fate[1]]).fetchone()
-        assert place is not None
-        return self._kept_row(place[0])
+        kept, row_id = entry
+        if not kept:
+            return self._dropped_row(file, row)
+        # data/ holds the kept rows in the order of their row ids.
+        position = self.con.execute("SELECT count(*) FROM ledger WHERE kept AND row_id < ?", [row_id]).fetchone()
+        assert position is not None
+        return self._kept_row(position[0])
 
-    def _kept_row(self, place: int) -> dict[str, Any] | None:
+    def _kept_row(self, position: int) -> dict[str, Any] | None:
         import pyarrow.dataset as ds
 
         suffix = "json" if any((self.folder / "data").glob("*.jsonl")) else "parquet"
         data = ds.dataset(sorted(map(str, (self.folder / "data").iterdir())), format=suffix)
-        # `select` may have renamed or left out a text column since.
-        names = [name for name in data.schema.names if name in self._columns] or data.schema.names
-        found = data.take([place], columns=names).to_pylist()
-        return dict(found[0]) if found else None
+        # `select` may have renamed or removed text columns.
+        names = [name for name in data.schema.names if name in self._text_columns] or data.schema.names
+        rows = data.take([position], columns=names).to_pylist()
+        return dict(rows[0]) if rows else None
 
-    def _one(self, table: str, where: str, values: Sequence[Any], columns: Sequence[str]) -> dict[str, Any] | None:
-        names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-        row = self.con.execute(f"SELECT {names} FROM {table} WHERE {where}", list(values)).fetchone()
-        return None if row is None else dict(zip(columns, row, strict=True))
+    def _dropped_row(self, file: str, row: int) -> dict[str, Any] | None:
+        names = ", ".join(map(quoted, self._text_columns))
+        values = self.con.execute(f"SELECT {names} FROM dropped WHERE _file = ? AND _row = ?", [file, row]).fetchone()
+        return None if values is None else dict(zip(self._text_columns, values, strict=True))
 
     def drops_text(self, *, stage: str | None, reason: str | None, n_rows: int, seed: int, width: int) -> Iterator[str]:
-        """Yield the lines of `jina-data inspect`: counts by stage and reason, and a sample of each.
+        """Yield the lines of `jina-data inspect`: for each stage and reason, the count and a sample.
 
         Raises:
             UsageError: no stage or reason of this name dropped anything.
@@ -106,10 +109,13 @@ class Inspection:
             if stage in (None, counts.name) and reason in (None, why)
         ]
         if not chosen and (stage or reason):
-            known = sorted({f"{counts.name} {why}" for counts in self.report.stages for why in counts.dropped})
-            raise UsageError(f"nothing was dropped by that stage or reason. Dropped: {', '.join(known) or 'nothing'}")
+            pairs = sorted({f"{counts.name} {why}" for counts in self.report.stages for why in counts.dropped})
+            raise UsageError(
+                "no rows were dropped by that stage or for that reason. "
+                f"The stages and reasons with dropped rows are: {', '.join(pairs) or 'none'}"
+            )
         if not chosen:
-            yield "nothing was dropped"
+            yield "no rows were dropped"
         for index, name, why, count in chosen:
             yield f"{name} (stage {index}) {why}: {count:,} rows"
             for drop in self.sample(why, index, n_rows, seed):
@@ -117,19 +123,19 @@ class Inspection:
             yield ""
 
     def row_text(self, place: str, *, width: int) -> str:
-        """Say what became of one row, given as FILE:ROW.
+        """Describe what happened to one row, named as FILE:ROW.
 
         Raises:
-            UsageError: there is no such row, or the file's name is not clear.
+            UsageError: there is no such row, or the name of the file is ambiguous.
         """
-        file, row = self._find(place)
-        fate = self.con.execute(
+        file, row = self._resolve(place)
+        entry = self.con.execute(
             "SELECT kept, stage_index, stage, reason, score, partner, source FROM ledger WHERE file = ? AND row = ?",
             [file, row],
         ).fetchone()
-        if fate is None:
+        if entry is None:
             raise UsageError(f"{file} has no row {row}; rows are counted from 0")
-        kept, index, stage, reason, score, partner, source = fate
+        kept, index, stage, reason, score, partner, source = entry
         lines = [f"{file}:{row} (source {source})"]
         if kept:
             lines.append("kept")
@@ -144,28 +150,29 @@ class Inspection:
         lines += self._scores(file, row)
         return "\n".join(lines)
 
-    def _find(self, place: str) -> tuple[str, int]:
+    def _resolve(self, place: str) -> tuple[str, int]:
+        """Return the full name of the file and the row: the end of the name is enough if only one file matches."""
         file, row = _split_place(place)
         names = [part.name for part in self.report.files]
-        found = [name for name in names if name == file]
-        found = found or [name for name in names if name.endswith(f"/{file}")]
-        found = found or [name for name in names if name.endswith(file)]
-        if len(found) != 1:
-            what = "is not a file of this run" if not found else f"could be {' or '.join(found)}"
-            raise UsageError(f"{file!r} {what}; the files are {', '.join(names)}")
-        return found[0], row
+        matches = [name for name in names if name == file]
+        matches = matches or [name for name in names if name.endswith(f"/{file}")]
+        matches = matches or [name for name in names if name.endswith(file)]
+        if len(matches) != 1:
+            problem = "is not a file of this run" if not matches else f"could be {' or '.join(matches)}"
+            raise UsageError(f"{file!r} {problem}; the files are {', '.join(names)}")
+        return matches[0], row
 
     def _unreadable(self, file: str, row: int) -> str:
         with (self.folder / "unreadable.jsonl").open(encoding="utf-8") as lines:
             for line in lines:
-                broken = json.loads(line)
-                if (broken["file"], broken["row"]) == (file, row):
-                    return f"line {broken['line']}, byte {broken['byte_offset']}: {broken['error']}"
+                record = json.loads(line)
+                if (record["file"], record["row"]) == (file, row):
+                    return f"line {record['line']}, byte {record['byte_offset']}: {record['error']}"
         return "not in unreadable.jsonl"
 
     def _scores(self, file: str, row: int) -> list[str]:
-        found = self.con.execute("SELECT row_id FROM ledger WHERE file = ? AND row = ?", [file, row]).fetchone()
-        row_id = 0 if found is None else found[0]
+        entry = self.con.execute("SELECT row_id FROM ledger WHERE file = ? AND row = ?", [file, row]).fetchone()
+        row_id = 0 if entry is None else entry[0]
         lines = []
         for folder in sorted((self.folder / "scores").glob("*")):
             scores = self.con.execute(

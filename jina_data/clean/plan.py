@@ -1,7 +1,8 @@
-"""The plan of a run: inputs and recipe bound to each other, cut into passes over fixed ranges.
+"""The plan of a run: a recipe bound to its inputs, and cut into passes over fixed ranges of the input.
 
-A pass is the stages between two looks at all survivors: it begins behind a collective stage (or with the batch part
-of a barrier) and ends in front of the next, leaving the keys that one needs.
+Collective and barrier stages need the keys of all remaining rows, so they separate passes. A pass contains the stages
+between two of them; it starts with the row-wise part of a barrier if there is one, and ends by writing the keys for the
+next collective or barrier stage.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from jina_data.stages.rows import View
 from jina_data.stages.select import Select
 
 ROW_BITS = 40
-"""A row id is (index of the file << ROW_BITS) + (number of the row in the file)."""
+"""A row id is (index of the file << ROW_BITS) + (number of the row in the file): 2^24 files of 2^40 rows fit uint64."""
 
 UNKNOWN_SOURCE = "(unknown)"
-"""The source of a row whose source column is null, or that could not be parsed."""
+"""The source of a row with a null in the source column, and of a row that could not be parsed."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Some stages in a row, by index. `keys_for` is the stage whose keys are made for the survivors at the end."""
+    """Consecutive stages, by index. `keys_for` is the stage that gets the keys of the rows that remain at the end."""
 
     number: int
     stages: tuple[int, ...]
@@ -39,8 +40,8 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Range:
-    """A fixed range of the input, parsed into the spool: the unit of work, of resume and of distribution."""
+class InputRange:
+    """A fixed range of an input file, parsed into the spool: the unit of work, of resuming and of distribution."""
 
     ordinal: int
     file_index: int
@@ -59,9 +60,9 @@ class Range:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a worker needs to know: pickled once to each.
+    """The settings of a run that a worker needs; each worker gets one pickled copy.
 
-    `views[i]` is the table in front of stage i, `views[-1]` behind the last.
+    `views[i]` is the table that stage i gets; `views[-1]` is the table after the last stage.
     """
 
     inputs: tuple[InputFile, ...]
@@ -81,19 +82,19 @@ class Plan:
 
     @property
     def writes_original(self) -> bool:
-        """Whether data/ holds the texts as they were before `normalize`."""
+        """Whether data/ contains the texts from before `normalize`."""
         return any(isinstance(stage, Normalize) and stage.write_original for stage in self.stages)
 
     def process_bytes(self) -> int:
-        """Return the memory that each worker needs for models: the most of any stage, in bytes."""
+        """Return the memory that each worker needs for models, in bytes: the maximum over the stages."""
         return max((stage.process_bytes() for stage in self.stages), default=0)
 
     def with_schema(self, schema: pa.Schema) -> Plan:
-        """Return the plan for a table that turned out wider than its sample."""
+        """Return the plan for the schema of the full input, which may be wider than the schema of the sample."""
         return replace(self, views=bind_views(schema, self.views[0].roles, self.views[0].source, self.stages))
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what decides the results: the same fingerprint gives the same bytes in data/."""
+        """Return all that the results depend on: the same fingerprint gives the same bytes in data/."""
         return {
             "inputs": [file.to_json() for file in self.inputs],
             "recipe": self.recipe.to_dict(),
@@ -134,22 +135,25 @@ def make_plan(
 
     Args:
         inputs: the files, in order.
-        schema: the columns of the table they make together.
-        recipe: the stages; its `columns` are overruled by the argument of that name.
-        columns: role to columns, as given with -c.
+        schema: the columns of all files together.
+        recipe: the stages; the argument `columns` overrides its `columns`.
+        columns: the columns of each role, from -c.
 
     Returns:
-        The plan, and a sentence that says what was guessed (or "").
+        The plan, and a message about the roles that were guessed (or "").
 
     Raises:
-        UsageError: a role is missing or has no such column.
-        RecipeError: a stage cannot work on this table.
+        UsageError: a role is missing, or its column is not in the table.
+        RecipeError: a stage cannot process this table.
     """
-    wanted = {**recipe.columns, **columns}
-    renamed = _renamed(schema, recipe.stages)
-    wanted = {role: tuple(_front_name(name, schema, renamed) for name in names) for role, names in wanted.items()}
-    roles, source, said = bind_roles(schema, wanted)
-    _refuse_mixed_originals(recipe.stages)
+    # -c may use the names that columns get from a later `select`.
+    input_names = {**_names_before_select(schema, recipe.stages), **{name: name for name in schema.names}}
+    assigned = {
+        role: tuple(input_names.get(name, name) for name in names)
+        for role, names in {**recipe.columns, **columns}.items()
+    }
+    roles, source, assumptions = bind_roles(schema, assigned)
+    _check_write_original(recipe.stages)
     views = bind_views(schema, roles, source, recipe.stages)
     outside = {
         index: resolve_reference_files(stage.reference_files())
@@ -158,29 +162,29 @@ def make_plan(
     }
     passes = cut_passes(recipe.stages)
     plan = Plan(tuple(inputs), recipe, views, passes, batch_rows, out_format, limit, device, outside)
-    return plan, said
+    return plan, assumptions
 
 
 def bind_views(
     schema: pa.Schema, roles: Mapping[str, tuple[str, ...]], source: str | None, stages: Sequence[Stage]
 ) -> tuple[View, ...]:
-    """Return the table in front of each stage and behind the last.
+    """Return the table before each stage, and the table after the last.
 
     Raises:
-        RecipeError: a stage cannot work on such a table, or a role's column does not hold text.
+        RecipeError: a stage cannot process its table, or the column of a role does not contain text.
     """
     view = View(schema, roles, source)
     views = [view]
     for stage in stages:
         if not isinstance(stage, Select):
-            _refuse_other_than_text(view)
+            _check_text_types(view)
         view = stage.after(view)
         views.append(view)
-    _refuse_other_than_text(view)
+    _check_text_types(view)
     return tuple(views)
 
 
-def _refuse_other_than_text(view: View) -> None:
+def _check_text_types(view: View) -> None:
     for role, columns in view.roles.items():
         for column in columns:
             kind = view.schema.field(column).type
@@ -191,14 +195,16 @@ def _refuse_other_than_text(view: View) -> None:
                 )
 
 
-def _refuse_mixed_originals(stages: Sequence[Stage]) -> None:
+def _check_write_original(stages: Sequence[Stage]) -> None:
     flags = {stage.write_original for stage in stages if isinstance(stage, Normalize)}
     if len(flags) > 1:
-        raise RecipeError("the normalize stages disagree about write_original; give it to all of them or to none")
+        raise RecipeError(
+            "the normalize stages have different values of write_original; set it for all of them or for none"
+        )
 
 
-def _renamed(schema: pa.Schema, stages: Sequence[Stage]) -> dict[str, str]:
-    """Return the input's name of every column that a `select` renames, by each name it gets."""
+def _names_before_select(schema: pa.Schema, stages: Sequence[Stage]) -> dict[str, str]:
+    """Return the input name of every renamed column, by each name that a `select` gives to it."""
     origin = {name: name for name in schema.names}
     out: dict[str, str] = {}
     for stage in stages:
@@ -209,12 +215,8 @@ def _renamed(schema: pa.Schema, stages: Sequence[Stage]) -> dict[str, str]:
     return out
 
 
-def _front_name(name: str, schema: pa.Schema, renamed: Mapping[str, str]) -> str:
-    return name if name in schema.names else renamed.get(name, name)
-
-
 def cut_passes(stages: Sequence[Stage]) -> tuple[Pass, ...]:
-    """Cut the stages where one needs to see all survivors. There is always at least one pass."""
+    """Cut the stages into passes before each stage that needs all remaining rows; there is at least one pass."""
     passes: list[Pass] = []
     current: list[int] = []
     for index, stage in enumerate(stages):
@@ -228,9 +230,9 @@ def cut_passes(stages: Sequence[Stage]) -> tuple[Pass, ...]:
     return tuple(passes)
 
 
-def grouped(sized: Sequence[tuple[Range, int]], limit: int) -> list[list[tuple[Range, int]]]:
-    """Put neighbours together until a group would pass the limit."""
-    groups: list[list[tuple[Range, int]]] = []
+def grouped(sized: Sequence[tuple[InputRange, int]], limit: int) -> list[list[tuple[InputRange, int]]]:
+    """Group consecutive ranges, so that the sizes of a group add up to at most `limit`, or it has one range."""
+    groups: list[list[tuple[InputRange, int]]] = []
     total = 0
     for piece, size in sized:
         if not groups or total + size > limit:

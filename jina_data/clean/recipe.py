@@ -1,4 +1,4 @@
-"""Recipes: the settings of a pipeline, from YAML, validated, with errors that name the line."""
+"""Recipes: the settings of a pipeline, read from YAML and validated; errors name the line."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from jina_data.stages import STAGES, Stage
 _KEYS = ("columns", "seed", "licenses", "stages")
 
 SHORTHANDS = {"where": "expression"}
-"""Stages that may be written as `name: value`, and the option the value is for."""
+"""Stages that may be written as `name: value`, and the option that gets the value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a run does: which columns play which role, the stages in order, and the seed of its choices.
+    """The columns of each role, the stages in order, and the random seed of a run.
 
-    `licenses` maps sources to licences by their ids on the Hub; publishing needs them, cleaning does not.
+    `licenses` maps sources to licence ids of the Hub; publishing needs them, cleaning does not.
     """
 
     stages: tuple[Stage, ...]
@@ -38,7 +38,7 @@ class Recipe:
 
     @classmethod
     def load(cls, name_or_path: str, overrides: Sequence[str] = ()) -> Self:
-        """Load a recipe file, or a shipped recipe by its name; `overrides` are `stage.option=value`.
+        """Load a recipe file, or a shipped recipe by name; `overrides` are `stage.option=value`.
 
         Raises:
             RecipeError: there is no such recipe, or it does not validate.
@@ -52,14 +52,14 @@ class Recipe:
 
     @classmethod
     def parse(cls, text: str, file: str = "recipe", overrides: Sequence[str] = ()) -> Self:
-        """Parse the YAML of a recipe; `file` is how errors call it."""
+        """Parse the YAML of a recipe; `file` is its name in errors."""
         draft = _Draft.read(text, file)
         for override in overrides:
             draft.override(override)
         return cls(stages=draft.build_stages(), columns=draft.columns, seed=draft.seed, licenses=draft.licenses)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe with every setting spelled out, as plain data."""
+        """Return the recipe with every setting, as plain data."""
         stages = [{stage.name: stage.model_dump(mode="json")} for stage in self.stages]
         return {
             "columns": {role: list(names) for role, names in self.columns.items()},
@@ -70,7 +70,7 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """The hash of the resolved recipe."""
+        """The sha256 of the recipe with every setting."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
@@ -86,7 +86,11 @@ def shipped_recipes() -> list[str]:
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """Return the path of a recipe, given its path or the name of a shipped one."""
+    """Return the path of a recipe, given its path or the name of a shipped recipe.
+
+    Raises:
+        RecipeError: there is no such recipe.
+    """
     shipped = recipe_folder() / f"{name_or_path}.yaml"
     if name_or_path in shipped_recipes():
         return shipped
@@ -94,17 +98,19 @@ def find_recipe(name_or_path: str) -> Path:
         return Path(name_or_path)
     near = get_close_matches(name_or_path, shipped_recipes(), 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise RecipeError(f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(shipped_recipes())}.{hint}")
+    raise RecipeError(
+        f"no recipe {name_or_path!r}: neither a file nor a shipped recipe ({', '.join(shipped_recipes())}).{hint}"
+    )
 
 
 @dataclass
 class _StageDraft:
-    """A stage as written: its options, and where each was set."""
+    """A stage before validation: its options, and the lines or -s options that set them."""
 
     name: str
     options: dict[str, Any]
-    where: str
-    option_where: dict[str, str]
+    location: str
+    option_locations: dict[str, str]
 
     def build(self) -> Stage:
         try:
@@ -113,20 +119,20 @@ class _StageDraft:
             raise RecipeError("\n".join(self._explain(problem) for problem in error.errors())) from None
 
     def _explain(self, problem: Any) -> str:
-        location = [str(part) for part in problem["loc"]]
-        where = self.option_where.get(location[0], self.where) if location else self.where
+        path = [str(part) for part in problem["loc"]]
+        location = self.option_locations.get(path[0], self.location) if path else self.location
         if problem["type"] == "extra_forbidden":
-            known = list(STAGES[self.name].model_fields)
-            return f"{where}: stage {self.name} has no option {location[0]!r}{_suggest(location[0], known)}"
-        option = f" {location[0]}" if location else ""
+            options = list(STAGES[self.name].model_fields)
+            return f"{location}: stage {self.name} has no option {path[0]!r}{_suggest(path[0], options)}"
+        option = f" {path[0]}" if path else ""
         message = problem["msg"].removeprefix("Value error, ")
-        got = f", got {problem['input']!r}" if location and problem["type"] != "missing" else ""
-        return f"{where}: stage {self.name}{option}: {message}{got}"
+        got = f", got {problem['input']!r}" if path and problem["type"] != "missing" else ""
+        return f"{location}: stage {self.name}{option}: {message}{got}"
 
 
 @dataclass
 class _Draft:
-    """A recipe as written, before its stages are validated."""
+    """A recipe before its stages are validated."""
 
     file: str
     columns: dict[str, tuple[str, ...]]
@@ -199,10 +205,10 @@ class _Draft:
         return [_read_stage(item, file) for item in node.value]
 
     def override(self, text: str) -> None:
-        """Apply one `stage.option=value`; a stage that occurs twice is named `stage#2` (the second one)."""
-        target, found, value = text.partition("=")
+        """Apply one `stage.option=value`; if a stage occurs several times, `stage#2` names the second."""
+        target, equals, value = text.partition("=")
         name, dot, option = target.partition(".")
-        if not (found and dot and option):
+        if not (equals and dot and option):
             raise RecipeError(f"-s {text}: expected STAGE.OPTION=VALUE, for example -s length.min_words=3")
         base, _, number = name.partition("#")
         matching = [stage for stage in self.stages if stage.name == base]
@@ -210,17 +216,19 @@ class _Draft:
             names = list(dict.fromkeys(stage.name for stage in self.stages))
             raise RecipeError(f"-s {text}: the recipe has no stage {base!r}{_suggest(base, names)}")
         if len(matching) > 1 and not number:
-            raise RecipeError(f"-s {text}: the recipe has {len(matching)} stages {base!r}; name one: {base}#1.{option}")
-        place = int(number) if number.isdecimal() else 1 if not number else 0
-        if not 1 <= place <= len(matching):
+            raise RecipeError(
+                f"-s {text}: the recipe has {len(matching)} stages {base!r}; choose one: {base}#1.{option}"
+            )
+        position = int(number) if number.isdecimal() else 1 if not number else 0
+        if not 1 <= position <= len(matching):
             stages = f"{len(matching)} stage{'s' if len(matching) > 1 else ''}"
             raise RecipeError(f"-s {text}: {name!r}: the recipe has {stages} {base!r}")
-        stage = matching[place - 1]
+        stage = matching[position - 1]
         try:
             stage.options[option] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError) as error:
             raise RecipeError(f"-s {text}: the value is not valid YAML: {_problem(error)}") from None
-        stage.option_where[option] = f"-s {text}"
+        stage.option_locations[option] = f"-s {text}"
 
     def build_stages(self) -> tuple[Stage, ...]:
         return tuple(stage.build() for stage in self.stages)
@@ -230,27 +238,27 @@ _Entries = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
 def _read_stage(item: yaml.Node, file: str) -> _StageDraft:
-    where = _line(file, item)
+    location = _line(file, item)
     if isinstance(item, yaml.ScalarNode):
-        return _StageDraft(_stage_name(str(item.value), where), {}, where, {})
+        return _StageDraft(_check_stage_name(str(item.value), location), {}, location, {})
     entries = _mapping(item, file, "a stage is a name, or a name with its options")
     if len(entries) != 1:
-        raise RecipeError(f"{where}: expected one stage, got {', '.join(entries) or 'none'}; start each with a dash")
+        raise RecipeError(f"{location}: expected one stage, got {', '.join(entries) or 'none'}; start each with a dash")
     name, (key, node) = next(iter(entries.items()))
-    _stage_name(name, _line(file, key))
+    _check_stage_name(name, _line(file, key))
     if name in SHORTHANDS and isinstance(node, yaml.ScalarNode) and node.value:
         option = SHORTHANDS[name]
-        return _StageDraft(name, {option: str(node.value)}, where, {option: _line(file, node)})
+        return _StageDraft(name, {option: str(node.value)}, location, {option: _line(file, node)})
     if isinstance(node, yaml.ScalarNode) and (not node.value or _plain(node, file) is None):
-        return _StageDraft(name, {}, where, {})
+        return _StageDraft(name, {}, location, {})
     options = _mapping(node, file, f"the options of {name} are a mapping such as {{option: value}}")
     values = {option: _plain(value, file) for option, (_, value) in options.items()}
-    return _StageDraft(name, values, where, {option: _line(file, key) for option, (key, _) in options.items()})
+    return _StageDraft(name, values, location, {option: _line(file, key) for option, (key, _) in options.items()})
 
 
-def _stage_name(name: str, where: str) -> str:
+def _check_stage_name(name: str, location: str) -> str:
     if name not in STAGES:
-        raise RecipeError(f"{where}: unknown stage {name!r}{_suggest(name, list(STAGES))}")
+        raise RecipeError(f"{location}: unknown stage {name!r}{_suggest(name, list(STAGES))}")
     return name
 
 
@@ -273,7 +281,7 @@ def _mapping(node: yaml.Node, file: str, expected: str) -> _Entries:
     for key, value in node.value:
         name = str(key.value)
         if name in entries:
-            raise RecipeError(f"{_line(file, key)}: {name!r} is given twice")
+            raise RecipeError(f"{_line(file, key)}: {name!r} occurs twice")
         entries[name] = (key, value)
     return entries
 
@@ -286,7 +294,7 @@ def _plain(node: yaml.Node, file: str) -> Any:
 
 
 def _problem(error: Exception) -> str:
-    """Return what is wrong with some YAML, in one line, without the place."""
+    """Return the message of a YAML error in one line, without the position."""
     problem = (error.problem or error.context) if isinstance(error, yaml.MarkedYAMLError) else None
     return problem or " ".join(str(error).split())
 
@@ -295,10 +303,10 @@ def _line(file: str, node: yaml.Node) -> str:
     return f"{file}, line {node.start_mark.line + 1}"
 
 
-def _suggest(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, 1, 0.5)
+def _suggest(name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name, names, 1, 0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{hint} Known: {', '.join(known)}"
+    return f"{hint} Known: {', '.join(names)}"
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from jina_data.stages.score_cache import CutCounts, count_cut
 
 @dataclass(frozen=True)
 class RowCounts:
-    """How many rows were read, and what became of them: read = kept + dropped + unreadable."""
+    """The rows of a run: read = kept + dropped + unreadable."""
 
     read: int
     kept: int
@@ -32,7 +33,7 @@ class RowCounts:
 
 @dataclass(frozen=True)
 class StageCounts:
-    """What one stage did. Stages that ran as one query share their seconds, which the first of them shows."""
+    """The rows in and out of one stage. SQL stages that ran as one query have their seconds at the first of them."""
 
     index: int
     name: str
@@ -44,7 +45,7 @@ class StageCounts:
 
 @dataclass(frozen=True)
 class PartCounts:
-    """What became of the rows of a file or a source."""
+    """The rows of a file or a source."""
 
     name: str
     read: int
@@ -56,7 +57,7 @@ class PartCounts:
 
 @dataclass(frozen=True)
 class CleanReport:
-    """What a clean run did. `path` is its folder once it is finished."""
+    """The result of a clean run. `path` is the folder of the finished run."""
 
     rows: RowCounts
     stages: Sequence[StageCounts]
@@ -82,10 +83,10 @@ class CleanReport:
         run = CleanFolder(Path(folder))
         if not run.manifest.exists():
             state = "an unfinished run" if run.work.exists() else "no run"
-            raise RunFolderError(f"{folder} holds {state}; expected the folder of a finished one (with manifest.json)")
+            raise RunFolderError(f"{folder} holds {state}; expected the folder of a finished run (with manifest.json)")
         if (kind := run.read_json(run.manifest).get("kind", "clean")) != "clean":
             raise RunFolderError(
-                f"{folder} holds a run of {kind!r}; expected one of clean. Open {folder}/report.html for what it did"
+                f"{folder} holds a run of {kind!r}; expected a run of 'clean'. Its results are in {folder}/report.html"
             )
         values = run.read_json(run.path / "report.json")
         return cls(
@@ -94,7 +95,7 @@ class CleanReport:
             files=[PartCounts(**part) for part in values.pop("files")],
             sources=[PartCounts(**part) for part in values.pop("sources")],
             scores=[_load_score(score) for score in values.pop("scores", [])],
-            mismatch=[Mismatch(**one) for one in values.pop("mismatch", [])],
+            mismatch=[Mismatch(**mismatch) for mismatch in values.pop("mismatch", [])],
             cut=[CutCounts(**counts) for counts in values.pop("cut", [])],
             path=Path(folder),
             **values,
@@ -117,10 +118,13 @@ def build_report(
     seconds: float,
     peak_memory_bytes: int,
 ) -> CleanReport:
-    """Count the ledger and the scores of a run at work; the time of each stage comes from its log, and `facts` are what
-    stages that looked at all rows saw, by their index.
+    """Count the ledger and the scores in the output folder of a run.
 
-    The ledger stays in `con` as a view of that name.
+    The ledger stays in `con` as the view `ledger`.
+
+    Args:
+        events: the event log, for the time of each stage.
+        facts: the results of the barrier stages, by stage index.
     """
     con.read_parquet(str(folder.out / "ledger" / "*.parquet")).create_view("ledger")
     rows = _count_rows(con)
@@ -141,7 +145,9 @@ def build_report(
         versions=versions(),
         seed=plan.recipe.seed,
         scores=count_scores(con, plan, folder.out / "scores"),
-        mismatch=[one for index, seen in facts.items() for one in count_mismatches(con, index, seen)],
+        mismatch=[
+            mismatch for index, stage_facts in facts.items() for mismatch in count_mismatches(con, index, stage_facts)
+        ],
         cut=count_cut(folder.cache),
     )
 
@@ -161,7 +167,11 @@ def _count_rows(con: duckdb.DuckDBPyConnection) -> RowCounts:
     return RowCounts(*row)
 
 
-def _count_parts(con: duckdb.DuckDBPyConnection, column: str, known: Sequence[str]) -> list[PartCounts]:
+def _count_parts(con: duckdb.DuckDBPyConnection, column: str, names: Sequence[str]) -> list[PartCounts]:
+    """Count the rows of each file or source: first those in `names`, even without rows, then the others.
+
+    The others are in the order of their first rows.
+    """
     counted = con.execute(
         f"SELECT {column}, count(*), count(*) FILTER (kept), count(*) FILTER (stage_index IS NOT NULL), "
         f"count(*) FILTER (stage = ?) FROM ledger GROUP BY 1 ORDER BY min(row_id)",
@@ -176,24 +186,24 @@ def _count_parts(con: duckdb.DuckDBPyConnection, column: str, known: Sequence[st
         name: PartCounts(name, read, kept, dropped, unreadable, reasons.get(name, {}))
         for name, read, kept, dropped, unreadable in counted
     }
-    return [parts.pop(name, PartCounts(name, 0, 0, 0, 0)) for name in known] + list(parts.values())
+    return [parts.pop(name, PartCounts(name, 0, 0, 0, 0)) for name in names] + list(parts.values())
 
 
 def _count_stages(
     plan: Plan, rows: RowCounts, dropped: Sequence[tuple[int, str, int]], seconds: Mapping[int, float]
 ) -> list[StageCounts]:
-    left = rows.read - rows.unreadable
+    rows_in = rows.read - rows.unreadable
     stages = []
     for index, stage in enumerate(plan.stages):
-        reasons = {reason: count for at, reason, count in dropped if at == index}
-        rows_out = left - sum(reasons.values())
-        stages.append(StageCounts(index, stage.name, left, rows_out, round(seconds.get(index, 0.0), 3), reasons))
-        left = rows_out
+        reasons = {reason: count for stage_index, reason, count in dropped if stage_index == index}
+        rows_out = rows_in - sum(reasons.values())
+        stages.append(StageCounts(index, stage.name, rows_in, rows_out, round(seconds.get(index, 0.0), 3), reasons))
+        rows_in = rows_out
     return stages
 
 
 def _stage_seconds(events: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """Add up the seconds of each stage over all workers; units that a kill had repeated count once."""
+    """Add up the seconds of each stage over all workers. A unit that ran again after a kill counts once."""
     finished = {event["unit"]: event for event in events if event["event"] == "finish"}
     seconds: dict[int, float] = {}
     for event in finished.values():
@@ -205,7 +215,7 @@ def _stage_seconds(events: Sequence[Mapping[str, Any]]) -> dict[int, float]:
 
 
 def truncation_notice(counts: CutCounts) -> str:
-    """Return a line about the texts, or pairs of texts, that a model cut."""
+    """Return a line about the texts, or pairs of texts, that a model truncated."""
     return (
         f"{counts.cut:,} of {counts.count:,} {counts.reads} were longer than the model's limit of "
         f"{counts.max_tokens:,} tokens and were cut ({counts.model})"
@@ -213,22 +223,33 @@ def truncation_notice(counts: CutCounts) -> str:
 
 
 def notices(report: CleanReport) -> list[str]:
-    """Return a sentence or two for each thing that deserves a look."""
+    """Return the warnings of a run: sources where a stage drops, or would drop, many pairs that are probably good."""
     return [
-        _of_mismatch(report.stages[one.stage].name, one) for one in report.mismatch if one.spared or one.is_excessive
+        _mismatch_notice(report.stages[mismatch.stage].name, mismatch)
+        for mismatch in report.mismatch
+        if mismatch.spared or mismatch.is_excessive
     ]
 
 
-def _of_mismatch(stage: str, one: Mismatch) -> str:
-    """Tell of a source from which a stage would take, or took, many more pairs than may be wrong."""
-    source = one.source or "the smaller sources"
-    unrelated = f"about {one.share:.0%} (at most {one.at_most:.0%}) of its pairs look unrelated"
-    if one.spared:
+def _mismatch_notice(stage: str, mismatch: Mismatch) -> str:
+    source = mismatch.source or "the smaller sources"
+    dropped = mismatch.over if mismatch.spared else mismatch.dropped / mismatch.rows
+    unrelated = (
+        f"only about {_percent(mismatch.share)} (95 % upper bound {_percent(mismatch.at_most)}) look unrelated, "
+        f"so at least {math.floor(100 * (1 - mismatch.at_most / dropped))} %"
+    )
+    model = f"-s {stage}.embedder=MODEL"
+    if mismatch.spared:
         return (
-            f"{stage} left {source} alone: {unrelated}, but it would have dropped {one.over:.0%}: its model cannot "
-            "tell the good ones from those. Choose one that fits (embedder), or read what it measured in scores/"
+            f"{stage} was skipped for {source}: it would drop {_percent(dropped)} of the pairs, but {unrelated} of the "
+            f"drops would be good pairs. Use a stronger model: {model}"
         )
     return (
-        f"{stage} dropped {one.dropped / one.rows:.0%} of {source}, but {unrelated}: the rest are probably good pairs. "
-        "Look at them with inspect; raise top_k, set min_precision, take a model that fits, or leave the stage out"
+        f"{stage} dropped {_percent(dropped)} of the pairs of {source}, but {unrelated} of the drops are good pairs. "
+        f"Check them with `jina-data inspect`; then use a stronger model ({model}), raise top_k, set min_precision, or "
+        "remove the stage"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no network."""
+"""Renders the report of a run as one HTML page without external files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from jina_data.clean import charts
 from jina_data.clean.ledger import READ_REASON, READ_STAGE, row_name
-from jina_data.clean.plan import Plan, Range
+from jina_data.clean.plan import InputRange, Plan
 from jina_data.clean.report import CleanReport, PartCounts, notices, truncation_notice
 from jina_data.clean.report_samples import sample_drops, sample_unreadable
 from jina_data.clean.worker import WorkerContext
@@ -20,17 +20,17 @@ from jina_data.run.files import whole_file
 from jina_data.stages.base import Barrier, quoted
 
 MAX_PARTS, MAX_LABELS = 40, 30
-"""So many files, sources and languages have a row of their own."""
+"""The files or sources, and the languages, that have their own row in a table."""
 
 
-def write_html(report: CleanReport, worker: WorkerContext, pieces: Sequence[Range]) -> None:
-    """Write report.html, while the run is at work; `worker.con` has the view `ledger`."""
+def write_html(report: CleanReport, worker: WorkerContext, pieces: Sequence[InputRange]) -> None:
+    """Write report.html to the work folder; `worker.con` has the view `ledger`."""
     with whole_file(worker.folder.out / "report.html", "w") as sink:
         sink.write(render_report(report, worker, pieces))
 
 
-def render_report(report: CleanReport, worker: WorkerContext, pieces: Sequence[Range]) -> str:
-    """Return the page."""
+def render_report(report: CleanReport, worker: WorkerContext, pieces: Sequence[InputRange]) -> str:
+    """Return the page as HTML."""
     plan = worker.plan
     return page.render(
         "report.html",
@@ -55,19 +55,19 @@ def render_report(report: CleanReport, worker: WorkerContext, pieces: Sequence[R
 
 
 def _matrices(report: CleanReport) -> list[dict[str, Any]]:
-    """Return the rows that were dropped by file and source against reason, the largest where there are many."""
+    """Return the counts of dropped rows by file and reason, and by source and reason; only the largest if many."""
     same = [vars(part) for part in report.files] == [vars(part) for part in report.sources]
     parts = [("file", report.files)] if same else [("file", report.files), ("source", report.sources)]
     reasons = list(dict.fromkeys(reason for stage in report.stages for reason in stage.dropped))
     if report.rows.unreadable:
         reasons.insert(0, READ_REASON)
-    homes = {reason: [stage.name for stage in report.stages if reason in stage.dropped] for reason in reasons}
-    homes[READ_REASON] = [READ_STAGE]
+    stages = {reason: [stage.name for stage in report.stages if reason in stage.dropped] for reason in reasons}
+    stages[READ_REASON] = [READ_STAGE]
     return [
         {
             "word": word,
             "same": same,
-            "reasons": [(", ".join(homes[reason]), reason) for reason in reasons],
+            "reasons": [(", ".join(stages[reason]), reason) for reason in reasons],
             "parts": _largest(counts),
             "left_out": max(0, len(counts) - MAX_PARTS),
         }
@@ -76,9 +76,9 @@ def _matrices(report: CleanReport) -> list[dict[str, Any]]:
 
 
 def _largest(parts: Sequence[PartCounts]) -> list[PartCounts]:
-    """Return the parts with the most rows, in their order."""
-    kept = sorted(range(len(parts)), key=lambda place: (-parts[place].read, place))[:MAX_PARTS]
-    return [parts[place] for place in sorted(kept)]
+    """Return the parts with the most rows, in the order of `parts`."""
+    largest = sorted(range(len(parts)), key=lambda index: (-parts[index].read, index))[:MAX_PARTS]
+    return [parts[index] for index in sorted(largest)]
 
 
 # -------------------------------------------------------------------------------------------------- what was measured
@@ -88,16 +88,16 @@ def _scores(report: CleanReport) -> list[dict[str, Any]]:
     """Return the histograms by stage."""
     out = []
     for index, group in groupby(report.scores, lambda score: score.stage):
-        drawn = []
+        stage_charts = []
         for score in group:
             chart = charts.histogram(score)
-            drawn.append({"score": score, "chart": chart, **charts.legend(chart, score)})
-        out.append({"index": index, "name": report.stages[index].name, "charts": drawn})
+            stage_charts.append({"score": score, "chart": chart, **charts.legend(chart, score)})
+        out.append({"index": index, "name": report.stages[index].name, "charts": stage_charts})
     return out
 
 
 def _languages(worker: WorkerContext) -> list[dict[str, Any]]:
-    """Return what the `language` stages found, by role: rows, rows dropped and mean probability of each label."""
+    """Return the labels of each `language` stage by role, with their rows, dropped rows and mean probability."""
     out = []
     for index, stage in enumerate(worker.plan.stages):
         files = sorted((worker.folder.out / "scores" / f"{index:02d}-{stage.name}").glob("part-*.parquet"))
@@ -114,40 +114,42 @@ def _languages(worker: WorkerContext) -> list[dict[str, Any]]:
 
 
 def _labels(worker: WorkerContext, index: int, role: str) -> dict[str, Any]:
-    """Count the labels of a role, most frequent first; the mean does not depend on the order of the rows."""
+    """Count the labels of a role, most frequent first; the rarest labels are summed up as "N others"."""
     label, probability = quoted(f"{role}.language"), quoted(f"{role}.probability")
-    found = worker.con.execute(
+    # One row for each label: its rows, those that the stage dropped for any text, and the sum of its probabilities in
+    # millionths. A sum of integers does not depend on the order of the rows, so reruns give the same page.
+    counted = worker.con.execute(
         f"SELECT coalesce({label}, '(none)'), count(*), "
         "count(*) FILTER (row_id IN (SELECT row_id FROM ledger WHERE stage_index = ?)), "
         f"sum(({probability} * 1e6)::BIGINT)::BIGINT FROM labelled WHERE {probability} IS NOT NULL "
         "GROUP BY 1 ORDER BY 2 DESC, 1",
         [index],
     ).fetchall()
-    rest = found[MAX_LABELS:]
-    if rest:
-        _, *sums = zip(*rest, strict=True)
-        found = [*found[:MAX_LABELS], (f"{len(rest)} others", *(sum(column) for column in sums))]
+    rare = counted[MAX_LABELS:]
+    if rare:
+        _, *sums = zip(*rare, strict=True)
+        counted = [*counted[:MAX_LABELS], (f"{len(rare)} others", *(sum(column) for column in sums))]
     keys = ("label", "rows", "dropped", "probability")
-    labels = [dict(zip(keys, (*row[:3], row[3] / 1e6 / row[1]), strict=True)) for row in found]
+    labels = [dict(zip(keys, (*row[:3], row[3] / 1e6 / row[1]), strict=True)) for row in counted]
     return {"labels": labels}
 
 
 def _notes(worker: WorkerContext, report: CleanReport) -> list[dict[str, Any]]:
-    """Return what stages that looked at all rows have to tell of them."""
+    """Return the facts of the cross-row stages."""
     out = []
     for index, stage in enumerate(worker.plan.stages):
         path = worker.folder.barrier_result(index) if isinstance(stage, Barrier) else worker.folder.stage_facts(index)
         facts: dict[str, Any] = worker.folder.read_json(path) if path.exists() else {}
         plain = {key: value for key, value in facts.items() if isinstance(value, int | float | str)}
         note = {"index": index, "name": stage.name, "facts": plain, **_bands(worker.plan, facts)}
-        note |= {"mismatch": [one for one in report.mismatch if one.stage == index]}
+        note |= {"mismatch": [mismatch for mismatch in report.mismatch if mismatch.stage == index]}
         if plain or len(note) > 4:
             out.append(note)
     return out
 
 
 def _bands(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the curve of banded hashes and the largest buckets, where a stage worked with such."""
+    """Return the curve of banded hashes and the largest buckets of a stage; nothing for other stages."""
     if not {"num_buckets", "hashes_per_bucket", "threshold"} <= facts.keys():
         return {}
     settings = (facts["num_buckets"], facts["hashes_per_bucket"])
@@ -165,16 +167,16 @@ def _bands(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recipe_yaml(plan: Plan) -> str:
-    """Return the recipe with every option spelled out, such that it reads back as the same."""
+    """Return the recipe as YAML with every option; parsing it gives the same recipe."""
     recipe = plan.recipe.to_dict()
     plain: str = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
-    # A character that the page cannot show as it is stands there as an escape.
+    # Characters that the page would replace are written as YAML escapes.
     escaped: str = yaml.safe_dump(recipe, sort_keys=False, width=100)
     return plain if page.visible(plain) == plain else escaped
 
 
 def command_line(plan: Plan) -> str:
-    """Return the command that repeats the run with this recipe in a file."""
+    """Return the command that repeats the run, with the recipe in recipe.yaml."""
     view = plan.views[0]
     roles = {**view.roles, **({"source": (view.source,)} if view.source is not None else {})}
     names = [file.name for file in plan.inputs]

@@ -1,4 +1,4 @@
-"""Samples of the dropped rows for the report: their texts, their partners' texts, and where the two differ."""
+"""Samples of the dropped rows for the report: their texts, the texts of their partners, and the differences."""
 
 from __future__ import annotations
 
@@ -12,53 +12,54 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jina_data.clean.plan import Range
+from jina_data.clean.plan import InputRange
 from jina_data.clean.spool import read_rows
 from jina_data.clean.worker import WorkerContext
 from jina_data.errors import JinaDataError
-from jina_data.html.text_diff import Shown, _around, _start, compare
+from jina_data.html.text_diff import Excerpt, around_common_words, beginning, compare
 from jina_data.read import ROW, InputFile, sample_schema
 from jina_data.roles import is_text, is_text_list
 from jina_data.stages.reference import read_reference_file
 
-SAMPLES = 5
-"""So many dropped rows are shown for each stage and reason: those that `jina-data inspect` shows first."""
-
+MAX_SAMPLES = 5
+"""Dropped rows per stage and reason: the same rows that `jina-data inspect` shows first."""
 
 MAX_COLUMNS = 8
-"""So many columns that a stage looks at are shown beside the texts."""
+"""Columns that a stage reads, shown in addition to the text columns."""
 
 OUTSIDE_BYTES = 64 * 2**20
-"""A larger outside file is not read again for the text of a partner."""
-
+"""A larger reference file is not read again for the text of a partner."""
 
 Texts = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
-class Line:
-    """A text column of a dropped row and of its partner (None: null); an outside partner may have others."""
+class TextComparison:
+    """One text column of a dropped row and of its partner; a text is None if it is null.
+
+    A partner outside the run may lack the column, or have others.
+    """
 
     label: str
-    own: Shown | None
-    other: Shown | None
-    has_own: bool
-    has_other: bool
-    same: bool = False
+    text: Excerpt | None
+    partner_text: Excerpt | None
+    in_row: bool
+    in_partner: bool
+    is_equal: bool = False
 
 
 @dataclass(frozen=True)
-class Drop:
-    """A dropped row: where it stands, the score it fell for, its partner's place, and its texts."""
+class DroppedRow:
+    """A dropped row for the page; `place` and `partner` are `file:row`."""
 
     place: str
     score: float | None
     partner: str | None
-    lines: Sequence[Line]
+    lines: Sequence[TextComparison]
 
 
 @dataclass(frozen=True)
-class _Picked:
+class _LedgerRow:
     stage: int
     reason: str
     row_id: int
@@ -68,45 +69,46 @@ class _Picked:
     partner_row_id: int | None
 
 
-def sample_drops(worker: WorkerContext, pieces: Sequence[Range]) -> dict[tuple[int, str], list[Drop]]:
-    """Return some dropped rows of each stage and reason; `worker.con` has the view `ledger`."""
-    picked = _pick(worker)
-    wanted = {one.row_id for one in picked} | {one.partner_row_id for one in picked if one.partner_row_id is not None}
-    columns = {index: _shown_columns(worker, index) for index in {one.stage for one in picked}}
-    names = tuple(dict.fromkeys(name for shown in columns.values() for name in shown))
-    texts = _texts_of(worker, pieces, sorted(wanted), names)
-    outside = _outside_texts(worker, picked, columns)
-    out: dict[tuple[int, str], list[Drop]] = {}
-    for one in picked:
-        own = {name: texts[one.row_id].get(name) for name in columns[one.stage]}
-        other: Texts | None
-        if one.partner_row_id is not None:
-            other = {name: texts[one.partner_row_id].get(name) for name in columns[one.stage]}
+def sample_drops(worker: WorkerContext, pieces: Sequence[InputRange]) -> dict[tuple[int, str], list[DroppedRow]]:
+    """Return samples of the dropped rows by stage and reason; `worker.con` has the view `ledger`."""
+    rows = _pick(worker)
+    row_ids = {row.row_id for row in rows} | {row.partner_row_id for row in rows if row.partner_row_id is not None}
+    columns = {index: _columns_to_show(worker, index) for index in {row.stage for row in rows}}
+    names = tuple(dict.fromkeys(name for stage_columns in columns.values() for name in stage_columns))
+    texts = _texts_of(worker, pieces, sorted(row_ids), names)
+    outside = _outside_texts(worker, rows, columns)
+    out: dict[tuple[int, str], list[DroppedRow]] = {}
+    for row in rows:
+        row_texts = {name: texts[row.row_id].get(name) for name in columns[row.stage]}
+        partner_texts: Texts | None
+        if row.partner_row_id is not None:
+            partner_texts = {name: texts[row.partner_row_id].get(name) for name in columns[row.stage]}
         else:
-            other = outside.get((one.stage, one.partner or ""))
-        lines = _lines(own, other, _labels(worker))
-        out.setdefault((one.stage, one.reason), []).append(Drop(one.place, one.score, one.partner, lines))
+            partner_texts = outside.get((row.stage, row.partner or ""))
+        lines = _compare_columns(row_texts, partner_texts, _labels(worker))
+        out.setdefault((row.stage, row.reason), []).append(DroppedRow(row.place, row.score, row.partner, lines))
     return out
 
 
-def _pick(worker: WorkerContext) -> list[_Picked]:
-    """Pick the rows by a hash, without sorting the ledger."""
+def _pick(worker: WorkerContext) -> list[_LedgerRow]:
+    # The rows with the smallest hashes of each stage and reason: `min_by` finds them without sorting the ledger.
+    # `Inspection.sample` orders by the same hash.
     picked = worker.con.execute(
         "SELECT stage_index, reason, unnest(min_by(row_id, hash(row_id, 0::BIGINT), ?)) FROM ledger "
         "WHERE stage_index IS NOT NULL GROUP BY 1, 2",
-        [SAMPLES],
+        [MAX_SAMPLES],
     ).fetchall()
-    ids = [row_id for *_, row_id in picked]
-    found = worker.con.execute(
+    row_ids = [row_id for *_, row_id in picked]
+    rows = worker.con.execute(
         "SELECT stage_index, reason, row_id, file || ':' || row, score, partner, partner_row_id FROM ledger "
         "WHERE row_id IN (SELECT unnest(?::UBIGINT[])) ORDER BY stage_index, reason, hash(row_id, 0::BIGINT), row_id",
-        [ids],
+        [row_ids],
     ).fetchall()
-    return [_Picked(*row) for row in found]
+    return [_LedgerRow(*row) for row in rows]
 
 
-def _shown_columns(worker: WorkerContext, index: int) -> tuple[str, ...]:
-    """Return the input columns that tell why a stage dropped a row: those it looks at, and the texts."""
+def _columns_to_show(worker: WorkerContext, index: int) -> tuple[str, ...]:
+    """Return the input columns that explain a decision of a stage: those that it reads, and the texts."""
     view = worker.plan.views[index]
     reads = [view.input_name(name) for name in worker.plan.stages[index].reads(view)][:MAX_COLUMNS]
     return tuple(dict.fromkeys((*reads, *worker.plan.views[0].text_columns)))
@@ -118,9 +120,9 @@ def _labels(worker: WorkerContext) -> dict[str, str]:
 
 
 def _texts_of(
-    worker: WorkerContext, pieces: Sequence[Range], row_ids: Sequence[int], columns: Sequence[str]
+    worker: WorkerContext, pieces: Sequence[InputRange], row_ids: Sequence[int], columns: Sequence[str]
 ) -> dict[int, dict[str, str | None]]:
-    """Read some columns of some rows (ids ascending) as they came in; a range is read once."""
+    """Read some columns of the input, for rows with ascending ids; each range is read at most once."""
     ids = np.array(row_ids, np.uint64)
     out: dict[int, dict[str, str | None]] = {}
     for piece in pieces:
@@ -137,11 +139,11 @@ def _texts_of(
 
 
 def _as_text(value: Any) -> str | None:
-    """Return a value as text; the texts of a list stand below each other."""
+    """Return a value as text; each text of a list has its own line."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, list) and all(isinstance(one, str | None) for one in value):
-        return "\n".join("null" if one is None else one for one in value)
+    if isinstance(value, list) and all(isinstance(text, str | None) for text in value):
+        return "\n".join("null" if text is None else text for text in value)
     return str(value)
 
 
@@ -149,22 +151,22 @@ def _as_text(value: Any) -> str | None:
 
 
 def _outside_texts(
-    worker: WorkerContext, picked: Sequence[_Picked], columns: Mapping[int, Sequence[str]]
+    worker: WorkerContext, rows: Sequence[_LedgerRow], columns: Mapping[int, Sequence[str]]
 ) -> dict[tuple[int, str], dict[str, str | None]]:
-    """Read the rows outside the run that sampled rows were dropped for; what cannot be read is left out."""
+    """Read the texts of partners in reference files, by stage and `file:row`; unreadable ones are left out."""
     out: dict[tuple[int, str], dict[str, str | None]] = {}
     for index, files in worker.plan.outside.items():
-        partners = {one.partner for one in picked if one.stage == index and one.partner_row_id is None and one.partner}
+        partners = {row.partner for row in rows if row.stage == index and row.partner_row_id is None and row.partner}
         for file in files:
-            rows = {row for name, _, row in (partner.rpartition(":") for partner in partners) if name == file.name}
-            wanted = {int(row) for row in rows if row.isdecimal()}
-            if wanted and file.is_local and (file.size or 0) <= OUTSIDE_BYTES:
-                for row, texts in _outside_rows(file, wanted, columns[index]).items():
+            numbers = {row for name, _, row in (partner.rpartition(":") for partner in partners) if name == file.name}
+            file_rows = {int(number) for number in numbers if number.isdecimal()}
+            if file_rows and file.is_local and (file.size or 0) <= OUTSIDE_BYTES:
+                for row, texts in _read_file_rows(file, file_rows, columns[index]).items():
                     out[index, f"{file.name}:{row}"] = texts
     return out
 
 
-def _outside_rows(file: InputFile, wanted: set[int], columns: Sequence[str]) -> dict[int, dict[str, str | None]]:
+def _read_file_rows(file: InputFile, file_rows: set[int], columns: Sequence[str]) -> dict[int, dict[str, str | None]]:
     out: dict[int, dict[str, str | None]] = {}
     try:
         schema = sample_schema(file)
@@ -172,40 +174,49 @@ def _outside_rows(file: InputFile, wanted: set[int], columns: Sequence[str]) -> 
         names = [name for name in columns if name in schema.names] or texts
         for first_row, table in read_reference_file(file, names):
             for position, row in enumerate(table.column(ROW).to_pylist()):
-                if first_row + row in wanted:
+                if first_row + row in file_rows:
                     values = table.slice(position, 1).select(names).to_pylist()[0]
                     out[first_row + row] = {name: _as_text(value) for name, value in values.items()}
-            if len(out) == len(wanted):
+            if len(out) == len(file_rows):
                 break
     except (JinaDataError, OSError, pa.ArrowException):
-        return out  # the name of the partner must do
+        return out  # the page then shows the partner without its texts
     return out
 
 
 # ------------------------------------------------------------------------------------------------------ differences
 
 
-def _lines(own: Texts, other: Texts | None, labels: Mapping[str, str]) -> list[Line]:
-    """Put the texts of a row and its partner beside each other, by column."""
-    theirs = other or {}
-    strange = " ".join(theirs[name] or "" for name in theirs if name not in own)
+def _compare_columns(row: Texts, partner: Texts | None, labels: Mapping[str, str]) -> list[TextComparison]:
+    """Compare the texts of a row and its partner, column by column."""
+    partner = partner or {}
+    unmatched = " ".join(partner[name] or "" for name in partner if name not in row)
     out = []
-    for name in dict.fromkeys((*own, *theirs)):
-        left, right = own.get(name), theirs.get(name)
-        label, places = labels.get(name, name), (name in own, name in theirs)
-        if left is not None and right is not None:
-            out.append(Line(label, *compare(left, right), *places, same=left == right))
+    for name in dict.fromkeys((*row, *partner)):
+        text, other = row.get(name), partner.get(name)
+        label, presence = labels.get(name, name), (name in row, name in partner)
+        if text is not None and other is not None:
+            out.append(TextComparison(label, *compare(text, other), *presence, is_equal=text == other))
         else:
-            shown = _around(left, strange) if left and strange else _start(left)
-            out.append(Line(label, shown, _start(right), *places))
+            # The partner has this text in a column of another name, if at all.
+            excerpt = around_common_words(text, unmatched) if text and unmatched else _beginning_or_none(text)
+            out.append(TextComparison(label, excerpt, _beginning_or_none(other), *presence))
     return out
 
 
+def _beginning_or_none(text: str | None) -> Excerpt | None:
+    return None if text is None else beginning(text)
+
+
 def sample_unreadable(worker: WorkerContext) -> list[dict[str, Any]]:
-    """Return the first records that could not be parsed: "place", "error", "raw" (cut)."""
+    """Return the first records that could not be parsed: "place", "error", and the beginning of "raw"."""
     with (worker.folder.out / "unreadable.jsonl").open(encoding="utf-8") as lines:
-        broken = [json.loads(line) for line in islice(lines, SAMPLES)]
+        records = [json.loads(line) for line in islice(lines, MAX_SAMPLES)]
     return [
-        {"place": f"{one['file']}:{one['row']}", "error": one["error"], "raw": _start(str(one["raw"]))}
-        for one in broken
+        {
+            "place": f"{record['file']}:{record['row']}",
+            "error": record["error"],
+            "raw": beginning(str(record["raw"])),
+        }
+        for record in records
     ]

@@ -1,7 +1,7 @@
-"""Clean: read the input once into the spool, run the passes over it, write what became of every row.
+"""Runs `clean`: parses the input once into the spool, runs the passes over it, and writes the outputs.
 
-The run goes through steps, each of units that leave one file, whole or not at all: that file is the marker that the
-unit is done, and what a resumed run looks for.
+A run is a sequence of steps, and a step is a set of units of work. Each unit writes one file atomically. The file marks
+the unit as done: a resumed run skips units whose file exists.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan, make_plan
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
-from jina_data.clean.session import Session
+from jina_data.clean.session import CleanSession
 from jina_data.embed.device import settle_device
 from jina_data.engines.local import MemoryBudget
 from jina_data.errors import InputError, RunFolderError
@@ -30,12 +30,12 @@ from jina_data.stages import Stage
 from jina_data.stages.where import Where
 
 WORKER_BYTES = 4 * 2**20
-"""Starting a worker takes a second or two; it pays from about so many bytes of input each."""
+"""Input bytes from which a worker pays off: starting it takes a second or two."""
 
 
 @dataclass(frozen=True)
 class RecipeChoice:
-    """A recipe as the command line names it: by name or path (None: by the roles of the columns), with changes."""
+    """A recipe chosen on the command line: a name or path (None: by the roles of the columns), with overrides."""
 
     name: str | None = None
     settings: Sequence[str] = ()
@@ -43,7 +43,7 @@ class RecipeChoice:
     seed: int | None = None
 
     def recipe_for(self, roles: Collection[str]) -> Recipe:
-        """Load the recipe; without a name, the shipped one for a table with these roles.
+        """Load the recipe; without a name, load the shipped recipe for a table with these roles.
 
         Raises:
             RecipeError: there is no such recipe, or it does not validate.
@@ -56,16 +56,16 @@ class RecipeChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class CleanConfig:
-    """The inputs and the recipe of a run, and how it is carried out.
+    """The inputs, the recipe and the execution settings of a run.
 
-    `workers`, `memory_limit_bytes`, `batch_rows` and `reuse` change no byte of data/. With one worker, everything
-    happens in this process.
+    `workers`, `memory_limit_bytes`, `batch_rows` and `reuse` do not change the bytes of data/. With one worker, the
+    calling process does all work.
     """
 
     recipe: Recipe | RecipeChoice
     inputs: Sequence[str]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The columns of each role; roles that are not named here are inferred."""
+    """The columns of each role; without any text role, roles are inferred from the column names."""
     out_format: str = "parquet"
     limit: int | None = None
     device: str = "auto"
@@ -83,7 +83,7 @@ def default_recipe(roles: Collection[str]) -> str:
 
 
 def default_workers(inputs: Sequence[str]) -> int:
-    """Return how many workers suit these inputs: one for each core, fewer where there is little to share out."""
+    """Return the number of workers for these inputs: one per core, fewer for small inputs."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     paths = [Path(name) for name in inputs]
     if not all(path.is_file() for path in paths):
@@ -95,7 +95,7 @@ def default_workers(inputs: Sequence[str]) -> int:
 def clean(
     config: CleanConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> CleanReport:
-    """Run a recipe over some inputs into a run folder, or resume the run that was stopped there.
+    """Run a recipe over inputs into a run folder, or resume the run that was stopped there.
 
     Raises:
         JinaDataError: the inputs, the recipe or the folder cannot be used; see `jina_data.errors`.
@@ -107,11 +107,11 @@ def clean(
     if run.is_finished():
         run.report_finished()
         return CleanReport.load(folder.path)
-    return Session(plan, run, share_budget(plan, config, progress), reuse=config.reuse).run()
+    return CleanSession(plan, run, share_budget(plan, config, progress), reuse=config.reuse).run()
 
 
 def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool, progress: Progress) -> Plan:
-    """Bind a recipe to its inputs and a folder (None: nothing will be written), and report what was inferred.
+    """Bind a recipe to its inputs and a folder (None: nothing will be written), and report assumptions.
 
     Raises:
         JinaDataError: the inputs, the recipe or a folder cannot be used.
@@ -127,7 +127,7 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     columns = dict(config.columns)
     recipe = config.recipe
     if isinstance(recipe, RecipeChoice):
-        recipe = _chosen(recipe, schema, columns, progress)
+        recipe = _load_choice(recipe, schema, columns, progress)
     plan, assumptions = make_plan(
         files,
         schema,
@@ -145,53 +145,55 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
 
 
 def share_budget(plan: Plan, config: CleanConfig, progress: Progress) -> MemoryBudget:
-    """Share the memory limit out, and say so where it holds fewer workers than were asked for.
+    """Divide the memory limit among the workers; report if the limit allows fewer workers than requested.
 
     Raises:
-        ResourceError: it does not hold one.
+        ResourceError: the limit is too low for one worker.
     """
     budget = MemoryBudget.share(config.memory_limit_bytes, config.workers, plan.process_bytes())
     if budget.workers < config.workers:
-        progress.message(f"{budget.workers} of {config.workers} workers: the memory limit holds no more")
+        progress.message(f"{budget.workers} of {config.workers} workers: the memory limit allows no more")
     return budget
 
 
 def check_reusable(old: CleanFolder, new: CleanFolder | None) -> None:
-    """Refuse to reuse a folder that no run has left scores in; `new` is where this run writes to, if it writes.
+    """Check that scores can be reused from a folder; `new` is the output folder of this run, if it writes any.
 
     Raises:
-        RunFolderError: it is not the folder of a run, or the one that this run writes to.
+        RunFolderError: it is not the folder of a run, or it is the output folder.
     """
     if not old.manifest.exists() and not old.cache.is_dir():
         raise RunFolderError(f"--reuse {old.path}: expected the folder of an earlier run (with manifest.json)")
     if new is not None and old.path.resolve() == new.path.resolve():
-        raise RunFolderError(f"--reuse {old.path} is the folder that this run writes to; name another with -o")
+        raise RunFolderError(f"--reuse {old.path} is the output folder of this run; name another with -o")
 
 
 def choose_device(device: str, stages: Sequence[Stage]) -> str:
-    """Return "cuda" or "cpu": what was asked for, or what is there; only stages that run models care.
+    """Return "cuda" or "cpu": the requested device, or for "auto" the available one; "cpu" if no stage runs a model.
 
     Raises:
-        ResourceError: cuda was asked for, and there is none.
+        ResourceError: cuda was requested, and there is none.
     """
     return settle_device(device) if any(stage.uses_device for stage in stages) else "cpu"
 
 
 def check_text_columns(named_schemas: Sequence[tuple[str, pa.Schema]], text_columns: Collection[str]) -> None:
-    """Refuse a file that has columns, but none that holds a text of this run: all of its rows would be empty.
+    """Check that every file with columns has at least one text column of this run; else all its rows would be empty.
 
     Raises:
-        InputError: there is such a file.
+        InputError: a file has none.
     """
     for name, schema in named_schemas:
         if schema.names and not set(schema.names) & set(text_columns):
             raise InputError(
                 f"{name} has none of the text columns of this run ({', '.join(text_columns)}); its columns are "
-                f"{', '.join(schema.names)}. Leave it out, or clean it by itself"
+                f"{', '.join(schema.names)}. Remove it from the inputs, or clean it in a separate run"
             )
 
 
-def _chosen(choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[str, ...]], progress: Progress) -> Recipe:
+def _load_choice(
+    choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[str, ...]], progress: Progress
+) -> Recipe:
     if choice.name is not None:
         return choice.recipe_for(())
     roles, _, _ = bind_roles(schema, columns)

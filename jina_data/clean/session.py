@@ -1,4 +1,4 @@
-"""One session of a clean run: step by step over the units that are not done yet."""
+"""Runs one session of a clean run: the steps in order, each over the units of work that are not done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from jina_data.clean.checks import check_laws
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.ledger import RangeCounts, ledger_groups, ledger_path, read_counts
-from jina_data.clean.plan import Pass, Plan, Range
+from jina_data.clean.plan import InputRange, Pass, Plan
 from jina_data.clean.report import CleanReport, build_report
 from jina_data.clean.report_page import write_html
 from jina_data.clean.rows import SURVIVES, fetch
@@ -43,12 +43,12 @@ from jina_data.stages.reference import ROW_BITS, ReferenceRows
 from jina_data.stages.score_cache import build_index
 
 
-class Session:
-    """One session of a run: the steps that are not done yet."""
+class CleanSession:
+    """One session of a run: it does the steps that are not done."""
 
     def __init__(self, plan: Plan, run: ResumableRun, budget: MemoryBudget, *, reuse: Sequence[Path] = ()) -> None:
         self.plan = plan
-        self.run_state = run
+        self.resumable_run = run
         self.reuse = reuse
         self.folder = CleanFolder(run.folder.path)
         self.progress = run.progress
@@ -57,48 +57,48 @@ class Session:
         self.events = run.events
 
     def run(self) -> CleanReport:
-        """Do the remaining work. A run that cannot resume with its input leaves nothing behind."""
+        """Do the remaining work. If an input, recipe or model error makes resuming pointless, the folder is cleared."""
         # A failed read of a remote input may succeed next time, so only local input errors end a run for good.
         is_local = all(file.is_local for file in self.plan.inputs)
-        with self.run_state.session(unresumable=(InputError, RecipeError, ModelError) if is_local else ()):
+        with self.resumable_run.session(unresumable=(InputError, RecipeError, ModelError) if is_local else ()):
             try:
-                if not self.run_state.is_complete:
-                    self._work()
+                if not self.resumable_run.is_complete:
+                    self._run_steps()
             finally:
                 self.engine.close()
-            self.run_state.finish()
+            self.resumable_run.finish()
         return CleanReport.load(self.folder.path)
 
-    def _work(self) -> None:
-        prepare(self.plan, self.progress)
+    def _run_steps(self) -> None:
+        prepare_stages(self.plan, self.progress)
         build_index([self.folder.cache, *(CleanFolder(path).cache for path in self.reuse)], self.folder.old_index)
         self.engine.set_plan(self.plan)
         self._read()
-        pieces, schema = self._settle()
+        pieces, schema = self._list_ranges()
         if schema != self.plan.views[0].schema:
             self.plan = self.plan.with_schema(schema)
             self.engine.set_plan(self.plan)
         n_rows = sum(piece.n_rows - piece.n_unreadable for piece in pieces)
-        self._read_outside()
+        self._read_reference_rows()
         for current in self.plan.passes if pieces else ():
             self._run_pass(current, pieces, n_rows)
         counts = self._write_ledger(pieces)
         self._write_shards(pieces, counts)
         self._write_unreadable(pieces)
-        self._describe(pieces)
+        self._write_report(pieces)
 
     def _map(self, step: str, total_rows: int | None, units: Sequence[tuple[Any, ...]]) -> None:
-        """Run units wherever the engine likes; their progress is read from the log."""
+        """Run units on the engine; their progress comes from the event log, since other processes may do them."""
         if not units:
             return
-        with self.progress.task(step, total_rows) as task, self.events.followed(task.advance):
+        with self.progress.task(step, total_rows) as task, self.events.follow(task.advance):
             for _ in self.engine.map(do_unit, units):
                 pass
 
     # ------------------------------------------------------------------------------------------------- reading
 
     def _read(self) -> None:
-        """Parse every input into the spool, and hash it."""
+        """Parse every input into the spool, and compute its sha256."""
         schema = self.plan.views[0].schema
         units: list[tuple[Any, ...]] = []
         splits: dict[int, int] = {}
@@ -113,7 +113,7 @@ class Session:
             else:
                 splits[file.index] = len(specs)
                 todo = [spec for spec in specs if not self._is_read(spec)]
-                # Neighbours go to one worker: Parquet is decoded from the start of a row group.
+                # Consecutive ranges go to one worker, because Parquet is decoded from the start of a row group.
                 size = max(1, min(16, len(todo) // (4 * self.budget.workers)))
                 units += [("ranges", todo[start : start + size]) for start in range(0, len(todo), size)]
         if self.plan.limit is not None:
@@ -127,47 +127,48 @@ class Session:
         return self.folder.spool(spec.file_index, spec.number).exists()
 
     def _read_limited(self, schema: pa.Schema) -> None:
-        """Parse the first rows of the input, in order, until the limit is reached."""
+        """Parse the first rows of the input, in order, up to the limit."""
         assert self.plan.limit is not None
-        left = self.plan.limit
+        remaining = self.plan.limit
         for file in self.plan.inputs:
             if self.folder.end_of_file(file.index).exists():
                 n_ranges = self.folder.read_json(self.folder.end_of_file(file.index))["ranges"]
-                left -= sum(read_facts(self.folder, file.index, number)[0].n_rows for number in range(n_ranges))
+                remaining -= sum(read_facts(self.folder, file.index, number)[0].n_rows for number in range(n_ranges))
                 continue
             n_ranges = 0
-            if left > 0:
+            if remaining > 0:
                 for parsed in all_ranges(file, schema):
-                    with self.events.unit(f"read {file.index}:{parsed.number}") as said:
-                        facts = write_range(self.folder, file.index, first_rows(parsed, left))
-                        said["rows"] = facts.n_rows
-                    n_ranges, left = n_ranges + 1, left - facts.n_rows
-                    if left <= 0:
+                    with self.events.unit(f"read {file.index}:{parsed.number}") as metrics:
+                        facts = write_range(self.folder, file.index, first_rows(parsed, remaining))
+                        metrics["rows"] = facts.n_rows
+                    n_ranges, remaining = n_ranges + 1, remaining - facts.n_rows
+                    if remaining <= 0:
                         break
             write_json(self.folder.end_of_file(file.index), {"ranges": n_ranges})
 
-    def _settle(self) -> tuple[list[Range], pa.Schema]:
-        """Number the rows of all ranges, and settle the types of the columns.
+    def _list_ranges(self) -> tuple[list[InputRange], pa.Schema]:
+        """Number the rows of all ranges, and unite their schemas.
 
-        A range that parsed against the sample to types that do not unite with those of the ranges before it is parsed
-        again: its rows that do not fit become unreadable. That happens in order, so it does not depend on workers.
+        Workers parse ranges against the schema of the sample, without the schemas of earlier ranges. If the types of a
+        range do not unite with those of the ranges before it, it is parsed again with the united schema, and the rows
+        that do not fit become unreadable. This happens in input order, so it does not depend on the workers.
         """
-        pieces: list[Range] = []
+        pieces: list[InputRange] = []
         schema = self.plan.views[0].schema
         for file in self.plan.inputs:
             n_ranges = self.folder.read_json(self.folder.end_of_file(file.index))["ranges"]
             first_row = first_line = 0
             end: dict[str, int] | None = None
             for number in range(n_ranges):
-                facts, own = read_facts(self.folder, file.index, number)
-                wider = unite_or_none(schema, own)
+                facts, range_schema = read_facts(self.folder, file.index, number)
+                wider = unite_or_none(schema, range_schema)
                 if wider is None:
                     self._parse_again(file, number, schema, end)
-                    facts, own = read_facts(self.folder, file.index, number)
-                    wider = unite_schemas([("the rows before", schema), (f"{file.name}, range {number}", own)])
+                    facts, range_schema = read_facts(self.folder, file.index, number)
+                    wider = unite_schemas([("the rows before", schema), (f"{file.name}, range {number}", range_schema)])
                 schema, end = wider, facts.end
                 pieces.append(
-                    Range(
+                    InputRange(
                         ordinal=len(pieces),
                         file_index=file.index,
                         number=number,
@@ -190,8 +191,8 @@ class Session:
         limit = read_facts(self.folder, file.index, number)[0].n_rows
         write_range(self.folder, file.index, first_rows(parsed, limit))
 
-    def _read_outside(self) -> None:
-        """Make the keys of the outside rows that collective stages compare with."""
+    def _read_reference_rows(self) -> None:
+        """Compute the keys of the reference rows that collective stages compare with."""
         units = [
             ("outside", index, number)
             for index, files in self.plan.outside.items()
@@ -199,44 +200,46 @@ class Session:
             for number in range(len(files))
             if not self.folder.outside(index, number).exists()
         ]
-        self._map("reading what to compare with", None, units)
+        self._map("reading reference files", None, units)
 
     # -------------------------------------------------------------------------------------------------- passes
 
-    def _run_pass(self, current: Pass, pieces: Sequence[Range], n_rows: int) -> None:
+    def _run_pass(self, current: Pass, pieces: Sequence[InputRange], n_rows: int) -> None:
         names = [self.plan.stages[index].name for index in current.stages]
         if current.keys_for is not None:
             names.append(f"keys for {self.plan.stages[current.keys_for].name}")
         todo = [piece for piece in pieces if not self.folder.state(current.number, piece.ordinal).exists()]
         self._map(", ".join(names) or "no stages", n_rows, [("pass", current, piece) for piece in todo])
         if current.keys_for is not None:
-            self._look(current, current.keys_for, pieces)
+            self._run_cross_row_stage(current, current.keys_for, pieces)
 
-    def _look(self, current: Pass, index: int, pieces: Sequence[Range]) -> None:
-        """Let a collective stage decide, or a barrier look, over the keys of all survivors."""
+    def _run_cross_row_stage(self, current: Pass, index: int, pieces: Sequence[InputRange]) -> None:
+        """Fit a barrier stage to the keys of all remaining rows, or let a collective stage decide about them."""
         stage = self.plan.stages[index]
         done = self.folder.barrier_result(index) if isinstance(stage, Barrier) else self.folder.dropped_rows(index)
         if done.exists():
             return
         remove(self.folder.barrier_files(index))
-        if isinstance(stage, Barrier):  # only these look for scores
+        if isinstance(stage, Barrier):  # only these use the score cache
             build_index([self.folder.cache], self.folder.index)
         worker = open_worker(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
-        with self.progress.task(stage.name, None), worker.con, self.events.unit(f"decide {index}") as said:
-            survivors = self._survivors(worker, current, index, pieces)
+        with self.progress.task(stage.name, None), worker.con, self.events.unit(f"decide {index}") as metrics:
+            remaining = self._remaining_rows(worker, current, index, pieces)
             if isinstance(stage, Barrier):
-                write_json(done, stage.fit(survivors))
+                write_json(done, stage.fit(remaining))
             else:
                 assert isinstance(stage, Collective)
                 with whole_path(done) as temporary:
-                    stage.decide(survivors).order("row_id").write_parquet(str(temporary))
-                    write_json(self.folder.stage_facts(index), survivors.facts)
-            said["stage"] = index
+                    stage.decide(remaining).order("row_id").write_parquet(str(temporary))
+                    write_json(self.folder.stage_facts(index), remaining.facts)
+            metrics["stage"] = index
             if counts := worker.context.cache.take_counts():
-                said["scores"] = counts
+                metrics["scores"] = counts
 
-    def _survivors(self, worker: WorkerContext, current: Pass, index: int, pieces: Sequence[Range]) -> RemainingRows:
-        """Name the keys that the survivors of a pass left, and those of the rows outside."""
+    def _remaining_rows(
+        self, worker: WorkerContext, current: Pass, index: int, pieces: Sequence[InputRange]
+    ) -> RemainingRows:
+        """Return the keys of the rows that remain after a pass, and of the reference rows of the stage, as views."""
         files = [str(path) for path in sorted(self.folder.state(current.number, 0).parent.glob("range-*.parquet"))]
         names = [name for name in pq.read_schema(files[0]).names if name.startswith("key:")]
         columns = ", ".join(f"{quoted(name)} AS {quoted(name.removeprefix('key:'))}" for name in names)
@@ -247,25 +250,26 @@ class Session:
             "survivors",
             worker.context,
             partial(fetch, worker, current, pieces),
-            self._outside(worker, index),
+            self._reference_rows(worker, index),
             self.folder.barrier_files(index),
         )
 
-    def _outside(self, worker: WorkerContext, index: int) -> ReferenceRows | None:
+    def _reference_rows(self, worker: WorkerContext, index: int) -> ReferenceRows | None:
         files = self.plan.outside.get(index, ())
         if not files:
             return None
         paths = [literal(str(self.folder.outside(index, number))) for number in range(len(files))]
-        places = " UNION ALL ".join(
+        # One row for each reference row: its id, packed as (file << ROW_BITS) + row, and its keys.
+        query = " UNION ALL ".join(
             f"SELECT {number << ROW_BITS}::UBIGINT + row AS packed_row_id, * EXCLUDE (row) FROM read_parquet({path})"
             for number, path in enumerate(paths)
         )
-        worker.con.execute(f"CREATE VIEW outside AS {places}")
+        worker.con.execute(f"CREATE VIEW outside AS {query}")
         return ReferenceRows(files, "outside")
 
     # ------------------------------------------------------------------------------------------------- writing
 
-    def _write_ledger(self, pieces: Sequence[Range]) -> list[RangeCounts]:
+    def _write_ledger(self, pieces: Sequence[InputRange]) -> list[RangeCounts]:
         groups = ledger_groups(pieces)
         units = [
             ("ledger", number, group)
@@ -275,28 +279,28 @@ class Session:
         self._map("ledger", sum(piece.n_rows for piece in pieces), units)
         return [count for number in range(len(groups)) for count in read_counts(self.folder, number)]
 
-    def _write_shards(self, pieces: Sequence[Range], counts: Sequence[RangeCounts]) -> None:
+    def _write_shards(self, pieces: Sequence[InputRange], counts: Sequence[RangeCounts]) -> None:
         shards = [*cut_shards("data", pieces, counts), *cut_shards("dropped", pieces, counts)]
-        units = [("shard", one) for one in shards if not one.path(self.folder, self.plan.out_format).exists()]
+        units = [("shard", shard) for shard in shards if not shard.path(self.folder, self.plan.out_format).exists()]
         self._map("data and dropped", sum(count.kept + count.dropped for count in counts), units)
 
-    def _write_unreadable(self, pieces: Sequence[Range]) -> None:
+    def _write_unreadable(self, pieces: Sequence[InputRange]) -> None:
         with whole_file(self.folder.out / "unreadable.jsonl", "w") as sink:
             for piece in pieces:
-                for broken in unreadable_rows(self.folder, piece):
+                for record in unreadable_rows(self.folder, piece):
                     file = self.plan.file_name(piece.file_index)
-                    row, line = piece.first_row + broken.pop("row"), broken.pop("line")
+                    row, line = piece.first_row + record.pop("row"), record.pop("line")
                     line = None if line is None else piece.first_line + line
-                    sink.write(json.dumps({"file": file, "row": row, "line": line, **broken}) + "\n")
+                    sink.write(json.dumps({"file": file, "row": row, "line": line, **record}) + "\n")
 
-    def _describe(self, pieces: Sequence[Range]) -> None:
+    def _write_report(self, pieces: Sequence[InputRange]) -> None:
         """Write the report, check the row counts of all outputs, and mark the outputs as complete."""
-        run, fingerprint = self.run_state, self.run_state.fingerprint
+        run, fingerprint = self.resumable_run, self.resumable_run.fingerprint
         events = list(self.events.read())
         worker = open_worker(self.plan, self.folder, self.budget.duckdb, self.budget.workers)
         with worker.con:
-            seen = {index: self.folder.barrier_result(index) for index in range(len(self.plan.stages))}
-            facts = {index: self.folder.read_json(path) for index, path in seen.items() if path.exists()}
+            paths = {index: self.folder.barrier_result(index) for index in range(len(self.plan.stages))}
+            facts = {index: self.folder.read_json(path) for index, path in paths.items() if path.exists()}
             report = build_report(
                 self.plan,
                 self.folder,
@@ -335,15 +339,15 @@ class Session:
         run.mark_complete(manifest)
 
 
-def prepare(plan: Plan, progress: Progress) -> None:
-    """Load models and compile kernels once, before workers need them; say so where it takes a while."""
-    told = threading.Timer(
+def prepare_stages(plan: Plan, progress: Progress) -> None:
+    """Load models and compile kernels once, before workers need them; report it if it takes more than 1.5 seconds."""
+    timer = threading.Timer(
         1.5, progress.message, ["preparing text kernels and models (compiled once on this machine, then cached) ..."]
     )
-    told.daemon = True
-    told.start()
+    timer.daemon = True
+    timer.start()
     try:
         for stage in plan.stages:
             stage.prepare()
     finally:
-        told.cancel()
+        timer.cancel()

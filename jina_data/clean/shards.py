@@ -1,4 +1,4 @@
-"""Write the kept and the dropped rows as shards, each whole or not at all."""
+"""Writes the kept and the dropped rows as shards, each file atomically."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.clean.folder import CleanFolder
-from jina_data.clean.ledger import RangeCounts, RowOutcomes, fates_of, partners_of, reason_name, stage_name
-from jina_data.clean.plan import Plan, Range, grouped
+from jina_data.clean.ledger import RangeCounts, RowOutcomes, partners_of, read_outcomes, reason_name, stage_name
+from jina_data.clean.plan import InputRange, Plan, grouped
 from jina_data.clean.rows import load_table
 from jina_data.clean.worker import WorkerContext
 from jina_data.run.files import whole_path
 
 SHARD_BYTES = 256 * 2**20
-"""A shard holds the rows of whole ranges, up to about so many bytes in memory."""
+"""The approximate maximum size of a shard in memory; a range is never split between shards."""
 
 GROUP_BYTES = 32 * 2**20
-"""A row group holds the rows of whole ranges, up to about so many bytes in memory."""
+"""The approximate maximum size of a row group in memory; a range is never split between row groups."""
 
 Kind = Literal["data", "dropped"]
 
@@ -40,21 +40,23 @@ DROPPED_COLUMNS = (
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of data/ or dropped/: its number, and its row groups as ranges. Both follow from the counts alone, so
-    that the bytes do not depend on who worked on what."""
+    """A file of data/ or dropped/: its number, and the ranges of each row group.
+
+    Both follow from row counts alone, so the bytes do not depend on the number of workers.
+    """
 
     kind: Kind
     number: int
-    groups: tuple[tuple[Range, ...], ...]
+    groups: tuple[tuple[InputRange, ...], ...]
 
     def path(self, folder: CleanFolder, out_format: str) -> Path:
-        """Return where the shard is written while the run is at work."""
+        """Return the path of the shard in the work folder."""
         suffix = "jsonl" if self.kind == "data" and out_format == "jsonl" else "parquet"
         return folder.out / self.kind / f"part-{self.number:05d}.{suffix}"
 
 
-def cut_shards(kind: Kind, pieces: Sequence[Range], counts: Sequence[RangeCounts]) -> list[Shard]:
-    """Cut the ranges into shards and row groups. There is always at least one shard, so that the columns show."""
+def cut_shards(kind: Kind, pieces: Sequence[InputRange], counts: Sequence[RangeCounts]) -> list[Shard]:
+    """Divide the ranges into shards and row groups. There is at least one shard, which shows the columns."""
     sized = []
     for piece, count in zip(pieces, counts, strict=True):
         n_rows = count.kept if kind == "data" else count.dropped
@@ -70,7 +72,6 @@ def cut_shards(kind: Kind, pieces: Sequence[Range], counts: Sequence[RangeCounts
 def write_shard(worker: WorkerContext, shard: Shard) -> dict[str, Any]:
     """Write a shard."""
     schema = shard_schema(worker.plan, shard.kind)
-    n_rows = 0
     with whole_path(shard.path(worker.folder, worker.plan.out_format)) as temporary:
         tables = (_group_table(worker, shard.kind, group) for group in shard.groups)
         writer = (
@@ -81,33 +82,33 @@ def write_shard(worker: WorkerContext, shard: Shard) -> dict[str, Any]:
 
 
 def shard_schema(plan: Plan, kind: Kind) -> pa.Schema:
-    """Return the columns of data/ (as the recipe leaves them) or dropped/ (the input's, and why)."""
+    """Return the columns of data/ (those after the last stage) or dropped/ (those of the input, and the reason)."""
     if kind == "data":
         return plan.views[-1].schema.remove_metadata()
     return pa.schema([*plan.views[0].schema, *DROPPED_COLUMNS])
 
 
-def _group_table(worker: WorkerContext, kind: Kind, group: Sequence[Range]) -> pa.Table:
+def _group_table(worker: WorkerContext, kind: Kind, group: Sequence[InputRange]) -> pa.Table:
     tables = []
     for piece in group:
-        fates = fates_of(worker, piece)
+        outcomes = read_outcomes(worker, piece)
         make = kept_rows if kind == "data" else dropped_rows
-        tables.append(make(worker, piece, fates).cast(shard_schema(worker.plan, kind)))
+        tables.append(make(worker, piece, outcomes).cast(shard_schema(worker.plan, kind)))
     return pa.concat_tables(tables).combine_chunks()
 
 
-def kept_rows(worker: WorkerContext, piece: Range, fates: RowOutcomes) -> pa.Table:
-    """Return the kept rows of a range as data/ holds them."""
-    table = load_table(worker, None, piece, worker.plan.views[0].schema.names, fates.kept)
+def kept_rows(worker: WorkerContext, piece: InputRange, outcomes: RowOutcomes) -> pa.Table:
+    """Return the kept rows of a range in the form of data/."""
+    table = load_table(worker, None, piece, worker.plan.views[0].schema.names, outcomes.kept)
     return table.select(worker.plan.views[-1].schema.names)
 
 
-def dropped_rows(worker: WorkerContext, piece: Range, fates: RowOutcomes) -> pa.Table:
-    """Return the dropped rows of a range: the input's columns as they were, and what became of them."""
-    rows = fates.dropped
+def dropped_rows(worker: WorkerContext, piece: InputRange, outcomes: RowOutcomes) -> pa.Table:
+    """Return the dropped rows of a range: the unchanged columns of the input, and why the row was dropped."""
+    rows = outcomes.dropped
     table = load_table(worker, worker.plan.passes[0], piece, worker.plan.views[0].schema.names, rows)
-    stages = fates.stage[rows].tolist()
-    reasons = fates.reason[rows].tolist()
+    stages = outcomes.stage[rows].tolist()
+    reasons = outcomes.reason[rows].tolist()
     columns = {
         "_file": pa.array([worker.plan.file_name(piece.file_index)] * len(rows), pa.string()),
         "_row": pa.array(rows.astype("int64") + piece.first_row),
@@ -115,8 +116,8 @@ def dropped_rows(worker: WorkerContext, piece: Range, fates: RowOutcomes) -> pa.
         "_reason": pa.array(
             [reason_name(worker.plan, index, code) for index, code in zip(stages, reasons, strict=True)], pa.string()
         ),
-        "_score": pa.array(fates.score[rows], from_pandas=True),
-        "_partner": pa.array(partners_of(worker.plan, fates, rows), pa.string()),
+        "_score": pa.array(outcomes.score[rows], from_pandas=True),
+        "_partner": pa.array(partners_of(worker.plan, outcomes, rows), pa.string()),
     }
     for name, values in columns.items():
         table = table.append_column(name, values)
@@ -144,7 +145,7 @@ def _write_jsonl(path: Path, _schema: pa.Schema, tables: Iterator[pa.Table]) -> 
 
 
 def _plain(value: Any) -> Any:
-    """Write what JSON lacks: times as ISO 8601, decimals as text, bytes as hexadecimal digits."""
+    """Convert types that JSON lacks: times to ISO 8601, decimals to text, bytes to hexadecimal digits."""
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):

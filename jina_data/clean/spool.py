@@ -1,4 +1,4 @@
-"""The spool: the parsed input in fixed ranges, as Parquet; every step behind the reader reads from here."""
+"""Writes and reads the spool: the parsed input in fixed ranges, as Parquet. All later steps read from it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.clean.folder import CleanFolder
-from jina_data.clean.plan import Range
+from jina_data.clean.plan import InputRange
 from jina_data.read import ROW, ParsedRange, conform
 from jina_data.run.files import whole_file, whole_path
 
 
 @dataclass(frozen=True)
 class RangeFacts:
-    """What is known of a range on disk without reading its rows."""
+    """The metadata of a range in the spool, available without reading its rows."""
 
     n_rows: int
     n_unreadable: int
@@ -29,47 +29,47 @@ class RangeFacts:
 
 
 def write_range(folder: CleanFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:
-    """Write a parsed range: first what could not be parsed, then the rows, whose file marks the range as done."""
+    """Write a parsed range: first the unreadable records, then the rows, whose file marks the range as done."""
     facts = RangeFacts(
         parsed.row_count, len(parsed.unreadable), parsed.line_count, parsed.rows.nbytes, dict(parsed.end)
     )
     if parsed.unreadable:
         with whole_file(folder.unreadable(file_index, parsed.number), "w") as sink:
-            for broken in parsed.unreadable:
-                sink.write(json.dumps(asdict(broken)) + "\n")
+            for record in parsed.unreadable:
+                sink.write(json.dumps(asdict(record)) + "\n")
     table = parsed.rows.replace_schema_metadata({b"jina_data": json.dumps(asdict(facts)).encode()})
     write_parquet(folder.spool(file_index, parsed.number), table, compression="lz4")
     return facts
 
 
 def write_parquet(path: Path, table: pa.Table, *, compression: str = "zstd") -> None:
-    """Write a table of one row group, whole or not at all."""
+    """Write a table as one row group, atomically."""
     with whole_path(path) as temporary:
         pq.write_table(table, temporary, compression=compression, row_group_size=max(1, table.num_rows))
 
 
 def read_facts(folder: CleanFolder, file_index: int, number: int) -> tuple[RangeFacts, pa.Schema]:
-    """Read what is known of a range, and the columns it has."""
+    """Read the metadata and the columns of a range."""
     schema = pq.read_schema(folder.spool(file_index, number))
     facts = RangeFacts(**json.loads(schema.metadata[b"jina_data"]))
     position = schema.get_field_index(ROW)
     return facts, schema.remove(position).remove_metadata()
 
 
-def read_rows(folder: CleanFolder, piece: Range, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
-    """Read some columns of a range, with `__row`, in the types of the run's schema.
+def read_rows(folder: CleanFolder, piece: InputRange, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """Read columns of a range, and `__row`, in the types of the run's schema.
 
-    A column that this range lacks is null: another file, or a later line, brought it.
+    A column that exists only in other ranges is null.
     """
     path = folder.spool(piece.file_index, piece.number)
     present = set(pq.read_schema(path).names)
-    wanted = [name for name in columns if name in present]
-    table = pq.read_table(path, columns=[*wanted, ROW], partitioning=None)
+    names = [name for name in columns if name in present]
+    table = pq.read_table(path, columns=[*names, ROW], partitioning=None)
     return conform(table, pa.schema([schema.field(name) for name in columns]))
 
 
-def unreadable_rows(folder: CleanFolder, piece: Range) -> Iterator[dict[str, Any]]:
-    """Yield what could not be parsed in a range, in order; rows and lines count from the range's start."""
+def unreadable_rows(folder: CleanFolder, piece: InputRange) -> Iterator[dict[str, Any]]:
+    """Yield the unreadable records of a range, in order; rows and lines count from the start of the range."""
     path = folder.unreadable(piece.file_index, piece.number)
     if path.exists():
         with path.open(encoding="utf-8") as lines:

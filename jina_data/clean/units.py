@@ -1,4 +1,4 @@
-"""The units of a clean run: each leaves one file, whole or not at all, and logs its beginning and end."""
+"""The units of work of a clean run: each writes one file atomically, and logs its beginning and end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from jina_data.clean.ledger import write_ledger
 from jina_data.clean.passes import run_pass
-from jina_data.clean.plan import Pass, Range
+from jina_data.clean.plan import InputRange, Pass
 from jina_data.clean.shards import Shard, write_shard
 from jina_data.clean.spool import read_facts, write_parquet, write_range
 from jina_data.clean.worker import WorkerContext
@@ -21,7 +21,7 @@ from jina_data.stages.base import Collective, read_reference_rows, reference_key
 
 
 def do_unit(worker: WorkerContext, kind: str, *arguments: Any) -> None:
-    """Do one unit of work, log its beginning and end, and leave its output whole or not at all."""
+    """Do one unit of work."""
     UNITS[kind](worker, *arguments)
 
 
@@ -32,55 +32,55 @@ def _digest(worker: WorkerContext, file_index: int) -> None:
 
 def _ranges(worker: WorkerContext, specs: Sequence[RangeSpec]) -> None:
     for spec in specs:
-        with worker.events.unit(f"read {spec.file_index}:{spec.number}") as said:
+        with worker.events.unit(f"read {spec.file_index}:{spec.number}") as metrics:
             parsed = parse_range(worker.plan.inputs[spec.file_index], spec, worker.plan.views[0].schema)
-            said["rows"] = write_range(worker.folder, spec.file_index, parsed).n_rows
+            metrics["rows"] = write_range(worker.folder, spec.file_index, parsed).n_rows
 
 
 def _stream(worker: WorkerContext, file_index: int) -> None:
-    """Read a file that can only be read in sequence, from behind the last range that is in the spool."""
+    """Read a file that can only be read sequentially, starting after the last range in the spool."""
     number, end = 0, None
     while worker.folder.spool(file_index, number).exists():
         end = read_facts(worker.folder, file_index, number)[0].end
         number += 1
     ranges = stream_ranges(worker.plan.inputs[file_index], worker.plan.views[0].schema, end, number)
     while True:
-        with worker.events.unit(f"read {file_index}:{number}") as said:
+        with worker.events.unit(f"read {file_index}:{number}") as metrics:
             parsed = next(ranges, None)
             if parsed is None:
                 write_json(worker.folder.end_of_file(file_index), {"ranges": number})
                 return
-            said["rows"] = write_range(worker.folder, file_index, parsed).n_rows
+            metrics["rows"] = write_range(worker.folder, file_index, parsed).n_rows
         number += 1
 
 
 def _outside(worker: WorkerContext, stage_index: int, file_index: int) -> None:
-    """Make the keys of the rows of an outside file."""
+    """Compute the keys of the rows of a reference file."""
     stage, view = worker.plan.stages[stage_index], worker.plan.views[stage_index]
     assert isinstance(stage, Collective)
     file = worker.plan.outside[stage_index][file_index]
-    with worker.events.unit(f"outside {stage_index}:{file_index}") as said:
+    with worker.events.unit(f"outside {stage_index}:{file_index}") as metrics:
         tables = [
             reference_keys(worker.context, stage, rows)
             for rows in read_reference_rows(file, view, stage.input_columns(view), worker.plan.batch_rows)
         ]
         write_parquet(worker.folder.outside(stage_index, file_index), pa.concat_tables(tables), compression="lz4")
-        said["rows"] = sum(table.num_rows for table in tables)
+        metrics["rows"] = sum(table.num_rows for table in tables)
 
 
-def _pass(worker: WorkerContext, current: Pass, piece: Range) -> None:
-    with worker.events.unit(f"pass {current.number}:{piece.ordinal}") as said:
-        said.update(run_pass(worker, current, piece))
+def _pass(worker: WorkerContext, current: Pass, piece: InputRange) -> None:
+    with worker.events.unit(f"pass {current.number}:{piece.ordinal}") as metrics:
+        metrics.update(run_pass(worker, current, piece))
 
 
-def _ledger(worker: WorkerContext, number: int, pieces: Sequence[Range]) -> None:
-    with worker.events.unit(f"ledger {number}") as said:
-        said.update(write_ledger(worker, number, pieces))
+def _ledger(worker: WorkerContext, number: int, pieces: Sequence[InputRange]) -> None:
+    with worker.events.unit(f"ledger {number}") as metrics:
+        metrics.update(write_ledger(worker, number, pieces))
 
 
 def _shard(worker: WorkerContext, shard: Shard) -> None:
-    with worker.events.unit(f"{shard.kind} {shard.number}") as said:
-        said.update(write_shard(worker, shard))
+    with worker.events.unit(f"{shard.kind} {shard.number}") as metrics:
+        metrics.update(write_shard(worker, shard))
 
 
 UNITS: dict[str, Callable[..., None]] = {
@@ -95,9 +95,9 @@ UNITS: dict[str, Callable[..., None]] = {
 
 
 def first_rows(parsed: ParsedRange, n_rows: int) -> ParsedRange:
-    """Return the first records of a parsed range."""
+    """Return the first `n_rows` records of a parsed range, readable or not."""
     if parsed.row_count <= n_rows:
         return parsed
     rows = parsed.rows.filter(pc.less(parsed.rows.column(ROW), n_rows))
-    unreadable = [broken for broken in parsed.unreadable if broken.row < n_rows]
+    unreadable = [record for record in parsed.unreadable if record.row < n_rows]
     return replace(parsed, rows=rows, unreadable=unreadable, row_count=n_rows)

@@ -1,4 +1,4 @@
-"""What a worker has at hand."""
+"""The context of a worker: plan, run folder, event log and DuckDB connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jina_data.stages.score_cache import ScoreCache
 
 @dataclass
 class WorkerContext:
-    """What a worker has at hand: the plan, the run folder, the log, and its DuckDB connection."""
+    """The plan, the run folder, the event log, the DuckDB connection of a worker, and the context of its stages."""
 
     plan: Plan
     folder: CleanFolder
@@ -25,7 +25,7 @@ class WorkerContext:
 
 
 def open_worker(plan: Plan, folder: CleanFolder, duckdb_bytes: int, threads: int = 1) -> WorkerContext:
-    """Set up a worker, whose DuckDB may use so many threads."""
+    """Set up a worker; its DuckDB may use `threads` threads and `duckdb_bytes` of memory."""
     temporary = folder.work / "duckdb"
     con = duckdb.connect(
         config={

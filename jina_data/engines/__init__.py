@@ -1,1 +1,1 @@
-"""Where the units of a run are worked on."""
+"""Engines: they run the units of work of a run."""

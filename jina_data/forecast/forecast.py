@@ -14,7 +14,7 @@ import numpy as np
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan
 from jina_data.clean.run import CleanConfig, bind_run, share_budget
-from jina_data.clean.session import prepare
+from jina_data.clean.session import prepare_stages
 from jina_data.engines.local import MemoryBudget
 from jina_data.forecast.costs import measure_ranking
 from jina_data.forecast.draw import draw
@@ -125,7 +125,7 @@ class _Forecaster:
             sample = draw(self.plan)
         sample_bytes = max(0, held_bytes(os.getpid()) - before)
         started = time.perf_counter()
-        prepare(self.plan, self.progress)
+        prepare_stages(self.plan, self.progress)
         prepare_seconds = time.perf_counter() - started
         with self.progress.task(f"running the stages on {sample.n_sampled:,} sampled rows", None):
             small, first_batch_seconds, large = self._trials(sample)

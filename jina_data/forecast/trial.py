@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.clean.folder import CleanFolder
-from jina_data.clean.plan import ROW_BITS, Plan, Range
-from jina_data.clean.session import Session
+from jina_data.clean.plan import ROW_BITS, InputRange, Plan
+from jina_data.clean.session import CleanSession
 from jina_data.clean.spool import write_range
 from jina_data.engines.local import MemoryBudget
 from jina_data.forecast.sample import IntArray, Part
@@ -94,17 +94,17 @@ def _without_sampling(stage: Stage) -> Stage:
     return stage
 
 
-class _TrialSession(Session):
+class _TrialSession(CleanSession):
     """A session whose input is a parsed sample."""
 
     def trial(self, parts: Sequence[Part]) -> Trial:
         """Run all steps on the parts and measure them."""
         self.parts = parts
-        self.pieces: Sequence[Range] = ()
+        self.pieces: Sequence[InputRange] = ()
         self.describe_seconds = 0.0
         try:
             with MemoryWatch(0.05) as watch:
-                self._work()
+                self._run_steps()
         finally:
             self.engine.close()
         return self._collect(watch.peak_bytes)
@@ -121,9 +121,9 @@ class _TrialSession(Session):
             write_json(self.folder.end_of_file(index), {"ranges": n_ranges})
             write_json(self.folder.input_sha256(index), {"sha256": None})
 
-    def _describe(self, pieces: Sequence[Range]) -> None:
+    def _write_report(self, pieces: Sequence[InputRange]) -> None:
         started = time.perf_counter()
-        super()._describe(pieces)
+        super()._write_report(pieces)
         self.describe_seconds = time.perf_counter() - started
 
     # ------------------------------------------------------------------------------------------------ results

@@ -1,1 +1,1 @@
-"""Pages that a browser reads without a network: one template environment, text differences, curves."""
+"""HTML pages without external files: the template environment, text differences, curves."""

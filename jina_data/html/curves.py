@@ -1,4 +1,4 @@
-"""A curve as inline SVG: loss, learning rate or a score over the steps."""
+"""Draws a curve as inline SVG: loss, learning rate or a score by step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from itertools import accumulate
 WIDTH, HEIGHT = 420, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 408, 26, 160
 
-MOST_POINTS = 400
-"""More are drawn as means of neighbours."""
+MAX_POINTS = 400
+"""More points are averaged in groups of neighbours."""
 
 Points = Sequence[tuple[float, float]]
 
 
 def curve(title: str, points: Points, *, is_noisy: bool = False) -> str:
-    """Draw values by step, above many points their means; of noisy ones the running mean stands out."""
+    """Draw values by step; of noisy values, the running mean is drawn over the faint values."""
     points = _thinned([point for point in points if math.isfinite(point[1])])
     if not points:
         return ""
@@ -26,12 +26,13 @@ def curve(title: str, points: Points, *, is_noisy: bool = False) -> str:
     low, high = min(values), max(values)
     y_span = high - low or 1.0
 
-    def place(point: tuple[float, float]) -> str:
+    def position(point: tuple[float, float]) -> str:
         x = LEFT + (RIGHT - LEFT) * (point[0] - min(steps)) / x_span
         y = BOTTOM - (BOTTOM - TOP) * (point[1] - low) / y_span
         return f"{x:.1f} {y:.1f}"
 
-    path, mean = ("M" + "L".join(map(place, some)) for some in (points, running_mean(points) if is_noisy else points))
+    lines = (points, running_mean(points) if is_noisy else points)
+    path, mean = ("M" + "L".join(map(position, line)) for line in lines)
     ticks = [
         *(
             _text(LEFT - 6, BOTTOM - (BOTTOM - TOP) * share + 4, f"{low + y_span * share:.3g}", "end")
@@ -51,17 +52,18 @@ def curve(title: str, points: Points, *, is_noisy: bool = False) -> str:
 
 
 def running_mean(points: Points) -> Points:
-    """Return the mean of each value and its neighbours, a tenth of all; few points stay as they are."""
+    """Return the mean of each value and its neighbours, a tenth of all points; under 20 points stay as they are."""
     reach = len(points) // 20
     if not reach:
         return points
+    # The sum over [a, b) is sums[b] - sums[a].
     sums = [0.0, *accumulate(value for _, value in points)]
-    spans = ((max(0, place - reach), min(len(points), place + reach + 1)) for place in range(len(points)))
+    spans = ((max(0, index - reach), min(len(points), index + reach + 1)) for index in range(len(points)))
     return [(point[0], (sums[b] - sums[a]) / (b - a)) for point, (a, b) in zip(points, spans, strict=True)]
 
 
 def _thinned(points: Points) -> Points:
-    size = math.ceil(len(points) / MOST_POINTS)
+    size = math.ceil(len(points) / MAX_POINTS)
     if size <= 1:
         return points
     groups = [points[start : start + size] for start in range(0, len(points), size)]

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 INVISIBLE = {
-    # Control characters are shown as their pictures (U+2400 ...). Characters that would reverse the line's direction,
-    # and those that no UTF-8 file can hold, are shown as U+FFFD.
+    # Control characters become their symbols (U+2400 ...). C1 controls, characters that change the direction of a line,
+    # and characters that UTF-8 cannot encode become U+FFFD.
     **{code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)},
     0x7F: 0x2421,
     **dict.fromkeys(
@@ -37,7 +37,7 @@ def _html_environment() -> Environment:
 def template_environment(*, is_html: bool) -> Environment:
     """Return the environment of all templates; `is_html` escapes values and shows control characters.
 
-    Filters: `count` (1,234; four decimals for a float), `percent` (part, whole), `compact` (12.5k).
+    Filters: `count` (1,234; four decimals for a float), `percent` (part, total), `compact` (12.5k).
     """
     from jinja2 import Environment, PackageLoader
 
@@ -63,9 +63,9 @@ def count(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
 
 
-def percent(part: int, whole: int) -> str:
+def percent(part: int, total: int) -> str:
     """Format a share as a percentage with one decimal."""
-    share = 100 * part / whole if whole else 0.0
+    share = 100 * part / total if total else 0.0
     return f"{share:.1f} %"
 
 

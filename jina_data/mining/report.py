@@ -15,7 +15,7 @@ from rich.table import Table
 from jina_data.errors import RunFolderError
 from jina_data.html import page
 from jina_data.html.page import percent
-from jina_data.html.text_diff import Shown, Span, compare
+from jina_data.html.text_diff import Excerpt, Span, compare
 from jina_data.mining.folder import MiningFolder
 from jina_data.run.files import whole_file
 
@@ -142,7 +142,7 @@ def write_html(path: Path, report: MineReport) -> None:
         sink.write(text)
 
 
-def _side_by_side(positive: str, negative: str) -> tuple[Shown, Shown]:
+def _side_by_side(positive: str, negative: str) -> tuple[Excerpt, Excerpt]:
     """Mark the differences of two texts, unless more than half of the characters differ."""
     marked = compare(positive, negative)
     spans = [span for text in marked for span in text.spans]
@@ -152,5 +152,5 @@ def _side_by_side(positive: str, negative: str) -> tuple[Shown, Shown]:
     return _truncated(positive), _truncated(negative)
 
 
-def _truncated(text: str) -> Shown:
-    return Shown([Span(text[:MAX_CHARS])], len(text), cut_behind=len(text) > MAX_CHARS)
+def _truncated(text: str) -> Excerpt:
+    return Excerpt([Span(text[:MAX_CHARS])], len(text), cut_after=len(text) > MAX_CHARS)

@@ -13,7 +13,7 @@ import yaml
 from jina_data.english.cues import KINDS
 from jina_data.english.texts import hash_64
 from jina_data.html import page
-from jina_data.html.text_diff import Shown, Span, compare
+from jina_data.html.text_diff import Excerpt, Span, compare
 from jina_data.negation.pairs import Pair
 from jina_data.negation.report import NegateReport
 from jina_data.negation.rounds import Attempt
@@ -96,5 +96,5 @@ def _compared(row: Mapping[str, Any]) -> dict[str, Any]:
     return excerpts | {"entailment": _excerpt(row["entailment"])}
 
 
-def _excerpt(text: str) -> Shown:
-    return Shown([Span(text[:MAX_CHARS])], len(text), cut_behind=len(text) > MAX_CHARS)
+def _excerpt(text: str) -> Excerpt:
+    return Excerpt([Span(text[:MAX_CHARS])], len(text), cut_after=len(text) > MAX_CHARS)

@@ -1,1 +1,1 @@
-"""What every run folder shares: files, lock, events, resume, memory."""
+"""Run folders, shared by all commands: files, lock, event log, resuming, memory."""

@@ -1,4 +1,4 @@
-"""The event log of a run: units of work begun and finished, by worker."""
+"""The event log of a run: the begin and the end of every unit of work, by worker."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import IO, Any
 
 @dataclass
 class Events:
-    """The log of a run: one JSON line for each unit of work begun and finished, by the worker that did it.
+    """The log of a run: one JSON line for the begin and the end of each unit of work, with its worker.
 
-    Lines are appended by one write each, so that workers can share the file.
+    Each line is appended by one write, so that several processes can share the file.
     """
 
     path: Path
@@ -33,37 +33,37 @@ class Events:
 
     @contextlib.contextmanager
     def unit(self, unit: str) -> Iterator[dict[str, Any]]:
-        """Log the beginning and the end of a unit; what is put into the yielded dict goes with its end."""
+        """Log the begin and the end of a unit; the yielded dict takes the metrics of the end event."""
         self.write("begin", unit=unit)
         started = time.perf_counter()
-        said: dict[str, Any] = {}
-        yield said
-        self.write("finish", unit=unit, seconds=round(time.perf_counter() - started, 6), **said)
+        metrics: dict[str, Any] = {}
+        yield metrics
+        self.write("finish", unit=unit, seconds=round(time.perf_counter() - started, 6), **metrics)
 
-    def mend(self) -> None:
-        """End a last line that a kill cut off, so that the next event has a line of its own."""
+    def repair(self) -> None:
+        """End a last line that a kill cut off, so that the next event starts a new line."""
         if self.path.exists() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n"):
             with self.path.open("ab") as sink:
                 sink.write(b"\n")
 
     @contextlib.contextmanager
-    def followed(self, advance: Callable[[int], None], period_seconds: float = 0.3) -> Iterator[None]:
-        """Call `advance` with the rows of every unit that any worker finishes meanwhile."""
+    def follow(self, advance: Callable[[int], None], period_seconds: float = 0.3) -> Iterator[None]:
+        """Call `advance` with the rows of every unit that any worker finishes inside the context."""
         stop = threading.Event()
 
-        def follow(lines: IO[str]) -> None:
-            last = False
-            while True:
+        def read_lines(lines: IO[str]) -> None:
+            is_last = False
+            while True:  # once more after the stop, for events written just before it
                 for line in lines:
                     if '"finish"' in line and line.endswith("\n"):
                         advance(json.loads(line).get("rows", 0))
-                if last:
+                if is_last:
                     return
-                last = stop.wait(period_seconds)
+                is_last = stop.wait(period_seconds)
 
         with self.path.open(encoding="utf-8", errors="replace") as lines:
             lines.seek(0, os.SEEK_END)
-            follower = threading.Thread(target=follow, args=(lines,), daemon=True)
+            follower = threading.Thread(target=read_lines, args=(lines,), daemon=True)
             follower.start()
             try:
                 yield
@@ -72,7 +72,7 @@ class Events:
                 follower.join()
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Read all events; a line cut off by a kill is passed over."""
+        """Read all events; a line that a kill cut off is skipped."""
         if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", errors="replace") as lines:

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, their hashes and row counts, and clear errors for full disks."""
+"""Atomic writes, hashes and row counts of files, and clear errors for full disks and lack of memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a file for writing that appears under its name complete or not at all: it is renamed at the end."""
+    """Open a file for an atomic write: it gets its name at the end, when it is complete."""
     encoding = None if "b" in mode else "utf-8"
     with whole_path(path) as temporary, temporary.open(mode, encoding=encoding) as sink:
         yield sink
@@ -37,7 +37,7 @@ def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to. It is renamed to `path` afterwards, and removed on any failure."""
+    """Yield a temporary path for an atomic write; it is renamed to `path` at the end, and removed after a failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -49,7 +49,7 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that appears complete or not at all."""
+    """Write a JSON file atomically."""
     with whole_file(path, "w") as sink:
         json.dump(value, sink, ensure_ascii=False, indent=2)
         sink.write("\n")
@@ -57,15 +57,15 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def resource_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk, or memory that ran out, into one clear error; `folder` is named in it.
+    """Translate errors about a full disk or a lack of memory into one clear error, which names `folder`.
 
     Raises:
-        ResourceError: one of these happened.
+        ResourceError: the disk is full, or memory ran out.
     """
     try:
         yield
     except Exception as error:
-        duckdb = sys.modules.get("duckdb")  # its errors exist only where it was imported
+        duckdb = sys.modules.get("duckdb")  # without an import, there are no DuckDB errors
         library_errors = (pa.ArrowException, *((duckdb.Error,) if duckdb is not None else ()))
         if isinstance(error, (OSError, *library_errors)) and _is_disk_full(error):
             raise ResourceError(

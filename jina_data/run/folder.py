@@ -25,7 +25,7 @@ class RunFolder:
     outputs: ClassVar[tuple[str, ...]] = ()
     """Files and folders of a finished run, apart from events.jsonl and manifest.json."""
     side_files: ClassVar[tuple[str, ...]] = ()
-    """Files and folders that a run keeps next to its outputs, and that no manifest lists."""
+    """Files and folders that a run keeps next to its outputs, and that the manifest does not list."""
     keeps_side_files: ClassVar[bool] = False
     """Whether `clear` leaves the side files in place."""
     work_name: ClassVar[re.Pattern[str]] = re.compile(r"lock|(run|complete)\.json|out|\..*\.tmp")
@@ -65,12 +65,12 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether a run finished here, and no other has begun since."""
+        """Whether a run finished in this folder, and no later run began."""
         return self.manifest.exists() and not self.record.exists()
 
     @property
     def is_run(self) -> bool:
-        """Whether a run, finished or not, wrote this folder: it has a manifest, or a work folder with known names."""
+        """Whether a run, finished or not, wrote this folder: it has a manifest or a work folder of a run."""
         if self.work.is_dir():
             return all(self.work_name.fullmatch(entry.name) for entry in self.work.iterdir())
         try:
@@ -80,7 +80,7 @@ class RunFolder:
 
     @property
     def has_progress(self) -> bool:
-        """Whether an unfinished run holds work worth resuming; without any, other settings may replace it."""
+        """Whether an unfinished run has work to resume; if not, a run with other settings may replace it."""
         return True
 
     def finished_fingerprint(self) -> Any:
@@ -95,7 +95,7 @@ class RunFolder:
         """Read one of the folder's JSON files.
 
         Raises:
-            RunFolderError: it is missing, or not JSON.
+            RunFolderError: the file is missing, or not JSON.
         """
         try:
             return json.loads(path.read_text(encoding="utf-8"))
@@ -103,33 +103,33 @@ class RunFolder:
             raise RunFolderError(f"{path} cannot be read: {error}. Is {self.path} the folder of a run?") from None
 
     def clear(self) -> None:
-        """Remove what a run wrote here, and nothing else; the lock stays with its holder."""
+        """Remove the files that runs write, and no others; the lock file stays."""
         side_files = () if self.keeps_side_files else self.side_files
         for name in ("manifest.json", *self.outputs, *side_files, "events.jsonl", ".trash", ".publish"):
             remove(self.path / name)
         self.clear_work()
 
     def clear_if_empty(self) -> None:
-        """Remove what a failed run wrote if it holds nothing worth keeping."""
+        """Remove the files of a failed run that has no work to resume."""
         if not self.has_progress:
             self.clear()
 
     def clear_work(self) -> None:
-        """Remove the files that only a resumed run needs; the lock stays with its holder."""
+        """Remove the files that only a resumed run needs; the lock file stays."""
         if self.work.is_dir():
             for entry in self.work.iterdir():
                 if entry.name != "lock":
                     remove(entry)
 
     def discard_work(self) -> None:
-        """Remove the work folder. It is renamed first, so that a kill cannot leave half of it behind."""
+        """Remove the work folder. It is renamed first, so that a kill cannot leave an incomplete work folder."""
         self.discard_trash()
         trash = self.path / ".trash"
         self.work.replace(trash)
         remove(trash)
 
     def discard_trash(self) -> None:
-        """Remove the renamed work folder that a kill may have left."""
+        """Remove a renamed work folder that a kill left."""
         remove(self.path / ".trash")
 
     def discard_partial_files(self) -> None:
@@ -138,7 +138,7 @@ class RunFolder:
             remove(partial)
 
     def foreign_names(self) -> list[str]:
-        """Return the names in the folder that no run wrote, those inside its output folders too."""
+        """Return the names in the folder and its output folders that runs do not write."""
         expected = {"manifest.json", *self.outputs, *self.side_files, "events.jsonl", ".work", ".trash", ".publish"}
         names = [entry.name for entry in self.path.iterdir() if entry.name not in expected]
         for output in self.outputs:
@@ -150,10 +150,10 @@ class RunFolder:
         """Check that a run may write here.
 
         Raises:
-            RunFolderError: the path is a file, or the folder holds files that no run wrote.
+            RunFolderError: the path is a file, or the folder has files that runs do not write.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"{self.path} is a file; -o names a folder")
+            raise RunFolderError(f"{self.path} is a file; -o expects a folder")
         if not self.path.is_dir():
             return
         foreign = self.foreign_names()
@@ -169,15 +169,15 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against a second run.
+        """Lock the folder, so that no second run works in it.
 
         Raises:
-            RunFolderError: another run holds it, or it is not writable.
+            RunFolderError: another run has the lock, or the folder is not writable.
         """
         is_new = not self.path.exists()
         with file_lock(
             self.work,
-            busy=f"another run is at work in {self.path}; wait for it, or name another folder",
+            busy=f"{self.path} is in use by another run; wait for it, or name another folder",
             failed=f"the output folder {self.path} cannot be written",
         ):
             self.discard_partial_files()
@@ -187,7 +187,7 @@ class RunFolder:
                 self._remove_if_empty(is_new=is_new)
 
     def _remove_if_empty(self, *, is_new: bool) -> None:
-        """Remove the work folder if only the lock is left in it, and the run folder too if this run created it."""
+        """Remove the work folder if it contains only the lock, and the run folder too if it is empty and new."""
         if not self.work.is_dir() or any(entry.name != "lock" for entry in self.work.iterdir()):
             return
         remove(self.work)
@@ -197,10 +197,10 @@ class RunFolder:
 
 @contextlib.contextmanager
 def file_lock(folder: Path, *, busy: str, failed: str) -> Iterator[None]:
-    """Hold the file `lock` in a folder, which is created if missing; the lock ends with the process.
+    """Lock the file `lock` in a folder, which is created if missing; the lock ends with the process.
 
     Raises:
-        RunFolderError: another process holds it (`busy`), or it cannot be written (`failed` and the cause).
+        RunFolderError: another process has the lock (`busy`), or it cannot be written (`failed` and the cause).
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How much memory this process and its children hold."""
+"""Memory sizes as text, and the memory that this machine has and this process tree uses."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
 from jina_data.errors import UsageError
 
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+_SIZE = re.compile(r"\d*\.?\d+\s*([kmgtp]i?b?|b)?", re.IGNORECASE)
+_EXPONENT = re.compile(r"\d*\.?\d+e\d+", re.IGNORECASE)
 
 
 def parse_bytes(text: str) -> int:
-    """Read a size such as 4GB, 512MiB or 2e9.
+    """Parse a size such as 4GB, 512MiB, 4G or 2e9; without a unit, it is in bytes.
 
     Raises:
         UsageError: it is not a size.
     """
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?I?)B?\s*", text, re.IGNORECASE)
-    if match is None or match[2].upper() not in UNITS:
-        raise UsageError(f"{text!r} is not a size; expected something like 4GB or 512MiB")
+    size = text.strip()
     try:
-        return int(float(match[1]) * UNITS[match[2].upper()])
-    except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is not a size; expected something like 4GB or 512MiB") from None
+        if _EXPONENT.fullmatch(size):
+            return int(float(size))
+        # ByteSize ignores what follows the unit ("4,5GB" would be 4 bytes), and it knows Gi only as GiB.
+        if _SIZE.fullmatch(size):
+            return int(TypeAdapter(ByteSize).validate_python(f"{size}B" if size[-1] in "iI" else size))
+    except (ValidationError, OverflowError):
+        pass
+    raise UsageError(f"{text!r} is not a size; expected something like 4GB or 512MiB")
 
 
 def machine_bytes() -> int:
@@ -43,7 +49,7 @@ def machine_bytes() -> int:
 
 
 def held_bytes(pid: int) -> int:
-    """Return the resident memory of a process; pages that it shares count in part where the system tells (Linux)."""
+    """Return the resident memory of a process; Linux divides shared pages among the processes that share them."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
         return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) * 1024
@@ -56,7 +62,7 @@ def held_bytes(pid: int) -> int:
 
 
 def peak_by_usage() -> int:
-    """Return the largest resident memory of this process so far, where nothing better is known (macOS)."""
+    """Return the peak resident memory of this process so far, for systems without /proc (macOS)."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -64,7 +70,7 @@ def peak_by_usage() -> int:
 
 
 class MemoryWatch:
-    """Samples the memory of the process tree in the background; `peak_bytes` is the most that was seen."""
+    """Samples the memory of the process tree in the background; `peak_bytes` is the largest sample."""
 
     def __init__(self, period_seconds: float = 0.2) -> None:
         self.peak_bytes = 0

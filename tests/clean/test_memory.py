@@ -1,4 +1,4 @@
-"""The memory of a whole process tree stays under the budget it was given."""
+"""The memory of the process tree stays under its limit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_documents(path: Path, n_bytes: int, seed: int) -> int:
 
 
 def tree(pid: int) -> Iterator[int]:
-    """Yield a process and all below it."""
+    """Yield a process and all its descendants."""
     yield pid
     try:
         children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
@@ -67,7 +67,7 @@ def _children(task: Path) -> list[int]:
 
 
 def run_watched(arguments: list[str], cwd: Path) -> tuple[subprocess.CompletedProcess[str], int]:
-    """Run the command line; return it and the most memory that its process tree held."""
+    """Run the command line; return the result and the peak memory of its process tree."""
     process = subprocess.Popen(
         [sys.executable, "-c", MAIN, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -107,5 +107,5 @@ def test_memory_stays_under_the_budget(tmp_path: Path, n_bytes: int, limit: str,
     budget = {"1GB": 10**9, "600MB": 600 * 10**6}[limit]
     print(f"peak {peak / 10**6:.0f} MB of {budget / 10**6:.0f} MB, {n_rows} rows, {report['seconds']} s")
     assert 10**7 < peak < budget
-    # The run's own account of its memory is near what was seen from outside.
+    # The peak in the report is close to the peak measured from outside.
     assert report["peak_memory_bytes"] == pytest.approx(peak, rel=0.25)

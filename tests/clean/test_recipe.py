@@ -1,4 +1,4 @@
-"""Recipes: what is wrong in one is told with file, line, what was expected and the nearest known name."""
+"""Recipes: errors name the file, the line, what was expected, and the nearest known name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "a text": ("normalize\n", r"my\.yaml, line 1: a recipe is a mapping .*; got 'normalize'"),
     "no stages": ("seed: 1\n", r"my\.yaml: no stages; expected a list under the key `stages`"),
     "unknown key": ("seed: 1\nstagse: []\n", r"my\.yaml, line 2: unknown key 'stagse'; did you mean 'stages'\?.*"),
-    "key twice": ("seed: 1\nstages: []\nseed: 2\n", r"my\.yaml, line 3: 'seed' is given twice"),
+    "key twice": ("seed: 1\nstages: []\nseed: 2\n", r"my\.yaml, line 3: 'seed' occurs twice"),
     "seed": ("stages: []\nseed: one\n", r"my\.yaml, line 2: seed: expected a whole number, got 'one'"),
     "seed is a truth": ("stages: []\nseed: yes\n", r"my\.yaml, line 2: seed: expected a whole number, got True"),
     "stages no list": (
@@ -84,7 +84,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "option twice": (
         "stages:\n  - length:\n      min_words: 2\n      min_words: 3\n",
-        r"my\.yaml, line 4: 'min_words' is given twice",
+        r"my\.yaml, line 4: 'min_words' occurs twice",
     ),
     "value of the wrong type": (
         "stages:\n  - length:\n      max_chars: 5\n      min_words: two\n",
@@ -133,12 +133,12 @@ WRONG: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_is_told_with_its_line(text: str, expected: str) -> None:
+def test_an_error_names_its_line(text: str, expected: str) -> None:
     message = failure(text)
     assert re.fullmatch(expected, message, re.DOTALL), message
 
 
-def test_all_that_is_wrong_in_a_stage_is_told_at_once() -> None:
+def test_all_errors_of_a_stage_are_reported_together() -> None:
     lines = failure("stages:\n  - length:\n      min_words: two\n      max_char: 3\n").splitlines()
     assert [line.split(": ")[0] for line in lines] == ["my.yaml, line 3", "my.yaml, line 4"]
 
@@ -155,7 +155,7 @@ def test_where_may_be_written_as_its_expression(expression: str) -> None:
     assert Recipe.parse(f"stages:\n  - where: {{expression: {json.dumps(expression)}}}\n") == recipe
 
 
-def test_where_without_quotes_is_the_text_as_it_stands() -> None:
+def test_where_without_quotes_is_taken_literally() -> None:
     assert Recipe.parse("stages:\n  - where: true\n").stages == (Where(expression="true"),)
     assert Recipe.parse("stages:\n  - where: n > 3 and lang = 'en'\n").stages == (
         Where(expression="n > 3 and lang = 'en'"),
@@ -167,7 +167,7 @@ def test_where_needs_an_expression(text: str) -> None:
     assert failure(text).startswith("my.yaml, line 2: ")
 
 
-def test_shorthands_name_options_that_are_there() -> None:
+def test_shorthands_name_existing_options() -> None:
     assert all(option in STAGES[name].model_fields for name, option in SHORTHANDS.items())
 
 
@@ -211,11 +211,11 @@ def test_the_value_of_an_override_is_yaml(override: str, stage: dict[str, Any]) 
         ("length.min_words", "-s length.min_words: expected STAGE.OPTION=VALUE.*"),
         ("lenght.min_words=3", "-s lenght.min_words=3: the recipe has no stage 'lenght'; did you mean 'length'.*"),
         ("language.languages=en", "-s language.languages=en: the recipe has no stage 'language'.*length, normalize"),
-        ("length.min_words=3", ".*the recipe has 2 stages 'length'; name one: length#1.min_words"),
+        ("length.min_words=3", ".*the recipe has 2 stages 'length'; choose one: length#1.min_words"),
         ("length#3.min_words=3", ".*'length#3': the recipe has 2 stages 'length'"),
         ("length#0.min_words=3", ".*'length#0': the recipe has 2 stages 'length'"),
         ("length#x.min_words=3", ".*'length#x': the recipe has 2 stages 'length'"),
-        ("length#.min_words=3", ".*the recipe has 2 stages 'length'; name one: length#1.min_words"),
+        ("length#.min_words=3", ".*the recipe has 2 stages 'length'; choose one: length#1.min_words"),
         ("length#².min_words=3", ".*'length#²': the recipe has 2 stages 'length'"),
         ("normalize#2.remove_markup=true", ".*'normalize#2': the recipe has 1 stages? 'normalize'"),
         ("length#2.min_word=3", "-s length#2.min_word=3: stage length has no option 'min_word'; did you mean .*"),
@@ -225,7 +225,7 @@ def test_the_value_of_an_override_is_yaml(override: str, stage: dict[str, Any]) 
         ("length#2.min_words=10", "my.yaml, line 4: stage length: min_words .10. is above max_words .9."),
     ],
 )
-def test_a_wrong_override_is_told(override: str, expected: str) -> None:
+def test_a_wrong_override_is_reported(override: str, expected: str) -> None:
     message = failure(TWICE, override)
     assert re.fullmatch(expected, message, re.DOTALL), message
 
@@ -246,13 +246,15 @@ def test_the_recipes_that_the_help_names_are_shipped() -> None:
 
 
 @pytest.mark.parametrize(("name", "hint"), [("documnts", " Did you mean 'documents'?"), ("zzz", "")])
-def test_an_unknown_recipe_is_told_with_the_nearest(name: str, hint: str) -> None:
+def test_an_unknown_recipe_is_reported_with_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(RecipeError) as caught:
         find_recipe(name)
-    assert str(caught.value) == f"no recipe {name!r}: neither a file nor one of {', '.join(shipped_recipes())}.{hint}"
+    assert str(caught.value) == (
+        f"no recipe {name!r}: neither a file nor a shipped recipe ({', '.join(shipped_recipes())}).{hint}"
+    )
 
 
-def test_a_recipe_that_is_not_text_is_told(tmp_path: Path) -> None:
+def test_a_recipe_that_is_not_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "binary.yaml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match=r"recipe .*binary\.yaml cannot be read: .*utf-8"):
@@ -273,7 +275,7 @@ def test_a_recipe_written_out_is_the_same_recipe(text: str) -> None:
     assert Recipe.parse(json.dumps(recipe.to_dict())).sha256 == recipe.sha256
 
 
-def test_the_hash_tells_meaning_not_writing() -> None:
+def test_the_hash_depends_on_the_settings_not_the_notation() -> None:
     written = "stages:\n- length: {min_words: 2}\n- normalize: {}\n"
     otherwise = "# the same\nseed: 0\nstages:\n  - length:\n      min_words: 2\n      max_words:\n  - normalize\n"
     assert Recipe.parse(written).sha256 == Recipe.parse(otherwise).sha256

@@ -1,4 +1,4 @@
-"""The report: its counts against numpy, its page as a reader and a browser take it."""
+"""The report: its counts compared with numpy, and its HTML page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from jina_data.clean.report import CleanReport
 from jina_data.cli import cli
 from jina_data.errors import JinaDataError
 from jina_data.html.page import visible
-from jina_data.html.text_diff import WIDTH, Shown, compare
+from jina_data.html.text_diff import WIDTH, Excerpt, compare
 from jina_data.pipeline import Pipeline
 from jina_data.stages import ExactDedup, Language, Length, Normalize, Rules, Sample, Select, Stage, Where
 from jina_data.stages.base import Collective, Context, Outcome, RemainingRows, RowLocal, Threshold
@@ -34,11 +34,11 @@ from jina_data.stages.rows import Rows, View
 from tests.support.files import write_csv, write_jsonl, write_parquet
 
 VOID = {"meta", "line", "br", "rect", "path"}
-"""Elements of the page that have no end."""
+"""Elements of the page without an end tag."""
 
 
 class Page(HTMLParser):
-    """A page, parsed: its text, its elements, and whether every element is closed where it should be."""
+    """A parsed page: its text and its elements; it checks that elements are closed in order."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -73,9 +73,9 @@ class Page(HTMLParser):
         """The text of a `code` element, as a browser copies it."""
         import html
 
-        found = re.search(rf'<code id="{element_id}">(.*?)</code>', self.source, re.S)
-        assert found
-        return html.unescape(found[1])
+        match = re.search(rf'<code id="{element_id}">(.*?)</code>', self.source, re.S)
+        assert match
+        return html.unescape(match[1])
 
 
 def run(tmp_path: Path, rows: Sequence[Mapping[str, Any] | str], *stages: Stage, **options: Any) -> CleanReport:
@@ -85,9 +85,9 @@ def run(tmp_path: Path, rows: Sequence[Mapping[str, Any] | str], *stages: Stage,
 
 def page_of(report: CleanReport) -> Page:
     assert report.path is not None
-    found = Page((report.path / "report.html").read_text(encoding="utf-8"))
-    assert found.open == []
-    return found
+    page = Page((report.path / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    return page
 
 
 def random_texts(n_rows: int, seed: int = 0) -> list[dict[str, str]]:
@@ -100,7 +100,7 @@ def random_texts(n_rows: int, seed: int = 0) -> list[dict[str, str]]:
 
 
 class Measured(RowLocal):
-    """Records scores of all sorts, and drops every third row."""
+    """Records scores of many kinds, and drops every third row."""
 
     name: ClassVar[str] = "measured"
     reasons: ClassVar[tuple[str, ...]] = ("third",)
@@ -113,8 +113,8 @@ class Measured(RowLocal):
         outcome = Outcome.keep_all(len(rows))
         ids = rows.row_ids.to_numpy().astype(np.int64)
         rng = [np.random.default_rng(int(row)) for row in ids]
-        share = np.array([one.random() for one in rng])
-        tail = np.array([one.pareto(0.6) - 5 for one in rng])
+        share = np.array([generator.random() for generator in rng])
+        tail = np.array([generator.pareto(0.6) - 5 for generator in rng])
         outcome.drop(ids % 3 == 0, 0, share)
         outcome.scores = {
             "share": pa.array(share),
@@ -125,7 +125,9 @@ class Measured(RowLocal):
             "constant": pa.array(np.full(len(ids), 0.3)),
             "huge": pa.array(1e15 + share),
             "tiny": pa.array(share * 1e-12),
-            "list": pa.array([list(one.random(row % 4)) for one, row in zip(rng, ids.tolist(), strict=True)]),
+            "list": pa.array(
+                [list(generator.random(row % 4)) for generator, row in zip(rng, ids.tolist(), strict=True)]
+            ),
             "label": pa.array(["a"] * len(ids)),
             "nothing": pa.nulls(len(ids), pa.float64()),
         }
@@ -133,26 +135,30 @@ class Measured(RowLocal):
 
 
 def recount(report: CleanReport, score: ScoreCounts) -> tuple[list[int], list[int], Any]:
-    """Count the values of a score anew with numpy: all of them, those of dropped rows, and the values."""
+    """Count the values of a score with numpy: return the counts of all rows, of dropped rows, and the values."""
     assert report.path is not None
     folder = report.path / "scores" / f"{score.stage:02d}-{report.stages[score.stage].name}"
     table = pa.concat_tables(pq.read_table(path) for path in sorted(folder.iterdir()))
     ledger = pq.read_table(report.path / "ledger").to_pylist()
     reasons = {limit.reason for limit in score.thresholds}
-    fallen = {
+    dropped_ids = {
         row["row_id"]
         for row in ledger
         if row["stage_index"] == score.stage and (not reasons or row["reason"] in reasons)
     }
     pairs: list[tuple[float, bool]] = []
     for row_id, value in zip(table["row_id"].to_pylist(), table[score.name].to_pylist(), strict=True):
-        several = value if isinstance(value, list) else [value]
-        pairs += [(one, row_id in fallen) for one in several if one is not None and np.isfinite(one)]
+        items = value if isinstance(value, list) else [value]
+        pairs += [(item, row_id in dropped_ids) for item in items if item is not None and np.isfinite(item)]
     values = np.array([value for value, _ in pairs])
     places = np.searchsorted(score.bins.edges[1:], values, side="left")
     size = len(score.bins.counts)
-    fell = np.array([was for _, was in pairs])
-    return np.bincount(places, minlength=size).tolist(), np.bincount(places[fell], minlength=size).tolist(), values
+    is_dropped = np.array([flag for _, flag in pairs])
+    return (
+        np.bincount(places, minlength=size).tolist(),
+        np.bincount(places[is_dropped], minlength=size).tolist(),
+        values,
+    )
 
 
 def check_histogram(report: CleanReport, score: ScoreCounts) -> None:
@@ -182,13 +188,13 @@ def test_histograms_count_what_is_in_the_score_files(tmp_path: Path) -> None:
     assert sum(words.bins.dropped) == report.stages[0].dropped["too_short"] + report.stages[0].dropped["too_long"]
 
 
-def test_only_what_fell_for_the_limit_is_hatched(tmp_path: Path) -> None:
+def test_only_rows_dropped_by_the_limit_are_hatched(tmp_path: Path) -> None:
     rows = [{"text": "12 ab"}, {"text": "---"}, {"text": "1 abcdefgh"}, {"text": "123456 a"}]
     report = run(tmp_path, rows, Rules(max_digit_ratio=0.6))
     dropped = {score.name: sum(score.bins.dropped) for score in report.scores}
     assert report.stages[0].dropped == {"no_letters": 1, "too_many_digits": 1}
     assert dropped == {"text.no_letters": 1, "text.too_many_digits": 1}
-    # The text without letter or digit has no share of digits.
+    # A text without letters and digits has no share of digits.
     assert {score.name: score.count for score in report.scores} == {"text.no_letters": 4, "text.too_many_digits": 3}
 
 
@@ -202,13 +208,13 @@ def test_limits_of_the_stages_are_in_the_report(tmp_path: Path) -> None:
         Language(languages="any"),
     )
     report = run(tmp_path, rows, *stages)
-    found = {(score.stage, score.name): score.thresholds for score in report.scores}
-    assert found[0, "anchor.words"] == (Threshold(1.0, "above", "too_short"), Threshold(9.0, "below", "too_long"))
-    assert found[0, "negative.min_words"] == (Threshold(1.0, "above", "too_short"),)
-    assert found[0, "negative.max_words"] == (Threshold(9.0, "below", "too_long"),)
-    assert found[0, "negative.max_chars"] == ()
-    assert found[1, "anchor.too_many_digits"] == (Threshold(0.5, "below", "too_many_digits"),)
-    assert found[1, "anchor.no_letters"] == (Threshold(1.0, "above", "no_letters"),)
+    thresholds = {(score.stage, score.name): score.thresholds for score in report.scores}
+    assert thresholds[0, "anchor.words"] == (Threshold(1.0, "above", "too_short"), Threshold(9.0, "below", "too_long"))
+    assert thresholds[0, "negative.min_words"] == (Threshold(1.0, "above", "too_short"),)
+    assert thresholds[0, "negative.max_words"] == (Threshold(9.0, "below", "too_long"),)
+    assert thresholds[0, "negative.max_chars"] == ()
+    assert thresholds[1, "anchor.too_many_digits"] == (Threshold(0.5, "below", "too_many_digits"),)
+    assert thresholds[1, "anchor.no_letters"] == (Threshold(1.0, "above", "no_letters"),)
     view = View(pa.schema([("text", pa.string())]), {"text": ("text",)})
     assert stages[2].model_copy(update={"roles": None}).thresholds(view) == {
         "text.probability": [Threshold(0.65, "above", "uncertain_language")]
@@ -221,8 +227,8 @@ def test_limits_of_the_stages_are_in_the_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", [Length(min_words=4, max_words=12), Rules(max_char_run=1, max_digit_ratio=0.2)])
-def test_limits_part_what_stays_from_what_falls(tmp_path: Path, stage: Stage) -> None:
-    """For a stage with one limit on a score: every row beyond it falls, and nothing else falls for its reason."""
+def test_limits_separate_kept_from_dropped_rows(tmp_path: Path, stage: Stage) -> None:
+    """For a stage with one limit on a score: exactly the rows beyond the limit are dropped for its reason."""
     rng = random.Random(3)
     rows = [{"text": "".join(rng.choices("ab1  ", k=rng.randrange(3, 60)))} for _ in range(300)]
     report = run(tmp_path, rows, stage)
@@ -259,9 +265,9 @@ def score_of(edges: Sequence[float], limits: Sequence[Threshold], **more: Any) -
 def test_limit_stands_where_its_value_is_on_the_axis() -> None:
     score = score_of([0, 0.25, 0.5, 0.75, 1], [Threshold(0.65, "above", "r"), Threshold(0.1, "below", "r")])
     drawn = charts.histogram(score)
-    by_text = {tick.text: tick.at for tick in drawn.x_ticks}
+    by_text = {tick.text: tick.position for tick in drawn.x_ticks}
     per_unit = by_text["1"] - by_text["0"]
-    assert [mark.at for mark in drawn.marks] == pytest.approx(
+    assert [mark.position for mark in drawn.marks] == pytest.approx(
         [by_text["0"] + 0.65 * per_unit, by_text["0"] + 0.1 * per_unit]
     )
     assert [(mark.text, mark.beyond) for mark in drawn.marks] == [("0.65", False), ("0.1", False)]
@@ -271,8 +277,8 @@ def test_limit_on_whole_numbers_stands_between_the_bars() -> None:
     limits = [Threshold(2, "above", "few"), Threshold(3, "below", "many")]
     drawn = charts.histogram(score_of([-0.5, 0.5, 1.5, 2.5, 3.5, 4.5], limits, is_whole=True))
     lefts = [float(x) for x in re.findall(r"M([\d.]+) ", drawn.bars)]
-    # Bars of 0, 1, 2, 3, 4: what is below 2 falls, and what is above 3.
-    assert [mark.at for mark in drawn.marks] == pytest.approx([lefts[2], lefts[4]], abs=0.06)
+    # Bars of 0, 1, 2, 3, 4: values below 2 and above 3 are dropped.
+    assert [mark.position for mark in drawn.marks] == pytest.approx([lefts[2], lefts[4]], abs=0.06)
 
 
 def test_limit_beyond_the_values_is_named_but_not_drawn(tmp_path: Path) -> None:
@@ -285,7 +291,7 @@ def test_limit_beyond_the_values_is_named_but_not_drawn(tmp_path: Path) -> None:
 
 def test_limit_in_a_tail_stands_in_the_bar_of_the_tail() -> None:
     score = score_of([0, 1, 2, 3, 500], [Threshold(90, "below", "r")], tail_above=True)
-    assert charts.histogram(score).marks[0].at == charts.RIGHT - charts.TAIL / 2
+    assert charts.histogram(score).marks[0].position == charts.RIGHT - charts.TAIL / 2
     assert [tick.text for tick in charts.histogram(score).x_ticks][-1] == "> 3"
 
 
@@ -320,7 +326,7 @@ def test_report_json_reads_back_and_may_lack_the_scores(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> CleanReport:
-    """A run with something of everything: two files, sources, broken lines, all sorts of reasons."""
+    """A run with two files, several sources, broken lines and many reasons."""
     folder = tmp_path_factory.mktemp("rich")
     rows: list[Mapping[str, Any] | str] = [
         {
@@ -333,40 +339,40 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> CleanReport:
     rows += [{"question": "Ist das wirklich ein deutscher Satz?", "answer": "Ja, das ist er ganz gewiss.", "kind": "a"}]
     rows += [{"question": "A", "answer": "", "kind": None}, "{broken", {"question": "B b", "answer": "!!", "kind": "d"}]
     rows += [dict(row, question=str(row["question"]).upper()) for row in rows[:9] if isinstance(row, Mapping)]
-    one = write_jsonl(folder / "one.jsonl", rows)
-    two = write_csv(folder / "two.csv", [{"question": "What is it?", "answer": "It.", "kind": "e"}])
+    first = write_jsonl(folder / "one.jsonl", rows)
+    second = write_csv(folder / "two.csv", [{"question": "What is it?", "answer": "It.", "kind": "e"}])
     pipeline = Pipeline(
         *(Normalize(), Length(min_words=1), Rules(), Language(languages=("en",)), ExactDedup(), Sample(count=100)),
         columns={"anchor": "question", "positive": "answer", "source": "kind"},
         seed=5,
     )
-    return pipeline.run([one, two], folder / "run")
+    return pipeline.run([first, second], folder / "run")
 
 
 def test_page_is_well_formed_and_needs_no_network(rich: CleanReport) -> None:
-    found = page_of(rich)
-    assert not re.search(r"(https?:)?//[a-z]", found.source)
-    assert not [tag for tag, _ in found.elements if tag in ("script", "link", "img", "iframe", "object")]
-    for _, attributes in found.elements:
+    page = page_of(rich)
+    assert not re.search(r"(https?:)?//[a-z]", page.source)
+    assert not [tag for tag, _ in page.elements if tag in ("script", "link", "img", "iframe", "object")]
+    for _, attributes in page.elements:
         assert not {name for name in attributes if name.startswith("on") or name == "src"}
         assert str(attributes.get("href") or "#").startswith("#")
-    ids = [attributes["id"] for _, attributes in found.elements if attributes.get("id")]
+    ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     assert len(ids) == len(set(ids))
-    wanted = {str(value)[1:] for _, attributes in found.elements if (value := attributes.get("href"))}
-    wanted |= {str(value) for _, attributes in found.elements if (value := attributes.get("aria-labelledby"))}
-    assert wanted <= set(ids)
-    charts_ = [attributes for tag, attributes in found.elements if tag == "svg" and attributes.get("role") == "img"]
+    targets = {str(value)[1:] for _, attributes in page.elements if (value := attributes.get("href"))}
+    targets |= {str(value) for _, attributes in page.elements if (value := attributes.get("aria-labelledby"))}
+    assert targets <= set(ids)
+    charts_ = [attributes for tag, attributes in page.elements if tag == "svg" and attributes.get("role") == "img"]
     assert len(charts_) == len(rich.scores) > 5
     assert all(attributes["aria-label"] for attributes in charts_)
-    assert "url(" not in found.source.replace("url(#hatch)", "")
+    assert "url(" not in page.source.replace("url(#hatch)", "")
 
 
-def test_page_tells_every_count(rich: CleanReport) -> None:
-    found = page_of(rich)
-    assert f"{rich.rows.kept:,} of {rich.rows.read:,} rows kept" in found.text
+def test_page_has_every_count(rich: CleanReport) -> None:
+    page = page_of(rich)
+    assert f"{rich.rows.kept:,} of {rich.rows.read:,} rows kept" in page.text
     for stage in rich.stages:
         for reason, n in stage.dropped.items():
-            assert f"{stage.name}: {reason}, {n:,} row" in found.text
+            assert f"{stage.name}: {reason}, {n:,} row" in page.text
     assert set(Counter(reason for stage in rich.stages for reason in stage.dropped)) >= {
         *("empty", "too_short", "wrong_language", "exact_duplicate", "not_sampled")
     }
@@ -377,38 +383,38 @@ def test_page_tells_every_count(rich: CleanReport) -> None:
         (source, n), *_ = con.execute(
             "SELECT source, count(*) FROM ledger WHERE reason = 'not_sampled' GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
         ).fetchall()
-    row = re.search(rf"<bdi>{source}</bdi></th>(.*?)</tr>", found.source, re.S)
+    row = re.search(rf"<bdi>{source}</bdi></th>(.*?)</tr>", page.source, re.S)
     assert row
     cells = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", row[1], re.S)]
-    heads = re.findall(r"<small>.*?</small><br>(\w+)</th>", found.source.split("By source")[1])
+    heads = re.findall(r"<small>.*?</small><br>(\w+)</th>", page.source.split("By source")[1])
     assert cells[2 + heads.index("not_sampled")] == str(n)
 
 
 def test_languages_add_up(rich: CleanReport, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rich.path is not None
-    found = page_of(rich)
-    part = found.source.split('id="languages"')[1].split("</section>")[0]
+    page = page_of(rich)
+    part = page.source.split('id="languages"')[1].split("</section>")[0]
     table = pq.read_table(rich.path / "scores" / "03-language")
     for role, rows in zip(("anchor", "positive"), part.split("<tbody>")[1:], strict=True):
-        shown = re.findall(r'<th scope="row">(\S+)</th><td class="n">([\d,]+)</td>', rows.split("</tbody>")[0])
+        cells = re.findall(r'<th scope="row">(\S+)</th><td class="n">([\d,]+)</td>', rows.split("</tbody>")[0])
         labels = Counter(table[f"{role}.language"].to_pylist())
-        assert {label: int(n.replace(",", "")) for label, n in shown} == dict(labels)
+        assert {label: int(n.replace(",", "")) for label, n in cells} == dict(labels)
 
 
-def test_rare_languages_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rare_languages_are_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_page, "MAX_LABELS", 1)
     texts = ["This is an English sentence.", "And this is another one.", "Das ist ein Satz.", "Ceci est une phrase."]
-    found = page_of(run(tmp_path, [{"text": text} for text in texts], Language(languages="any")))
-    assert re.search(r'<th scope="row">en</th><td class="n">2</td>', found.source)
-    assert re.search(r'<th scope="row">2 others</th><td class="n">2</td>', found.source)
+    page = page_of(run(tmp_path, [{"text": text} for text in texts], Language(languages="any")))
+    assert re.search(r'<th scope="row">en</th><td class="n">2</td>', page.source)
+    assert re.search(r'<th scope="row">2 others</th><td class="n">2</td>', page.source)
 
 
 def test_long_lists_of_sources_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_page, "MAX_PARTS", 3)
     rows = [{"text": f"row {n}", "from": f"source-{n % 7}"} for n in range(29)]
-    found = page_of(run(tmp_path, rows, Length(min_words=3), columns={"text": "text", "source": "from"}))
-    assert re.findall(r"<bdi>(source-\d)</bdi>", found.source) == ["source-0", "source-1", "source-2"]
-    assert "4 more, with fewer rows, are in report.json" in found.text
+    page = page_of(run(tmp_path, rows, Length(min_words=3), columns={"text": "text", "source": "from"}))
+    assert re.findall(r"<bdi>(source-\d)</bdi>", page.source) == ["source-0", "source-1", "source-2"]
+    assert "4 more, with fewer rows, are listed in report.json" in page.text
 
 
 def test_everything_is_escaped(tmp_path: Path) -> None:
@@ -418,10 +424,10 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
         {"a<i>b": text.upper(), "from": "'\"><s>"},
         "<img src=x>",
     ]
-    found = page_of(run(tmp_path, rows, ExactDedup(), columns={"text": "a<i>b", "source": "from"}))
-    assert not {tag for tag, _ in found.elements} & {"script", "b", "i", "u", "s", "img"}
-    for said in (text, text.upper(), "a<i>b", "<u>source</u>", "'\"><s>", "<img src=x>"):
-        assert said in found.text
+    page = page_of(run(tmp_path, rows, ExactDedup(), columns={"text": "a<i>b", "source": "from"}))
+    assert not {tag for tag, _ in page.elements} & {"script", "b", "i", "u", "s", "img"}
+    for value in (text, text.upper(), "a<i>b", "<u>source</u>", "'\"><s>", "<img src=x>"):
+        assert value in page.text
 
 
 def test_control_characters_are_visible_and_harmless(tmp_path: Path) -> None:
@@ -442,116 +448,116 @@ def test_bytes_that_are_no_text_do_not_break_the_page(tmp_path: Path) -> None:
 
 def test_long_texts_are_cut(tmp_path: Path) -> None:
     rows = [{"text": "x" * 5000}]
-    found = page_of(run(tmp_path, rows, Length(max_chars=100)))
-    assert "x" * WIDTH + "… (5,000 characters)" in found.text
-    assert "x" * (WIDTH + 1) not in found.source
+    page = page_of(run(tmp_path, rows, Length(max_chars=100)))
+    assert "x" * WIDTH + "… (5,000 characters)" in page.text
+    assert "x" * (WIDTH + 1) not in page.source
 
 
 # ------------------------------------------------------------------------------------------------------- dropped rows
 
 
-def text_of(shown: Shown) -> str:
-    return "".join(span.text for span in shown.spans)
+def text_of(excerpt: Excerpt) -> str:
+    return "".join(span.text for span in excerpt.spans)
 
 
 def test_differences_are_marked() -> None:
-    left, right = compare("the quick brown fox", "the quick red fox")
-    assert [span for span in left.spans if span.differs] == [("brown", True)]
-    assert [span for span in right.spans if span.differs] == [("red", True)]
+    first, second = compare("the quick brown fox", "the quick red fox")
+    assert [span for span in first.spans if span.differs] == [("brown", True)]
+    assert [span for span in second.spans if span.differs] == [("red", True)]
     chinese, _ = compare("今天天气很好", "今天天气不好")
     assert [span.text for span in chinese.spans if span.differs] == ["很"]
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_windows_show_the_first_difference(seed: int) -> None:
+def test_excerpts_show_the_first_difference(seed: int) -> None:
     rng = random.Random(seed)
     words = [rng.choice(["a", "bb", "ccc", "字", "word,", "\n"]) for _ in range(rng.randrange(1, 900))]
     other = list(words)
     for _ in range(rng.randrange(0, 4)):
         other.insert(rng.randrange(len(other) + 1), rng.choice(["new", "", "字"]))
-    left, right = " ".join(words), " ".join(other)
-    one, two = compare(left, right)
-    for text, shown in ((left, one), (right, two)):
-        window = text_of(shown)
+    texts = " ".join(words), " ".join(other)
+    excerpts = compare(*texts)
+    for text, excerpt in zip(texts, excerpts, strict=True):
+        window = text_of(excerpt)
         assert window in text
         assert len(window) <= WIDTH
-        assert shown.cut_before == (not text.startswith(window) or shown.cut_before)
-        assert shown.n_chars == len(text)
-        if not shown.cut_before and not shown.cut_behind:
+        assert excerpt.cut_before == (not text.startswith(window) or excerpt.cut_before)
+        assert excerpt.n_chars == len(text)
+        if not excerpt.cut_before and not excerpt.cut_after:
             assert window == text
-    is_marked = any(span.differs for span in (*one.spans, *two.spans))
-    assert is_marked == (left != right)
+    is_marked = any(span.differs for excerpt in excerpts for span in excerpt.spans)
+    assert is_marked == (texts[0] != texts[1])
 
 
 def test_equal_texts_have_no_mark_at_the_cut() -> None:
     for length in range(WIDTH - 5, WIDTH + 5):
-        left, right = compare("  " + "word " * 300, "word " * 300 + "z" * length)
-        assert [span.text for span in left.spans if span.differs] == ["  "]
-        assert not any(span.differs for span in right.spans)
+        first, second = compare("  " + "word " * 300, "word " * 300 + "z" * length)
+        assert [span.text for span in first.spans if span.differs] == ["  "]
+        assert not any(span.differs for span in second.spans)
 
 
-def drop_of(found: Page, place: str) -> str:
+def drop_of(page: Page, place: str) -> str:
     """The part of the page that shows one dropped row."""
-    articles: list[str] = re.findall(r'<article class="drop">.*?</article>', found.source, re.S)
+    articles: list[str] = re.findall(r'<article class="drop">.*?</article>', page.source, re.S)
     return next(article for article in articles if f"{place}</bdi>" in article.split("</header>")[0].split(";")[0])
 
 
-def test_partner_stands_beside(tmp_path: Path) -> None:
+def test_partner_is_shown_next_to_the_row(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"text": "kept as it is", "n": 1},
         {"text": "other"},
         {"text": "Kept AS it is", "n": 2},
     ]
-    shown = drop_of(page_of(run(tmp_path, rows, ExactDedup())), "rows.jsonl:2")
-    assert "rows.jsonl:0</bdi></header>" in shown
-    own, other = re.findall(r'<div class="text (?:own|other)" dir="auto">(.*?)</div>', shown)
-    assert own == "<mark>Kept</mark> <mark>AS</mark> it is"
-    assert other == "<mark>kept</mark> <mark>as</mark> it is"
+    part = drop_of(page_of(run(tmp_path, rows, ExactDedup())), "rows.jsonl:2")
+    assert "rows.jsonl:0</bdi></header>" in part
+    row_text, partner_text = re.findall(r'<div class="text (?:own|other)" dir="auto">(.*?)</div>', part)
+    assert row_text == "<mark>Kept</mark> <mark>AS</mark> it is"
+    assert partner_text == "<mark>kept</mark> <mark>as</mark> it is"
 
 
-def test_rows_are_shown_as_they_came_in(tmp_path: Path) -> None:
+def test_rows_are_shown_as_in_the_input(tmp_path: Path) -> None:
     rows = [{"body": "fi\u0301rst   text", "year": "no number"}, {"body": "kept", "year": "7"}]
     stages = (Normalize(), Select(cast={"year": "BIGINT"}, rename={"body": "page"}), Where(expression="year > 1"))
-    shown = drop_of(page_of(run(tmp_path, rows, *stages, columns={"text": "body"})), "rows.jsonl:0")
-    assert "fi\u0301rst   text" in shown
-    assert "no number" in shown
+    part = drop_of(page_of(run(tmp_path, rows, *stages, columns={"text": "body"})), "rows.jsonl:0")
+    assert "fi\u0301rst   text" in part
+    assert "no number" in part
 
 
 def test_partner_outside_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = write_jsonl(tmp_path / "before.jsonl", [{"text": "x"}, {"text": "seen BEFORE"}])
     rows = [{"text": "new"}, {"text": "seen before"}]
     stage = ExactDedup(against=(str(outside),))
-    shown = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
-    assert "before.jsonl:1</bdi></header>" in shown
-    assert "seen <mark>BEFORE</mark>" in shown
+    part = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
+    assert "before.jsonl:1</bdi></header>" in part
+    assert "seen <mark>BEFORE</mark>" in part
     monkeypatch.setattr(report_samples, "OUTSIDE_BYTES", 1)
-    shown = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
-    assert "before.jsonl:1</bdi></header>" in shown
-    assert "BEFORE" not in shown
+    part = drop_of(page_of(run(tmp_path, rows, stage)), "rows.jsonl:1")
+    assert "before.jsonl:1</bdi></header>" in part
+    assert "BEFORE" not in part
 
 
 def test_partner_outside_may_have_other_columns() -> None:
     long = "before " * 200
-    lines = report_samples._lines(
+    lines = report_samples._compare_columns(
         {"text": f"{long}A common run of words. {long}"}, {"query": "a COMMON run of words"}, {}
     )
-    (own, _), (_, other) = ((line.own, line.other) for line in lines)
-    assert [(line.label, line.has_own, line.has_other) for line in lines] == [
+    (text, _), (_, partner_text) = ((line.text, line.partner_text) for line in lines)
+    assert [(line.label, line.in_row, line.in_partner) for line in lines] == [
         ("text", True, False),
         ("query", False, True),
     ]
-    assert own is not None
-    assert other is not None
-    assert "A common run of words." in text_of(own)
-    assert (own.cut_before, own.cut_behind) == (True, True)
-    assert text_of(other) == "a COMMON run of words"
+    assert text is not None
+    assert partner_text is not None
+    assert "A common run of words." in text_of(text)
+    assert (text.cut_before, text.cut_after) == (True, True)
+    assert text_of(partner_text) == "a COMMON run of words"
 
 
 def test_samples_are_those_of_inspect(rich: CleanReport) -> None:
     assert rich.path is not None
     places = re.findall(r'<article class="drop"><header><bdi>(.*?)</bdi>', page_of(rich).source)
-    said = CliRunner().invoke(cli, ["inspect", str(rich.path), "--sample", "5"]).output
-    assert [place for place in places if place in said] == places[1:]
+    output = CliRunner().invoke(cli, ["inspect", str(rich.path), "--sample", "5"]).output
+    assert [place for place in places if place in output] == places[1:]
     assert len(places) == 1 + sum(min(5, n) for stage in rich.stages for n in stage.dropped.values())
 
 
@@ -559,7 +565,7 @@ def test_samples_are_those_of_inspect(rich: CleanReport) -> None:
 
 
 class Near(Collective):
-    """Drops the rows that share their first word with an earlier one, and tells of it what near_dedup tells."""
+    """Drops rows that share their first word with an earlier row, and records the facts of near_dedup."""
 
     name: ClassVar[str] = "near_dedup"
     reasons: ClassVar[tuple[str, ...]] = ("near_duplicate",)
@@ -588,11 +594,11 @@ def test_near_duplicates_have_their_curve_and_scores(tmp_path: Path) -> None:
     report = run(tmp_path, rows, Near())
     assert [(score.name, score.count) for score in report.scores] == [("score", 57)]
     assert list(report.scores[0].bins.dropped) == list(report.scores[0].bins.counts)
-    found = page_of(report)
-    assert "98,765" in found.text
-    assert re.search(r'<td class="n">1,234</td><td class="name"><bdi>[^<]*rows.jsonl:2</bdi>', found.source)
+    page = page_of(report)
+    assert "98,765" in page.text
+    assert re.search(r'<td class="n">1,234</td><td class="name"><bdi>[^<]*rows.jsonl:2</bdi>', page.source)
     chance = 1 - (1 - 0.8**13) ** 9
-    assert f"At the threshold 0.8 it is {100 * chance:.1f} %" in found.text
+    assert f"At the threshold 0.8 it is {100 * chance:.1f} %" in page.text
 
 
 @pytest.mark.parametrize(("bands", "rows", "threshold"), [(14, 8, 0.75), (1, 1, 0.5), (450, 20, 0.9)])
@@ -604,7 +610,7 @@ def test_curve_is_the_chance_of_sharing_a_band(bands: int, rows: int, threshold:
         chance = (charts.BOTTOM - y) / (charts.BOTTOM - charts.TOP)
         low, high = (1 - (1 - max(0.0, similarity + way) ** rows) ** bands for way in (-0.001, 0.001))
         assert low - 0.002 <= chance <= high + 0.002
-    assert drawn.marks[0].at == pytest.approx(charts.LEFT + threshold * (charts.RIGHT - charts.LEFT))
+    assert drawn.marks[0].position == pytest.approx(charts.LEFT + threshold * (charts.RIGHT - charts.LEFT))
 
 
 # ------------------------------------------------------------------------------------------------------ running again
@@ -612,11 +618,11 @@ def test_curve_is_the_chance_of_sharing_a_band(bands: int, rows: int, threshold:
 
 def test_recipe_and_command_give_the_same_data_again(rich: CleanReport, tmp_path: Path, monkeypatch: Any) -> None:
     assert rich.path is not None
-    found = page_of(rich)
+    page = page_of(rich)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipe.yaml").write_text(found.inside("recipe"), encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(page.inside("recipe"), encoding="utf-8")
     assert Recipe.load("recipe.yaml").sha256 == rich.recipe_sha256
-    words = shlex.split(found.inside("command"))
+    words = shlex.split(page.inside("command"))
     assert words[0] == "jina-data"
     done = CliRunner().invoke(cli, words[1:], catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -666,9 +672,9 @@ def test_shown_recipe_reads_back(stage: Stage, tmp_path: Path) -> None:
 
     plan: Any = Plan()
     plan.recipe = recipe
-    shown = report_page.recipe_yaml(plan)
-    assert visible(shown) == shown
-    again = Recipe.parse(shown)
+    text = report_page.recipe_yaml(plan)
+    assert visible(text) == text
+    again = Recipe.parse(text)
     assert again == recipe
     assert again.sha256 == recipe.sha256
 
@@ -692,18 +698,18 @@ def test_run_where_no_stage_measures_a_row(tmp_path: Path, n_rows: int) -> None:
     source = write_parquet(tmp_path / "rows.parquet", [{"text": "a", "n": 1}] * n_rows, schema)
     stages = (Where(expression="n > 5"), Language(languages="any"), ExactDedup(), Sample(count=1))
     report = Pipeline(*stages).run(source, tmp_path / "run")
-    found = page_of(report)
-    assert f"0 of {n_rows} rows kept (0.0 %)" in found.text
-    assert ("where: filtered, 1 row " in found.text) == (n_rows == 1)
-    assert ("Nothing was dropped." in found.text) == (n_rows == 0)
+    page = page_of(report)
+    assert f"0 of {n_rows} rows kept (0.0 %)" in page.text
+    assert ("where: filtered, 1 row " in page.text) == (n_rows == 1)
+    assert ("No rows were dropped." in page.text) == (n_rows == 0)
     assert report.scores == []
 
 
 def test_run_where_everything_is_dropped(tmp_path: Path) -> None:
     report = run(tmp_path, random_texts(40), Length(min_words=10_000_000), ExactDedup(), Sample(count=3))
-    found = page_of(report)
-    assert "0 of 40 rows kept (0.0 %)" in found.text
-    # A text without a word is empty, which no limit says; characters have no limit.
+    page = page_of(report)
+    assert "0 of 40 rows kept (0.0 %)" in page.text
+    # A text without words is empty, which is not the reason of a limit; characters have no limit.
     by_name = {score.name: (score.count, sum(score.bins.dropped)) for score in report.scores}
     n_short = report.stages[0].dropped["too_short"]
     assert by_name == {"text.chars": (40, 40), "text.words": (40, n_short)}
@@ -716,7 +722,7 @@ def test_pages_of_real_runs(corpora: Path, tmp_path: Path) -> None:
     assert report.path is not None
     for score in report.scores:
         check_histogram(report, score)
-    found = page_of(report)
-    assert len(found.source) < 500_000
+    page = page_of(report)
+    assert len(page.source) < 500_000
     with pytest.raises(JinaDataError):
         CleanReport.load(tmp_path)

@@ -1,4 +1,4 @@
-"""A run that is killed goes on: the same bytes, and nothing done twice but what was in flight."""
+"""A run that is killed resumes: it gives the same bytes, and repeats only the units that were in flight."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from jina_data.clean.folder import CleanFolder
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
 from jina_data.clean.run import CleanConfig, clean
-from jina_data.clean.session import Session
+from jina_data.clean.session import CleanSession
 from jina_data.clean.spool import RangeFacts, write_range
 from jina_data.errors import RunFolderError, StoppedError
 from jina_data.read.model import RANGE_BYTES, ParsedRange
@@ -94,7 +94,7 @@ stages:
 
 
 def make_rows(number: int, seed: int) -> list[dict[str, Any]]:
-    """Return the demo's sentences over and over, most with a variation, some empty or in capitals."""
+    """Return sentences of the demo sample, repeated: most with a variation, some empty or in capitals."""
     sentences = pq.read_table(DEMO / "sentences.parquet").column("text").to_pylist()
     rng = random.Random(seed)
     rows = []
@@ -130,7 +130,7 @@ def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def write_inputs(folder: Path, n_rows: int) -> None:
-    """Write files of several formats, some of them of several ranges, read at once and in sequence."""
+    """Write files of several formats; some have several ranges, some can only be read sequentially."""
     rows = make_rows(n_rows, seed=11)
     parts = [rows[start : start + n_rows // 8] for start in range(0, n_rows, n_rows // 8)]
     (folder / "a.jsonl").write_bytes(lines_of([*parts[0], *parts[1]]))
@@ -143,7 +143,7 @@ def write_inputs(folder: Path, n_rows: int) -> None:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some 90 MB of input, in 16 ranges."""
+    """About 90 MB of input, in 16 ranges."""
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "in").mkdir()
     write_inputs(folder / "in", 200_000)
@@ -170,12 +170,12 @@ def kill(*_, **__):
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 def killing(number, function):
-    "Return the function, with a kill in place of its call of that number."
+    "Return the function; its call with this number kills the run."
     calls = iter(range(1, number))
     return lambda *given, **named: (function if next(calls, None) else kill)(*given, **named)
 """
 MOMENTS = {
-    # Sets of some rows are written, in near_dedup.
+    # In near_dedup, after the sets of some rows are written.
     "sets": """
 rows_at = near_dedup._read_items
 def some(*given):
@@ -185,9 +185,9 @@ def some(*given):
         yield rows
 near_dedup._read_items = some
 """,
-    # Some rows are decided.
+    # In near_dedup, after some rows are decided.
     "decisions": "lsh.NODES_AT_A_TIME = 100; lsh._decide = killing(3, lsh._decide)",
-    # The decisions are written, but not under their name.
+    # After the decisions are written, before they get their name.
     "name": """
 whole_path = session.whole_path
 @contextmanager
@@ -197,25 +197,25 @@ def half(path):
         kill()
 session.whole_path = half
 """,
-    # Some of the pool is written, in consistency.
+    # In consistency, after a part of the pool is written.
     "pool": "consistency.CHUNK = 64; Consistency._pool_vectors = killing(4, Consistency._pool_vectors)",
-    # The pool is written, and one of the three files of what does not compete.
+    # After the pool and one of the three files of excluded rows are written.
     "excluded": """
 open_memmap = np.lib.format.open_memmap
 made = killing(2, open_memmap)
 np.lib.format.open_memmap = lambda *a, mode, **more: (made if mode == "w+" else open_memmap)(*a, mode=mode, **more)
 """,
-    # All is written, but nothing says so.
+    # After all files are written, before the result that marks them as done.
     "facts": """
 write_json = session.write_json
 session.write_json = lambda path, value: kill() if path.name == "look-04.json" else write_json(path, value)
 """,
 }
-"""Code that kills the run of the recipe `killed` at some moment of a decision or a look, and all its workers."""
+"""Code that kills a run of the recipe `killed` and all its workers inside a collective or barrier stage."""
 
 
 class Run:
-    """A run that can be started again and again, in a process group of its own."""
+    """A run that can be started repeatedly, in its own process group."""
 
     def __init__(self, inputs: Path, recipe: str, out: Path) -> None:
         self.inputs, self.recipe, self.out = inputs, recipe, out
@@ -251,7 +251,7 @@ class Run:
         return self.events.read_bytes().count(b"\n") if self.events.exists() else 0
 
     def start_and_wait_for(self, n_events: int) -> subprocess.Popen[bytes]:
-        """Start, and wait until the log has that many lines, and a new one beside."""
+        """Start, and wait until the log has `n_events` lines and at least one new line."""
         before = self.n_events()
         process = self.start()
         while process.poll() is None and self.n_events() < max(n_events, before + 1):
@@ -259,7 +259,7 @@ class Run:
         return process
 
     def start_and_kill(self, n_events: int, seconds: float) -> bool:
-        """Start, wait until the log has that many lines and some seconds more, kill all; tell if it was at work."""
+        """Start, wait for `n_events` lines and some seconds, and kill all processes; return whether it was running."""
         process = self.start_and_wait_for(n_events)
         time.sleep(seconds)
         if process.poll() is None:
@@ -268,7 +268,7 @@ class Run:
 
 
 def results(run: Path) -> dict[str, str]:
-    """Return the sha256 of every file that must not depend on kills; any other name is a mistake."""
+    """Return the sha256 of every file that must not depend on kills; fail on unexpected names."""
     names = {*CleanFolder.outputs, "events.jsonl", "manifest.json"}
     assert {path.name for path in run.iterdir()} - {"cache"} == names
     files = (
@@ -290,14 +290,14 @@ def read_events(run: Path) -> list[dict[str, Any]]:
 
 
 def sessions(events: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Cut the log where a session began."""
-    starts = [place for place, event in enumerate(events) if event["event"] in ("start", "resume")]
+    """Split the log into sessions."""
+    starts = [index for index, event in enumerate(events) if event["event"] in ("start", "resume")]
     for start, stop in zip(starts, [*starts[1:], len(events)], strict=True):
         yield list(events[start:stop])
 
 
 def check_repeats(events: Sequence[dict[str, Any]]) -> None:
-    """Make sure that a unit was begun again only if a kill found it in flight, and that few were."""
+    """Check that only units in flight at a kill began again, at most one per worker and one of the parent."""
     begun: set[str] = set()
     in_flight: set[str] = set()
     for session in sessions(events):
@@ -308,14 +308,14 @@ def check_repeats(events: Sequence[dict[str, Any]]) -> None:
         finishes = {event["unit"] for event in session if event["event"] == "finish"}
         assert finishes <= begins
         begun |= begins
-        # What was in flight and not begun again had left its file before its end was logged.
+        # A unit in flight that did not begin again had written its file, but not its end event.
         in_flight = (in_flight - finishes) | (begins - finishes)
     assert in_flight <= {event["unit"] for event in events if event["event"] == "begin"}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(inputs: Path) -> Callable[[str], Run]:
-    """Give the run of a recipe that nobody killed."""
+    """Return the undisturbed run of a recipe."""
     runs: dict[str, Run] = {}
 
     def of(recipe: str) -> Run:
@@ -327,8 +327,8 @@ def undisturbed(inputs: Path) -> Callable[[str], Run]:
     return of
 
 
-def kill_and_go_on(undisturbed: Run, out: Path, n_kills: int, seed: int) -> None:
-    """Kill a run at random moments of its work, over and over, and compare what it comes to."""
+def kill_and_resume(undisturbed: Run, out: Path, n_kills: int, seed: int) -> None:
+    """Kill a run at random moments, finish it, and compare its results with the undisturbed run."""
     rng = random.Random(seed)
     n_events = undisturbed.n_events()
     run = Run(undisturbed.inputs, undisturbed.recipe, out)
@@ -340,9 +340,9 @@ def kill_and_go_on(undisturbed: Run, out: Path, n_kills: int, seed: int) -> None
     check_repeats(events)
     assert sum(kills) >= n_kills - 2, run.log()
     assert [event["event"] for event in events].count("resume") >= sum(kills)
-    one, other = CleanReport.load(out), CleanReport.load(undisturbed.out)
-    assert (one.rows, one.files, one.sources) == (other.rows, other.files, other.sources)
-    assert [stage.dropped for stage in one.stages] == [stage.dropped for stage in other.stages]
+    report, expected = CleanReport.load(out), CleanReport.load(undisturbed.out)
+    assert (report.rows, report.files, report.sources) == (expected.rows, expected.files, expected.sources)
+    assert [stage.dropped for stage in report.stages] == [stage.dropped for stage in expected.stages]
 
 
 def test_the_inputs_are_of_several_ranges(inputs: Path, undisturbed: Callable[[str], Run]) -> None:
@@ -354,7 +354,7 @@ def test_the_inputs_are_of_several_ranges(inputs: Path, undisturbed: Callable[[s
 
 
 def test_a_run_that_is_killed_three_times(undisturbed: Callable[[str], Run], tmp_path: Path) -> None:
-    kill_and_go_on(undisturbed("pairs"), tmp_path / "out", 3, seed=1)
+    kill_and_resume(undisturbed("pairs"), tmp_path / "out", 3, seed=1)
 
 
 @pytest.mark.full
@@ -363,12 +363,12 @@ def test_a_run_that_is_killed_three_times(undisturbed: Callable[[str], Run], tmp
 def test_runs_that_are_killed_ten_times(
     undisturbed: Callable[[str], Run], tmp_path: Path, recipe: str, seed: int
 ) -> None:
-    kill_and_go_on(undisturbed(recipe), tmp_path / "out", 10, seed)
+    kill_and_resume(undisturbed(recipe), tmp_path / "out", 10, seed)
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Input of six files and some 4 MB, with what the recipe `killed` compares it with."""
+def small_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six input files, about 4 MB, with the reference files of the recipe `killed`."""
     folder = tmp_path_factory.mktemp("few")
     (folder / "in").mkdir()
     write_inputs(folder / "in", 8_000)
@@ -378,25 +378,25 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_that_is_killed_in_the_middle_of_looks(few: Path, tmp_path: Path) -> None:
-    """At each moment in turn: in near_dedup between sets, decisions and their name, in consistency within the pool."""
-    undisturbed = Run(few, "killed", tmp_path / "undisturbed")
+def test_a_run_that_is_killed_inside_cross_row_stages(small_inputs: Path, tmp_path: Path) -> None:
+    """At each moment in turn."""
+    undisturbed = Run(small_inputs, "killed", tmp_path / "undisturbed")
     undisturbed.finish()
-    run = Run(few, "killed", tmp_path / "out")
-    left = {}
+    run = Run(small_inputs, "killed", tmp_path / "out")
+    files = {}
     for moment, code in MOMENTS.items():
         assert run.start(KILLED_AT + code).wait(timeout=600) == -signal.SIGKILL, (moment, run.log())
         work = [path.relative_to(run.out / ".work") for path in (run.out / ".work").rglob("*") if path.is_file()]
-        left[moment] = {re.sub(r"\.\d+\.tmp$", ".tmp", str(path)) for path in work}
+        files[moment] = {re.sub(r"\.\d+\.tmp$", ".tmp", str(path)) for path in work}
         assert read_events(run.out)[-1]["unit"] == (
             "decide 3" if moment in ("sets", "decisions", "name") else "decide 4"
         )
-    assert {"look-03/sets.bin", "look-03/signatures.bin"} <= left["sets"]
-    assert ".decide-03.parquet.tmp" in left["name"]
-    assert not [moment for moment in ("sets", "decisions", "name") if "decide-03.parquet" in left[moment]]
-    assert "look-04/pool.f16" in left["pool"]
-    assert "look-04/anchor_high.npy" in left["excluded"] - left["pool"]
-    assert "look-04/ordinal.npy" in left["facts"] - left["excluded"]
+    assert {"look-03/sets.bin", "look-03/signatures.bin"} <= files["sets"]
+    assert ".decide-03.parquet.tmp" in files["name"]
+    assert not [moment for moment in ("sets", "decisions", "name") if "decide-03.parquet" in files[moment]]
+    assert "look-04/pool.f16" in files["pool"]
+    assert "look-04/anchor_high.npy" in files["excluded"] - files["pool"]
+    assert "look-04/ordinal.npy" in files["facts"] - files["excluded"]
     run.finish()
     assert results(run.out) == results(undisturbed.out)
     events = read_events(run.out)
@@ -418,14 +418,14 @@ def test_a_run_that_is_killed_in_the_middle_of_looks(few: Path, tmp_path: Path) 
 
 
 def parents() -> dict[int, int]:
-    """Return the parent of every process that is alive."""
-    found = {}
+    """Return the parent of every live process."""
+    parent_of = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, parent = entry.read_text().rpartition(")")[2].split()[:2]
             if state not in "ZX":
-                found[int(entry.parent.name)] = int(parent)
-    return found
+                parent_of[int(entry.parent.name)] = int(parent)
+    return parent_of
 
 
 def wait_for(reached: Callable[[], object], seconds: float) -> bool:
@@ -456,14 +456,16 @@ def test_workers_end_with_their_parent(undisturbed: Callable[[str], Run], tmp_pa
     assert results(run.out) == results(undisturbed("pairs").out)
 
 
-def test_a_worker_that_is_killed_is_told(undisturbed: Callable[[str], Run], tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_is_reported(undisturbed: Callable[[str], Run], tmp_path: Path) -> None:
     run = Run(undisturbed("pairs").inputs, "pairs", tmp_path / "out")
     process, workers = start_until_the_workers_work(run)
     os.kill(workers[0], signal.SIGKILL)
     assert process.wait(timeout=60) == 1
     last = run.log().rstrip("\n").splitlines()[-1]
-    assert last.startswith("Error: a worker process ended early. Most likely memory ran out: lower --workers or raise ")
-    assert last.endswith("start again: the run goes on where it stopped")
+    assert last.startswith(
+        "Error: a worker process ended early. The most likely cause is a lack of memory: lower --workers or raise "
+    )
+    assert last.endswith("run the same command again: the run will resume")
     assert "Traceback" not in run.log()
     run.finish()
     assert results(run.out) == results(undisturbed("pairs").out)
@@ -473,7 +475,7 @@ def test_a_worker_that_is_killed_is_told(undisturbed: Callable[[str], Run], tmp_
 
 
 class Small:
-    """A small run within this process, which can be stopped at any of its steps."""
+    """A small run in this process that can be stopped before any of its steps."""
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
         self.folder = CleanFolder(folder / "out")
@@ -488,18 +490,18 @@ class Small:
         )
 
     def stop_before(self, step: str) -> None:
-        """Run up to a step of the session, as if Ctrl-C came there."""
+        """Run up to a step of the session, and stop as after Ctrl-C."""
 
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ResumableRun if step == "finish" else Session, step, stop)
+            patch.setattr(ResumableRun if step == "finish" else CleanSession, step, stop)
             with pytest.raises(StoppedError, match="Run the same command again"):
                 self.clean()
 
     def check(self) -> None:
-        """Finish, and compare with a run that was not stopped."""
+        """Finish the run, and compare it with a run that was not stopped."""
         self.clean()
         fresh = self.folder.path.with_name("fresh")
         self.clean(fresh)
@@ -513,17 +515,26 @@ def small(tmp_path: Path) -> Small:
     return Small(tmp_path)
 
 
-STEPS = ("_work", "_read", "_settle", "_run_pass", "_look", "_write_ledger", "_write_shards", "_write_unreadable")
+STEPS = (
+    "_run_steps",
+    "_read",
+    "_list_ranges",
+    "_run_pass",
+    "_run_cross_row_stage",
+    "_write_ledger",
+    "_write_shards",
+    "_write_unreadable",
+)
 
 
-@pytest.mark.parametrize("step", [*STEPS, "_describe", "finish"])
-def test_a_run_goes_on_from_every_step(small: Small, step: str) -> None:
+@pytest.mark.parametrize("step", [*STEPS, "_write_report", "finish"])
+def test_a_run_resumes_from_every_step(small: Small, step: str) -> None:
     small.stop_before(step)
     small.check()
 
 
 def test_a_run_that_stops_at_every_step_in_turn(small: Small) -> None:
-    for step in (*STEPS, "_describe", "finish"):
+    for step in (*STEPS, "_write_report", "finish"):
         small.stop_before(step)
     small.check()
 
@@ -569,7 +580,7 @@ def test_a_kill_among_the_final_moves(small: Small, n_moved: int) -> None:
     small.check()
 
 
-def test_a_kill_behind_the_manifest(small: Small) -> None:
+def test_a_kill_after_the_manifest(small: Small) -> None:
     small.stop_before("finish")
     for name in CleanFolder.outputs:
         (small.folder.out / name).replace(small.folder.path / name)
@@ -578,7 +589,7 @@ def test_a_kill_behind_the_manifest(small: Small) -> None:
     small.check()
 
 
-def test_a_kill_while_the_work_is_thrown_away(small: Small) -> None:
+def test_a_kill_while_the_work_folder_is_removed(small: Small) -> None:
     small.clean()
     before = results(small.folder.path)
     (small.folder.path / ".trash" / "spool").mkdir(parents=True)
@@ -587,8 +598,8 @@ def test_a_kill_while_the_work_is_thrown_away(small: Small) -> None:
     assert results(small.folder.path) == before
 
 
-def test_halves_of_outputs_are_left_behind(small: Small) -> None:
-    small.stop_before("_describe")
+def test_partial_outputs_are_removed(small: Small) -> None:
+    small.stop_before("_write_report")
     (small.folder.out / "data" / ".part-00000.parquet.4711.tmp").write_bytes(b"half")
     (small.folder.out / ".report.html.4711.tmp").write_bytes(b"half")
     small.check()
@@ -645,7 +656,7 @@ def test_other_settings_are_refused(small: Small) -> None:
     small.check()
 
 
-def test_how_a_run_is_carried_out_may_change_on_the_way(small: Small) -> None:
+def test_execution_settings_may_change_when_a_run_resumes(small: Small) -> None:
     small.stop_before("_write_ledger")
     clean(
         CleanConfig(recipe=small.recipe, inputs=[str(small.input)], batch_rows=7, memory_limit_bytes=2 * 10**9),
@@ -659,7 +670,7 @@ def sleep_on(seconds: float) -> None:
 
 
 def test_processes_of_the_calling_program_are_left_alone(small: Small) -> None:
-    """A run within a program ends its own workers, and no others."""
+    """A run ends its own workers, and no other children of the calling program."""
     other = multiprocessing.get_context("spawn").Process(target=sleep_on, args=(60,), daemon=True)
     other.start()
     try:
@@ -675,7 +686,7 @@ def test_processes_of_the_calling_program_are_left_alone(small: Small) -> None:
 
 
 def test_ctrl_c_inside_a_query_stops_the_run(small: Small) -> None:
-    """DuckDB turns the interrupt into an error of its own."""
+    """DuckDB raises its own error for an interrupt."""
 
     def query(*_: object) -> None:
         threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
@@ -683,14 +694,14 @@ def test_ctrl_c_inside_a_query_stops_the_run(small: Small) -> None:
             con.sql("SELECT sum(hash(a.range + b.range)) FROM range(1000000) a, range(100000) b").fetchall()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_look", query)
+        patch.setattr(CleanSession, "_run_cross_row_stage", query)
         with pytest.raises(StoppedError, match="Run the same command again"):
             small.clean()
     small.check()
 
 
 def test_an_interrupt_that_looks_like_bad_input_does_not_clear_the_run(small: Small) -> None:
-    """Readers turn whatever goes wrong into an `InputError`, and that would throw the work of hours away."""
+    """Readers raise `InputError` for any failure; without a check for Ctrl-C, this would discard hours of work."""
     from jina_data.errors import InputError
 
     def read(*_: object) -> None:
@@ -701,7 +712,7 @@ def test_an_interrupt_that_looks_like_bad_input_does_not_clear_the_run(small: Sm
 
     small.stop_before("_write_ledger")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_write_ledger", read)
+        patch.setattr(CleanSession, "_write_ledger", read)
         with pytest.raises(StoppedError):
             small.clean()
     assert (small.folder.work / "run.json").exists()
@@ -713,7 +724,7 @@ def test_an_interrupt_that_looks_like_bad_input_does_not_clear_the_run(small: Sm
 
 @pytest.fixture
 def modelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
-    """A small run with evaluation texts, known rows and an embedder."""
+    """A small run with evaluation texts, reference rows and an embedder."""
     rows = [{name: row[name] for name in ("text", "answer")} for row in make_rows(60, seed=2)]
     (tmp_path / "held").mkdir()
     pq.write_table(pa.Table.from_pylist(rows[:20]).select(["text"]), tmp_path / "held" / "held.parquet")
@@ -724,27 +735,27 @@ def modelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
     return small
 
 
-@pytest.mark.parametrize("step", ["_settle", "_run_pass", "_look", "_write_ledger", "finish"])
-def test_a_run_with_models_goes_on_from_every_step(modelled: Small, step: str) -> None:
+@pytest.mark.parametrize("step", ["_list_ranges", "_run_pass", "_run_cross_row_stage", "_write_ledger", "finish"])
+def test_a_run_with_models_resumes_from_every_step(modelled: Small, step: str) -> None:
     modelled.stop_before(step)
     modelled.check()
 
 
-def test_a_run_with_models_stops_before_every_look(modelled: Small) -> None:
-    """Stop between the pass that makes the keys and each look, in turn."""
-    looks: list[int] = []
-    look = Session._look
+def test_a_run_with_models_stops_before_every_cross_row_stage(modelled: Small) -> None:
+    """Stop between the pass that computes the keys and each cross-row stage, in turn."""
+    calls: list[int] = []
+    run_cross_row_stage = CleanSession._run_cross_row_stage
     for n_done in range(3):
-        looks.clear()
+        calls.clear()
 
-        def stop(session: Session, *args: Any, n_done: int = n_done) -> Any:
-            looks.append(1)
-            if len(looks) > 1 or n_done == 0:
+        def stop(session: CleanSession, *args: Any, n_done: int = n_done) -> Any:
+            calls.append(1)
+            if len(calls) > 1 or n_done == 0:
                 raise KeyboardInterrupt
-            return look(session, *args)
+            return run_cross_row_stage(session, *args)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Session, "_look", stop)
+            patch.setattr(CleanSession, "_run_cross_row_stage", stop)
             with pytest.raises(StoppedError):
                 modelled.clean()
     modelled.check()
@@ -753,12 +764,12 @@ def test_a_run_with_models_stops_before_every_look(modelled: Small) -> None:
 
 
 def counted(run: Path, kind: str) -> int:
-    """Return how many scores were "computed" or "reused"."""
-    found = [event["scores"] for event in read_events(run) if event["event"] == "finish" and event.get("scores")]
-    return sum(counts.get(kind, 0) for scores in found for counts in scores.values())
+    """Return the number of scores that were "computed" or "reused"."""
+    counts = [event["scores"] for event in read_events(run) if event["event"] == "finish" and event.get("scores")]
+    return sum(numbers.get(kind, 0) for scores in counts for numbers in scores.values())
 
 
-def test_another_threshold_asks_no_model(modelled: Small, tmp_path: Path) -> None:
+def test_another_threshold_calls_no_model(modelled: Small, tmp_path: Path) -> None:
     modelled.clean()
     assert counted(modelled.folder.path, "computed") > 0
     modelled.recipe = Recipe.parse(MODELS.replace("top_k: 5", "top_k: 1"))

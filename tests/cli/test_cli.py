@@ -160,7 +160,10 @@ def test_schema_is_printed_as_json() -> None:
         (["clean", "rows.jsonl", "-o", "x", "--memory-limit", "lots"], "'lots' is not a size; expected something like"),
         (["clean", "rows.jsonl", "-o", "x", "-c", "text"], "-c text: expected ROLE=COLUMN, for example -c anchor="),
         (["clean", "rows.jsonl", "-o", "x", "-c", "txt=text"], "unknown role 'txt'; did you mean 'text'?"),
-        (["clean", "rows.jsonl", "-o", "x", "-c", "text=tekst"], "no column 'tekst' (named as text). Did you mean 'te"),
+        (
+            ["clean", "rows.jsonl", "-o", "x", "-c", "text=tekst"],
+            "no column 'tekst' (assigned to text). Did you mean 'te",
+        ),
         (["clean", "rows.jsonl", "-o", "x", "-s", "length"], "-s length: expected STAGE.OPTION=VALUE"),
         (["clean", "rows.jsonl", "-o", "x", "-p", "documnts"], "Did you mean 'documents'?"),
         (["clean", "rows.jsonl", "-o", "x", "--where", "lnag = 'en'"], "no column 'lnag'. Did you mean 'lang'?"),
@@ -172,9 +175,9 @@ def test_schema_is_printed_as_json() -> None:
         (["inspect", "run", "--row", "other.jsonl:1"], "'other.jsonl' is not a file of this run; the files are rows.j"),
         (
             ["inspect", "run", "--stage", "rules"],
-            "Dropped: exact_dedup exact_duplicate, length empty, length too_short",
+            "are: exact_dedup exact_duplicate, length empty, length too_short",
         ),
-        (["inspect", "run", "--reason", "nope"], "nothing was dropped by that stage or reason."),
+        (["inspect", "run", "--reason", "nope"], "no rows were dropped by that stage or for that reason."),
     ],
 )
 @pytest.mark.usefixtures("finished")
@@ -398,7 +401,7 @@ def test_inspect_without_a_run_is_refused(tmp_path: Path) -> None:
     for folder, state in (("nothing", "no run"), (".", "no run")):
         call = jina_data("inspect", folder, cwd=tmp_path)
         assert call.returncode == 1
-        assert f"holds {state}; expected the folder of a finished one" in call.stderr
+        assert f"holds {state}; expected the folder of a finished run" in call.stderr
     (tmp_path / ".work").mkdir()
     assert "holds an unfinished run; " in jina_data("inspect", ".", cwd=tmp_path).stderr
 
@@ -409,7 +412,7 @@ def test_a_run_without_dropped_rows_is_reported(here: Path) -> None:
     assert "exact_duplicate" not in jina_data("inspect", "all", cwd=here).stdout
     (here / "one.jsonl").write_text('{"text": "two words"}\n', encoding="utf-8")
     jina_data("clean", "one.jsonl", "-o", "one", "-p", "recipe.yaml", "-q", cwd=here)
-    assert jina_data("inspect", "one", cwd=here).stdout == "nothing was dropped\n"
+    assert jina_data("inspect", "one", cwd=here).stdout == "no rows were dropped\n"
 
 
 def test_a_pipe_that_closes_early_is_no_error(here: Path, finished: Call) -> None:

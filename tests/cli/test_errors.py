@@ -391,7 +391,7 @@ def test_bad_recipe(here: Path, recipe: str, options: tuple[str, ...], message: 
 def test_no_such_recipe(here: Path) -> None:
     call = clean(here, "rows.jsonl", "-p", "documnts")
     assert call.status == 2
-    assert call.error.startswith("no recipe 'documnts': neither a file nor one of ")
+    assert call.error.startswith("no recipe 'documnts': neither a file nor a shipped recipe (")
     assert call.error.endswith(". Did you mean 'documents'?")
 
 
@@ -438,7 +438,7 @@ def test_a_truncated_model(here: Path) -> None:
 
 def test_an_output_that_is_a_file(here: Path) -> None:
     call = clean(here, "rows.jsonl", out="recipe.yaml")
-    assert (call.status, call.error) == (1, "recipe.yaml is a file; -o names a folder")
+    assert (call.status, call.error) == (1, "recipe.yaml is a file; -o expects a folder")
     assert clean(here, "rows.jsonl", out="recipe.yaml/below").error.endswith("cannot be written: Not a directory")
     assert (here / "recipe.yaml").read_text() == RECIPE
 
@@ -685,7 +685,7 @@ def test_two_runs_in_one_folder(corpus: Path, tmp_path: Path) -> None:
         for options in ((), ("--overwrite",), ("-s", "length.min_words=3")):
             call = clean(corpus, *CORPUS, "-c", "text=text", *options, out=str(tmp_path / "out"))
             assert call.status == 1
-            assert call.error == f"another run is at work in {tmp_path / 'out'}; wait for it, or name another folder"
+            assert call.error == f"{tmp_path / 'out'} is in use by another run; wait for it, or name another folder"
         os.killpg(run.process.pid, signal.SIGCONT)
         _, err = run.process.communicate(timeout=300)
         assert run.process.returncode == 0, err

@@ -18,7 +18,7 @@ from jina_data.clean.plan import Plan
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
 from jina_data.clean.run import CleanConfig, RecipeChoice, bind_run, clean
-from jina_data.clean.session import Session
+from jina_data.clean.session import CleanSession
 from jina_data.cli.clean import command
 from jina_data.forecast import blocks
 from jina_data.forecast import draw as draw_module
@@ -372,7 +372,7 @@ def test_nothing_is_left_of_a_failure(
         seen.extend(scratch.iterdir())
         raise error
 
-    monkeypatch.setattr(Session, "_write_shards", fail)
+    monkeypatch.setattr(CleanSession, "_write_shards", fail)
     with pytest.raises(error):
         Pipeline(Length(min_words=2)).plan(DEMO / "sentences.parquet")
     assert seen

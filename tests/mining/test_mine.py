@@ -349,7 +349,7 @@ def test_a_second_call_does_nothing_and_other_options_are_refused(tmp_path: Path
 
 def test_inspect_names_the_kind_of_the_run(tmp_path: Path) -> None:
     run(tmp_path, pair_rows(8), num_negatives=1)
-    with pytest.raises(RunFolderError, match="holds a run of 'mine'; expected one of clean"):
+    with pytest.raises(RunFolderError, match="holds a run of 'mine'; expected a run of 'clean'"):
         CliRunner().invoke(cli, ["inspect", str(tmp_path / "out")], catch_exceptions=False)
 
 
@@ -461,7 +461,7 @@ def test_bad_input_is_named(
             "other.jsonl",
             '{"foo": "x", "bar": 1}\n',
             UsageError,
-            r"other\.jsonl: cannot tell which columns hold the texts",
+            r"other\.jsonl: cannot guess the text columns among",
         ),
     ],
 )

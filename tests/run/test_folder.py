@@ -1,4 +1,4 @@
-"""The run folder: files appear whole or not at all, one run at a time, and nothing foreign is touched."""
+"""The run folder: atomic writes, one run at a time, and foreign files stay untouched."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_whole_file_replaces_the_old_one_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
-def test_whole_path_leaves_nothing_of_a_failure(tmp_path: Path, failure: type[BaseException]) -> None:
+def test_whole_path_leaves_nothing_after_a_failure(tmp_path: Path, failure: type[BaseException]) -> None:
     path = tmp_path / "file.parquet"
     path.write_text("old", encoding="utf-8")
 
@@ -68,7 +68,7 @@ def test_whole_path_leaves_nothing_of_a_failure(tmp_path: Path, failure: type[Ba
     assert names(tmp_path) == ["file.parquet"]
 
 
-def test_whole_path_fails_where_nothing_was_written(tmp_path: Path) -> None:
+def test_whole_path_fails_if_nothing_was_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), whole_path(tmp_path / "file.parquet"):
         pass
     assert names(tmp_path) == []
@@ -113,7 +113,7 @@ def test_lock_keeps_a_second_run_out(tmp_path: Path) -> None:
     first, second = CleanFolder(tmp_path / "out"), CleanFolder(tmp_path / "out")
     with first.locked():
         (first.work / "run.json").write_text("{}", encoding="utf-8")
-        with pytest.raises(RunFolderError, match=r"another run is at work in .*out; wait for it, or name"):
+        with pytest.raises(RunFolderError, match=r"out is in use by another run; wait for it, or name"):
             second.locked().__enter__()
     with second.locked():
         pass
@@ -129,7 +129,7 @@ def test_lock_keeps_another_process_out_and_ends_with_its_holder(tmp_path: Path)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunFolderError, match="another run is at work"):
+        with pytest.raises(RunFolderError, match="is in use by another run"):
             CleanFolder(tmp_path).locked().__enter__()
         holder.kill()
         holder.wait()
@@ -137,14 +137,14 @@ def test_lock_keeps_another_process_out_and_ends_with_its_holder(tmp_path: Path)
             pass
 
 
-def test_lock_says_why_a_folder_cannot_be_written(tmp_path: Path) -> None:
+def test_lock_reports_why_a_folder_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RunFolderError, match=r"output folder .*file/out cannot be written: Not a directory"):
         CleanFolder(tmp_path / "file" / "out").locked().__enter__()
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_run_that_left_nothing_leaves_no_folder_of_its_own(tmp_path: Path, *, is_new: bool) -> None:
+def test_a_run_that_wrote_nothing_leaves_no_new_folder(tmp_path: Path, *, is_new: bool) -> None:
     folder = CleanFolder(tmp_path / "out")
     if not is_new:
         folder.path.mkdir()
@@ -169,17 +169,17 @@ def test_a_run_that_stopped_leaves_its_work(tmp_path: Path) -> None:
     assert names(folder.work) == ["lock", "run.json"]
 
 
-def test_halves_of_a_killed_run_are_removed_before_the_next(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     folder = CleanFolder(tmp_path / "out")
-    halves = [folder.out / "data" / ".part-00000.parquet.123.tmp", folder.work / ".decide-01.parquet.9.tmp"]
-    whole = [folder.out / "data" / "part-00000.parquet", folder.spool(0, 0)]
+    partial = [folder.out / "data" / ".part-00000.parquet.123.tmp", folder.work / ".decide-01.parquet.9.tmp"]
+    complete = [folder.out / "data" / "part-00000.parquet", folder.spool(0, 0)]
     spilled = folder.work / "duckdb" / "duckdb_temp_block-1.block"
-    for path in (*halves, *whole, spilled):
+    for path in (*partial, *complete, spilled):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     with folder.locked():
-        assert not any(path.exists() for path in (*halves, spilled))
-        assert all(path.exists() for path in whole)
+        assert not any(path.exists() for path in (*partial, spilled))
+        assert all(path.exists() for path in complete)
 
 
 # ---------------------------------------------------------------------------------------------- what belongs to a run
@@ -239,7 +239,7 @@ def test_finished_means_a_manifest_and_no_run_under_way(tmp_path: Path) -> None:
     assert names(tmp_path) == ["manifest.json"]
 
 
-def test_remove_takes_files_and_folders_and_what_is_not_there(tmp_path: Path) -> None:
+def test_remove_accepts_files_folders_and_missing_paths(tmp_path: Path) -> None:
     (tmp_path / "folder" / "below").mkdir(parents=True)
     (tmp_path / "file").touch()
     for name in ("folder", "file", "nothing"):
@@ -250,10 +250,10 @@ def test_remove_takes_files_and_folders_and_what_is_not_there(tmp_path: Path) ->
 # ---------------------------------------------------------------------------------------------------------- the events
 
 
-def test_events_log_units_with_what_they_say(tmp_path: Path) -> None:
+def test_events_log_units_with_their_metrics(tmp_path: Path) -> None:
     events = Events(tmp_path / "events.jsonl")
-    with events.unit("read 0:0") as said:
-        said["rows"] = 7
+    with events.unit("read 0:0") as metrics:
+        metrics["rows"] = 7
     begin, finish = events.read()
     assert (begin["event"], begin["unit"], begin["worker"]) == ("begin", "read 0:0", os.getpid())
     assert (finish["event"], finish["unit"], finish["rows"]) == ("finish", "read 0:0", 7)
@@ -268,34 +268,34 @@ def test_a_unit_that_fails_is_not_finished(tmp_path: Path) -> None:
     assert [event["event"] for event in events.read()] == ["begin"]
 
 
-def test_a_line_that_a_kill_cut_off_is_passed_over_and_mended(tmp_path: Path) -> None:
+def test_a_line_that_a_kill_cut_off_is_skipped_and_repaired(tmp_path: Path) -> None:
     events = Events(tmp_path / "events.jsonl")
-    events.mend()
+    events.repair()
     assert not events.path.exists()
     assert list(events.read()) == []
     events.write("start")
-    events.mend()
+    events.repair()
     with events.path.open("a", encoding="utf-8") as sink:
         sink.write('{"time": 1, "event": "beg')
     assert [event["event"] for event in events.read()] == ["start"]
-    events.mend()
+    events.repair()
     events.write("resume")
     assert [event["event"] for event in events.read()] == ["start", "resume"]
     assert events.path.read_bytes().count(b"\n") == 3
 
 
-def test_followed_counts_the_rows_that_are_finished_meanwhile(tmp_path: Path) -> None:
+def test_follow_counts_the_rows_of_finished_units(tmp_path: Path) -> None:
     events = Events(tmp_path / "events.jsonl")
-    with events.unit("before") as said:
-        said["rows"] = 100
-    seen: list[int] = []
-    with events.followed(seen.append, period_seconds=0.01):
+    with events.unit("before") as metrics:
+        metrics["rows"] = 100
+    rows_done: list[int] = []
+    with events.follow(rows_done.append, period_seconds=0.01):
         for rows in (1, 2, 3):
-            with events.unit("pass") as said:
-                said["rows"] = rows
+            with events.unit("pass") as metrics:
+                metrics["rows"] = rows
         with events.unit("digest"):
             pass
-    assert sum(seen) == 6
+    assert sum(rows_done) == 6
 
 
 # -------------------------------------------------------------------------------------------------- disk and memory
@@ -316,7 +316,7 @@ def test_followed_counts_the_rows_that_are_finished_meanwhile(tmp_path: Path) ->
         (MemoryError(), "out of memory. Lower --workers or --batch-rows"),
     ],
 )
-def test_resource_errors_say_what_to_do(tmp_path: Path, error: Exception, expected: str) -> None:
+def test_resource_errors_name_a_remedy(tmp_path: Path, error: Exception, expected: str) -> None:
     with pytest.raises(ResourceError, match=expected), resource_errors(tmp_path / "out"):
         raise error
 
@@ -346,6 +346,8 @@ def test_other_errors_pass_through(tmp_path: Path, error: Exception) -> None:
         ("1024B", 1_024),
         ("2e9", 2 * 10**9),
         ("2E9", 2 * 10**9),
+        (".5GiB", 2**29),
+        ("1PB", 10**15),
         ("0", 0),
     ],
 )
@@ -355,15 +357,32 @@ def test_parse_bytes(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "GB", "lots", "-1GB", "4 G B", "4XB", "4IB", "1.2.3GB", ".", "4GBB", "1e", "nan", "inf", "4,5GB", "1e999"],
+    [
+        "",
+        "GB",
+        "lots",
+        "-1GB",
+        "4 G B",
+        "4XB",
+        "4IB",
+        "1.2.3GB",
+        ".",
+        "4GBB",
+        "1e",
+        "nan",
+        "inf",
+        "4,5GB",
+        "1e999",
+        "4Gbit",
+    ],
 )
-def test_parse_bytes_refuses_what_is_no_size(text: str) -> None:
+def test_parse_bytes_refuses_other_texts(text: str) -> None:
     with pytest.raises(UsageError, match="is not a size; expected something like 4GB or 512MiB"):
         parse_bytes(text)
 
 
 @pytest.mark.parametrize(
-    ("limit", "wanted", "workers"),
+    ("limit", "requested", "workers"),
     [
         (ONE_WORKER, 1, 1),
         (ONE_WORKER, 64, 1),
@@ -375,23 +394,23 @@ def test_parse_bytes_refuses_what_is_no_size(text: str) -> None:
         (4 * 10**9, 64, 7),
     ],
 )
-def test_budget_gives_as_many_workers_as_the_limit_holds(limit: int, wanted: int, workers: int) -> None:
-    budget = MemoryBudget.share(limit, wanted)
+def test_budget_gives_as_many_workers_as_the_limit_allows(limit: int, requested: int, workers: int) -> None:
+    budget = MemoryBudget.share(limit, requested)
     assert (budget.total, budget.workers) == (limit, workers)
 
 
-@given(limit=st.integers(ONE_WORKER, 2**42), wanted=st.integers(1, 512))
-def test_budget_never_shares_out_more_than_there_is(limit: int, wanted: int) -> None:
-    budget = MemoryBudget.share(limit, wanted)
+@given(limit=st.integers(ONE_WORKER, 2**42), requested=st.integers(1, 512))
+def test_budget_never_exceeds_the_limit(limit: int, requested: int) -> None:
+    budget = MemoryBudget.share(limit, requested)
     processes = 1 if budget.workers == 1 else budget.workers + 1
-    assert 1 <= budget.workers <= wanted
+    assert 1 <= budget.workers <= requested
     assert processes * PROCESS_BYTES + budget.duckdb <= limit
     assert budget.duckdb // budget.workers >= 64 * MIB
 
 
 @pytest.mark.parametrize("limit", [0, 100 * MIB, ONE_WORKER - 1])
-def test_budget_refuses_a_limit_that_holds_no_worker(limit: int) -> None:
+def test_budget_rejects_a_limit_below_one_worker(limit: int) -> None:
     with pytest.raises(
-        ResourceError, match=r"a memory limit of \d+MB is too little: one process needs 525MB\. Raise --memory-limit"
+        ResourceError, match=r"a memory limit of \d+MB is too low: one process needs 525MB\. Raise --memory-limit"
     ):
         MemoryBudget.share(limit, 4)

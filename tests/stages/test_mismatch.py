@@ -116,10 +116,10 @@ def test_pairs_that_the_model_does_not_know_are_left_alone(
     assert [score.count for score in careful.scores] == [score.count for score in strict.scores]
     assert [one.source for one in careful.mismatch if one.spared] == ["commands"]
     (told,) = notices(careful)
-    assert told.startswith("consistency left commands alone: about ")
+    assert told.startswith("consistency was skipped for commands: it would drop ")
     (told,) = notices(strict)
     assert told.startswith("consistency dropped ")
-    assert " of commands, but about " in told
+    assert " of the pairs of commands, but only about " in told
 
 
 def test_the_notice_is_printed_and_on_the_page(tmp_path: Path, commands: list[tuple[str, str]]) -> None:
@@ -128,9 +128,9 @@ def test_the_notice_is_printed_and_on_the_page(tmp_path: Path, commands: list[tu
     assert report.path is not None
     shown = StringIO()
     print_funnel(report, Console(file=shown, width=400))
-    assert "look: consistency left <b>here</b> alone: about" in shown.getvalue()
+    assert "warning: consistency was skipped for <b>here</b>: it would drop " in shown.getvalue()
     page = (report.path / "report.html").read_text(encoding="utf-8")
-    assert "consistency left &lt;b&gt;here&lt;/b&gt; alone" in page
+    assert "consistency was skipped for &lt;b&gt;here&lt;/b&gt;: it would drop" in page
     assert "<b>here" not in page
     assert json.loads((report.path / "report.json").read_text())["mismatch"][0]["spared"] is True
     assert CleanReport.load(report.path).mismatch == report.mismatch

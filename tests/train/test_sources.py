@@ -107,7 +107,7 @@ def test_a_mining_run_has_a_source_for_each_row_that_it_wrote(tmp_path: Path) ->
         "b": ["q2"],
     }
     write_parquet(run / "data" / "part-00001.parquet", data)
-    with pytest.raises(InputError, match="the ledger keeps 6 rows and data/ holds 12"):
+    with pytest.raises(InputError, match="the ledger has 6 kept rows, but data/ has 12 rows"):
         sources_of(config(run, phase="triplets"), tmp_path)
 
 
