@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -109,6 +111,7 @@ class _TrialSession(CleanSession):
             self.engine.close()
         return self._collect(watch.peak_bytes)
 
+    @override
     def _read(self) -> None:
         numbers = dict.fromkeys(range(len(self.plan.inputs)), 0)
         for part in self.parts:
@@ -121,6 +124,7 @@ class _TrialSession(CleanSession):
             write_json(self.folder.end_of_file(index), {"ranges": n_ranges})
             write_json(self.folder.input_sha256(index), {"sha256": None})
 
+    @override
     def _write_report(self, pieces: Sequence[InputRange]) -> None:
         started = time.perf_counter()
         super()._write_report(pieces)
