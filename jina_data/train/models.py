@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from jina_data.embed.base import STATIC
-from jina_data.embed.jina_encoder import is_ours
-from jina_data.embed.model_files import model_folder, need_torch, no_progress_bars
+from jina_data.embed.jina_encoder import is_encoder_folder
+from jina_data.embed.model_files import model_folder, no_progress_bars, require_torch
 from jina_data.encoder.batches import Ids, padded, tokenize_start
 from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import PRESETS as JINA_BERT_PRESETS
@@ -240,9 +240,9 @@ def load_trainee(name: str, *, tokenizer: Tokenizer | None, device: str, seed: i
     if folder is None and name == STATIC:
         return StaticTrainee(_static(device))
     folder = folder or model_folder(name, "model")
-    if is_ours(folder):
+    if is_encoder_folder(folder):
         return EncoderTrainee(Encoder.from_pretrained(folder, device=device, dtype="float32"))
-    need_torch(name, "model")
+    require_torch(name, "model")
     from sentence_transformers import SentenceTransformer
 
     try:
@@ -302,7 +302,7 @@ def _first(model: SentenceTransformer) -> Any:
 
 def _static(device: str) -> SentenceTransformer:
     """Return the bundled static model as one that sentence-transformers trains, saves and loads."""
-    need_torch(STATIC, "model")
+    require_torch(STATIC, "model")
     from safetensors.torch import load_file
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
