@@ -4,8 +4,8 @@
                                 [--json FILE] [--memory | --table] [--corpora FOLDER]
 
 Weights are random. How far a head sees depends on its queries and keys, so those are as long as a trained model has
-them: by the bound of `reach`, scores rise as far above that of a token with itself as in all-MiniLM-L6-v2, whose layers
-have medians over heads of 12 to 15. For each size and case, the same texts go through
+them: by the bound of `attention_range`, scores rise as far above that of a token with itself as in all-MiniLM-L6-v2,
+whose layers have medians over heads of 12 to 15. For each size and case, the same texts go through
 
 - ours: Encoder.encode, as a user calls it;
 - dense: the same model with SDPA and one dense bias, (1, H, S, S), in the same batches;
@@ -44,8 +44,7 @@ import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer
 
-from jina_data.encoder.attention import Path as AttentionPath
-from jina_data.encoder.attention import lay_out
+from jina_data.encoder.attention import AttentionPath, choose_layout
 from jina_data.encoder.batches import padded, token_batches, tokenize
 from jina_data.encoder.encoder import CPU_TOKENS, Encoder
 from jina_data.encoder.jina_bert import JinaBertConfig
@@ -314,7 +313,7 @@ def measure_attention(arguments: argparse.Namespace, size: str, results: Results
     mask = torch.ones(1, length, dtype=torch.long)
 
     def attend(path: AttentionPath) -> None:
-        layout = lay_out(mask, n_heads=n_heads, device=torch.device("cpu"), path=path)
+        layout = choose_layout(mask, n_heads=n_heads, device=torch.device("cpu"), path=path)
         with torch.inference_mode():
             layout.attend(*(one[0] if path == "toeplitz" else one for one in qkv))
 

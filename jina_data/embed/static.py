@@ -81,8 +81,8 @@ class StaticEmbedder:
             ) from error
         if tokenizer.get_vocab_size() > len(vectors):
             raise ModelError(
-                f"{weights} has {len(vectors)} vectors for {tokenizer.get_vocab_size()} tokens; expected one per token. "
-                "Reinstall wordllama: pip install --force-reinstall wordllama"
+                f"{weights} has {len(vectors)} vectors for {tokenizer.get_vocab_size()} tokens; expected one per "
+                "token. Reinstall wordllama: pip install --force-reinstall wordllama"
             )
         tokenizer.no_padding()
         tokenizer.no_truncation()

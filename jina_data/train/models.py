@@ -20,7 +20,7 @@ from jina_data.encoder.jina_bert import PRESETS as JINA_BERT_PRESETS
 from jina_data.encoder.jina_bert import JinaBert
 from jina_data.encoder.pooling import mean_pool
 from jina_data.encoder.t5 import PRESETS as T5_PRESETS
-from jina_data.encoder.tokenizer import load_tokenizer, own_copy
+from jina_data.encoder.tokenizer import copy_tokenizer, load_tokenizer
 from jina_data.errors import ModelError, UsageError, first_line
 from jina_data.train.packing import can_pack, embed_packed, let_pack
 
@@ -131,7 +131,7 @@ class TransformerTrainee:
         self.pad_id = int(model.tokenizer.pad_token_id or 0)
         limits = [model.max_seq_length, model.tokenizer.model_max_length]
         self.max_length: int | None = min((int(one) for one in limits if one and one < 10**9), default=None)
-        self._tokenizer = own_copy(backend)
+        self._tokenizer = copy_tokenizer(backend)
         self._lowers = bool(getattr(model[0], "do_lower_case", False))
         self.micro_tokens: Mapping[str, int] = MICRO_TOKENS
         self._packs = model.device.type == "cpu" and can_pack(model)
@@ -188,7 +188,7 @@ class StaticTrainee:
     def __init__(self, model: SentenceTransformer) -> None:
         self.model = model
         self.module: nn.Module = model
-        self._tokenizer = own_copy(_first(model).tokenizer)
+        self._tokenizer = copy_tokenizer(_first(model).tokenizer)
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, without special ones, as StaticEmbedding takes them."""

@@ -97,7 +97,7 @@ def test_static_without_wordllama(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loading_the_static_embedder_imports_no_torch() -> None:
     import subprocess
 
-    code = "import sys; from jina_data.embed.base import load_embedder; load_embedder('static').encode(['a b'])"
+    code = "import sys; from jina_data.embed.load import load_embedder; load_embedder('static').encode(['a b'])"
     code += "; bad = {'torch', 'wordllama', 'sentence_transformers'} & set(sys.modules); assert not bad, bad"
     subprocess.run([sys.executable, "-c", code], check=True)
 
