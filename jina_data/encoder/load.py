@@ -238,8 +238,8 @@ def _assign_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], folde
         lists = {"missing": missing, "unexpected": unexpected}
         parts = [f"{label}: {_shorten_list(names)}" for label, names in lists.items() if names]
         raise ModelError(
-            f"the weights of {folder} do not match {type(model).__name__} ({'; '.join(parts)}). Check that {CONFIG} and "
-            "the weights are of the same model; missing weights are never initialized randomly"
+            f"the weights of {folder} do not match {type(model).__name__} ({'; '.join(parts)}). Check that {CONFIG} "
+            "and the weights are of the same model; missing weights are never initialized randomly"
         )
     for name, weight in weights.items():
         if weight.shape != expected[name].shape:
@@ -254,8 +254,9 @@ def _check_no_qk_norm(text: str, source: str) -> None:
     """Check that a model name, or the contents of a config, does not name a JinaBERT with query and key norms."""
     if _QK_NORM_NAMES.search(text):
         raise ModelError(
-            f"{source} is a JinaBERT with norms on queries and keys (such as jina-embeddings-v2-base-code and -de). That is "
-            "not supported. Use jinaai/jina-embeddings-v2-small-en or -base-en, or load it with sentence-transformers"
+            f"{source} is a JinaBERT with norms on queries and keys (such as jina-embeddings-v2-base-code and "
+            "-de), which is not supported. Use jinaai/jina-embeddings-v2-small-en or -base-en, or load it with "
+            "sentence-transformers"
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jina_data.train import TrainConfig, Trainer
 from jina_data.train.losses import pairs_loss
-from jina_data.train.models import load_trainee
+from jina_data.train.models import load_trainable
 from jina_data.train.steps import micro_batches, step_with_cache, step_with_graphs
 from tests.support.train_inputs import questions, write_model, write_pairs, write_triplets
 
@@ -48,7 +48,7 @@ def test_the_loss_falls(phase: Any, precision: Any, options: dict[str, Any], fol
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_grad_cache_gives_the_same_gradients_with_dropout(precision: str, folder: Path) -> None:
-    trainee = load_trainee(str(folder / "model"), tokenizer=None, device="cuda", seed=0)
+    trainee = load_trainable(str(folder / "model"), tokenizer=None, device="cuda", seed=0)
     trainee.module.train()
     texts = [text for side in zip(*questions(32), strict=True) for text in side]
     ids = trainee.tokenize(texts, 64)
@@ -73,7 +73,7 @@ def test_gradients_are_those_of_a_cpu(folder: Path) -> None:
     texts = [text for side in zip(*questions(16), strict=True) for text in side]
     found = []
     for device in ("cpu", "cuda"):
-        trainee = load_trainee(str(folder / "model"), tokenizer=None, device=device, seed=0)
+        trainee = load_trainable(str(folder / "model"), tokenizer=None, device=device, seed=0)
         trainee.module.eval()  # without dropout, whose units differ
         ids = trainee.tokenize(texts, 64)
         step_with_graphs(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jina_data.encoder import train_wordpiece
 from jina_data.train import models, packing
-from jina_data.train.models import TransformerTrainee, load_trainee
+from jina_data.train.models import TrainableTransformer, load_trainable
 from jina_data.train.steps import micro_batches, step_with_cache, step_with_graphs
 from tests.support.train_inputs import questions
 
@@ -58,9 +58,9 @@ def write_model(folder: Path, kind: str, tokenizer: Any, *, dropout: float = 0.0
     return folder / "model"
 
 
-def load(folder: Path) -> TransformerTrainee:
-    trainee = load_trainee(str(folder), tokenizer=None, device="cpu", seed=0)
-    assert isinstance(trainee, TransformerTrainee)
+def load(folder: Path) -> TrainableTransformer:
+    trainee = load_trainable(str(folder), tokenizer=None, device="cpu", seed=0)
+    assert isinstance(trainee, TrainableTransformer)
     trainee.module.train()
     return trainee
 
@@ -75,7 +75,9 @@ def loss_of(vectors_ND: Tensor) -> Tensor:
     return loss
 
 
-def found(trainee: TransformerTrainee, step: Any = step_with_graphs, token_budget: int = 200) -> tuple[Tensor, Tensor]:
+def found(
+    trainee: TrainableTransformer, step: Any = step_with_graphs, token_budget: int = 200
+) -> tuple[Tensor, Tensor]:
     """Return vectors of texts and the gradients of a loss."""
     ids = trainee.tokenize(texts(), 48)
     trainee.module.zero_grad()
@@ -103,7 +105,7 @@ def attention_of(model: Any) -> str:
     return str(model[0].auto_model.config._attn_implementation)
 
 
-def is_packed(trainee: TransformerTrainee) -> bool:
+def is_packed(trainee: TrainableTransformer) -> bool:
     """Say whether texts go end to end."""
     rows: list[int] = []
     model: Any = trainee.model

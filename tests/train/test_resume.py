@@ -115,7 +115,7 @@ def test_an_unfinished_run_with_other_settings_is_refused(folder: Path, tmp_path
 
     trainer = Trainer(config(), out)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jina_data.train.trainer._Session._write_outputs", lambda *_: pytest.fail("stop here"))
+        patch.setattr("jina_data.train.trainer._TrainSession._write_outputs", lambda *_: pytest.fail("stop here"))
         with pytest.raises(pytest.fail.Exception):
             trainer.run()
     with pytest.raises(RunFolderError, match=r"unfinished run with seed 0 \(now 1\)"):

@@ -21,9 +21,9 @@ pytest.importorskip("torch")
 from jina_data.errors import InputError, UsageError
 from jina_data.pipeline import Pipeline
 from jina_data.stages import Length
-from jina_data.train.batches import PUT_OFF_BATCHES, Batches, _folded
+from jina_data.train.batches import PUT_OFF_BATCHES, Batches, _fold
 from jina_data.train.config import TrainConfig
-from jina_data.train.sources import Source, Unit, find_sources, source_rates
+from jina_data.train.sources import TrainSource, Unit, find_sources, source_rates
 from jina_data.train.stream import Example, Stream
 from tests.support.files import write_jsonl, write_parquet
 from tests.support.train_inputs import DEMO, commands, questions, write_model, write_pairs, write_triplets
@@ -33,16 +33,16 @@ def config(*inputs: Path | str, phase: Any = "pairs", **options: Any) -> TrainCo
     return TrainConfig(phase=phase, inputs=tuple(map(str, inputs)), model="tiny", **options)
 
 
-def sources_of(settings: TrainConfig, tmp_path: Path) -> list[Source]:
+def sources_of(settings: TrainConfig, tmp_path: Path) -> list[TrainSource]:
     return find_sources(settings, tmp_path / "spool")[0]
 
 
-def rows_of(source: Source) -> list[Example]:
+def rows_of(source: TrainSource) -> list[Example]:
     stream = Stream(source, seed=0, window_rows=10**6)
     return [stream.take() for _ in range(source.n_rows)]
 
 
-def sizes(sources: list[Source]) -> dict[str, int]:
+def sizes(sources: list[TrainSource]) -> dict[str, int]:
     return {source.name: source.n_rows for source in sources}
 
 
@@ -233,12 +233,12 @@ def test_a_source_that_is_not_there_is_told(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ streams
 
 
-def numbered(tmp_path: Path, n_rows: int, group_rows: int) -> Source:
+def numbered(tmp_path: Path, n_rows: int, group_rows: int) -> TrainSource:
     path = write_pairs(tmp_path / "n.parquet", [(f"q{n}", f"p{n}") for n in range(n_rows)], group_rows=group_rows)
     units = [
         Unit(path, group, min(group_rows, n_rows - start)) for group, start in enumerate(range(0, n_rows, group_rows))
     ]
-    return Source("n", {"anchor": ("anchor",), "positive": ("positive",)}, units=units)
+    return TrainSource("n", {"anchor": ("anchor",), "positive": ("positive",)}, units=units)
 
 
 @pytest.mark.parametrize(("group_rows", "window_rows"), [(7, 1), (7, 30), (200, 50), (50, 10**6)])
@@ -276,11 +276,11 @@ def batches_of(rows: list[tuple[str, str]], tmp_path: Path, **options: Any) -> B
 
 def check_apart(examples: tuple[Example, ...]) -> None:
     """No text of a row occurs in another row, and no negative is another row's anchor or positive."""
-    texts = [{_folded(one.anchor), _folded(one.positive)} for one in examples]
+    texts = [{_fold(one.anchor), _fold(one.positive)} for one in examples]
     assert sum(map(len, texts)) == len(set[str]().union(*texts))
     for number, one in enumerate(examples):
         others = set[str]().union(*texts[:number], *texts[number + 1 :])
-        assert not others & {_folded(text) for text in one.negatives}
+        assert not others & {_fold(text) for text in one.negatives}
 
 
 @settings(max_examples=25, deadline=None)

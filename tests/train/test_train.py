@@ -31,7 +31,7 @@ from jina_data.errors import (
 from jina_data.train import TrainConfig, Trainer, TrainReport
 from jina_data.train.checkpoint import last_checkpoint
 from jina_data.train.evaluators import evaluate, read_eval, spearman
-from jina_data.train.models import load_trainee
+from jina_data.train.models import load_trainable
 from jina_data.train.optimizer import learning_rate
 from tests.support.files import write_parquet
 from tests.support.train_inputs import commands, questions, write_model, write_pairs, write_triplets
@@ -83,7 +83,7 @@ def test_the_loss_falls_and_the_model_loads(phase: Any, options: dict[str, Any],
 
 def test_weights_are_averaged_with_the_start(folder: Path, tmp_path: Path) -> None:
     def weights(model: Any) -> dict[str, Any]:
-        return dict(load_trainee(str(model), tokenizer=None, device="cpu", seed=0).module.named_parameters())
+        return dict(load_trainable(str(model), tokenizer=None, device="cpu", seed=0).module.named_parameters())
 
     first = Trainer(config(folder, steps=3), tmp_path / "first").run()
     options = {"model": str(first.model), "steps": 4, "eval_files": (str(folder / "pairs.parquet"),), "seed": 1}
@@ -132,7 +132,7 @@ def test_what_a_run_leaves(folder: Path, tmp_path: Path) -> None:
 def test_the_reported_score_is_that_of_the_saved_model(folder: Path, tmp_path: Path) -> None:
     table = folder / "pairs.parquet"
     report = Trainer(config(folder, eval_files=(str(table),)), tmp_path / "out").run()
-    trainee = load_trainee(str(report.model), tokenizer=None, device="cpu", seed=0)
+    trainee = load_trainable(str(report.model), tokenizer=None, device="cpu", seed=0)
     again = evaluate(trainee, read_eval(str(table)), max_length=32, token_budget=999, cast=nullcontext)
     assert again == pytest.approx(dict(report.scores), abs=1e-6)
 
@@ -238,7 +238,7 @@ def test_a_t5_is_trained(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_static_start_has_the_vectors_of_the_static_embedder() -> None:
-    trainee = load_trainee("static", tokenizer=None, device="cpu", seed=0)
+    trainee = load_trainable("static", tokenizer=None, device="cpu", seed=0)
     texts = [*TEXTS, *(text for pair in [*questions(50), *commands(50)] for text in pair)]
     with torch.no_grad():
         found = torch.nn.functional.normalize(trainee.embed(trainee.tokenize(texts, 10**6))).numpy()
@@ -309,7 +309,7 @@ def test_epochs_give_the_steps(folder: Path, tmp_path: Path) -> None:
 
 
 def test_evaluators_are_what_they_say(folder: Path, tmp_path: Path) -> None:
-    trainee = load_trainee(str(folder / "model"), tokenizer=None, device="cpu", seed=0)
+    trainee = load_trainable(str(folder / "model"), tokenizer=None, device="cpu", seed=0)
     rows = questions(40)
     encoder = Encoder.from_pretrained(folder / "model", device="cpu")
     q, p = (encoder.encode([row[side] for row in rows]).astype(np.float64) for side in (0, 1))
