@@ -304,15 +304,15 @@ def banded_sdpa(q_B1LE: Tensor, k_B1LE: Tensor, v_B1LE: Tensor, table: Tensor, w
     length, step = q_B1LE.shape[2], WINDOW_QUERIES
     n_inner = (length - 2 * window) // step
     end = window + n_inner * step
-    left = reversed_sdpa(q_B1LE[:, :, :window], k_B1LE[:, :, : 2 * window], v_B1LE[:, :, : 2 * window], table)
+    left_B1QE = reversed_sdpa(q_B1LE[:, :, :window], k_B1LE[:, :, : 2 * window], v_B1LE[:, :, : 2 * window], table)
     q_BNQE = q_B1LE[:, 0, window:end].reshape(-1, n_inner, step, q_B1LE.shape[3])
     k_BNKE, v_BNKE = (
         x_B1LE[:, 0, : end + window].unfold(1, step + 2 * window, step).transpose(2, 3) for x_B1LE in (k_B1LE, v_B1LE)
     )
-    inner = reversed_sdpa(q_BNQE, k_BNKE, v_BNKE, table, -window).flatten(1, 2)[:, None]
+    inner_B1QE = reversed_sdpa(q_BNQE, k_BNKE, v_BNKE, table, -window).flatten(1, 2)[:, None]
     first_key = end - window
-    right = reversed_sdpa(q_B1LE[:, :, end:], k_B1LE[:, :, first_key:], v_B1LE[:, :, first_key:], table, -window)
-    return torch.cat([left, inner, right], 2)
+    right_B1QE = reversed_sdpa(q_B1LE[:, :, end:], k_B1LE[:, :, first_key:], v_B1LE[:, :, first_key:], table, -window)
+    return torch.cat([left_B1QE, inner_B1QE, right_B1QE], 2)
 
 
 class FlexLayout(PackedLayout):

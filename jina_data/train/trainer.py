@@ -264,9 +264,9 @@ class _TrainSession:
             with whole_path(path) as temporary:
                 pq.write_table(pa.Table.from_pylist(rows), temporary)
         return DivergedError(
-            f"step {prepared.batch.step + 1:,}: the loss is {loss} and the gradient norm is {norm}; expected finite "
-            f"numbers. The batch, from source {prepared.batch.source!r}, is saved in {path}. Lower --learning-rate, raise "
-            "--warmup-steps, or use --precision fp32; the last checkpoint is kept"
+            f"step {prepared.batch.step + 1:,}: the loss is {loss} and the gradient norm {norm}; expected finite "
+            f"numbers. The batch, from source {prepared.batch.source!r}, is saved in {path}. Lower --learning-rate, "
+            "raise --warmup-steps, or use --precision fp32; the last checkpoint is kept"
         )
 
     def _write_outputs(self, done: TrainProgress) -> TrainReport:

