@@ -436,7 +436,7 @@ def test_settings_out_of_range_raise_errors() -> None:
         ({"loss": "v3"}, "loss is 'v3'. Expected one of v1, v2"),
         ({"schedule": "cosin"}, "schedule is 'cosin'. Did you mean 'cosine'?"),
         ({"mask_share": 1.0}, "mask_share is 1.0"),
-        ({"inputs": ()}, "no input was named"),
+        ({"inputs": ()}, "there is no input"),
     ]
     for options, message in cases:
         with pytest.raises(UsageError) as raised:
