@@ -111,7 +111,7 @@ def test_what_a_run_leaves(folder: Path, tmp_path: Path) -> None:
     report = Trainer(config(folder, eval_files=(str(folder / "pairs.parquet"),), eval_every=3), tmp_path / "out").run()
     out = report.path
     assert {path.name for path in out.iterdir()} - {"tensorboard"} == {
-        *("model", "checkpoints", "metrics.jsonl", "report.json", "report.html", "manifest.json"),
+        *("model", "checkpoints", "metrics.jsonl", "report.json", "report.html", "manifest.json", "events.jsonl"),
     }
     steps = [line for line in lines_of(out) if "loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
