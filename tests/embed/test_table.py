@@ -126,7 +126,7 @@ def test_options_of_the_table(tmp_path: Path) -> None:
     encode([path], tmp_path / "two.parquet", column="question", vectors_only=True)
     assert pq.read_schema(tmp_path / "two.parquet").names == ["vector"]
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"column": "answer"}, "has a column 'vector' already"),
+        ({"column": "answer"}, "already has a column 'vector'"),
         ({"vector_column": "v"}, r"the text column is ambiguous.*question \(string\)"),
         ({"column": "x", "vector_column": "v"}, "--column x: there is no such column"),
         ({"column": "vector", "vector_column": "v"}, "--column vector holds int64; expected texts"),
@@ -199,7 +199,7 @@ def test_a_vector_that_is_not_finite_names_the_row(
         ([{"text": "a"}, {"text": None}], r"row 1 \(counted from 0\): column 'text' holds null; expected a string"),
         ([{"text": "a"}, {"other": "b"}, {"text": "c"}], r"row 1 \(counted from 0\): column 'text' holds null"),
         ([{"text": "a"}, '{"text": "b"', {"text": "c"}], r"row 1 \(counted from 0\) cannot be read"),
-        ([{"text": 5}, {"text": 6}], "--column text holds int64; expected texts"),
+        ([{"text": 5}, {"text": 6}], "--column text has the type int64; expected strings"),
     ],
 )
 def test_errors_name_the_row_without_a_text(lines: list[Any], message: str, tmp_path: Path) -> None:

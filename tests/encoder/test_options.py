@@ -144,7 +144,7 @@ def test_a_limit_without_end_is_none(saved: Path) -> None:
         ({"max_length": 0}, UsageError, "max_length is 0; expected a whole number above 0"),
         ({"max_length": "x"}, UsageError, "max_length is 'x'"),
         ({"max_length": 2}, UsageError, "max_length is 2; expected at least 3, since the tokenizer adds 2"),
-        ({"prompts": ["query"]}, UsageError, "prompts is .*; expected texts by name"),
+        ({"prompts": ["query"]}, UsageError, "prompts is .*; expected strings by name"),
         ({"prompts": {"query": 5}}, UsageError, "expected strings by name"),
     ],
 )
