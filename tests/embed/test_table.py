@@ -129,7 +129,7 @@ def test_options_of_the_table(tmp_path: Path) -> None:
         ({"column": "answer"}, "already has a column 'vector'"),
         ({"vector_column": "v"}, r"the text column is ambiguous.*question \(string\)"),
         ({"column": "x", "vector_column": "v"}, "--column x: there is no such column"),
-        ({"column": "vector", "vector_column": "v"}, "--column vector holds int64; expected texts"),
+        ({"column": "vector", "vector_column": "v"}, "--column vector has the type int64; expected strings"),
     ]
     for options, message in cases:
         with pytest.raises(UsageError, match=message):
