@@ -201,10 +201,10 @@ def random_table(folder: Path) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-    from jina_data.train.models import load_trainee
+    from jina_data.train.models import load_trainable
 
     if not folder.exists():
-        table: Any = load_trainee("static", tokenizer=None, device="cpu", seed=SEED).module
+        table: Any = load_trainable("static", tokenizer=None, device="cpu", seed=SEED).module
         bundled = table[0]
         n_words, dim = bundled.embedding.weight.shape
         vectors = np.random.default_rng(SEED).normal(0, 0.1, (n_words, dim)).astype(np.float32)

@@ -4,8 +4,8 @@
                                 [--json FILE] [--memory | --table] [--corpora FOLDER]
 
 Weights are random. The reach of a head depends on its queries and keys, so these are scaled as in a trained model: by
-the bound of `reach`, scores rise above the score of a token with itself by as much as in all-MiniLM-L6-v2, whose layers
-have medians over heads of 12 to 15. For each size and case, the same texts are encoded by
+the bound of `attention_range`, scores rise above the score of a token with itself by as much as in
+all-MiniLM-L6-v2, whose layers have medians over heads of 12 to 15. For each size and case, the same texts are encoded by
 
 - ours: Encoder.encode;
 - dense: the same model with SDPA and one dense bias, (1, H, S, S), in the same batches;
@@ -44,8 +44,7 @@ import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer
 
-from jina_data.encoder.attention import Path as AttentionPath
-from jina_data.encoder.attention import lay_out
+from jina_data.encoder.attention import AttentionPath, choose_layout
 from jina_data.encoder.batches import padded, token_batches, tokenize
 from jina_data.encoder.encoder import CPU_TOKENS, Encoder
 from jina_data.encoder.jina_bert import JinaBertConfig
@@ -320,7 +319,7 @@ def measure_attention(arguments: argparse.Namespace, size: str, results: Results
     mask = torch.ones(1, length, dtype=torch.long)
 
     def attend(path: AttentionPath) -> None:
-        layout = lay_out(mask, n_heads=n_heads, device=torch.device("cpu"), path=path)
+        layout = choose_layout(mask, n_heads=n_heads, device=torch.device("cpu"), path=path)
         with torch.inference_mode():
             layout.attend(*(tensor[0] if path == "toeplitz" else tensor for tensor in qkv))
 

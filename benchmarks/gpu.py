@@ -35,7 +35,7 @@ import torch
 from encode import bert, flops, mixed_texts, tokenizer_for
 from tokenizers import Tokenizer
 
-from jina_data.encoder.attention import Path as AttentionPath
+from jina_data.encoder.attention import AttentionPath
 from jina_data.encoder.batches import padded, token_batches, tokenize
 from jina_data.encoder.encoder import CUDA_TOKENS, Encoder
 from jina_data.encoder.pooling import mean_pool

@@ -240,7 +240,7 @@ def choose(arguments: argparse.Namespace, model: str, corpora: Path, training: l
     """Train with one seed on fewer groups; return the results on the held-out data by weight of the initial model."""
     from sentence_transformers import SentenceTransformer
 
-    from jina_data.train.optimizer import average_weights, copied
+    from jina_data.train.optimizer import average_weights, copy_weights
 
     out = arguments.out / "choose"
     _, tests = triplets(corpora, arguments.out, arguments.mix, TEST_FRACTION)
@@ -250,7 +250,7 @@ def choose(arguments: argparse.Namespace, model: str, corpora: Path, training: l
     tasks = [corpora / "eval" / "stsb.dev.parquet", scifact_train(corpora, out / "scifact_train")]
     run = out / f"{arguments.mix}-0"
     jina_data("train", "triplets", *inputs, "-o", run, "--seed", 0, *training, "-q")
-    start = copied(SentenceTransformer(model, device="cpu"))
+    start = copy_weights(SentenceTransformer(model, device="cpu"))
     results = []
     for share in arguments.choose:
         folder = out / f"average-{share:g}"

@@ -34,7 +34,7 @@ class Progress(Protocol):
         ...
 
 
-class Quiet:
+class SilentProgress:
     """Shows nothing."""
 
     def message(self, text: str) -> None:
@@ -43,15 +43,15 @@ class Quiet:
     @contextmanager
     def task(self, name: str, total_rows: int | None) -> Iterator[Task]:
         """Begin a step without showing it."""
-        yield _QuietTask()
+        yield _SilentTask()
 
 
-class _QuietTask:
+class _SilentTask:
     def advance(self, rows: int) -> None:
         pass
 
 
-class Plain:
+class LineProgress:
     """Writes plain lines, at most one per period for each step: for logs and pipes."""
 
     def __init__(self, sink: TextIO | None = None, period_seconds: float = 10.0) -> None:
@@ -65,13 +65,13 @@ class Plain:
     @contextmanager
     def task(self, name: str, total_rows: int | None) -> Iterator[Task]:
         """Write a line per period while a step works, and one when it is finished."""
-        task = _PlainTask(self, name, total_rows)
+        task = _LineTask(self, name, total_rows)
         yield task
         self.message(task.finished_line())
 
 
-class _PlainTask:
-    def __init__(self, progress: Plain, name: str, total_rows: int | None) -> None:
+class _LineTask:
+    def __init__(self, progress: LineProgress, name: str, total_rows: int | None) -> None:
         self.progress, self.name, self.total_rows = progress, name, total_rows
         self.rows = 0
         self.started = self.printed = time.monotonic()
@@ -103,7 +103,7 @@ OTHER_WIDTH = 49
 """The width of a bar's line without the name of its step: mark 1, bar 10, rows 12, rate 9, time 12, five spaces."""
 
 
-class Live:
+class BarProgress:
     """Draws a bar for each step on a terminal, with rows, rate and time."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -119,7 +119,7 @@ class Live:
     def task(self, name: str, total_rows: int | None) -> Iterator[Task]:
         """Draw a bar while a step works; it stays on the screen with the rows and the time of the step."""
         with _bars(self.console) as bars:
-            task = _LiveTask(bars, bars.add_task(name, total=total_rows, rows="", rate=""))
+            task = _BarTask(bars, bars.add_task(name, total=total_rows, rows="", rate=""))
             try:
                 yield task
             except BaseException:
@@ -128,7 +128,7 @@ class Live:
             task.finish()
 
 
-class _LiveTask:
+class _BarTask:
     def __init__(self, bars: Bars, number: TaskID) -> None:
         self.bars, self.number = bars, number
         self.rows = 0
@@ -194,5 +194,5 @@ def _clock(seconds: float) -> str:
 def progress_for(*, quiet: bool) -> Progress:
     """Return what fits the output: nothing if quiet, bars on a terminal, else plain lines."""
     if quiet:
-        return Quiet()
-    return Live() if sys.stderr.isatty() else Plain()
+        return SilentProgress()
+    return BarProgress() if sys.stderr.isatty() else LineProgress()

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from jina_data.progress import Live, Plain, Progress
+from jina_data.progress import BarProgress, LineProgress, Progress
 
 
 def last_screen(work: Callable[[Progress], None], width: int = 80) -> list[str]:
     """Return the lines that stay on a terminal after some work."""
     console = Console(file=io.StringIO(), force_terminal=True, width=width, record=True, color_system=None)
-    work(Live(console))
+    work(BarProgress(console))
     # The last frame follows the last carriage return; earlier ones were erased.
     written = console.file.getvalue()  # type: ignore[attr-defined]
     return [line.rstrip() for line in written.rpartition("\x1b[?25h")[0].rpartition("\x1b[2K")[2].splitlines()]
@@ -91,7 +91,7 @@ def test_markup_in_a_name_is_shown_as_it_is() -> None:
 
 def test_plain_lines() -> None:
     sink = io.StringIO()
-    progress = Plain(sink, period_seconds=0.0)
+    progress = LineProgress(sink, period_seconds=0.0)
     with progress.task("reading", None):
         pass
     with progress.task("ledger", 10) as task:

@@ -20,7 +20,7 @@ from jina_data.clean.spool import unreadable_rows
 from jina_data.clean.worker import WorkerContext
 from jina_data.errors import LawError
 from jina_data.read import ROW
-from jina_data.run.files import whole_path
+from jina_data.run.files import atomic_path
 from jina_data.stages.base import Collective
 
 UNREADABLE = -2
@@ -206,7 +206,7 @@ def write_ledger(worker: WorkerContext, number: int, pieces: Sequence[InputRange
         _write_scores(worker, number, pieces, index, f"{index:02d}-{stage.name}")
     metadata = {b"jina_data": json.dumps([vars(count) for count in counts]).encode()}
     table = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *tables]).combine_chunks().replace_schema_metadata(metadata)
-    with whole_path(ledger_path(worker.folder, number)) as temporary:
+    with atomic_path(ledger_path(worker.folder, number)) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=2**17)
     return {"rows": table.num_rows}
 
@@ -236,7 +236,7 @@ def _write_scores(worker: WorkerContext, number: int, pieces: Sequence[InputRang
     if not names:
         return
     tables = [_scores_of(worker.folder, stage_pass.number, piece, names, prefix) for piece in pieces]
-    with whole_path(worker.folder.out / "scores" / name / f"part-{number:05d}.parquet") as temporary:
+    with atomic_path(worker.folder.out / "scores" / name / f"part-{number:05d}.parquet") as temporary:
         pq.write_table(pa.concat_tables(tables).combine_chunks(), temporary, compression="zstd", row_group_size=2**17)
 
 

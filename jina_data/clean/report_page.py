@@ -16,7 +16,7 @@ from jina_data.clean.report import CleanReport, PartCounts, notices, truncation_
 from jina_data.clean.report_samples import sample_drops, sample_unreadable
 from jina_data.clean.worker import WorkerContext
 from jina_data.html import page
-from jina_data.run.files import whole_file
+from jina_data.run.files import atomic_file
 from jina_data.stages.base import Barrier, quoted
 
 MAX_PARTS, MAX_LABELS = 40, 30
@@ -25,7 +25,7 @@ MAX_PARTS, MAX_LABELS = 40, 30
 
 def write_html(report: CleanReport, worker: WorkerContext, pieces: Sequence[InputRange]) -> None:
     """Write report.html to the work folder; `worker.con` has the view `ledger`."""
-    with whole_file(worker.folder.out / "report.html", "w") as sink:
+    with atomic_file(worker.folder.out / "report.html", "w") as sink:
         sink.write(render_report(report, worker, pieces))
 
 

@@ -21,7 +21,7 @@ from jina_data.clean.session import CleanSession
 from jina_data.embed.device import settle_device
 from jina_data.engines.local import MemoryBudget
 from jina_data.errors import InputError, RunFolderError
-from jina_data.progress import Progress, Quiet
+from jina_data.progress import Progress, SilentProgress
 from jina_data.read import resolve_inputs, sample_schema, unite_schemas
 from jina_data.read.checks import check_parseable
 from jina_data.roles import bind_roles
@@ -100,7 +100,7 @@ def clean(
     Raises:
         JinaDataError: the inputs, the recipe or the folder cannot be used; see `jina_data.errors`.
     """
-    progress = progress or Quiet()
+    progress = progress or SilentProgress()
     folder = CleanFolder(Path(out))
     plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
     run = ResumableRun(folder, plan.fingerprint(), progress, overwrite=overwrite)

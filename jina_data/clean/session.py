@@ -36,7 +36,7 @@ from jina_data.read import (
     unite_or_none,
     unite_schemas,
 )
-from jina_data.run.files import remove, whole_file, whole_path, write_json
+from jina_data.run.files import atomic_file, atomic_path, remove, write_json
 from jina_data.run.resume import ResumableRun, versions
 from jina_data.stages.base import Barrier, Collective, RemainingRows, literal, quoted
 from jina_data.stages.reference import ROW_BITS, ReferenceRows
@@ -229,7 +229,7 @@ class CleanSession:
                 write_json(done, stage.fit(remaining))
             else:
                 assert isinstance(stage, Collective)
-                with whole_path(done) as temporary:
+                with atomic_path(done) as temporary:
                     stage.decide(remaining).order("row_id").write_parquet(str(temporary))
                     write_json(self.folder.stage_facts(index), remaining.facts)
             metrics["stage"] = index
@@ -285,7 +285,7 @@ class CleanSession:
         self._map("data and dropped", sum(count.kept + count.dropped for count in counts), units)
 
     def _write_unreadable(self, pieces: Sequence[InputRange]) -> None:
-        with whole_file(self.folder.out / "unreadable.jsonl", "w") as sink:
+        with atomic_file(self.folder.out / "unreadable.jsonl", "w") as sink:
             for piece in pieces:
                 for record in unreadable_rows(self.folder, piece):
                     file = self.plan.file_name(piece.file_index)

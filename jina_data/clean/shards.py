@@ -18,7 +18,7 @@ from jina_data.clean.ledger import RangeCounts, RowOutcomes, partners_of, read_o
 from jina_data.clean.plan import InputRange, Plan, grouped
 from jina_data.clean.rows import load_table
 from jina_data.clean.worker import WorkerContext
-from jina_data.run.files import whole_path
+from jina_data.run.files import atomic_path
 
 SHARD_BYTES = 256 * 2**20
 """The approximate maximum size of a shard in memory; a range is never split between shards."""
@@ -72,7 +72,7 @@ def cut_shards(kind: Kind, pieces: Sequence[InputRange], counts: Sequence[RangeC
 def write_shard(worker: WorkerContext, shard: Shard) -> dict[str, Any]:
     """Write a shard."""
     schema = shard_schema(worker.plan, shard.kind)
-    with whole_path(shard.path(worker.folder, worker.plan.out_format)) as temporary:
+    with atomic_path(shard.path(worker.folder, worker.plan.out_format)) as temporary:
         tables = (_group_table(worker, shard.kind, group) for group in shard.groups)
         writer = (
             _write_jsonl if shard.path(worker.folder, worker.plan.out_format).suffix == ".jsonl" else _write_parquet

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import InputRange
 from jina_data.read import ROW, ParsedRange, conform
-from jina_data.run.files import whole_file, whole_path
+from jina_data.run.files import atomic_file, atomic_path
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def write_range(folder: CleanFolder, file_index: int, parsed: ParsedRange) -> Ra
         parsed.row_count, len(parsed.unreadable), parsed.line_count, parsed.rows.nbytes, dict(parsed.end)
     )
     if parsed.unreadable:
-        with whole_file(folder.unreadable(file_index, parsed.number), "w") as sink:
+        with atomic_file(folder.unreadable(file_index, parsed.number), "w") as sink:
             for record in parsed.unreadable:
                 sink.write(json.dumps(asdict(record)) + "\n")
     table = parsed.rows.replace_schema_metadata({b"jina_data": json.dumps(asdict(facts)).encode()})
@@ -44,7 +44,7 @@ def write_range(folder: CleanFolder, file_index: int, parsed: ParsedRange) -> Ra
 
 def write_parquet(path: Path, table: pa.Table, *, compression: str = "zstd") -> None:
     """Write a table as one row group, atomically."""
-    with whole_path(path) as temporary:
+    with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression=compression, row_group_size=max(1, table.num_rows))
 
 

@@ -1,1 +1,1 @@
-"""Models that turn texts into vectors, and pairs of texts into scores."""
+"""Embedders, which turn texts into vectors, and cross-encoders, which score pairs of texts."""

@@ -1,4 +1,4 @@
-"""What an embedder promises, and how one is loaded by its name."""
+"""The protocol of embedders, and unit vectors in half precision."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ HalfArray = npt.NDArray[np.float16]
 BoolArray = npt.NDArray[np.bool_]
 
 STATIC = "static"
-"""The name of the embedder that the light install brings."""
+"""The name of the embedder that the light install includes."""
 
 
 class Embedder(Protocol):
     """Turns texts into vectors of unit length in half precision.
 
-    The vector of a text depends on that text alone, bit for bit: not on the texts beside it, their number or order.
-    So a run gives the same bytes whatever its batches and workers, and vectors may be kept by content.
+    The vector of a text depends on that text alone, bit for bit, not on the other texts, their number or their order.
+    So a run gives the same bytes with any batches and any number of workers, and vectors can be cached by content.
     """
 
     name: str
-    """The name it was loaded by."""
+    """The name that the embedder was loaded by."""
     model_id: str
-    """Names the model and all that its vectors depend on (weights, tokenizer, limits, device); fit for a file name."""
+    """An id of all that the vectors depend on: weights, tokenizer, limits, device. A valid file name."""
     dim: int
     """The number of dimensions D."""
     max_tokens: int | None
-    """The most tokens of a text that are read; None: all."""
+    """Maximum number of tokens read from a text; None: no limit."""
 
     def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
         """Return the vectors of N texts, (N, D): scaled to length 1, then rounded. A text without tokens gets zeros.
 
-        `cut` (N,), where given, is set true for texts of more than `max_tokens`.
+        If `cut` (N,) is given, it is set to true for the texts with more than `max_tokens` tokens.
         """
         ...
 
 
 def unit_half(vectors: npt.NDArray[np.float32]) -> HalfArray:
-    """Scale vectors (N, D) to length 1 and round them; zeros stay zeros."""
+    """Scale vectors (N, D) to length 1 and round them to half precision; zeros stay zeros."""
     wide = vectors.astype(np.float64)
     norms = np.sqrt(np.add.reduce(wide * wide, axis=1))[:, None]
     halves: HalfArray = np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0).astype(np.float16)

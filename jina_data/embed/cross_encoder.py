@@ -1,4 +1,4 @@
-"""Cross-encoders of sentence-transformers: how well a passage answers a query, read together."""
+"""Cross-encoders of sentence-transformers: models that read a query and a passage together and score the pair."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from jina_data.embed.base import BoolArray
 from jina_data.embed.batches import fixed_batches
 from jina_data.embed.model_files import (
     combined_sha256,
-    known_limit,
     model_files,
     model_folder,
-    need_torch,
     no_progress_bars,
     padded,
-    were_cut,
+    require_torch,
+    token_limit,
+    truncated_mask,
 )
 from jina_data.errors import ModelError, first_line
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 KIND = "cross-encoder"
-"""What messages call such a model."""
+"""How messages name such a model."""
 
 CPU_TOKENS, CUDA_TOKENS = 2**12, 2**16
 """Tokens in a batch."""
@@ -42,34 +42,34 @@ class PairScorer:
         self.device = device
         limits = (model.max_seq_length, model.tokenizer.model_max_length)
         self.max_length = min(int(limit) for limit in limits if limit)
-        self.max_tokens = known_limit(self.max_length)
+        self.max_tokens = token_limit(self.max_length)
         self.sha256 = sha256
 
     @property
     def model_id(self) -> str:
-        """The name of the scores in the cache: another model, device or limit has another."""
+        """The key of the scores in the cache; it changes with the model, the device and the limit."""
         return f"cross-encoder-{self.device}-{self.sha256[:24]}"
 
     def score(
         self, queries: Sequence[str], passages: Sequence[str], *, cut: BoolArray | None = None
     ) -> npt.NDArray[np.float32]:
-        """Return the logit of each of N pairs, (N,) float32; pairs too long for the model are cut at its limit.
+        """Return the logit of each of N pairs, (N,) float32. Pairs too long for the model are truncated.
 
-        `cut` (N,), where given, is set true for those.
+        If `cut` (N,) is given, it is set to true for the truncated pairs.
         """
         return self.logits(queries, passages, cut=cut).reshape(len(queries))
 
     def logits(
         self, queries: Sequence[str], passages: Sequence[str], *, cut: BoolArray | None = None
     ) -> npt.NDArray[np.float32]:
-        """Return the logits of each of N pairs for each of L labels, (N, L) float32; cut as in `score`."""
+        """Return the logits of each of N pairs for each of L labels, (N, L) float32; truncated as in `score`."""
         import torch
 
         tokens = self.model.tokenizer(
             list(queries), list(passages), truncation=True, max_length=self.max_length, padding=False
         )
         if cut is not None:
-            cut[:] = were_cut(tokens)
+            cut[:] = truncated_mask(tokens)
         lengths = [len(ids) for ids in tokens["input_ids"]]
         n_labels = int(self.model.num_labels)
         out = np.empty((len(lengths), n_labels), np.float32)
@@ -85,33 +85,35 @@ class PairScorer:
 
 
 def pair_scorer_sha256(name: str) -> str:
-    """Return one sha256 for all that the scores of a cross-encoder depend on: weights, settings, tokenizer, limits.
+    """Return one sha256 of everything the scores of a cross-encoder depend on: weights, settings, tokenizer, limits.
 
-    It is that of the model's files: nothing is loaded.
+    It is computed from the files of the model; the model is not loaded.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
         ModelError: there is no such model.
     """
-    need_torch(name, KIND)
+    require_torch(name, KIND)
     return combined_sha256(model_files(model_folder(name, KIND)))
 
 
 def load_pair_scorer(name: str, device: str) -> PairScorer:
-    """Load a cross-encoder by the name it has on the Hub, or from a folder; once in a process, while its files stay.
+    """Load a cross-encoder from a folder or by its name on the Hub, once per process unless its files change.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
-        ModelError: there is no such model, or it is no cross-encoder with one output.
+        ModelError: there is no such model, or it is not a cross-encoder with one output.
     """
     scorer = load_cross_encoder(name, device)
     if scorer.model.num_labels != 1:
-        raise ModelError(f"{KIND} {name!r} gives {scorer.model.num_labels} scores a pair; expected one that gives one")
+        raise ModelError(
+            f"{KIND} {name!r} returns {scorer.model.num_labels} scores per pair; expected a model with one score"
+        )
     return scorer
 
 
 def load_cross_encoder(name: str, device: str) -> PairScorer:
-    """Load a cross-encoder with any number of outputs; once in a process, while its files stay.
+    """Load a cross-encoder with any number of outputs, once per process unless its files change.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
@@ -131,7 +133,7 @@ def _load(name: str, device: str, sha256: str) -> PairScorer:
     except Exception as error:
         raise ModelError(
             f"{KIND} {name!r} cannot be loaded from {folder}: {first_line(error)}. "
-            "Name a model on the Hugging Face Hub, or the folder of a saved one"
+            "Name a model on the Hugging Face Hub, or the folder of a saved model"
         ) from error
     model.eval()
     return PairScorer(model, name, device=device, sha256=sha256)

@@ -1,4 +1,4 @@
-"""."""
+"""Chooses between CPU and CUDA."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from jina_data.errors import ResourceError
 
 
 def settle_device(device: str) -> str:
-    """Return "cuda" or "cpu": what was asked for, or with "auto" what is there.
+    """Return "cuda" or "cpu": the requested device, or with "auto" the one that is available.
 
     Raises:
-        ResourceError: cuda was asked for, and there is none.
+        ResourceError: cuda was requested and is not available.
     """
     if device == "cpu":
         return "cpu"
     has_cuda = find_spec("torch") is not None and _has_driver() and _has_cuda()
     if device == "cuda" and not has_cuda:
-        raise ResourceError("--device cuda: no CUDA device, or a torch without CUDA. Use --device cpu, or auto")
+        raise ResourceError(
+            "--device cuda: there is no CUDA device, or torch has no CUDA support. Use --device cpu, or auto"
+        )
     return "cuda" if has_cuda else "cpu"
 
 
 def _has_driver() -> bool:
-    """Tell whether there is a driver for a GPU at all, NVIDIA's or AMD's: without one, torch need not be loaded."""
+    """Return whether a GPU driver is installed, NVIDIA's or AMD's; without a driver, torch need not be loaded."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""Our own encoder as an embedder: the models that jina-data trains and saves, and the published JinaBERTs."""
+"""The encoder of jina-data as an embedder: the models that it trains and saves, and the published JinaBERTs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CPU_TOKENS, CUDA_TOKENS = 2**11, 2**15
 """Tokens in a batch."""
 
 PADDED_TOKENS = 512
-"""Longer texts go one by one, each at its own length."""
+"""Longer texts are encoded one by one, each at its own length."""
 
 
 class EncoderEmbedder:
-    """Embeds texts with our encoder: full precision on a CPU, bfloat16 on a GPU.
+    """Embeds texts with the encoder of jina-data: full precision on a CPU, bfloat16 on a GPU.
 
-    Short texts are padded to one of a few lengths, each with batches of one size, and long ones go alone, so the vector
-    of a text does not depend on the texts beside it.
+    Short texts are padded to one of a few lengths, each with batches of one size, and long texts are encoded alone. So
+    the vector of a text does not depend on the other texts.
     """
 
     def __init__(self, encoder: Encoder, name: str, sha256: str) -> None:
@@ -41,10 +41,10 @@ class EncoderEmbedder:
 
     @classmethod
     def load(cls, name: str, device: str) -> Self:
-        """Load a folder or a model of the Hub.
+        """Load a model from a folder or from the Hub.
 
         Raises:
-            ModelError: it cannot be loaded.
+            ModelError: the model cannot be loaded.
         """
         from jina_data.encoder.encoder import Encoder
 
@@ -52,7 +52,7 @@ class EncoderEmbedder:
         return cls(Encoder.from_pretrained(folder, device=device), name, combined_sha256(model_files(folder)))
 
     def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
-        """Return the vectors of N texts, (N, D); tell in `cut` (N,) which were too long for the model."""
+        """Return the vectors of N texts, (N, D); mark in `cut` (N,) the texts that were too long for the model."""
         import torch
 
         from jina_data.encoder.batches import tokenize
@@ -66,10 +66,10 @@ class EncoderEmbedder:
         budget = CPU_TOKENS if encoder.device.type == "cpu" else CUDA_TOKENS
         shorts = np.flatnonzero(is_short)
         with torch.inference_mode():
-            for chosen, length, n_rows in fixed_batches(
+            for batch, length, n_rows in fixed_batches(
                 tokens.lengths[shorts].tolist(), max_length=PADDED_TOKENS, token_budget=budget
             ):
-                positions = shorts[chosen]
+                positions = shorts[batch]
                 rows = [*positions, *[positions[-1]] * (n_rows - len(positions))]
                 out[positions] = self._vectors([tokens.ids[row] for row in rows], length)[: len(positions)]
             for position in np.flatnonzero(~is_short).tolist():
@@ -77,22 +77,22 @@ class EncoderEmbedder:
         return unit_half(out)
 
     def _vectors(self, ids: Sequence[npt.NDArray[np.int32]], length: int | None) -> npt.NDArray[np.float32]:
-        """Return the vectors of some texts, (N, D), padded to a length; None: they are of one length already."""
+        """Return the vectors of texts, (N, D), padded to `length`; None: all have the same length already."""
         from jina_data.encoder.batches import padded
         from jina_data.encoder.jina_bert import JinaBert
         from jina_data.encoder.pooling import mean_pool
 
         encoder = self.encoder
         input_ids, mask = padded(ids, encoder.pad_id, length)
-        # Packed tokens would take another shape with every neighbour; a padded batch does not.
+        # The shape of packed tokens depends on the other texts of the batch; the shape of a padded batch does not.
         options: dict[str, Any] = {"path": "dense"} if length and isinstance(encoder.model, JinaBert) else {}
         hidden = encoder.model(input_ids.to(encoder.device), mask, **options)
-        found: npt.NDArray[np.float32] = mean_pool(hidden, mask).cpu().numpy()
-        return found
+        vectors: npt.NDArray[np.float32] = mean_pool(hidden, mask).cpu().numpy()
+        return vectors
 
 
-def is_ours(folder: Path) -> bool:
-    """Tell whether a folder is for this encoder: a JinaBERT, or any model that jina-data saved."""
+def is_encoder_folder(folder: Path) -> bool:
+    """Return whether a folder holds a model for this encoder: a JinaBERT, or any model that jina-data saved."""
     config, saved = _json(folder / "config.json"), _json(folder / "config_sentence_transformers.json")
     return config.get("position_embedding_type") == "alibi" or "jina-data" in saved.get("__version__", {})
 

@@ -1,10 +1,10 @@
-"""An embedder that reads less of a text than it could."""
+"""Embedders with a lower token limit than the model has."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,33 +13,32 @@ from jina_data.errors import UsageError
 
 
 def limited(embedder: Embedder, max_tokens: int) -> Embedder:
-    """Return an embedder like another that reads at most so many tokens of a text, special ones counted.
+    """Return a copy of an embedder that reads at most `max_tokens` tokens of a text, special tokens included.
 
     Raises:
-        UsageError: this embedder has no tokenizer to count with, or takes fewer tokens than that.
+        UsageError: the embedder has no tokenizer to count with, or its own limit is lower.
     """
     from jina_data.embed.static import StaticEmbedder
 
     if embedder.max_tokens is not None and max_tokens > embedder.max_tokens:
-        raise UsageError(f"{embedder.name!r} reads {embedder.max_tokens} tokens at most; {max_tokens} are too many")
+        raise UsageError(f"{embedder.name!r} reads at most {embedder.max_tokens} tokens; got {max_tokens}")
     if isinstance(embedder, StaticEmbedder):
-        return _CutTexts(embedder, max_tokens)
-    limited: Any = copy.copy(embedder)
-    if hasattr(limited, "encoder"):
-        limited.encoder = copy.copy(limited.encoder)
-        limited.encoder.max_length = max_tokens
-    elif getattr(limited, "max_length", 0):
-        limited.max_length = max_tokens
+        return _TruncatedStaticEmbedder(embedder, max_tokens)
+    shorter: Any = copy.copy(embedder)
+    if hasattr(shorter, "encoder"):
+        shorter.encoder = copy.copy(shorter.encoder)
+        shorter.encoder.max_length = max_tokens
+    elif getattr(shorter, "max_length", 0):
+        shorter.max_length = max_tokens
     else:
-        raise UsageError(f"{embedder.name!r} has no tokenizer that counts tokens, so its texts cannot be cut")
-    limited.max_tokens = max_tokens
-    limited.model_id = f"{embedder.model_id}-{max_tokens}"
-    found: Embedder = limited
-    return found
+        raise UsageError(f"{embedder.name!r} has no tokenizer to count tokens with, so its texts cannot be truncated")
+    shorter.max_tokens = max_tokens
+    shorter.model_id = f"{embedder.model_id}-{max_tokens}"
+    return cast("Embedder", shorter)
 
 
-class _CutTexts:
-    """The static embedder on the beginnings of texts."""
+class _TruncatedStaticEmbedder:
+    """The static embedder on the first tokens of each text."""
 
     def __init__(self, embedder: Any, max_tokens: int) -> None:
         self.name, self.dim = embedder.name, embedder.dim
@@ -48,9 +47,9 @@ class _CutTexts:
         self._embedder = embedder
 
     def encode(self, texts: Sequence[str], *, cut: BoolArray | None = None) -> HalfArray:
-        """Return the vectors of N texts, (N, D); tell in `cut` (N,) which were too long."""
-        begun = self._embedder.beginnings(texts, self.max_tokens)
+        """Return the vectors of N texts, (N, D); mark in `cut` (N,) the texts that were too long."""
+        heads = self._embedder.heads(texts, self.max_tokens)
         if cut is not None:
-            cut[:] = np.array([len(short) < len(text.lower()) for short, text in zip(begun, texts, strict=True)], bool)
-        found: HalfArray = self._embedder.encode(begun)
-        return found
+            cut[:] = np.array([len(head) < len(text.lower()) for head, text in zip(heads, texts, strict=True)], bool)
+        vectors: HalfArray = self._embedder.encode(heads)
+        return vectors

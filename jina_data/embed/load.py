@@ -1,4 +1,4 @@
-"""."""
+"""Loads embedders by name, hashes their files, and estimates their memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from jina_data.embed.base import STATIC, Embedder
-from jina_data.embed.model_files import file_sha256, model_files, model_folder, need_torch
+from jina_data.embed.model_files import file_sha256, model_files, model_folder, require_torch
 
 
 def load_embedder(name: str, device: str = "cpu") -> Embedder:
-    """Load an embedder, once a process: "static", or a model by its folder or its name on the Hub.
+    """Load an embedder, once per process: "static", or a model by its folder or its name on the Hub.
 
-    A JinaBERT, and whatever jina-data saved, goes to our own encoder, and the rest to sentence-transformers.
+    A JinaBERT, or any model that jina-data saved, runs in its own encoder; other models in sentence-transformers.
 
     Raises:
         ModelError: there is no such model, or its files are broken.
@@ -24,7 +24,7 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
 
 
 def model_hashes(name: str) -> dict[str, str]:
-    """Return the sha256 of every file that the vectors of an embedder depend on, by name; loads nothing.
+    """Return the sha256 of every file that the vectors of an embedder depend on, by name; the model is not loaded.
 
     Raises:
         ModelError: there is no such model.
@@ -34,10 +34,10 @@ def model_hashes(name: str) -> dict[str, str]:
 
 
 def process_bytes(name: str) -> int:
-    """Return about what a process needs for an embedder, in bytes (measured: what it adds to a worker)."""
+    """Return the approximate memory of an embedder in a process, in bytes (measured as the growth of a worker)."""
     if name == STATIC:
         return 150 * 2**20
-    # torch, transformers and their code, then weights in full precision and the activations of one batch.
+    # 640 MiB for torch, transformers and the activations of one batch, plus the weights in full precision.
     weights = sum(path.stat().st_size for path in _files(name) if path.suffix in (".safetensors", ".bin"))
     return 640 * 2**20 + weights
 
@@ -51,12 +51,12 @@ def _load(name: str, device: str) -> Embedder:
         from jina_data.embed.static import StaticEmbedder
 
         return StaticEmbedder.load()
-    need_torch(name, "embedder")
-    from jina_data.embed.jina_encoder import EncoderEmbedder, is_ours
+    require_torch(name, "embedder")
+    from jina_data.embed.jina_encoder import EncoderEmbedder, is_encoder_folder
     from jina_data.embed.model_files import model_folder
     from jina_data.embed.sentence_transformers import TransformerEmbedder
 
-    kind = EncoderEmbedder if is_ours(model_folder(name, "embedder")) else TransformerEmbedder
+    kind = EncoderEmbedder if is_encoder_folder(model_folder(name, "embedder")) else TransformerEmbedder
     return kind.load(name, device)
 
 
@@ -65,5 +65,5 @@ def _files(name: str) -> list[Path]:
         from jina_data.embed.static import static_files
 
         return list(static_files())
-    need_torch(name, "embedder")
+    require_torch(name, "embedder")
     return model_files(model_folder(name, "embedder"))

@@ -1,4 +1,4 @@
-"""What finding, loading and feeding transformers has in common."""
+"""Finds and hashes the files of models, and prepares batches for transformers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from jina_data.errors import MissingExtraError, ModelError, first_line
 _OTHER_BACKENDS = ("onnx", "openvino", "coreml", "flax", "tf")
 _NOT_READ = (".md", ".onnx", ".h5", ".msgpack", ".ot", ".tflite", ".png", ".gitattributes")
 _WEIGHTS = ("*.safetensors", "*.bin")
-_NO_LIMIT = 10**9  # transformers names a number far beyond where a tokenizer has none
+_NO_LIMIT = 10**9  # transformers reports a much larger number for a tokenizer without a limit
 
 
-def need_torch(name: str, kind: str) -> None:
-    """Make sure that sentence-transformers is there; nothing is loaded.
+def require_torch(name: str, kind: str) -> None:
+    """Check that sentence-transformers is installed, without importing it.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: it is not installed.
     """
     if find_spec("sentence_transformers") is None or find_spec("torch") is None:
         light = "; the light install has the embedder 'static'" if kind == "embedder" else ""
@@ -35,14 +35,14 @@ def need_torch(name: str, kind: str) -> None:
 
 
 def model_folder(name: str, kind: str) -> Path:
-    """Return the folder of a model: the one named, else where the Hub's client keeps it; it may have to fetch it.
+    """Return the folder of a model: the named folder, or the cache of the Hub client; downloads if needed.
 
     Args:
         name: a folder, or the name of a model on the Hub.
-        kind: what messages call it.
+        kind: how messages name the model.
 
     Raises:
-        ModelError: there is no such folder, and the Hub gives none.
+        ModelError: there is no such folder, and no such model on the Hub.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -57,14 +57,14 @@ def model_folder(name: str, kind: str) -> Path:
     except Exception as error:
         other = "the embedder 'static'" if kind == "embedder" else "a model there"
         raise ModelError(
-            f"{kind} {name!r} is neither a folder nor a model that the Hugging Face Hub gives "
+            f"{kind} {name!r} is neither a folder nor a model on the Hugging Face Hub "
             f"({first_line(error)}). Name the folder of a saved sentence-transformers model, or {other}"
         ) from error
 
 
 @lru_cache(maxsize=8)
 def _snapshot(name: str) -> Path:
-    """Return where the Hub's client keeps a model; without a network where it has it all."""
+    """Return the folder of a model in the cache of the Hub client; a complete model needs no network."""
     from huggingface_hub import snapshot_download
 
     skipped = [f"{other}/*" for other in _OTHER_BACKENDS] + [f"*{ending}" for ending in _NOT_READ if ending != ".md"]
@@ -72,25 +72,25 @@ def _snapshot(name: str) -> Path:
         folder = Path(snapshot_download(name, local_files_only=True, ignore_patterns=skipped))
         if any(True for pattern in _WEIGHTS for _ in folder.rglob(pattern)):
             return folder
-    except Exception:  # it is not on this machine yet
+    except Exception:  # the model is not in the cache yet
         pass
     return Path(snapshot_download(name, ignore_patterns=skipped))
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Return the files of a model's folder that its results may depend on, sorted: weights, settings, tokenizer."""
-    found = []
+    """Return the files of a model folder that its results may depend on, sorted: weights, settings, tokenizer."""
+    files = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         hidden = any(part.startswith(".") for part in parts)
         if path.is_file() and not hidden and parts[0] not in _OTHER_BACKENDS and not path.name.endswith(_NOT_READ):
-            found.append(path)
-    return found
+            files.append(path)
+    return files
 
 
 @contextlib.contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing progress bars of its own."""
+    """Turn off the progress bars of transformers."""
     from transformers.utils import logging
 
     was_on = logging.is_progress_bar_enabled()
@@ -102,14 +102,14 @@ def no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def known_limit(max_length: int) -> int | None:
-    """Return the most tokens that a model takes; None for those that have no limit, or tell none."""
+def token_limit(max_length: int) -> int | None:
+    """Return the token limit of a model; None if it has no limit or does not report one."""
     return max_length if 0 < max_length < _NO_LIMIT else None
 
 
-def were_cut(tokens: Any) -> npt.NDArray[np.bool_]:
-    """Tell which of N tokenized texts, or pairs of texts, were cut at the limit given to the tokenizer, (N,)."""
-    return np.array([bool(one.overflowing) for one in tokens.encodings], np.bool_)
+def truncated_mask(tokens: Any) -> npt.NDArray[np.bool_]:
+    """Return which of N tokenized texts, or pairs of texts, the tokenizer truncated, (N,)."""
+    return np.array([bool(encoding.overflowing) for encoding in tokens.encodings], np.bool_)
 
 
 def padded(
@@ -121,7 +121,7 @@ def padded(
     n_rows: int,
     device: str,
 ) -> dict[str, Any]:
-    """Return the features of some of N tokenized texts, padded to (n_rows, length): the last fills the batch up."""
+    """Return the features of the texts at `positions`, padded to (n_rows, length); the last text fills up the batch."""
     rows = [*positions.tolist(), *[int(positions[-1])] * (n_rows - len(positions))]
     features = tokenizer.pad(
         {name: [values[row] for row in rows] for name, values in tokens.items()},
@@ -138,7 +138,7 @@ def combined_sha256(paths: Sequence[Path]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file; another file under the same name is hashed anew."""
+    """Return the sha256 of a file. It is cached until the size or modification time of the file changes."""
     status = path.stat()
     return _sha256((path, status.st_mtime_ns, status.st_size))
 

@@ -1,7 +1,8 @@
-"""Encode: any input of `clean` to one Parquet file with a vector for each row, in the order of the input.
+"""Encodes a text column of any input of `clean` into one Parquet file, with a vector per row in the input order.
 
-The work goes range by range, and each range slice by slice. A slice leaves one file in a work folder beside the output,
-whole or not at all. A run that was stopped takes those over; when all are there, they become the output.
+Files are encoded range by range, and each range slice by slice. Each slice is written atomically to one file in a work
+folder next to the output. A resumed run reuses the finished slices; when all slices exist, they are merged into the
+output.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 
 from jina_data.embed.vectors import VectorConfig, VectorModel, load_vector_model
 from jina_data.errors import InputError, ModelError, RunFolderError, UsageError
-from jina_data.progress import Progress, Quiet, Task
+from jina_data.progress import Progress, SilentProgress, Task
 from jina_data.read import (
     ROW,
     InputFile,
@@ -36,15 +37,15 @@ from jina_data.read import (
 )
 from jina_data.read.checks import check_parseable
 from jina_data.read.schema import is_string
-from jina_data.run.files import remove, whole_path, write_json
+from jina_data.run.files import atomic_path, remove, write_json
 from jina_data.run.folder import RunFolder
 from jina_data.run.resume import ResumableRun
 
 SLICE_ROWS = 2048
-"""Rows that are encoded at a time: sorted by length among themselves, a row group of the output."""
+"""Rows of a slice: they are sorted by length for encoding, and form a row group of the output."""
 
 VERSION = 1
-"""Raised when the same input and model give other vectors."""
+"""To be raised whenever the same input and model give other vectors."""
 
 _KEY = b"jina_data.encode"
 
@@ -55,20 +56,20 @@ class EncodeConfig(VectorConfig):
 
     inputs: Sequence[str]
     column: str | None = None
-    """The text column; None: `text`, or the only column of texts."""
+    """The text column; None: `text`, or the only string column."""
     vector_column: str = "vector"
     vectors_only: bool = False
     limit: int | None = None
 
     @property
     def vectors(self) -> VectorConfig:
-        """The model and its options alone."""
+        """The model and its options, without the inputs."""
         return VectorConfig(**{entry.name: getattr(self, entry.name) for entry in fields(VectorConfig)})
 
 
 @dataclass(frozen=True)
 class EncodeReport:
-    """What a run wrote: rows, dimensions, and how many texts were longer than the model reads."""
+    """The result of a run: rows, dimensions, and the number of texts that were truncated."""
 
     path: Path
     n_rows: int
@@ -79,19 +80,19 @@ class EncodeReport:
 def encode(
     config: EncodeConfig, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> EncodeReport:
-    """Encode a text column of some inputs into a Parquet file, or resume the run that was stopped there.
+    """Encode a text column of the inputs into a Parquet file, or resume the stopped run there.
 
     Raises:
         InputError: an input cannot be read, or a text is missing; the message names file and row.
-        UsageError: there is no such column, or the model does not take an option.
-        ModelError: the model cannot be loaded, or gave a vector that is not finite.
-        RunFolderError: the output exists, and is of another run.
+        UsageError: there is no such column, or the model does not support an option.
+        ModelError: the model cannot be loaded, or a vector is not finite.
+        RunFolderError: the output exists and is from another run.
     """
-    progress, output = progress or Quiet(), Path(out)
+    progress, output = progress or SilentProgress(), Path(out)
     files = resolve_inputs(config.inputs)
     schemas = [sample_schema(file) for file in files]
     check_parseable(files, schemas)
-    schema = unite_schemas([(file.name, one) for file, one in zip(files, schemas, strict=True)])
+    schema = unite_schemas([(file.name, file_schema) for file, file_schema in zip(files, schemas, strict=True)])
     column = _text_column(schema, config)
     fingerprint = _fingerprint(files, column, config)
     folder = VectorFile(output)
@@ -108,7 +109,9 @@ def encode(
         report = encoder.gather(parts, output, json.dumps(fingerprint, sort_keys=True))
         folder.discard_work()
     if report.n_cut:
-        progress.message(f"{report.n_cut:,} of {report.n_rows:,} texts were longer than the model reads, and were cut")
+        progress.message(
+            f"{report.n_cut:,} of {report.n_rows:,} texts were longer than the model reads and were truncated"
+        )
     return report
 
 
@@ -167,7 +170,7 @@ class VectorFile(RunFolder):
             RunFolderError: it is one.
         """
         if self.path.is_dir():
-            raise RunFolderError(f"{self.path} is a folder; -o names a Parquet file")
+            raise RunFolderError(f"{self.path} is a folder; expected a Parquet file in -o")
 
     def clear(self) -> None:
         """Remove the parts; an earlier output stays until the new one replaces it."""
@@ -192,7 +195,7 @@ class VectorFile(RunFolder):
 
 
 class _RangeEncoder:
-    """The files of one run, and the model, which is loaded when the first range asks for it."""
+    """Encodes the files of one run; the model is loaded when the first range needs it."""
 
     def __init__(
         self,
@@ -215,7 +218,7 @@ class _RangeEncoder:
         return self._model
 
     def encode_file(self, number: int, task: Task) -> Iterator[Path]:
-        """Encode what is left of a file; yields the parts of all its ranges, in order."""
+        """Encode the rest of a file; yields the parts of all its ranges, in order."""
         file, first_row = self.files[number], 0
         for range_number, parse in self._ranges(file):
             if self.rows_left == 0:
@@ -230,11 +233,11 @@ class _RangeEncoder:
                 yield part
 
     def _ranges(self, file: InputFile) -> Iterator[tuple[int, Any]]:
-        """Yield the number of each range of a file, and what parses it."""
+        """Yield the number of each range of a file, and a function that parses it."""
         specs = split(file, self.schema)
         if specs is None:
-            for one in stream_ranges(file, self.schema, None, 0):
-                yield one.number, lambda one=one: one
+            for parsed in stream_ranges(file, self.schema, None, 0):
+                yield parsed.number, lambda parsed=parsed: parsed
             return
         for number, spec in enumerate(specs):
             yield number, lambda spec=spec: parse_range(file, spec, self.schema)
@@ -242,10 +245,12 @@ class _RangeEncoder:
     def _encode_range(
         self, name: str, parse: Callable[[], ParsedRange], *, file: InputFile, first_row: int
     ) -> Iterator[Path]:
-        """Yield the parts of a range, one for each slice. Those that are there are not made again."""
-        whole = self.work / f"{name}.json"
-        if whole.exists():
-            yield from (self._part(name, number) for number in range(json.loads(whole.read_text(encoding="utf-8"))))
+        """Yield the parts of a range, one for each slice; parts that exist are reused."""
+        # Written when all parts of the range exist; it holds their number, so a resumed run need not parse the range.
+        range_done = self.work / f"{name}.json"
+        if range_done.exists():
+            n_parts = json.loads(range_done.read_text(encoding="utf-8"))
+            yield from (self._part(name, number) for number in range(n_parts))
             return
         rows = self._read(parse(), file=file, first_row=first_row)
         texts = _texts(rows, self.column, file=file, first_row=first_row)
@@ -256,7 +261,7 @@ class _RangeEncoder:
                 stop = start + SLICE_ROWS
                 self._encode_slice(rows[start:stop], texts[start:stop], part, file=file, first_row=first_row + start)
             yield part
-        write_json(whole, len(starts))
+        write_json(range_done, len(starts))
 
     def _part(self, name: str, number: int) -> Path:
         return self.work / f"{name}-slice-{number:03d}.parquet"
@@ -265,7 +270,7 @@ class _RangeEncoder:
         for broken in parsed.unreadable[:1]:
             raise InputError(
                 f"{file.name}, row {first_row + broken.row} (counted from 0) cannot be read: {broken.error}. Every row "
-                "needs a vector: mend the file, or run jina-data clean first, which sets such rows aside"
+                "needs a vector: fix the file, or run jina-data clean first, which removes unreadable rows"
             )
         return parsed.rows.slice(0, self.rows_left)
 
@@ -274,48 +279,49 @@ class _RangeEncoder:
     ) -> None:
         cut_before = self.model.n_cut
         vectors = self.model.encode(texts)
-        self._refuse_not_finite(vectors, texts, file=file, first_row=first_row)
+        self._check_finite(vectors, texts, file=file, first_row=first_row)
         kept = rows.select([] if self.config.vectors_only else [name for name in rows.column_names if name != ROW])
         ready = conform(kept, writable(kept.schema))
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1), pa.float32()), self.model.dim)
         schema = self._with_vectors(kept.schema)
-        with whole_path(part) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as sink:
+        with atomic_path(part) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as sink:
             sink.write_table(pa.table([*ready.columns, column], schema=schema))
             sink.add_key_value_metadata({"n_cut": str(self.model.n_cut - cut_before)})
 
-    def _refuse_not_finite(
+    def _check_finite(
         self, vectors: np.ndarray[Any, Any], texts: Sequence[str], *, file: InputFile, first_row: int
     ) -> None:
         broken = np.flatnonzero(~np.isfinite(vectors).all(1)).tolist()
         if not broken:
             return
-        # On a GPU such a text may spoil those that share a block of attention with it; alone it shows which it is.
-        guilty = (row for row in broken if not np.isfinite(self.model.encode([texts[row]])).all())
-        named = first_row + next(guilty, broken[0])
+        # On a GPU a text that overflows may spoil others in the same attention block; encoded alone, it is identified.
+        culprits = (row for row in broken if not np.isfinite(self.model.encode([texts[row]])).all())
+        row = first_row + next(culprits, broken[0])
         raise ModelError(
-            f"{file.name}, row {named} (counted from 0): the model's vector is not finite. "
-            "Its weights may be damaged, or its numbers too large for half precision: try --device cpu"
+            f"{file.name}, row {row} (counted from 0): the vector is not finite. The weights of the model may be "
+            "damaged, or its activations too large for half precision. Try --device cpu"
         )
 
     def gather(self, parts: Sequence[Path], output: Path, key: str) -> EncodeReport:
-        """Write the parts into one file, row group by row group."""
+        """Merge the parts into one file, row group by row group."""
         metas = [pq.read_metadata(part) for part in parts]
-        named = [(part.name, pq.read_schema(part)) for part in parts]
-        nothing = self._with_vectors(pa.schema([]) if self.config.vectors_only else self.schema) if not named else None
-        schema = nothing or unite_schemas(named)
+        if parts:
+            schema = unite_schemas([(part.name, pq.read_schema(part)) for part in parts])
+        else:
+            schema = self._with_vectors(pa.schema([]) if self.config.vectors_only else self.schema)
         n_cut = sum(int((meta.metadata or {}).get(b"n_cut", b"0")) for meta in metas)
         n_rows = sum(meta.num_rows for meta in metas)
         dim = schema.field(self.config.vector_column).type.list_size
-        said = json.dumps({"key": key, "model": self.config.model, "n_rows": n_rows, "dim": dim, "n_cut": n_cut})
+        metadata = json.dumps({"key": key, "model": self.config.model, "n_rows": n_rows, "dim": dim, "n_cut": n_cut})
         with (
-            whole_path(output) as temporary,
-            pq.ParquetWriter(temporary, schema.with_metadata({_KEY: said}), compression="zstd") as sink,
+            atomic_path(output) as temporary,
+            pq.ParquetWriter(temporary, schema.with_metadata({_KEY: metadata}), compression="zstd") as sink,
         ):
             for part in parts:
                 with pq.ParquetFile(part) as source:
                     for group in range(source.num_row_groups):
                         rows = conform(source.read_row_group(group), schema)
-                        sink.write_table(rows.replace_schema_metadata({_KEY: said}))
+                        sink.write_table(rows.replace_schema_metadata({_KEY: metadata}))
         return EncodeReport(output, n_rows, dim, n_cut)
 
     def _with_vectors(self, kept: pa.Schema) -> pa.Schema:
@@ -323,23 +329,25 @@ class _RangeEncoder:
 
 
 def _text_column(schema: pa.Schema, config: EncodeConfig) -> str:
-    """Return the column to encode: the one named, else `text`, else the only one that holds texts."""
-    named = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    """Return the column to encode: the column of the config, else `text`, else the only string column."""
+    columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
     if config.vector_column in schema.names and not config.vectors_only:
         raise UsageError(
-            f"the input has a column {config.vector_column!r} already; name another with --vector-column, or leave the "
-            "input's columns out with --vectors-only"
+            f"the input already has a column {config.vector_column!r}. Choose another name with --vector-column, or "
+            "leave out the input columns with --vectors-only"
         )
     if config.column is not None:
         if config.column not in schema.names:
-            raise UsageError(f"--column {config.column}: there is no such column; the input has: {named}")
+            raise UsageError(f"--column {config.column}: there is no such column; the input has: {columns}")
         if not is_string(schema.field(config.column).type):
-            raise UsageError(f"--column {config.column} holds {schema.field(config.column).type}; expected texts")
+            raise UsageError(
+                f"--column {config.column} has the type {schema.field(config.column).type}; expected strings"
+            )
         return config.column
     strings = [field.name for field in schema if is_string(field.type)]
     if "text" in strings or len(strings) == 1:
         return "text" if "text" in strings else strings[0]
-    raise UsageError(f"which column holds the texts? Name it with --column; the input has: {named}")
+    raise UsageError(f"the text column is ambiguous. Name it with --column; the input has: {columns}")
 
 
 def _texts(rows: pa.Table, column: str, *, file: InputFile, first_row: int) -> list[str]:
@@ -348,14 +356,14 @@ def _texts(rows: pa.Table, column: str, *, file: InputFile, first_row: int) -> l
         if not isinstance(value, str):
             raise InputError(
                 f"{file.name}, row {first_row + row} (counted from 0): column {column!r} holds "
-                f"{'null' if value is None else type(value).__name__}; expected a string. Leave such rows out first, "
+                f"{'null' if value is None else type(value).__name__}; expected a string. Remove such rows first, "
                 "for example with jina-data clean"
             )
     return values
 
 
 def _fingerprint(files: Sequence[InputFile], column: str, config: EncodeConfig) -> dict[str, Any]:
-    """Return what decides the output: the inputs, the model and all options that change it."""
+    """Return everything that determines the output: the inputs, the model and the options."""
     return {
         "version": VERSION,
         "slice": SLICE_ROWS,
@@ -369,7 +377,7 @@ def _fingerprint(files: Sequence[InputFile], column: str, config: EncodeConfig) 
 
 
 def _known_rows(files: Sequence[InputFile]) -> int | None:
-    """Return the rows of all files where their format tells."""
+    """Return the number of rows of all files, or None if only reading the files can tell."""
     if not all(file.format == "parquet" and file.is_local and not file.compression for file in files):
         return None
     n_rows: int = sum(pq.read_metadata(file.name).num_rows for file in files)

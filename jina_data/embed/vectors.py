@@ -1,4 +1,4 @@
-"""A model by its name, as what turns texts into vectors: our encoder with its options, or any embedder."""
+"""Loads a model by its name for encoding: the encoder of jina-data with its options, or any other embedder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLAGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class VectorConfig:
-    """Which model makes vectors, and how. Only our own encoder takes others than the defaults."""
+    """A model and the options of its vectors. Only the encoder of jina-data accepts other values than the defaults."""
 
     model: str
     device: str = "cpu"
@@ -38,22 +38,22 @@ class VectorConfig:
     normalize: bool = True
 
     def model_key(self) -> str:
-        """Return one hash of all that the vectors depend on; loads no model.
+        """Return one hash of everything the vectors depend on; the model is not loaded.
 
         Raises:
             ModelError: there is no such model.
-            MissingExtraError: it needs a package that is not installed.
+            MissingExtraError: the model needs a package that is not installed.
         """
         values = {entry.name: getattr(self, entry.name) for entry in fields(VectorConfig)}
-        said = {**values, "model": model_hashes(self.model)}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        key = {**values, "model": model_hashes(self.model)}
+        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
 def choose_device(device: str, model: str) -> str:
-    """Return "cuda" or "cpu": what was asked for, or what is there.
+    """Return "cuda" or "cpu": the requested device, or with "auto" the fastest for the model.
 
     Raises:
-        ResourceError: cuda was asked for, and there is none.
+        ResourceError: cuda was requested and is not available.
     """
     return "cpu" if model == STATIC and device == "auto" else settle_device(device)
 
@@ -65,7 +65,7 @@ class VectorModel(Protocol):
 
     @property
     def n_cut(self) -> int:
-        """How many texts so far were too long for the model, and cut."""
+        """The number of texts so far that were too long for the model and were truncated."""
         ...
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -77,24 +77,26 @@ def load_vector_model(options: VectorConfig) -> VectorModel:
     """Load a model by its name or folder.
 
     Raises:
-        UsageError: the model does not know an option.
+        UsageError: the model does not support an option.
         ModelError: there is no such model, or its files are broken.
-        MissingExtraError: it needs a package that is not installed.
+        MissingExtraError: the model needs a package that is not installed.
     """
     embedder: Any = load_embedder(options.model, options.device)
     if hasattr(embedder, "encoder"):
-        return _OfEncoder(embedder.encoder, options)
-    return _OfEmbedder(embedder, options)
+        return _EncoderVectors(embedder.encoder, options)
+    return _EmbedderVectors(embedder, options)
 
 
-class _OfEncoder:
-    """Our encoder."""
+class _EncoderVectors:
+    """The encoder of jina-data with its options."""
 
     def __init__(self, encoder: Any, options: VectorConfig) -> None:
         encoder.n_cut = 0
         self._encoder, self._options = encoder, options
         if options.truncate_dim and options.truncate_dim > encoder.dim:
-            raise UsageError(f"--truncate-dim is {options.truncate_dim}; the model has {encoder.dim} dimensions")
+            raise UsageError(
+                f"--truncate-dim is {options.truncate_dim}; expected at most {encoder.dim}, the dimensions of the model"
+            )
         self.dim = options.truncate_dim or encoder.dim
 
     @property
@@ -103,15 +105,15 @@ class _OfEncoder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         options = self._options
-        with _without_warnings():  # cut texts are counted for the whole run
-            found: npt.NDArray[np.float32] = self._encoder.encode(
+        with _without_warnings():  # truncated texts are counted and reported once for the whole run
+            vectors: npt.NDArray[np.float32] = self._encoder.encode(
                 texts,
                 max_length=options.max_length,
                 normalize_embeddings=options.normalize,
                 truncate_dim=options.truncate_dim,
                 prompt=options.prompt,
             )
-        return found.astype(np.float32, copy=False)
+        return vectors.astype(np.float32, copy=False)
 
 
 @contextlib.contextmanager
@@ -125,8 +127,8 @@ def _without_warnings() -> Iterator[None]:
         log.setLevel(level)
 
 
-class _OfEmbedder:
-    """A static model, or one of sentence-transformers."""
+class _EmbedderVectors:
+    """The static model, or a model of sentence-transformers."""
 
     def __init__(self, embedder: Any, options: VectorConfig) -> None:
         defaults = asdict(VectorConfig(model=options.model, device=options.device))
@@ -134,8 +136,8 @@ class _OfEmbedder:
         if others:
             kind = "the static model" if options.model == STATIC else "a model of sentence-transformers"
             raise UsageError(
-                f"{kind} does not take {', '.join(_FLAGS[name] for name in others)}: its vectors have length 1 and all "
-                "dimensions. Leave that out, or name a JinaBERT"
+                f"{kind} does not support {', '.join(_FLAGS[name] for name in others)}: its vectors have length 1 and "
+                "all dimensions. Leave the option out, or name a JinaBERT"
             )
         self._embedder = embedder
         self.dim = int(embedder.dim)
@@ -143,6 +145,6 @@ class _OfEmbedder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         cut = np.zeros(len(texts), np.bool_)
-        found: npt.NDArray[np.float32] = self._embedder.encode(texts, cut=cut).astype(np.float32)
+        vectors: npt.NDArray[np.float32] = self._embedder.encode(texts, cut=cut).astype(np.float32)
         self.n_cut += int(cut.sum())
-        return found
+        return vectors

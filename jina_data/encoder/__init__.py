@@ -1,4 +1,4 @@
-"""The encoder that the cleaned data is for: JinaBERT and the T5 encoder, in PyTorch. Imports no DuckDB, no fastText."""
+"""The encoder: JinaBERT and the T5 encoder, in PyTorch. Imports neither DuckDB nor fastText."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ __all__ = [
     "train_wordpiece",
 ]
 
-_HOMES = {
+_MODULES = {
     "Encoder": "encoder",
     "JinaBert": "jina_bert",
     "JinaBertConfig": "jina_bert",
@@ -33,12 +33,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used.
+    """Import a public name on first use.
 
     Raises:
-        MissingExtraError: it needs torch, which is not installed.
+        MissingExtraError: torch is not installed.
     """
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'jina_data.encoder' has no attribute {name!r}")
     from importlib import import_module
     from importlib.util import find_spec
@@ -47,4 +47,4 @@ def __getattr__(name: str) -> Any:
         from jina_data.errors import MissingExtraError
 
         raise MissingExtraError(f"jina_data.encoder.{name} needs torch; run: pip install 'jina-data[torch]'")
-    return getattr(import_module(f"jina_data.encoder.{_HOMES[name]}"), name)
+    return getattr(import_module(f"jina_data.encoder.{_MODULES[name]}"), name)

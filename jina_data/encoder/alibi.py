@@ -1,13 +1,13 @@
-"""Attention with linear biases (ALiBi), in both directions: the bias is minus a slope times the distance.
+"""Bidirectional attention with linear biases (ALiBi): the bias is minus a slope times the distance.
 
-Each head h has its own slope m_h, and the bias of the score between the tokens i and j is -m_h * |i - j|. It stands in
-for position embeddings, so a model may read longer texts than it was trained on (Press et al., arXiv 2108.12409; both
-directions: Günther et al., arXiv 2310.19923).
+Each head h has a slope m_h, and the bias of the score of tokens i and j is -m_h * |i - j|. It replaces position
+embeddings, so a model can read longer texts than it was trained on (Press et al., arXiv 2108.12409; bidirectional:
+Günther et al., arXiv 2310.19923).
 
-This file, attention.py, checks.py, jina_bert.py and jina_bert_hf.py are saved with every JinaBERT. They import nothing
-but torch, transformers and each other.
+This file, attention.py, checks.py, jina_bert.py and jina_bert_hf.py are saved with every JinaBERT. They import only
+torch, transformers and each other.
 
-Shapes: H heads, S tokens of a sequence.
+Shapes: B sequences, H heads, S tokens of a sequence, E dimensions of a head, Q queries, K keys.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor
 def alibi_slopes(n_heads: int) -> list[float]:
     """Return the slope of each head, (H,).
 
-    For a power of two a they are 2^(-8/a), 2^(-16/a) ... 2^-8. Other numbers take those of the power of two below, and
-    then every second one of the power above.
+    For a power of two a they are 2^(-8/a), 2^(-16/a) ... 2^-8. For other numbers they are the slopes of the next lower
+    power of two, followed by every second slope of the next higher power.
     """
     if n_heads < 1:
         raise ValueError(f"n_heads is {n_heads}; expected at least 1")
@@ -30,14 +30,14 @@ def alibi_slopes(n_heads: int) -> list[float]:
 
 
 def slopes_on(device: torch.device, n_heads: int) -> Tensor:
-    """Return the slopes as a tensor, (H,): always in full precision, since bfloat16 would move distant tokens."""
+    """Return the slopes as a tensor, (H,), in full precision: bfloat16 would shift distant tokens."""
     return torch.tensor(alibi_slopes(n_heads), dtype=torch.float32, device=device)
 
 
 def dense_bias(slopes_H: Tensor, length: int) -> Tensor:
     """Return the bias of all pairs of tokens, (H, S, S): [h, i, j] = -m_h * |i - j|."""
-    place_S = torch.arange(length, device=slopes_H.device)
-    distance_SS = (place_S[:, None] - place_S[None, :]).abs().to(torch.float32)
+    position_S = torch.arange(length, device=slopes_H.device)
+    distance_SS = (position_S[:, None] - position_S[None, :]).abs().to(torch.float32)
     return -slopes_H[:, None, None] * distance_SS
 
 
@@ -48,44 +48,45 @@ def toeplitz_table(slopes_H: Tensor, length: int) -> Tensor:
 
 
 def toeplitz_view(table: Tensor, n_queries: int, n_keys: int, ahead: int = 0) -> Tensor:
-    """Return the bias of pairs with the *queries in reverse*, (1, H, Q, K), without a copy.
+    """Return the bias of pairs with the *queries in reverse order*, (1, H, Q, K), without a copy.
 
-    The bias depends on the distance alone, so each row of the matrix is the row above, moved by one. With the queries
-    in reverse it moves to the right, towards higher addresses: then [h, i, j] is entry i + j of the table, and the
-    matrix is a view whose rows lie on top of each other. Its memory is that of the table, for any length.
+    The bias depends only on the distance, so each row of the matrix is the previous row, shifted by one. With the
+    queries in reverse order, [h, i, j] is entry i + j + constant of the table, so both strides are 1 and the rows of
+    the view overlap. The memory is that of the table, for any length.
 
     Args:
-        table: of `toeplitz_table`, for sequences of S tokens.
-        n_queries: tokens Q that look, end to end.
-        n_keys: tokens K that are looked at, end to end.
-        ahead: how far the first key stands behind the first query; negative: in front of it.
+        table: the result of `toeplitz_table`, for sequences of S tokens.
+        n_queries: number Q of consecutive queries.
+        n_keys: number K of consecutive keys.
+        ahead: position of the first key minus position of the first query.
     """
     n_heads, width = table.shape
-    longest = (width + 1) // 2
-    start = table.storage_offset() + longest - n_queries + ahead
+    max_length = (width + 1) // 2
+    # Entry S - 1 of a row is distance 0. Query row 0 is query Q - 1, so key 0 has the distance ahead - (Q - 1).
+    start = table.storage_offset() + max_length - n_queries + ahead
     return table.as_strided((1, n_heads, n_queries, n_keys), (0, width, 1, 1), start)
 
 
-def reach(slopes_H: Tensor, q_BHSE: Tensor, k_BHSE: Tensor, least_weight: float) -> Tensor:
-    """Return how far each head sees, in tokens, (H,), in full precision; infinite where nothing is known.
+def attention_range(slopes_H: Tensor, q_BHSE: Tensor, k_BHSE: Tensor, min_weight: float) -> Tensor:
+    """Return the attention range of each head in tokens, (H,), in full precision; infinite where there is no bound.
 
-    The weight of a token at distance d is at most exp(e - m_h d) times that of the token that looks, where e is the
-    most by which a score can be above the score of a token with itself. So all that is farther than w has, on both
-    sides together, at most 2 exp(e - m_h w) / (1 - exp(-m_h)) of that weight. A vector that is taken from all keys
-    moves all scores of a query alike, so the keys are taken from their mean: q (k_j - k_i) is at most |q| times the
-    largest of |k_j - mean|, minus q (k_i - mean).
+    The weight of a token at distance d is at most exp(e - m_h d) times the weight of the query's own token, where e
+    bounds how far a score can exceed the score of a token with itself. So all tokens farther than w have, on both sides
+    together, at most 2 exp(e - m_h w) / (1 - exp(-m_h)) of that weight. Subtracting one vector from all keys shifts all
+    scores of a query equally, so the mean is subtracted: q (k_j - k_i) is at most |q| times the largest |k_j - mean|,
+    minus q (k_i - mean).
 
     Args:
         slopes_H: the slopes m_h.
         q_BHSE: queries.
         k_BHSE: keys.
-        least_weight: the share of all weight that may be left out.
+        min_weight: the share of the total weight that may be ignored.
     """
-    q, k = q_BHSE.detach().float(), k_BHSE.detach().float()
-    k = k - k.mean(2, keepdim=True)
-    most_BHS = q.norm(dim=-1) * k.norm(dim=-1).amax(-1, keepdim=True)
-    own_BHS = (q * k).sum(-1)
-    excess_H = (most_BHS - own_BHS).amax((0, 2)) / q.shape[-1] ** 0.5
-    outside_H = 2 / (least_weight * -torch.expm1(-slopes_H))
-    far_H: Tensor = (excess_H + outside_H.log()) / slopes_H
-    return far_H.nan_to_num(nan=torch.inf)
+    q_BHSE, k_BHSE = q_BHSE.detach().float(), k_BHSE.detach().float()
+    k_BHSE = k_BHSE - k_BHSE.mean(2, keepdim=True)
+    bound_BHS = q_BHSE.norm(dim=-1) * k_BHSE.norm(dim=-1).amax(-1, keepdim=True)
+    self_BHS = (q_BHSE * k_BHSE).sum(-1)
+    excess_H = (bound_BHS - self_BHS).amax((0, 2)) / q_BHSE.shape[-1] ** 0.5
+    outside_H = 2 / (min_weight * -torch.expm1(-slopes_H))
+    range_H: Tensor = (excess_H + outside_H.log()) / slopes_H
+    return range_H.nan_to_num(nan=torch.inf)

@@ -1,19 +1,20 @@
-"""Which way attention is computed: over padded rows or over packed tokens, by device and by lengths.
+"""Attention with ALiBi over padded rows or packed tokens; the fastest path depends on device and lengths.
 
-A model calls `lay_out` once a batch and gets a `Layout`. It says where the tokens lie while they go through the layers
-(`pack` and `unpack`), and computes attention with the ALiBi bias (`attend`). All layouts give the same numbers:
+A model calls `choose_layout` once per batch and gets a `TokenLayout`. The layout decides how the tokens are arranged in
+the layers (`pack` and `unpack`), and computes attention with the ALiBi bias (`attend`). All layouts give the same
+numbers up to rounding:
 
-| path     | where             | tokens | bias                                                             |
+| path     | used for          | tokens | bias                                                             |
 | -------- | ----------------- | ------ | ---------------------------------------------------------------- |
-| eager    | the oracle        | padded | dense, everything in full precision, no fused kernel             |
-| dense    | export, compile   | padded | dense with the padding mask in it, SDPA                          |
+| eager    | tests             | padded | dense, everything in full precision, no fused kernel             |
+| dense    | export, compile   | padded | dense, includes the padding mask; SDPA                           |
 | blocks   | CPU, short texts  | packed | as dense, but only attention sees padding                        |
-| toeplitz | CPU, long texts   | packed | a view of 2S-1 numbers a head, SDPA for each length; steep heads |
-|          |                   |        | look no farther than their weights reach                         |
+| toeplitz | CPU, long texts   | packed | a view of 2S-1 numbers per head, SDPA for each length; steep     |
+|          |                   |        | heads only attend within their range                             |
 | flex     | CUDA              | packed | computed in the kernel; blocks of other documents are skipped    |
 
-Shapes: B sequences, S tokens of the longest, T tokens of all, H heads, E dimensions of a head. N stands for B x S where
-tokens are padded, and for T where they are packed.
+Shapes: B sequences, S tokens of the longest, T tokens of all, H heads, E dimensions of a head, L tokens of sequences of
+one length, Q queries, K keys. N stands for B x S where tokens are padded, and for T where they are packed.
 """
 
 from __future__ import annotations
@@ -28,91 +29,97 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .alibi import dense_bias, reach, slopes_on, toeplitz_table, toeplitz_view
+from .alibi import attention_range, dense_bias, slopes_on, toeplitz_table, toeplitz_view
 
-Path = Literal["auto", "eager", "dense", "blocks", "toeplitz", "flex"]
+AttentionPath = Literal["auto", "eager", "dense", "blocks", "toeplitz", "flex"]
 
 BLOCK_BIAS_ELEMENTS = 2**24
-"""Most elements of a dense bias on a CPU (64 MiB); batches that would need more take the Toeplitz view."""
+"""Maximum size of a dense bias on a CPU in elements (64 MiB); larger batches use the Toeplitz view."""
 
 SHORT_TOKENS = 512
-"""Longest sequence of a batch that is padded for attention on a CPU."""
+"""Maximum sequence length of a batch that is padded for attention on a CPU."""
 
 WINDOW_TOKENS = 1536
-"""Sequences from so many tokens on are looked at for heads that need not see all of them."""
+"""Minimum sequence length at which the range of each head is computed."""
 
 WINDOW_QUERIES = 256
-"""Queries of a block of such a head."""
+"""Queries per block of a head with a limited range."""
 
-WINDOW_MOST = 0.8
-"""Largest share of the tokens that such a head may look at; above, the whole is as fast."""
+WINDOW_MAX_SHARE = 0.8
+"""Maximum share of the tokens within the range of such a head; above it, full attention is as fast."""
 
-WINDOW_LEAST_WEIGHT = 2.0**-25
-"""What such a head may leave out of its weights: less than full precision can tell from rounding."""
+WINDOW_MIN_WEIGHT = 2.0**-25
+"""Share of the attention weights that such a head may ignore: below the rounding error of full precision."""
 
 FLEX_BLOCK = 128
-"""Tokens of a block of FlexAttention."""
+"""Tokens per block of FlexAttention."""
 
-FLEX_LEAST_HEAD = 16
-"""Smallest dimension of a head that FlexAttention takes."""
+FLEX_MIN_HEAD_DIM = 16
+"""Minimum head dimension of FlexAttention."""
 
 FLEX_OPTIONS: dict[str, object] = {"IS_DIVISIBLE": True}
-"""What the kernel need not check: packed tokens are whole blocks, which it cannot see where lengths are dynamic."""
+"""Packed tokens fill whole blocks; the kernel cannot infer that from dynamic lengths and would check bounds."""
 
 FLEX_HALF_OPTIONS = {**FLEX_OPTIONS, "fwd_BLOCK_N": 64}
-"""In half precision keys by 64 are faster: forward 310 against 195 TFLOP/s on an H200 (12 heads, 8192 tokens)."""
+"""In half precision key blocks of 64 are faster: forward 310 instead of 195 TFLOP/s (H200, 12 heads, 8192 tokens)."""
 
 
-class Layout(Protocol):
-    """Where the tokens of a batch lie on their way through the layers, and how they attend to each other."""
+class TokenLayout(Protocol):
+    """The arrangement of the tokens of a batch in the layers, and their attention."""
 
     def pack(self, values_BS: Tensor) -> Tensor:
-        """Bring values of padded tokens, (B, S), into this layout, (N,)."""
+        """Convert values of padded tokens, (B, S), to this layout, (N,)."""
         ...
 
     def attend(self, q_NHE: Tensor, k_NHE: Tensor, v_NHE: Tensor) -> Tensor:
-        """Return what each token takes from those of its own sequence, (N, H, E)."""
+        """Return the attention output of each token over the tokens of its sequence, (N, H, E)."""
         ...
 
     def unpack(self, x_ND: Tensor) -> Tensor:
-        """Bring tokens back into padded rows, (B, S, D); padding is zeros where it was not computed."""
+        """Convert tokens back to padded rows, (B, S, D); padding that was not computed is zero."""
         ...
 
 
-def lay_out(mask_BS: Tensor, *, n_heads: int, device: torch.device, path: Path = "auto", head_dim: int = 64) -> Layout:
-    """Choose how a batch goes through the layers.
+def choose_layout(
+    mask_BS: Tensor, *, n_heads: int, device: torch.device, path: AttentionPath = "auto", head_dim: int = 64
+) -> TokenLayout:
+    """Choose the layout of a batch.
 
     Args:
-        mask_BS: 1 for tokens, 0 for padding. It may stay on the CPU: then nobody has to wait for the GPU.
-        n_heads: heads H.
-        device: where the model is.
-        path: a path by name, or "auto".
-        head_dim: dimensions E of a head; FlexAttention takes none under 16.
+        mask_BS: 1 for tokens, 0 for padding. On the CPU, reading it needs no synchronization with the GPU.
+        n_heads: number of heads H.
+        device: the device of the model.
+        path: the name of a path, or "auto".
+        head_dim: dimensions E of a head; FlexAttention needs at least 16.
 
     Raises:
-        ValueError: there is no such path, or it cannot be taken with gaps between the tokens of a row.
+        ValueError: there is no such path, or the path does not support gaps between the tokens of a row.
     """
-    if path not in get_args(Path):
-        raise ValueError(f"there is no attention path {path!r}; expected one of {', '.join(get_args(Path))}")
+    if path not in get_args(AttentionPath):
+        raise ValueError(f"there is no attention path {path!r}; expected one of {', '.join(get_args(AttentionPath))}")
     if path == "auto":
-        path = _choose(mask_BS, n_heads, device, head_dim)
+        path = _fastest_path(mask_BS, n_heads, device, head_dim)
     slopes_H = slopes_on(device, n_heads)
     if path in ("eager", "dense"):
-        return (Eager if path == "eager" else Dense)(slopes_H, mask_BS.to(device))
+        return (EagerLayout if path == "eager" else DenseLayout)(slopes_H, mask_BS.to(device))
     lengths = _row_lengths(mask_BS)
     if lengths is None:
-        raise ValueError(f"path {path!r} needs rows without gaps and without padding in front; use 'dense'")
-    kinds: dict[str, type[Blocks | Toeplitz | Flex]] = {"blocks": Blocks, "toeplitz": Toeplitz, "flex": Flex}
-    return kinds[path](slopes_H, lengths, mask_BS.shape[1])
+        raise ValueError(f"path {path!r} needs rows without gaps and without leading padding; use 'dense'")
+    layouts: dict[str, type[BlockLayout | ToeplitzLayout | FlexLayout]] = {
+        "blocks": BlockLayout,
+        "toeplitz": ToeplitzLayout,
+        "flex": FlexLayout,
+    }
+    return layouts[path](slopes_H, lengths, mask_BS.shape[1])
 
 
-def _choose(mask_BS: Tensor, n_heads: int, device: torch.device, head_dim: int) -> Path:
-    """Return the fastest path for a batch, or the one that can be taken."""
+def _fastest_path(mask_BS: Tensor, n_heads: int, device: torch.device, head_dim: int) -> AttentionPath:
+    """Return the fastest path that supports a batch."""
     lengths = None if _is_traced() else _row_lengths(mask_BS)
     if lengths is None:
         return "dense"
     if device.type != "cpu":
-        can_flex = device.type == "cuda" and head_dim >= FLEX_LEAST_HEAD and has_flex()
+        can_flex = device.type == "cuda" and head_dim >= FLEX_MIN_HEAD_DIM and has_flex()
         return "flex" if can_flex else "dense"
     longest = max(lengths, default=0)
     fits = len(lengths) * n_heads * longest**2 <= BLOCK_BIAS_ELEMENTS
@@ -124,11 +131,11 @@ def _is_traced() -> bool:
 
 
 def _row_lengths(mask_BS: Tensor) -> list[int] | None:
-    """Return the tokens of each row, or None where a row has gaps or padding in front."""
+    """Return the number of tokens of each row, or None if a row has gaps or leading padding."""
     is_token_BS = mask_BS.bool()
     lengths_B = is_token_BS.sum(1)
-    place_S = torch.arange(mask_BS.shape[1], device=mask_BS.device)
-    if not torch.equal(is_token_BS, place_S < lengths_B[:, None]):
+    position_S = torch.arange(mask_BS.shape[1], device=mask_BS.device)
+    if not torch.equal(is_token_BS, position_S < lengths_B[:, None]):
         return None
     lengths: list[int] = lengths_B.tolist()
     return lengths
@@ -137,35 +144,35 @@ def _row_lengths(mask_BS: Tensor) -> list[int] | None:
 # ------------------------------------------------------------------------------------------------------ padded
 
 
-class Dense:
-    """Padded rows; one bias for all layers that holds the distances and the padding, (B, H, S, S)."""
+class DenseLayout:
+    """Padded rows; all layers share one bias with the distances and the padding, (B, H, S, S)."""
 
     def __init__(self, slopes_H: Tensor, mask_BS: Tensor) -> None:
         self.slopes_H, self.mask_BS = slopes_H, mask_BS
         self._bias: Tensor | None = None
 
     def pack(self, values_BS: Tensor) -> Tensor:
-        """Leave tokens where they are."""
+        """Return padded tokens unchanged."""
         return values_BS
 
     def unpack(self, x_BSD: Tensor) -> Tensor:
-        """Leave tokens where they are."""
+        """Return padded tokens unchanged."""
         return x_BSD
 
     def attend(self, q_BSHE: Tensor, k_BSHE: Tensor, v_BSHE: Tensor) -> Tensor:
         """Attend with SDPA."""
-        q_BHSE, k_BHSE, v_BHSE = (one.transpose(1, 2) for one in (q_BSHE, k_BSHE, v_BSHE))
+        q_BHSE, k_BHSE, v_BHSE = (x_BSHE.transpose(1, 2) for x_BSHE in (q_BSHE, k_BSHE, v_BSHE))
         if self._bias is None:
-            self._bias = beside(q_BSHE, padded_bias(self.slopes_H, self.mask_BS))
+            self._bias = cast_bias(q_BSHE, padded_bias(self.slopes_H, self.mask_BS))
         return F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=self._bias).transpose(1, 2)
 
 
-class Eager(Dense):
-    """Padded rows; each step written out in full precision. The others are tested against it."""
+class EagerLayout(DenseLayout):
+    """Padded rows; each step is written out in full precision. The other layouts are tested against it."""
 
     def attend(self, q_BSHE: Tensor, k_BSHE: Tensor, v_BSHE: Tensor) -> Tensor:
         """Attend step by step."""
-        q_BHSE, k_BHSE, v_BHSE = (one.transpose(1, 2).float() for one in (q_BSHE, k_BSHE, v_BSHE))
+        q_BHSE, k_BHSE, v_BHSE = (x_BSHE.transpose(1, 2).float() for x_BSHE in (q_BSHE, k_BSHE, v_BSHE))
         scores_BHSS = q_BHSE @ k_BHSE.transpose(-1, -2) / q_BHSE.shape[-1] ** 0.5
         scores_BHSS = scores_BHSS + dense_bias(self.slopes_H, q_BHSE.shape[2])
         is_padding_BS = ~self.mask_BS.bool()
@@ -175,68 +182,69 @@ class Eager(Dense):
 
 
 def padded_bias(slopes_H: Tensor, mask_BS: Tensor) -> Tensor:
-    """Return the bias with the padding in it, (B, H, S, S). Padding is filled in, not added, so that nothing overflows.
+    """Return the bias including the padding mask, (B, H, S, S). Padding is filled in, not added, to avoid overflow.
 
-    Its least number is that of half precision: it stays finite in every type, and is far below any bias.
+    The value of padding is the minimum of float16: it is finite in every dtype, and far below any bias.
     """
     is_padding_BS = ~mask_BS.bool()
-    least = torch.finfo(torch.float16).min
-    return dense_bias(slopes_H, mask_BS.shape[1])[None].masked_fill(is_padding_BS[:, None, None, :], least)
+    minimum = torch.finfo(torch.float16).min
+    return dense_bias(slopes_H, mask_BS.shape[1])[None].masked_fill(is_padding_BS[:, None, None, :], minimum)
 
 
-def beside(q: Tensor, bias: Tensor) -> Tensor:
-    """Return a bias in a type that SDPA takes beside these queries: full precision on a CPU, theirs on a GPU."""
+def cast_bias(q: Tensor, bias: Tensor) -> Tensor:
+    """Return a bias in the dtype that SDPA needs for queries: full precision on a CPU, the queries' dtype on a GPU."""
     return bias.to(torch.promote_types(q.dtype, bias.dtype) if q.device.type == "cpu" else q.dtype)
 
 
 # ------------------------------------------------------------------------------------------------------ packed
 
 
-class Packed:
-    """Tokens end to end, (T, ...), so that no layer computes padding."""
+class PackedLayout:
+    """Tokens of all sequences concatenated, (T, ...), so that no layer computes padding."""
 
     def __init__(self, slopes_H: Tensor, lengths: Sequence[int], padded_length: int) -> None:
         self.slopes_H = slopes_H
         self.lengths = list(lengths)
         self.padded_length = padded_length
-        self.index_T = _places(self.lengths, padded_length).to(slopes_H.device)
+        self.index_T = _token_indices(self.lengths, padded_length).to(slopes_H.device)
 
     def pack(self, values_BS: Tensor) -> Tensor:
-        """Take the tokens out of padded rows, (T,)."""
+        """Select the tokens from padded rows, (T,)."""
         return values_BS.flatten()[self.index_T]
 
     def unpack(self, x_TD: Tensor) -> Tensor:
         """Put the tokens back into rows, (B, S, D), with zeros as padding."""
-        return _scattered(x_TD, self.index_T, len(self.lengths), self.padded_length)
+        return _scatter(x_TD, self.index_T, len(self.lengths), self.padded_length)
 
 
-class Blocks(Packed):
-    """Packed tokens that are padded for attention alone: what is fastest for short sequences on a CPU."""
+class BlockLayout(PackedLayout):
+    """Packed tokens that are padded only for attention: the fastest path for short sequences on a CPU."""
 
     def __init__(self, slopes_H: Tensor, lengths: Sequence[int], padded_length: int) -> None:
         super().__init__(slopes_H, lengths, padded_length)
         self.longest = max(self.lengths, default=0)
-        self.block_index_T = _places(self.lengths, self.longest).to(slopes_H.device)
-        place_S = torch.arange(self.longest, device=slopes_H.device)
-        mask_BS = place_S < torch.tensor(self.lengths, device=slopes_H.device)[:, None]
-        is_even = len(set(self.lengths)) <= 1
-        self.bias = padded_bias(slopes_H, mask_BS[:1] if is_even else mask_BS)
+        self.block_index_T = _token_indices(self.lengths, self.longest).to(slopes_H.device)
+        position_S = torch.arange(self.longest, device=slopes_H.device)
+        mask_BS = position_S < torch.tensor(self.lengths, device=slopes_H.device)[:, None]
+        # Sequences of one length have no padding and share one bias.
+        has_one_length = len(set(self.lengths)) <= 1
+        self.bias = padded_bias(slopes_H, mask_BS[:1] if has_one_length else mask_BS)
 
     def attend(self, q_THE: Tensor, k_THE: Tensor, v_THE: Tensor) -> Tensor:
-        """Attend with SDPA over rows padded to the longest."""
-        q_BHSE, k_BHSE, v_BHSE = (self._rows(one).transpose(1, 2) for one in (q_THE, k_THE, v_THE))
-        out_BHSE = F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=beside(q_THE, self.bias))
+        """Attend with SDPA over rows padded to the longest sequence."""
+        q_BHSE, k_BHSE, v_BHSE = (self._rows(x_THE).transpose(1, 2) for x_THE in (q_THE, k_THE, v_THE))
+        out_BHSE = F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=cast_bias(q_THE, self.bias))
         return out_BHSE.transpose(1, 2).flatten(0, 1)[self.block_index_T]
 
     def _rows(self, x_THE: Tensor) -> Tensor:
-        return _scattered(x_THE, self.block_index_T, len(self.lengths), self.longest)
+        return _scatter(x_THE, self.block_index_T, len(self.lengths), self.longest)
 
 
-class Toeplitz(Packed):
-    """Packed tokens, each sequence with a view of one small table as its bias: for long sequences on a CPU.
+class ToeplitzLayout(PackedLayout):
+    """Packed tokens; the bias of each sequence is a view of one small table. For long sequences on a CPU.
 
-    The steeper the slope of a head, the fewer tokens have a weight that is not lost in rounding. In sequences of
-    WINDOW_TOKENS or more each head computes those alone, by a bound that is taken from its queries and keys (`reach`).
+    The steeper the slope of a head, the fewer tokens have a weight above the rounding error. In sequences of
+    WINDOW_TOKENS or more, each head computes only these, by a bound from its queries and keys (`attention_range`).
     """
 
     def __init__(self, slopes_H: Tensor, lengths: Sequence[int], padded_length: int) -> None:
@@ -244,9 +252,9 @@ class Toeplitz(Packed):
         self.table = toeplitz_table(slopes_H, max([1, *self.lengths]))
 
     def attend(self, q_THE: Tensor, k_THE: Tensor, v_THE: Tensor) -> Tensor:
-        """Attend with SDPA, once for each run of sequences of one length."""
+        """Attend with SDPA, once for each run of consecutive sequences of one length."""
         sizes = [n_rows * length for n_rows, length in self._runs()]
-        parts = zip(self._runs(), *(torch.split(one, sizes) for one in (q_THE, k_THE, v_THE)), strict=True)
+        parts = zip(self._runs(), *(torch.split(x_THE, sizes) for x_THE in (q_THE, k_THE, v_THE)), strict=True)
         return torch.cat([self._attend_run(length, *qkv) for (_, length), *qkv in parts])
 
     def _runs(self) -> Iterator[tuple[int, int]]:
@@ -254,73 +262,77 @@ class Toeplitz(Packed):
             yield len(list(run)), length
 
     def _attend_run(self, length: int, *qkv: Tensor) -> Tensor:
-        q_BHLE, k_BHLE, v_BHLE = (one.view(-1, length, *one.shape[1:]).transpose(1, 2) for one in qkv)
-        table = beside(q_BHLE, self.table)
+        q_BHLE, k_BHLE, v_BHLE = (x_THE.view(-1, length, *x_THE.shape[1:]).transpose(1, 2) for x_THE in qkv)
+        table = cast_bias(q_BHLE, self.table)
         windows = self._windows(q_BHLE, k_BHLE)
         if windows:
             heads = {
-                h: banded(q_BHLE[:, [h]], k_BHLE[:, [h]], v_BHLE[:, [h]], table[[h]], window)
+                h: banded_sdpa(q_BHLE[:, [h]], k_BHLE[:, [h]], v_BHLE[:, [h]], table[[h]], window)
                 for h, window in windows.items()
             }
             if wide := [h for h in range(len(table)) if h not in windows]:
-                seen = reversed_sdpa(q_BHLE[:, wide], k_BHLE[:, wide], v_BHLE[:, wide], table[wide])
-                heads |= zip(wide, torch.split(seen, 1, dim=1), strict=True)
+                wide_BHLE = reversed_sdpa(q_BHLE[:, wide], k_BHLE[:, wide], v_BHLE[:, wide], table[wide])
+                heads |= zip(wide, torch.split(wide_BHLE, 1, dim=1), strict=True)
             out_BHLE = torch.cat([heads[h] for h in range(len(table))], 1)
         else:
             out_BHLE = reversed_sdpa(q_BHLE, k_BHLE, v_BHLE, table)
         return out_BHLE.transpose(1, 2).flatten(0, 1)
 
     def _windows(self, q_BHLE: Tensor, k_BHLE: Tensor) -> dict[int, int]:
-        """Return for each head that need not look at all tokens how far it looks."""
+        """Return the range of each head whose range is limited, in tokens to each side, by head."""
         length = q_BHLE.shape[2]
         if length < WINDOW_TOKENS:
             return {}
-        far = reach(self.slopes_H, q_BHLE, k_BHLE, WINDOW_LEAST_WEIGHT).tolist()
-        return {h: ceil(one) for h, one in enumerate(far) if 2 * one + WINDOW_QUERIES < WINDOW_MOST * length}
+        ranges = attention_range(self.slopes_H, q_BHLE, k_BHLE, WINDOW_MIN_WEIGHT).tolist()
+        max_keys = WINDOW_MAX_SHARE * length
+        return {h: ceil(tokens) for h, tokens in enumerate(ranges) if 2 * tokens + WINDOW_QUERIES < max_keys}
 
 
 def reversed_sdpa(q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, table: Tensor, ahead: int = 0) -> Tensor:
-    """Attend with SDPA and the view of the table, whose queries are in reverse; return (B, H, Q, E) in order."""
+    """Attend with SDPA and the Toeplitz view, which needs reversed queries; return (B, H, Q, E) in the given order."""
     bias = toeplitz_view(table, q_BHQE.shape[2], k_BHKE.shape[2], ahead)
     return F.scaled_dot_product_attention(q_BHQE.flip(2), k_BHKE, v_BHKE, attn_mask=bias).flip(2)
 
 
-def banded(q_B1LE: Tensor, k_B1LE: Tensor, v_B1LE: Tensor, table: Tensor, window: int) -> Tensor:
-    """Attend with one head that looks `window` tokens to each side, (B, 1, L, E).
+def banded_sdpa(q_B1LE: Tensor, k_B1LE: Tensor, v_B1LE: Tensor, table: Tensor, window: int) -> Tensor:
+    """Attend with one head whose range is `window` tokens to each side, (B, 1, L, E).
 
-    Queries go in blocks, each with its keys; those between the edges are one batch, whose keys are overlapping views.
+    Queries are split into blocks, each with the keys in its range: a left edge of `window` queries, N inner blocks of
+    `step` queries and `step + 2 * window` keys, and a right edge. The inner blocks are one batch; their keys are
+    overlapping views.
     """
     length, step = q_B1LE.shape[2], WINDOW_QUERIES
     n_inner = (length - 2 * window) // step
     end = window + n_inner * step
-    left = reversed_sdpa(q_B1LE[:, :, :window], k_B1LE[:, :, : 2 * window], v_B1LE[:, :, : 2 * window], table)
+    left_B1QE = reversed_sdpa(q_B1LE[:, :, :window], k_B1LE[:, :, : 2 * window], v_B1LE[:, :, : 2 * window], table)
     q_BNQE = q_B1LE[:, 0, window:end].reshape(-1, n_inner, step, q_B1LE.shape[3])
     k_BNKE, v_BNKE = (
-        one[:, 0, : end + window].unfold(1, step + 2 * window, step).transpose(2, 3) for one in (k_B1LE, v_B1LE)
+        x_B1LE[:, 0, : end + window].unfold(1, step + 2 * window, step).transpose(2, 3) for x_B1LE in (k_B1LE, v_B1LE)
     )
-    inner = reversed_sdpa(q_BNQE, k_BNKE, v_BNKE, table, -window).flatten(1, 2)[:, None]
-    first = end - window
-    right = reversed_sdpa(q_B1LE[:, :, end:], k_B1LE[:, :, first:], v_B1LE[:, :, first:], table, -window)
-    return torch.cat([left, inner, right], 2)
+    inner_B1QE = reversed_sdpa(q_BNQE, k_BNKE, v_BNKE, table, -window).flatten(1, 2)[:, None]
+    first_key = end - window
+    right_B1QE = reversed_sdpa(q_B1LE[:, :, end:], k_B1LE[:, :, first_key:], v_B1LE[:, :, first_key:], table, -window)
+    return torch.cat([left_B1QE, inner_B1QE, right_B1QE], 2)
 
 
-class Flex(Packed):
-    """Packed tokens as one sequence of documents, for FlexAttention: the bias is computed inside the kernel.
+class FlexLayout(PackedLayout):
+    """Packed tokens as one sequence of documents for FlexAttention, which computes the bias inside the kernel.
 
-    The tokens are filled up to whole blocks with a document of dummies (at most 127 tokens a batch).
+    The tokens are filled up to whole blocks with a document of dummies: at most 127 tokens per batch, or one block if
+    the batch is empty.
     """
 
     def __init__(self, slopes_H: Tensor, lengths: Sequence[int], padded_length: int) -> None:
         super().__init__(slopes_H, lengths, padded_length)
         n_tokens = sum(self.lengths)
         self.n_dummies = max(1, -(-n_tokens // FLEX_BLOCK)) * FLEX_BLOCK - n_tokens
-        numbers = torch.arange(len(self.lengths) + 1)
-        document_T = numbers.repeat_interleave(torch.tensor([*self.lengths, self.n_dummies]))
+        documents = torch.arange(len(self.lengths) + 1)
+        document_T = documents.repeat_interleave(torch.tensor([*self.lengths, self.n_dummies]))
         self.block_mask = document_blocks(document_T, slopes_H.device)
         self.score_mod = _alibi_score(slopes_H)
 
     def pack(self, values_BS: Tensor) -> Tensor:
-        """Take the tokens out of padded rows and put dummies behind them, (T,)."""
+        """Select the tokens from padded rows and append the dummies, (T,)."""
         return F.pad(super().pack(values_BS), (0, self.n_dummies))
 
     def unpack(self, x_TD: Tensor) -> Tensor:
@@ -329,7 +341,7 @@ class Flex(Packed):
 
     def attend(self, q_THE: Tensor, k_THE: Tensor, v_THE: Tensor) -> Tensor:
         """Attend with FlexAttention."""
-        q_BHTE, k_BHTE, v_BHTE = (one.transpose(0, 1)[None] for one in (q_THE, k_THE, v_THE))
+        q_BHTE, k_BHTE, v_BHTE = (x_THE.transpose(0, 1)[None] for x_THE in (q_THE, k_THE, v_THE))
         flex = _flex_attention(q_THE.device.type == "cuda")
         out_BHTE: Tensor = flex(
             q_BHTE,
@@ -343,39 +355,40 @@ class Flex(Packed):
 
 
 def document_blocks(document_T: Tensor, device: torch.device) -> Any:
-    """Return the BlockMask under which tokens see those of their own document only.
+    """Return the BlockMask in which tokens attend only to tokens of their document.
 
-    Documents lie end to end, so the first and the last document of a block tell whether two blocks meet, and whether
-    both are of one document as a whole. That takes (T/128)^2 comparisons, where asking for each pair takes T^2.
+    Document numbers ascend, so the first and last document of two blocks decide whether the blocks share a document,
+    and whether both lie within one document. That takes (T/128)^2 comparisons; testing each pair would take T^2.
 
     Args:
-        document_T: the number of each token's document, ascending, on the CPU; T is a multiple of the block.
-        device: where the mask is needed.
+        document_T: the document number of each token, ascending, on the CPU; T is a multiple of FLEX_BLOCK.
+        device: the device of the mask.
     """
     from torch.nn.attention.flex_attention import BlockMask
 
     first_K, last_K = document_T[::FLEX_BLOCK], document_T[FLEX_BLOCK - 1 :: FLEX_BLOCK]
-    meets_QK = (first_K[:, None] <= last_K) & (last_K[:, None] >= first_K)
-    is_whole_K = first_K == last_K
-    is_full_QK = meets_QK & is_whole_K[:, None] & is_whole_K
+    overlaps_QK = (first_K[:, None] <= last_K) & (last_K[:, None] >= first_K)
+    has_one_document_K = first_K == last_K
+    is_full_QK = overlaps_QK & has_one_document_K[:, None] & has_one_document_K
     on_device_T = document_T.to(device)
 
     def same_document(_b: Tensor, _h: Tensor, q: Tensor, kv: Tensor) -> Tensor:
         return on_device_T[q] == on_device_T[kv]
 
     return BlockMask.from_kv_blocks(
-        *_listed(meets_QK & ~is_full_QK, device),
-        *_listed(is_full_QK, device),
+        *_block_lists(overlaps_QK & ~is_full_QK, device),
+        *_block_lists(is_full_QK, device),
         BLOCK_SIZE=FLEX_BLOCK,
         mask_mod=same_document,
         seq_lengths=(len(document_T), len(document_T)),
     )
 
 
-def _listed(chosen_QK: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return how many blocks each block of queries needs, (1, 1, Q), and which, (1, 1, Q, K)."""
-    order_QK = chosen_QK.int().argsort(dim=1, descending=True, stable=True).int()
-    return chosen_QK.sum(1).int()[None, None].to(device), order_QK[None, None].contiguous().to(device)
+def _block_lists(is_needed_QK: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the number of key blocks that each query block needs, (1, 1, Q), and their indices, (1, 1, Q, K)."""
+    # The stable sort moves the needed blocks to the front, in ascending order; BlockMask ignores the rest.
+    order_QK = is_needed_QK.int().argsort(dim=1, descending=True, stable=True).int()
+    return is_needed_QK.sum(1).int()[None, None].to(device), order_QK[None, None].contiguous().to(device)
 
 
 def _alibi_score(slopes_H: Tensor) -> Callable[..., Tensor]:
@@ -387,7 +400,7 @@ def _alibi_score(slopes_H: Tensor) -> Callable[..., Tensor]:
 
 @cache
 def has_flex() -> bool:
-    """Tell whether this torch can compile FlexAttention."""
+    """Return whether this torch can compile FlexAttention."""
     from importlib.util import find_spec
 
     return find_spec("torch.nn.attention.flex_attention") is not None and find_spec("triton") is not None
@@ -401,15 +414,15 @@ def _flex_attention(is_compiled: bool) -> Callable[..., Any]:
     return cast("Callable[..., Any]", flex)
 
 
-def _places(lengths: Sequence[int], width: int) -> Tensor:
-    """Return where each token of a packed batch stands in rows of some width, (T,)."""
+def _token_indices(lengths: Sequence[int], width: int) -> Tensor:
+    """Return the index of each packed token in the flattened rows of `width` tokens, (T,)."""
     mask = torch.arange(width) < torch.tensor(lengths, dtype=torch.long)[:, None]
     return mask.flatten().nonzero()[:, 0]
 
 
-def _scattered(x_T: Tensor, index_T: Tensor, n_rows: int, width: int) -> Tensor:
-    """Put packed tokens, (T, ...), into rows of some width, (B, S, ...), with zeros as padding."""
-    rows = x_T
+def _scatter(x_T: Tensor, index_T: Tensor, n_rows: int, width: int) -> Tensor:
+    """Copy packed tokens, (T, ...), to rows of `width` tokens, (B, S, ...), with zeros as padding."""
+    rows = x_T  # without padding, a view is enough
     if len(x_T) < n_rows * width:
         rows = x_T.new_zeros(n_rows * width, *x_T.shape[1:]).index_copy_(0, index_T, x_T)
     return rows.view(n_rows, width, *x_T.shape[1:])

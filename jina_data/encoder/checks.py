@@ -1,41 +1,41 @@
-"""What numbers of a configuration must be: one line that names the key, what it holds and what was expected.
+"""Checks of configuration values; a message names the key, its value and what was expected.
 
-This file is saved with every JinaBERT; it imports nothing.
+This file is saved with every JinaBERT and imports nothing.
 """
 
 from __future__ import annotations
 
 
-def check_whole(name: str, value: object, *, least: int = 1, most: int | None = None) -> None:
-    """Refuse what is not a whole number from `least` to `most`.
+def check_whole(name: str, value: object, *, minimum: int = 1, maximum: int | None = None) -> None:
+    """Check that a value is a whole number from `minimum` to `maximum`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not.
     """
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or not least <= value <= (value if most is None else most):  # type: ignore[operator]
-        expected = f"a whole number above {least - 1}" if most is None else f"a whole number from {least} to {most}"
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
+    if not is_whole or not minimum <= value <= (value if maximum is None else maximum):  # type: ignore[operator]
+        limits = f"above {minimum - 1}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ValueError(f"{name} is {value!r}; expected a whole number {limits}")
 
 
-def check_number(name: str, value: object, *, least: float = 0.0, most: float | None = None) -> None:
-    """Refuse what is not a finite number from `least` to `most`.
+def check_number(name: str, value: object, *, minimum: float = 0.0, maximum: float | None = None) -> None:
+    """Check that a value is a finite number from `minimum` to `maximum`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    limit = float("inf") if most is None else most
-    if not is_number or not least <= value <= limit or value == float("inf"):  # type: ignore[operator]
-        expected = f"a number of at least {least:g}" if most is None else f"a number from {least:g} to {most:g}"
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
+    limit = float("inf") if maximum is None else maximum
+    if not is_number or not minimum <= value <= limit or value == float("inf"):  # type: ignore[operator]
+        limits = f"of at least {minimum:g}" if maximum is None else f"from {minimum:g} to {maximum:g}"
+        raise ValueError(f"{name} is {value!r}; expected a number {limits}")
 
 
-def check_choice(name: str, value: object, known: list[str]) -> None:
-    """Refuse what is not one of some names.
+def check_choice(name: str, value: object, choices: list[str]) -> None:
+    """Check that a value is one of the choices.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not.
     """
-    if value not in known:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}")

@@ -1,10 +1,9 @@
-"""The encoder: texts to vectors, under the names that sentence-transformers uses."""
+"""The encoder: it turns texts into vectors, with the method names of sentence-transformers."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,12 +21,12 @@ from jina_data.encoder.options import (
     check_prompts,
     find_device,
     find_dtype,
-    words_needed,
+    required_vocab_size,
 )
 from jina_data.encoder.pooling import mean_pool, unit_length
 from jina_data.encoder.save import model_dim, save_model
 from jina_data.encoder.t5 import T5Config, T5Encoder
-from jina_data.encoder.tokenizer import load_tokenizer, own_copy
+from jina_data.encoder.tokenizer import copy_tokenizer, load_tokenizer
 from jina_data.errors import MissingExtraError, ModelError, UsageError
 from jina_data.progress import Task, progress_for
 
@@ -38,16 +37,16 @@ CPU_TOKENS, CUDA_TOKENS = 2**12, 2**16
 """Tokens in a batch."""
 
 T5_MAX_LENGTH = 512
-"""What T5 was trained on; its distances have no limit."""
+"""The length that T5 was trained on; its relative positions have no limit."""
 
 log = logging.getLogger("jina_data.encoder")
 
 
 class Encoder:
-    """A model with its tokenizer: `encode` gives the mean of a text's token vectors.
+    """A model with its tokenizer: `encode` returns the mean of the token vectors of each text.
 
-    The vector of a text depends on that text alone but for rounding: batches and neighbours change it by less than
-    1e-5 in full precision. Texts with more than `max_length` tokens are cut there; how many is logged, and added to
+    The vector of a text depends only on that text, up to rounding: batches and other texts change it by less than 1e-5
+    in full precision. Texts with more than `max_length` tokens are truncated; their number is logged and added to
     `n_cut`.
     """
 
@@ -61,27 +60,27 @@ class Encoder:
         max_length: int | None = None,
         prompts: Mapping[str, str] | None = None,
     ) -> None:
-        """Take a model and a tokenizer.
+        """Combine a model and a tokenizer.
 
         Args:
             model: a JinaBERT or a T5 encoder.
-            tokenizer: of the `tokenizers` library.
-            device: "cpu", "cuda", "cuda:1" ...; by default a GPU where there is one.
-            dtype: of weights and activations; by default float32 on a CPU, bfloat16 on a GPU.
-            max_length: most tokens of a text; by default 8192 for JinaBERT, 512 for T5.
-            prompts: texts to put in front, by name; `query` and `document` are used by themselves.
+            tokenizer: a tokenizer of the `tokenizers` library.
+            device: "cpu", "cuda", "cuda:1" ...; by default a GPU if there is one.
+            dtype: dtype of weights and activations; by default float32 on a CPU, bfloat16 on a GPU.
+            max_length: maximum number of tokens of a text; by default that of the config for JinaBERT, 512 for T5.
+            prompts: prefixes of texts, by name; `encode_query` and `encode_document` use `query` and `document`.
 
         Raises:
-            ModelError: the tokenizer has words that the model has no vectors for.
+            ModelError: the tokenizer has more words than the model has vectors.
             ResourceError: there is no such device.
-            UsageError: an option is none that there is.
+            UsageError: an option has an invalid value.
         """
-        if words_needed(tokenizer) > model.config.vocab_size:
+        if required_vocab_size(tokenizer) > model.config.vocab_size:
             raise ModelError(
-                f"the tokenizer has {words_needed(tokenizer):,} words, and the model vectors for "
-                f"{model.config.vocab_size:,}; expected the tokenizer of this model"
+                f"the tokenizer has {required_vocab_size(tokenizer):,} words, but the model has only "
+                f"{model.config.vocab_size:,} vectors; expected the tokenizer of this model"
             )
-        self.tokenizer = own_copy(tokenizer)
+        self.tokenizer = copy_tokenizer(tokenizer)
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
         self.max_length = _default_max_length(model) if max_length is None else self._checked_length(max_length)
@@ -92,10 +91,12 @@ class Encoder:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Self:
-        """Load a folder, or a model of the Hub such as jinaai/jina-embeddings-v2-small-en; `options` as above.
+        """Load a model from a folder or from the Hub, such as jinaai/jina-embeddings-v2-small-en.
+
+        `options` are those of the constructor.
 
         Raises:
-            ModelError: there is no such model, a file of it is missing or broken, or its weights do not fit.
+            ModelError: there is no such model, one of its files is missing or broken, or its weights do not fit.
         """
         folder = find_folder(name)
         check_pipeline(folder)
@@ -106,14 +107,14 @@ class Encoder:
     def from_preset(
         cls, preset: str, tokenizer: Tokenizer, *, kind: str = "jina-bert", seed: int = 0, **options: Any
     ) -> Self:
-        """Make a model with random weights, to be trained: a preset such as "small", of kind "jina-bert" or "t5".
+        """Create a model with random weights for training: a preset such as "small", of kind "jina-bert" or "t5".
 
-        Its vocabulary is that of the tokenizer, rounded up to a multiple of 64.
+        Its vocabulary size is that of the tokenizer, rounded up to a multiple of 64.
 
         Raises:
             UsageError: there is no such preset or kind.
         """
-        vocab_size = -(-words_needed(tokenizer) // 64) * 64
+        vocab_size = -(-required_vocab_size(tokenizer) // 64) * 64
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -125,7 +126,7 @@ class Encoder:
     def save_pretrained(self, folder: str | Path) -> None:
         """Save weights, configuration and tokenizer into a folder that `from_pretrained` loads.
 
-        sentence-transformers loads it too: see docs/encoder.md.
+        sentence-transformers also loads the folder: see docs/encoder.md.
         """
         model = self.model.float() if self.dtype != torch.float32 else self.model
         try:
@@ -154,56 +155,57 @@ class Encoder:
         """Return the vectors of texts as an array or a tensor, (N, D); of a single text, (D,).
 
         Args:
-            texts: a text or several.
-            batch_size: most texts in a batch; by default as many as a budget of tokens holds.
-            max_length: most tokens of a text, if other than the encoder's.
+            texts: one or several texts.
+            batch_size: maximum number of texts in a batch; by default limited only by a token budget.
+            max_length: maximum number of tokens of a text, by default that of the encoder.
             normalize_embeddings: scale vectors to length 1.
-            convert_to_tensor: return a tensor on the device, not an array.
-            convert_to_numpy: return an array; if neither, a list of tensors.
-            show_progress_bar: tell how far it is.
-            device: move the model there first.
-            precision: float32, or the quantised types of sentence-transformers.
-            truncate_dim: keep the first so many dimensions.
-            prompt: a text to put in front of each.
-            prompt_name: the name of one in `prompts`.
+            convert_to_tensor: return a tensor on the device instead of an array.
+            convert_to_numpy: return an array; if both are false, a list of tensors.
+            show_progress_bar: show a progress bar.
+            device: move the model to this device first.
+            precision: float32, or one of the quantized types of sentence-transformers.
+            truncate_dim: keep only the first `truncate_dim` dimensions.
+            prompt: a prefix for each text.
+            prompt_name: the name of a prompt in `prompts`.
 
         Raises:
-            InputError: a text is not a string; the message says which.
+            InputError: a text is not a string; the message names its position.
             UsageError: an option is out of range.
         """
         is_single = isinstance(texts, str)
         prompted = self._prompted(check_texts(texts), prompt, prompt_name)
         max_length = self.max_length if max_length is None else self._checked_length(max_length)
         check_option("batch_size", batch_size)
-        check_option("truncate_dim", truncate_dim, most=self.dim)
+        check_option("truncate_dim", truncate_dim, maximum=self.dim)
         check_precision(precision)
         if device is not None:
             self.to(device)
-        with _progress(len(prompted), shown=show_progress_bar) as task:
+        with progress_for(quiet=not show_progress_bar).task("encode", len(prompted)) as task:
             vectors = self._encode(prompted, batch_size, max_length, task)
         vectors = vectors[:, :truncate_dim]
         if normalize_embeddings:
             vectors = unit_length(vectors)
-        found = _quantized(vectors, precision) if precision != "float32" else vectors
-        out = found if convert_to_tensor else found.cpu().numpy() if convert_to_numpy else list(found)
+        if precision != "float32":
+            vectors = _quantized(vectors, precision)
+        out = vectors if convert_to_tensor else vectors.cpu().numpy() if convert_to_numpy else list(vectors)
         return out[0] if is_single else out
 
     def encode_query(self, texts: str | Sequence[str], **options: Any) -> Any:
-        """Return the vectors of queries: with the prompt `query`, where the model has one."""
+        """Return the vectors of queries, with the prompt `query` if the model has one."""
         return self.encode(texts, **self._with_prompt("query", options))
 
     def encode_document(self, texts: str | Sequence[str], **options: Any) -> Any:
-        """Return the vectors of documents: with the prompt `document`, where the model has one."""
+        """Return the vectors of documents, with the prompt `document` if the model has one."""
         return self.encode(texts, **self._with_prompt("document", options))
 
-    def similarity(self, some: Any, others: Any) -> Tensor:
-        """Return the cosine of each of N vectors with each of M, (N, M)."""
-        rows_ND, rows_MD = _same_width(some, others)
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
+        """Return the cosine similarity of each of N vectors with each of M, (N, M)."""
+        rows_ND, rows_MD = _same_width(embeddings1, embeddings2)
         return unit_length(rows_ND) @ unit_length(rows_MD).T
 
-    def similarity_pairwise(self, some: Any, others: Any) -> Tensor:
-        """Return the cosine of each of N vectors with its counterpart, (N,)."""
-        rows_ND, others_ND = _same_width(some, others)
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
+        """Return the cosine similarity of each of N vectors with its counterpart, (N,)."""
+        rows_ND, others_ND = _same_width(embeddings1, embeddings2)
         return (unit_length(rows_ND) * unit_length(others_ND)).sum(-1)
 
     def to(self, device: str) -> Self:
@@ -227,7 +229,7 @@ class Encoder:
         with torch.inference_mode():
             for positions in token_batches(tokens.lengths, token_budget=budget, batch_size=batch_size):
                 input_ids, mask = padded([tokens.ids[position] for position in positions], self.pad_id)
-                # The mask stays on the CPU: its lengths decide the layout, and nobody waits for the GPU.
+                # The mask stays on the CPU: reading its lengths to choose the layout then needs no GPU synchronization.
                 hidden = self.model(input_ids.to(self.device, non_blocking=True), mask)
                 out[torch.from_numpy(positions).to(self.device)] = mean_pool(hidden, mask)
                 task.advance(len(positions))
@@ -235,7 +237,7 @@ class Encoder:
 
     @property
     def pad_id(self) -> int:
-        """The token that fills up rows."""
+        """The id of the padding token."""
         return self.model.config.pad_token_id
 
     def _checked_length(self, max_length: int) -> int:
@@ -243,8 +245,8 @@ class Encoder:
         n_framing = self.tokenizer.num_special_tokens_to_add(is_pair=False)
         if max_length <= n_framing:
             raise UsageError(
-                f"max_length is {max_length}; expected at least {n_framing + 1}, since the tokenizer frames each text "
-                f"with {n_framing} tokens of its own"
+                f"max_length is {max_length}; expected at least {n_framing + 1}, since the tokenizer adds {n_framing} "
+                "special tokens to each text"
             )
         return max_length
 
@@ -255,11 +257,11 @@ class Encoder:
     def _prompted(self, texts: Sequence[str], prompt: str | None, prompt_name: str | None) -> Sequence[str]:
         if prompt is None and prompt_name is not None:
             if prompt_name not in self.prompts:
-                known = ", ".join(self.prompts) or "none"
-                raise UsageError(f"there is no prompt {prompt_name!r}; the model has: {known}")
+                names = ", ".join(self.prompts) or "none"
+                raise UsageError(f"there is no prompt {prompt_name!r}; the model has: {names}")
             prompt = self.prompts[prompt_name]
         if not isinstance(prompt, str | None):
-            raise UsageError(f"prompt is {prompt!r}; expected a text to put in front of each")
+            raise UsageError(f"prompt is {prompt!r}; expected a string, the prefix of each text")
         return [prompt + text for text in texts] if prompt else texts
 
 
@@ -275,29 +277,25 @@ def _default_max_length(model: Model) -> int:
     return model.config.max_position_embeddings if isinstance(model, JinaBert) else T5_MAX_LENGTH
 
 
-@contextmanager
-def _progress(n_texts: int, *, shown: bool) -> Iterator[Task]:
-    with progress_for(quiet=not shown).task("encode", n_texts) as task:
-        yield task
-
-
-def _same_width(some: Any, others: Any) -> tuple[Tensor, Tensor]:
-    """Return vectors, or lists of vectors, as rows."""
+def _same_width(embeddings1: Any, embeddings2: Any) -> tuple[Tensor, Tensor]:
+    """Return vectors, or lists of vectors, as rows of the same width."""
     try:
-        rows, other_rows = _rows(some), _rows(others)
+        rows, other_rows = _rows(embeddings1), _rows(embeddings2)
     except (TypeError, ValueError, RuntimeError):
-        raise UsageError("similarity takes vectors as `encode` gives them: arrays, tensors or lists of such") from None
+        raise UsageError(
+            "similarity got something else than vectors; expected arrays, tensors or lists of them"
+        ) from None
     if rows.shape[1] != other_rows.shape[1]:
         raise UsageError(
-            f"similarity: some vectors have {rows.shape[1]} dimensions, the others {other_rows.shape[1]}; expected "
-            "those of one model"
+            f"similarity got vectors with {rows.shape[1]} and {other_rows.shape[1]} dimensions; expected vectors of "
+            "one model"
         )
     return rows, other_rows
 
 
 def _rows(vectors: Any) -> Tensor:
     if isinstance(vectors, list):
-        vectors = np.stack([np.asarray(one) for one in vectors])
+        vectors = np.stack([np.asarray(vector) for vector in vectors])
     rows = torch.as_tensor(vectors)
     return rows if rows.ndim == 2 else rows[None]
 

@@ -1,18 +1,18 @@
-"""JinaBERT: a BERT that reads 8192 tokens. Bidirectional ALiBi for positions, a gated FFN, layer norm behind each part.
+"""JinaBERT: a BERT for 8192 tokens, with bidirectional ALiBi, a gated FFN, and layer norm after each part.
 
-The model of jina-embeddings-v2 (Günther et al., arXiv 2310.19923). It is a BERT with two changes: attention knows
-distances in place of positions, and the FFN has a gate. One layer, where a head has the slope m, and two tokens the
+The model of jina-embeddings-v2 (Günther et al., arXiv 2310.19923). It differs from BERT in two ways: attention uses
+distances instead of position embeddings, and the FFN has a gate. One layer, for a head with slope m and tokens at
 distance |i - j|:
 
     x = LayerNorm(x + dense(softmax(q k / sqrt(E) - m |i - j|) v))    Attention, with ALiBi in both directions
     x = LayerNorm(x + wo(gelu(gate) * values))                        GatedMlp: gate, values = halves of gated_layers(x)
 
-The file goes from small to large: the configuration, the parts of a layer, the layer, the model, the head of
-pre-training. Modules carry the names of the published weight files, so that a state dict of one is a state dict of the
-other. How attention is computed, and what becomes of padding, is in attention.py; no module here has to know.
+The file defines the configuration, the parts of a layer, the layer, the model and the head of pre-training, in this
+order. Modules have the names of the published weight files, so that state dicts are interchangeable. Attention and the
+handling of padding are in attention.py; the modules here do not depend on them.
 
 Shapes: B sequences, S tokens of the longest, D hidden size, H heads, E = D / H, F inner size of the FFN, V words of the
-vocabulary. N stands for the tokens in the layout of the batch: B x S padded, or all of them packed (see attention.py).
+vocabulary. N stands for the tokens in the layout of the batch: B x S padded, or all tokens packed (see attention.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import Layout, Path, lay_out
+from .attention import AttentionPath, TokenLayout, choose_layout
 from .checks import check_choice, check_number, check_whole
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -40,12 +40,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "feed_forward_type": "reglu",
     },
 }
-"""The sizes of the paper; and tiny, which trains on a CPU in minutes."""
+"""The sizes of the paper, and tiny, which trains on a CPU in minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JinaBertConfig:
-    """What a JinaBERT is built from, under the names of the published config.json."""
+    """The configuration of a JinaBERT, with the keys of the published config.json."""
 
     vocab_size: int = 30_528
     hidden_size: int = 768
@@ -61,26 +61,26 @@ class JinaBertConfig:
     pad_token_id: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what no model can be built from."""
+        """Check that a model can be built from the values."""
         for name in _COUNTS:
             check_whole(name, getattr(self, name))
-        check_whole("pad_token_id", self.pad_token_id, least=0, most=self.vocab_size - 1)
-        check_number("hidden_dropout_prob", self.hidden_dropout_prob, most=1.0)
+        check_whole("pad_token_id", self.pad_token_id, minimum=0, maximum=self.vocab_size - 1)
+        check_number("hidden_dropout_prob", self.hidden_dropout_prob, maximum=1.0)
         check_number("layer_norm_eps", self.layer_norm_eps)
         check_number("initializer_range", self.initializer_range)
         check_choice("feed_forward_type", self.feed_forward_type, list(_GATES))
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"hidden_size {self.hidden_size} cannot be shared out to {self.num_attention_heads} heads; "
+                f"hidden_size {self.hidden_size} cannot be divided among {self.num_attention_heads} heads; "
                 "expected num_attention_heads to divide hidden_size"
             )
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
-        """Return the configuration of a size, tiny or one of the paper: small, base or large, with changes.
+        """Return the configuration of a preset (tiny, small, base or large) with changes.
 
         Raises:
-            ValueError: there is no such size.
+            ValueError: there is no such preset.
         """
         if name not in PRESETS:
             raise ValueError(f"there is no preset {name!r} of JinaBERT; expected one of {', '.join(PRESETS)}")
@@ -88,10 +88,10 @@ class JinaBertConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Take over a config.json; keys that do not change the numbers are passed over.
+        """Create a configuration from a config.json; keys that do not change the results are ignored.
 
         Raises:
-            ValueError: it is the configuration of another model.
+            ValueError: the values are of another model.
         """
         for key, expected in _FIXED.items():
             if (value := values.get(key, expected)) != expected:
@@ -99,7 +99,7 @@ class JinaBertConfig:
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes."""
+        """Return the values for `from_dict`."""
         return {**asdict(self), **_FIXED}
 
 
@@ -117,7 +117,7 @@ _FIXED = {
 
 
 class Embeddings(nn.Module):
-    """Token vectors plus segment vectors, normalised; nothing about positions."""
+    """Token vectors plus segment vectors, normalized; there are no position embeddings."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Queries, keys and values; what each token takes from the others of its sequence."""
+    """Self-attention: queries, keys and values, attended in the layout of the batch."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -143,15 +143,15 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x_ND: Tensor, layout: Layout) -> Tensor:
-        """Return what each token takes from those of its sequence, (N, D): the heads side by side."""
+    def forward(self, x_ND: Tensor, layout: TokenLayout) -> Tensor:
+        """Return the attention output of each token, (N, D), with the heads concatenated."""
         projections = (self.query(x_ND), self.key(x_ND), self.value(x_ND))
-        q_NHE, k_NHE, v_NHE = (one.view(*x_ND.shape[:-1], self.n_heads, -1) for one in projections)
+        q_NHE, k_NHE, v_NHE = (y_ND.view(*x_ND.shape[:-1], self.n_heads, -1) for y_ND in projections)
         return layout.attend(q_NHE, k_NHE, v_NHE).flatten(-2)
 
 
 class AttentionOutput(nn.Module):
-    """A projection, dropout, the residual, then the layer norm."""
+    """Projection, dropout, residual, then layer norm."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -166,23 +166,23 @@ class AttentionOutput(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention with its output; the published weights call the first part `self`."""
+    """Self-attention and its output projection; the published weights name the first part `self`."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
         self.self = SelfAttention(config)
         self.output = AttentionOutput(config)
 
-    def forward(self, x_ND: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x_ND: Tensor, layout: TokenLayout) -> Tensor:
         """Return (N, D)."""
         out: Tensor = self.output(self.self(x_ND, layout), x_ND)
         return out
 
 
 class GatedMlp(nn.Module):
-    """The FFN with a gate: one half of the inner layer goes through the activation and multiplies the other.
+    """The gated FFN: the activation of one half of the inner layer is multiplied with the other half.
 
-    GEGLU or ReGLU of Shazeer, arXiv 2002.05202, after the activation's name.
+    GEGLU or ReGLU (Shazeer, arXiv 2002.05202), depending on the activation.
     """
 
     def __init__(self, config: JinaBertConfig) -> None:
@@ -195,19 +195,19 @@ class GatedMlp(nn.Module):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """Return (N, D)."""
-        inner_NF = self.dropout(gated(self.gated_layers(x_ND), self.gate))
+        inner_NF = self.dropout(gated_product(self.gated_layers(x_ND), self.gate))
         out: Tensor = self.layernorm(self.wo(inner_NF) + x_ND)
         return out
 
 
-def gated(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the first half through the gate, times the second, (N, F); on a GPU in one kernel."""
+def gated_product(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return gate(first half) * second half, (N, F); on a GPU in one fused kernel."""
     if halves_N2F.is_cuda and not torch.compiler.is_compiling() and _has_triton():
-        return _gated_in_one()(halves_N2F, gate)
-    return _gated(halves_N2F, gate)
+        return _fused_product()(halves_N2F, gate)
+    return _product(halves_N2F, gate)
 
 
-def _gated(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
+def _product(halves_N2F: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
     gate_NF, values_NF = halves_N2F.chunk(2, dim=-1)  # the gate is the first half
     return gate(gate_NF) * values_NF
 
@@ -218,8 +218,8 @@ def _has_triton() -> bool:
 
 
 @cache
-def _gated_in_one() -> Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]:
-    return torch.compile(_gated, dynamic=True)
+def _fused_product() -> Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]:
+    return torch.compile(_product, dynamic=True)
 
 
 class Layer(nn.Module):
@@ -230,21 +230,21 @@ class Layer(nn.Module):
         self.attention = Attention(config)
         self.mlp = GatedMlp(config)
 
-    def forward(self, x_ND: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x_ND: Tensor, layout: TokenLayout) -> Tensor:
         """Return (N, D)."""
         out: Tensor = self.mlp(self.attention(x_ND, layout))
         return out
 
 
 class Layers(nn.Module):
-    """The layers, one on the other; with `checkpoints`, training recomputes what is inside them to save memory."""
+    """The stack of layers; with `checkpoints`, training recomputes their activations to save memory."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
         self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.checkpoints = False
 
-    def forward(self, x_ND: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x_ND: Tensor, layout: TokenLayout) -> Tensor:
         """Return (N, D)."""
         for layer in self.layer:
             if self.checkpoints and self.training:
@@ -255,19 +255,19 @@ class Layers(nn.Module):
 
 
 class Pooler(nn.Module):
-    """The pooler of BERT. The published weights hold it; mean pooling does not use it."""
+    """The pooler of BERT. It is part of the published weights, but mean pooling does not use it."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_BSD: Tensor) -> Tensor:
-        """Return the first token's vector, transformed, (B, D)."""
+        """Return the transformed vector of the first token, (B, D)."""
         return torch.tanh(self.dense(hidden_BSD[:, 0]))
 
 
 class JinaBert(nn.Module):
-    """JinaBERT without a head: tokens in, their vectors out."""
+    """JinaBERT without a head: from tokens to their vectors."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -283,22 +283,22 @@ class JinaBert(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         *,
-        path: Path = "auto",
+        path: AttentionPath = "auto",
     ) -> Tensor:
-        """Return the vector of each token, (B, S, D); those of padding mean nothing.
+        """Return the vector of each token, (B, S, D); vectors of padding are undefined.
 
         Args:
-            input_ids: tokens, (B, S); texts shorter than S are filled up with anything.
-            attention_mask: 1 for tokens, 0 for padding, (B, S); by default there is none. It may lie on the CPU.
-            token_type_ids: segments, (B, S); by default all tokens are in the first.
-            path: how attention is computed, see attention.py.
+            input_ids: tokens, (B, S); the ids of padding do not matter.
+            attention_mask: 1 for tokens, 0 for padding, (B, S); by default no padding. It may be on the CPU.
+            token_type_ids: segments, (B, S); by default all tokens are in the first segment.
+            path: the attention path, see attention.py.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids, device="cpu")
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         n_heads = self.config.num_attention_heads
-        layout = lay_out(
+        layout = choose_layout(
             attention_mask,
             n_heads=n_heads,
             device=input_ids.device,
@@ -312,7 +312,7 @@ class JinaBert(nn.Module):
 
 
 class MlmTransform(nn.Module):
-    """The step of the MLM head in front of the vocabulary."""
+    """The transformation in the MLM head before the vocabulary projection."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -326,7 +326,7 @@ class MlmTransform(nn.Module):
 
 
 class MlmPredictions(nn.Module):
-    """Scores for each word of the vocabulary; its matrix is that of the word embeddings."""
+    """Logits for each word of the vocabulary; the projection is tied to the word embeddings."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -339,7 +339,7 @@ class MlmPredictions(nn.Module):
 
 
 class MlmHead(nn.Module):
-    """The MLM head, under the name that it has in the published weights."""
+    """The MLM head, with the names of the published weights."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -347,7 +347,7 @@ class MlmHead(nn.Module):
 
 
 class JinaBertForMaskedLM(nn.Module):
-    """JinaBERT with the head for masked words, as in pre-training."""
+    """JinaBERT with the MLM head, as in pre-training."""
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
@@ -361,13 +361,13 @@ class JinaBertForMaskedLM(nn.Module):
         return self.predict(self.bert(input_ids, attention_mask, **options))
 
     def predict(self, x_ND: Tensor) -> Tensor:
-        """Return the logits for some tokens' vectors, (N, V): of the masked ones alone, training saves most of it."""
+        """Return the logits for token vectors, (N, V). Training calls it for masked tokens only, to save work."""
         logits: Tensor = self.cls.predictions(x_ND, self.bert.embeddings.word_embeddings.weight)
         return logits
 
 
 def init_weights(module: nn.Module, standard_deviation: float) -> None:
-    """Draw the weights of a module as BERT does: normal, biases zero, and the vector of padding zero."""
+    """Initialize a module as BERT does: normal weights, zero biases, and a zero vector for padding."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=standard_deviation)
     if isinstance(module, nn.Linear) and module.bias is not None:

@@ -1,7 +1,7 @@
-"""JinaBERT as a model of transformers, so that AutoModel and sentence-transformers load the folders we save.
+"""JinaBERT as a transformers model, so that AutoModel and sentence-transformers load the folders that jina-data saves.
 
-Saved folders hold this file and those it imports. Anybody can load them with `trust_remote_code=True`, without
-jina-data; where jina-data is at hand, `register()` makes the flag needless.
+Saved folders contain this file and the files it imports, so they load with `trust_remote_code=True` even without
+jina-data. With jina-data installed, `register()` makes the flag unnecessary.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from transformers.modeling_outputs import BaseModelOutput
 from .jina_bert import JinaBert, JinaBertConfig
 
 MODEL_TYPE = "jina_bert"
-"""Not "bert", as the published configs say: transformers would then take its own BERT, with most weights random."""
+"""Not "bert" as in the published configs: transformers would then load its own BERT, with most weights random."""
 
 
 class JinaBertHfConfig(PretrainedConfig):  # type: ignore[misc]
-    """The keys of JinaBertConfig, as transformers wants them."""
+    """The keys of JinaBertConfig as a transformers configuration."""
 
     model_type = MODEL_TYPE
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**{**JinaBertConfig().to_dict(), **values})
 
-    def ours(self) -> JinaBertConfig:
-        """Return the configuration that the model is built from."""
+    def to_jina_bert(self) -> JinaBertConfig:
+        """Return the configuration of the JinaBert."""
         return JinaBertConfig.from_dict(self.to_dict())
 
 
 class JinaBertHf(PreTrainedModel):  # type: ignore[misc]
-    """A JinaBert with the manners of transformers; its weights have the same names."""
+    """A JinaBert with the interface of transformers; its weights have the same names."""
 
     config_class = JinaBertHfConfig
     base_model_prefix = ""
@@ -42,24 +42,24 @@ class JinaBertHf(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: JinaBertHfConfig) -> None:
         super().__init__(config)
-        model = JinaBert(config.ours())
+        model = JinaBert(config.to_jina_bert())
         self.inner_config = model.config
         self.embeddings, self.encoder, self.pooler = model.embeddings, model.encoder, model.pooler
         self.post_init()
 
     def _init_weights(self, module: Any) -> None:
-        """Leave the weights as JinaBert drew them."""
+        """Keep the weights that JinaBert initialized."""
 
     def get_input_embeddings(self) -> Any:
-        """Return the token vectors."""
+        """Return the embedding of tokens."""
         return self.embeddings.word_embeddings
 
     def gradient_checkpointing_enable(self, *args: Any, **options: Any) -> None:
-        """Recompute the layers in the backward pass, to save memory."""
+        """Recompute activations in the backward pass to save memory."""
         self.encoder.checkpoints = True
 
     def gradient_checkpointing_disable(self) -> None:
-        """Keep what the layers computed."""
+        """Keep activations in memory."""
         self.encoder.checkpoints = False
 
     def forward(
@@ -70,22 +70,18 @@ class JinaBertHf(PreTrainedModel):  # type: ignore[misc]
         **options: Any,
     ) -> BaseModelOutput:
         """Return the vectors of tokens, (B, S, D), as `last_hidden_state`."""
-        return BaseModelOutput(last_hidden_state=run(self, input_ids, attention_mask, token_type_ids))
+        hidden_BSD = JinaBert.forward(_JinaBertParts(self), input_ids, attention_mask, token_type_ids)  # type: ignore[arg-type]
+        return BaseModelOutput(last_hidden_state=hidden_BSD)
 
 
-def run(model: JinaBertHf, *inputs: Tensor | None) -> Tensor:
-    """Send tokens through the parts of a JinaBert that another class holds."""
-    return JinaBert.forward(_Parts(model), *inputs)  # type: ignore[arg-type]
-
-
-class _Parts:
-    """What the forward pass of JinaBert looks up."""
+class _JinaBertParts:
+    """The attributes that the forward pass of JinaBert reads, taken from another class."""
 
     def __init__(self, model: JinaBertHf) -> None:
         self.config, self.embeddings, self.encoder = model.inner_config, model.embeddings, model.encoder
 
 
 def register() -> None:
-    """Tell transformers about JinaBERT, so that it loads our folders without `trust_remote_code`. May be repeated."""
+    """Register JinaBERT in transformers, so that saved folders load without `trust_remote_code`. May be repeated."""
     AutoConfig.register(MODEL_TYPE, JinaBertHfConfig, exist_ok=True)
     AutoModel.register(JinaBertHfConfig, JinaBertHf, exist_ok=True)

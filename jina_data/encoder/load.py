@@ -1,4 +1,4 @@
-"""Models from folders and from the Hugging Face Hub: weights checked name by name, never filled up with random ones."""
+"""Loads models from folders and from the Hugging Face Hub; all weights must match by name and shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jina_data.encoder.jina_bert import JinaBert, JinaBertConfig, JinaBertForMaskedLM
 from jina_data.encoder.t5 import T5Config, T5Encoder
-from jina_data.errors import ModelError
+from jina_data.errors import ModelError, first_line
 
 Model = JinaBert | T5Encoder
 
@@ -23,48 +23,54 @@ OLD_WEIGHTS = "pytorch_model.bin"
 
 _QK_NORM_NAMES = re.compile(r"jina-embeddings-v2-base-(code|de|es|zh)|qk-post-norm")
 _QK_NORM_KEYS = re.compile(r"attention\.self\.\w*norm\w*\.")
-_FETCHED = [CONFIG, "*.safetensors", "*.safetensors.index.json", "tokenizer*.json", "vocab.txt", "*sentence*.json"]
-_SHOWN_KEYS = 6
-_LONGEST_LIMIT = 10**6
-"""What is above stands for no limit, in tokenizer_config.json."""
+_DOWNLOAD_PATTERNS = [
+    CONFIG,
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*.json",
+    "vocab.txt",
+    "*sentence*.json",
+]
+_MAX_LISTED = 6
+_MAX_LIMIT = 10**6
+"""Larger values in tokenizer_config.json mean no limit."""
 
 
 def find_folder(name: str | Path) -> Path:
-    """Return the folder of a model: the one named, else where the Hub's client keeps it; it may have to fetch it.
+    """Return the folder of a model: the named folder, or the cache of the Hub client; downloads if needed.
 
     Raises:
-        ModelError: there is no such folder, and the Hub gives none; or the model is of a kind that is not supported.
+        ModelError: there is no such folder and no such model on the Hub, or the model is not supported.
     """
-    _refuse_qk_norm(str(name), str(name))
+    _check_no_qk_norm(str(name), str(name))
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     if folder.exists() or str(name).startswith((".", "/", "~")) or str(name).count("/") > 1:
-        raise ModelError(f"{name}: no such folder; expected one with {CONFIG}, {WEIGHTS} and tokenizer.json")
+        raise ModelError(f"{name}: no such folder; expected a folder with {CONFIG}, {WEIGHTS} and tokenizer.json")
     from huggingface_hub import snapshot_download
 
     try:
         try:
-            return Path(snapshot_download(str(name), local_files_only=True, allow_patterns=_FETCHED))
-        except Exception:  # it is not on this machine yet
-            return Path(snapshot_download(str(name), allow_patterns=_FETCHED))
+            return Path(snapshot_download(str(name), local_files_only=True, allow_patterns=_DOWNLOAD_PATTERNS))
+        except Exception:  # the model is not in the cache yet
+            return Path(snapshot_download(str(name), allow_patterns=_DOWNLOAD_PATTERNS))
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{name!r} is neither a folder nor a model that the Hugging Face Hub gives ({first}). Name a folder with "
-            f"{CONFIG}, {WEIGHTS} and tokenizer.json, or a model such as jinaai/jina-embeddings-v2-small-en"
+            f"{name!r} is neither a folder nor a model on the Hugging Face Hub ({first_line(error)}). Name a folder "
+            f"with {CONFIG}, {WEIGHTS} and tokenizer.json, or a model such as jinaai/jina-embeddings-v2-small-en"
         ) from None
 
 
 def read_config(folder: Path) -> JinaBertConfig | T5Config:
-    """Read a config.json, and tell from it which model it is of.
+    """Read config.json as the configuration of a JinaBERT or a T5 encoder.
 
     Raises:
-        ModelError: it is missing or broken, or of a model that is neither JinaBERT nor T5.
+        ModelError: the file is missing or broken, or is of another model.
     """
     path = folder / CONFIG
     values = _read_json(path)
-    _refuse_qk_norm(json.dumps([values.get("_name_or_path"), values.get("auto_map")]), str(folder))
+    _check_no_qk_norm(json.dumps([values.get("_name_or_path"), values.get("auto_map")]), str(folder))
     try:
         if values.get("model_type") == "t5":
             return T5Config.from_dict(values)
@@ -74,45 +80,46 @@ def read_config(folder: Path) -> JinaBertConfig | T5Config:
         raise ModelError(f"{path}: {error}") from None
     kind, positions = values.get("model_type"), values.get("position_embedding_type")
     raise ModelError(
-        f"{path} is of a model of type {kind!r} with position_embedding_type {positions!r}; expected JinaBERT (bert or "
+        f"{path} has model_type {kind!r} and position_embedding_type {positions!r}; expected JinaBERT (bert or "
         "jina_bert with alibi) or t5. Load other models with sentence-transformers"
     )
 
 
 def check_pipeline(folder: Path) -> None:
-    """Refuse a folder of sentence-transformers that does more than take the mean of token vectors.
+    """Check that a sentence-transformers folder only computes the mean of token vectors.
 
     Raises:
-        ModelError: it has other modules, or another pooling.
+        ModelError: the folder has other modules or another pooling.
     """
     path = folder / "modules.json"
     if not path.is_file():
         return
     try:
-        modules = [
-            (one["type"].rpartition(".")[2], one["path"]) for one in json.loads(path.read_text(encoding="utf-8"))
-        ]
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        modules = [(entry["type"].rpartition(".")[2], entry["path"]) for entry in entries]
     except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{path} is broken: {error!r}. Copy it anew") from None
+        raise ModelError(f"{path} is broken: {error!r}. Copy it again") from None
     kinds = [kind for kind, _ in modules]
     if kinds not in (["Transformer"], ["Transformer", "Pooling"]):
         raise ModelError(
-            f"{folder} has the modules {', '.join(kinds)}; expected a transformer and a mean pooling, and nothing "
-            "behind them. Load it with sentence-transformers"
+            f"{folder} has the modules {', '.join(kinds)}; expected only a transformer and a mean pooling. "
+            "Load it with sentence-transformers"
         )
     pooling = _read_json(folder / modules[1][1] / CONFIG) if len(modules) > 1 else {"pooling_mode": "mean"}
-    others = [
+    other_modes = [
         key for key, on in pooling.items() if key.startswith("pooling_mode_") and on and "_mean_tokens" not in key
     ]
-    if others or pooling.get("pooling_mode", "mean") != "mean":
-        raise ModelError(f"{folder} has another pooling than the mean of tokens. Load it with sentence-transformers")
+    if other_modes or pooling.get("pooling_mode", "mean") != "mean":
+        raise ModelError(
+            f"{folder} has another pooling; expected the mean of tokens. Load it with sentence-transformers"
+        )
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return what the files for transformers and sentence-transformers in a folder say: `max_length` and `prompts`.
+    """Read `max_length` and `prompts` from the files for transformers and sentence-transformers in a folder.
 
     Raises:
-        ModelError: such a file is broken.
+        ModelError: a file is broken.
     """
     limits = [_limit(folder / "sentence_bert_config.json", "max_seq_length")]
     limits.append(_limit(folder / "tokenizer_config.json", "model_max_length"))
@@ -121,7 +128,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(prompts, dict | None) or not all(
         isinstance(text, str | None) for text in (prompts or {}).values()
     ):
-        raise ModelError(f"{path}: prompts is {prompts!r}; expected texts by name. Mend the file, or copy it anew")
+        raise ModelError(f"{path}: prompts is {prompts!r}; expected strings by name. Fix the file, or copy it again")
     return {
         "max_length": min((limit for limit in limits if limit is not None), default=None),
         "prompts": {name: text for name, text in (prompts or {}).items() if text},
@@ -130,10 +137,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def _limit(path: Path, key: str) -> int | None:
     limit = _read_json(path).get(key) if path.is_file() else None
-    if limit is None or (isinstance(limit, int | float) and limit > _LONGEST_LIMIT):
+    if limit is None or (isinstance(limit, int | float) and limit > _MAX_LIMIT):
         return None
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise ModelError(f"{path}: {key} is {limit!r}; expected a whole number above 0. Mend the file, or copy it anew")
+        raise ModelError(f"{path}: {key} is {limit!r}; expected a whole number above 0. Fix the file, or copy it again")
     return limit
 
 
@@ -141,46 +148,47 @@ def load_model(folder: Path) -> Model:
     """Load the encoder of a folder, in full precision.
 
     Raises:
-        ModelError: the folder lacks a file, a file is broken, or the weights are not exactly those of the model.
+        ModelError: a file is missing or broken, or the weights do not match the model exactly.
     """
     config = read_config(folder)
     with torch.device("meta"):
         model = T5Encoder(config) if isinstance(config, T5Config) else JinaBert(config)
     weights = read_weights(folder)
-    _fill(model, _of_t5(weights) if isinstance(config, T5Config) else _of_jina_bert(weights), folder)
+    _assign_weights(model, _select_t5(weights) if isinstance(config, T5Config) else _select_jina_bert(weights), folder)
     return model.eval()
 
 
 def load_masked_lm(folder: Path) -> JinaBertForMaskedLM:
-    """Load a JinaBERT with its head for masked words.
+    """Load a JinaBERT with its MLM head.
 
     Raises:
-        ModelError: as `load_model`; also where the folder holds no head.
+        ModelError: as in `load_model`, or the folder has no head.
     """
     config = read_config(folder)
     if not isinstance(config, JinaBertConfig):
-        raise ModelError(f"{folder} holds a T5 encoder; expected a JinaBERT with a head for masked words")
+        raise ModelError(f"{folder} holds a T5 encoder; expected a JinaBERT with an MLM head")
     with torch.device("meta"):
         model = JinaBertForMaskedLM(config)
     weights = read_weights(folder)
-    body = {f"bert.{name}": weight for name, weight in _of_jina_bert(weights).items()}
+    body = {f"bert.{name}": weight for name, weight in _select_jina_bert(weights).items()}
     head = {name: weight for name, weight in weights.items() if name.startswith("cls.predictions.")}
+    # Published files also store the tied weights of the decoder; they must equal the weights they are tied to.
     tied = {"decoder.weight": "bert.embeddings.word_embeddings.weight", "decoder.bias": "cls.predictions.bias"}
     for end, name in tied.items():
         copy = head.pop(f"cls.predictions.{end}", None)
         if copy is not None and not torch.equal(copy, (body | head).get(name, copy)):
             raise ModelError(
-                f"{folder}: cls.predictions.{end} differs from {name}; expected a copy, as JinaBERT has it"
+                f"{folder}: cls.predictions.{end} differs from {name}; expected the same values: they are tied"
             )
-    _fill(model, body | head, folder)
+    _assign_weights(model, body | head, folder)
     return model.eval()
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read all weights of a folder, as they are: safetensors (one file or several), else pytorch_model.bin.
+    """Read all weights of a folder unchanged, from safetensors (one or several files) or pytorch_model.bin.
 
     Raises:
-        ModelError: there are none, or a file is truncated or broken.
+        ModelError: there are no weights, or a file is truncated or broken.
     """
     from safetensors.torch import load_file
 
@@ -197,62 +205,64 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         try:
             weights |= load_file(path) if name.endswith(".safetensors") else torch.load(path, weights_only=True)
         except Exception as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"{path} ({path.stat().st_size:,} bytes) is truncated or broken: {first}. Copy or download it anew"
+                f"{path} ({path.stat().st_size:,} bytes) is truncated or broken: {first_line(error)}. Copy or download "
+                "it again"
             ) from None
     return weights
 
 
-def _of_jina_bert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the encoder out of published weights: without the prefix `bert.` and without a head."""
+def _select_jina_bert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the encoder weights of a published JinaBERT: without the prefix `bert.` and without the head."""
     named = {name.removeprefix("bert."): weight for name, weight in weights.items()}
     return {name: weight for name, weight in named.items() if not name.startswith("cls.")}
 
 
-def _of_t5(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the encoder out of published weights: without the decoder, and with the shared vectors once."""
+def _select_t5(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the encoder weights of a published T5: without the decoder, and with the shared embedding only once."""
     kept = {name: weight for name, weight in weights.items() if not name.startswith(("decoder.", "lm_head."))}
-    twice = kept.pop("encoder.embed_tokens.weight", None)
-    if twice is not None:
-        kept.setdefault("shared.weight", twice)
+    embedding = kept.pop("encoder.embed_tokens.weight", None)
+    if embedding is not None:
+        kept.setdefault("shared.weight", embedding)
     return kept
 
 
-def _fill(model: torch.nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Put weights into a model, in full precision, if they are exactly those it has."""
+def _assign_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Assign weights to a model in full precision; names and shapes must match exactly."""
     expected = model.state_dict()
     if any(_QK_NORM_KEYS.search(name) for name in weights):
-        _refuse_qk_norm("qk-post-norm", str(folder))
+        _check_no_qk_norm("qk-post-norm", str(folder))
     missing = [name for name in expected if name not in weights]
     unexpected = [name for name in weights if name not in expected]
     if missing or unexpected:
         lists = {"missing": missing, "unexpected": unexpected}
-        parts = [f"{what}: {_listed(names)}" for what, names in lists.items() if names]
+        parts = [f"{label}: {_shorten_list(names)}" for label, names in lists.items() if names]
         raise ModelError(
-            f"the weights of {folder} are not those of {type(model).__name__} ({'; '.join(parts)}). "
-            f"Check that {CONFIG} and the weights are of one model; nothing was filled up with random numbers"
+            f"the weights of {folder} do not match {type(model).__name__} ({'; '.join(parts)}). Check that {CONFIG} "
+            "and the weights are of the same model; missing weights are never initialized randomly"
         )
     for name, weight in weights.items():
         if weight.shape != expected[name].shape:
             raise ModelError(
-                f"{folder}: {name} has shape {tuple(weight.shape)}, but {tuple(expected[name].shape)} by {CONFIG}. "
-                "Check that both are of one model"
+                f"{folder}: {name} has shape {tuple(weight.shape)}; expected {tuple(expected[name].shape)} by "
+                f"{CONFIG}. Check that both are of the same model"
             )
     model.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
 
 
-def _refuse_qk_norm(told: str, place: str) -> None:
-    if _QK_NORM_NAMES.search(told):
+def _check_no_qk_norm(text: str, source: str) -> None:
+    """Check that a model name, or the contents of a config, does not name a JinaBERT with query and key norms."""
+    if _QK_NORM_NAMES.search(text):
         raise ModelError(
-            f"{place} is a JinaBERT with norms on queries and keys (as jina-embeddings-v2-base-code and -de), which is "
-            "not supported. Use jinaai/jina-embeddings-v2-small-en or -base-en, or load it with sentence-transformers"
+            f"{source} is a JinaBERT with norms on queries and keys (such as jina-embeddings-v2-base-code and "
+            "-de), which is not supported. Use jinaai/jina-embeddings-v2-small-en or -base-en, or load it with "
+            "sentence-transformers"
         )
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN_KEYS} more" if len(names) > _SHOWN_KEYS else ""
-    return ", ".join(names[:_SHOWN_KEYS]) + more
+def _shorten_list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -261,7 +271,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{path} is not JSON: {error}. Copy it anew") from None
+        raise ModelError(f"{path} is not JSON: {error}. Copy it again") from None
     if not isinstance(values, dict):
-        raise ModelError(f"{path} holds {type(values).__name__}; expected an object")
+        raise ModelError(f"{path} holds {type(values).__name__}; expected a JSON object")
     return values

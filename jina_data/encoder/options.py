@@ -1,4 +1,4 @@
-"""Options of the encoder: devices, types and limits found by what the user named, or refused in one line."""
+"""Checks the options of the encoder, and finds devices and dtypes by name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
-    """Return a device by its name; by default a GPU where there is one.
+    """Return a device by its name; by default a GPU if there is one.
 
     Raises:
-        ResourceError: there is no such device here.
-        UsageError: there is no such device anywhere.
+        ResourceError: this machine has no such device.
+        UsageError: the name is not a device.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
@@ -31,19 +31,19 @@ def find_device(name: str | torch.device | None) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"there is no device {name!r}; expected 'cpu', 'cuda', 'cuda:1' and so on, or 'mps'")
     if device.type == "cuda" and not n_gpus:
-        raise ResourceError(f"device {str(name)!r}: no CUDA device, or a torch without CUDA. Use 'cpu'")
+        raise ResourceError(f"device {str(name)!r}: no CUDA device, or torch has no CUDA support. Use 'cpu'")
     if device.type == "cuda" and (device.index or 0) >= n_gpus:
         raise ResourceError(f"device {str(name)!r}: there are {n_gpus} CUDA devices, counted from 0. Use 'cuda:0'")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ResourceError(f"device {str(name)!r}: this machine or this torch has none. Use 'cpu'")
+        raise ResourceError(f"device {str(name)!r}: this machine or torch does not support it. Use 'cpu'")
     return device
 
 
 def find_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """Return the type of weights: by default float32 on a CPU, bfloat16 on a GPU.
+    """Return the dtype of weights; by default float32 on a CPU, bfloat16 on a GPU.
 
     Raises:
-        UsageError: it is none for weights.
+        UsageError: the dtype is not supported.
     """
     if name is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -53,22 +53,22 @@ def find_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dt
     return dtype
 
 
-def check_option(name: str, value: int | None, *, most: int | None = None) -> None:
-    """Refuse an option that is neither None nor a whole number above 0.
+def check_option(name: str, value: int | None, *, maximum: int | None = None) -> None:
+    """Check that an option is None, or a whole number above 0 and at most `maximum`.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it is not.
     """
     try:
         if value is not None:
-            check_whole(name, value, most=most)
+            check_whole(name, value, maximum=maximum)
     except ValueError as error:
-        of_model = ", the dimensions of the model" if most is not None else ""
+        of_model = ", the dimensions of the model" if maximum is not None else ""
         raise UsageError(f"{error}{of_model}") from None
 
 
 def check_precision(precision: object) -> None:
-    """Refuse a precision that there is not.
+    """Check the name of a precision.
 
     Raises:
         UsageError: there is no such precision.
@@ -78,25 +78,25 @@ def check_precision(precision: object) -> None:
 
 
 def check_prompts(prompts: Mapping[str, str]) -> dict[str, str]:
-    """Return prompts by name.
+    """Return prompts as a dict.
 
     Raises:
-        UsageError: they are something else than texts by name.
+        UsageError: the prompts are not a mapping from names to strings.
     """
     if not isinstance(prompts, Mapping) or not all(isinstance(text, str) for text in prompts.values()):
-        raise UsageError(f"prompts is {prompts!r}; expected texts by name, such as {{'query': 'search: '}}")
+        raise UsageError(f"prompts is {prompts!r}; expected strings by name, such as {{'query': 'search: '}}")
     return dict(prompts)
 
 
-def words_needed(tokenizer: Tokenizer) -> int:
-    """Return how many vectors a model must have for a tokenizer: one more than the largest number of a word.
+def required_vocab_size(tokenizer: Tokenizer) -> int:
+    """Return the number of vectors that a model needs for a tokenizer: the largest word id plus 1.
 
     Raises:
-        UsageError: it is no tokenizer of the `tokenizers` library.
+        UsageError: it is not a tokenizer of the `tokenizers` library.
     """
     if not hasattr(tokenizer, "get_vocab_size"):
         raise UsageError(
-            f"the tokenizer is of type {type(tokenizer).__name__}; expected one of the library tokenizers (what "
-            "transformers has holds it as .backend_tokenizer)"
+            f"the tokenizer is of type {type(tokenizer).__name__}; expected one of the tokenizers library. A "
+            "tokenizer of transformers has it as .backend_tokenizer"
         )
     return max(tokenizer.get_vocab().values(), default=-1) + 1

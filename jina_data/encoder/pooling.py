@@ -1,4 +1,4 @@
-"""From vectors of tokens to the vector of a text."""
+"""Pooling of token vectors into text vectors, and normalization."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def mean_pool(x_BSD: Tensor, mask_BS: Tensor) -> Tensor:
-    """Return the mean of the tokens of each text, (B, D), in full precision; a text without tokens gets zeros."""
+    """Return the mean token vector of each text, (B, D), in full precision; zeros for a text without tokens."""
     weight_BS1 = mask_BS.to(x_BSD.device).float()[..., None]
     sum_BD = x_BSD.float().masked_fill(weight_BS1 == 0, 0.0).sum(1)
     return sum_BD / weight_BS1.sum(1).clamp(min=1.0)

@@ -1,4 +1,4 @@
-"""Folders that this encoder, transformers and sentence-transformers load alike."""
+"""Saves models in folders that jina-data, transformers and sentence-transformers can load."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from jina_data.encoder.jina_bert import JinaBert
 from jina_data.encoder.load import CONFIG, WEIGHTS, Model
-from jina_data.encoder.tokenizer import FILE, own_copy, tokenizer_settings
+from jina_data.encoder.tokenizer import FILE, copy_tokenizer, tokenizer_settings
 from jina_data.errors import RunFolderError
-from jina_data.run.files import remove, whole_path, write_json
+from jina_data.run.files import atomic_path, remove, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 CODE = ("alibi.py", "attention.py", "checks.py", "jina_bert.py", "jina_bert_hf.py")
-"""Our sources that go with a JinaBERT, so that it needs no jina-data to be loaded."""
+"""Source files that are saved with a JinaBERT, so that it loads without jina-data."""
 
 _MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
@@ -30,19 +30,19 @@ _MODULES = [
 def save_model(
     model: Model, folder: Path, *, tokenizer: Tokenizer, max_length: int, prompts: Mapping[str, str] | None = None
 ) -> None:
-    """Save a model with its tokenizer. A new folder appears whole or not at all.
+    """Save a model with its tokenizer. A new folder is written atomically.
 
-    Written are config.json, model.safetensors, the tokenizer, what sentence-transformers reads, and for JinaBERT the
-    code that transformers runs.
+    The folder gets config.json, model.safetensors, the tokenizer, the files of sentence-transformers, and for JinaBERT
+    the code that transformers runs.
 
     Raises:
         RunFolderError: the folder cannot be written.
     """
-    with _whole_folder(folder) as target:
+    with _atomic_folder(folder) as target:
         save_weights(model, target / WEIGHTS)
         write_json(target / CONFIG, _config(model))
-        with whole_path(target / FILE) as path:
-            own_copy(tokenizer).save(str(path))
+        with atomic_path(target / FILE) as path:
+            copy_tokenizer(tokenizer).save(str(path))
         write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, max_length))
         write_json(target / "modules.json", _MODULES)
         write_json(target / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
@@ -50,21 +50,21 @@ def save_model(
         pooling = {"word_embedding_dimension": model_dim(model), "pooling_mode_mean_tokens": True}
         write_json(target / "1_Pooling" / CONFIG, pooling)
         for name in CODE if isinstance(model, JinaBert) else ():
-            with whole_path(target / name) as path:
+            with atomic_path(target / name) as path:
                 shutil.copyfile(Path(__file__).with_name(name), path)
 
 
 def save_weights(model: Model, path: Path) -> None:
-    """Write the weights as safetensors, under the names of the published files."""
+    """Write the weights as safetensors, with the names of the published files."""
     from safetensors.torch import save_file
 
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
-    with whole_path(path) as temporary:
+    with atomic_path(path) as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})
 
 
 def model_dim(model: Model) -> int:
-    """Return the dimensions of a model's vectors."""
+    """Return the number of dimensions of a model's vectors."""
     return model.config.hidden_size if isinstance(model, JinaBert) else model.config.d_model
 
 
@@ -90,7 +90,7 @@ def _sentence_transformers(prompts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _version() -> str:
-    """Return the version of jina-data, where it is installed: on a borrowed machine a checkout is enough."""
+    """Return the version of jina-data; it is unknown if the code runs from a checkout without installation."""
     try:
         return metadata.version("jina-data")
     except metadata.PackageNotFoundError:
@@ -98,18 +98,18 @@ def _version() -> str:
 
 
 @contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write to. A new one appears under its name when it is whole.
+def _atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `folder` when it is complete.
 
-    One that is there keeps what else is in it; its files are replaced, one right after the other, when all are written.
+    An existing folder keeps its other files; the new files are moved into it one by one, after all are written.
     """
     folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.tmp")
     try:
         if folder.exists() and not folder.is_dir():
-            raise RunFolderError(f"{folder} is a file; expected the folder to save the model in. Name another")
+            raise RunFolderError(f"{folder} is a file; expected a folder to save the model in. Name another")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove(temporary)  # what a process that was killed left
+        remove(temporary)  # left by a killed process
         try:
             yield temporary
             if folder.exists():
@@ -124,6 +124,6 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
 
 def _move_files(source: Path, target: Path) -> None:
     for path in [path for path in source.rglob("*") if path.is_file()]:
-        place = target / path.relative_to(source)
-        place.parent.mkdir(exist_ok=True)
-        path.replace(place)
+        destination = target / path.relative_to(source)
+        destination.parent.mkdir(exist_ok=True)
+        path.replace(destination)

@@ -1,7 +1,7 @@
-"""The encoder of T5: relative position buckets, RMS norm in front of each part, a plain or a gated FFN.
+"""The T5 encoder: relative position buckets, RMS norm before each part, a plain or a gated FFN.
 
 The model of jina-embeddings-v1 (Günther et al., arXiv 2307.11224), from Raffel et al., arXiv 1910.10683. Its modules
-carry the names of the published t5-* and flan-t5-* weight files.
+have the names of the published t5-* and flan-t5-* weight files.
 
 Shapes: B sequences, S tokens of the longest, D hidden size, H heads, E dimensions of a head, F inner size of the FFN.
 """
@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class T5Config:
-    """What a T5 encoder is built from, under the names of the published config.json."""
+    """The configuration of a T5 encoder, with the keys of the published config.json."""
 
     vocab_size: int = 32_128
     d_model: int = 512
@@ -49,25 +49,25 @@ class T5Config:
     eos_token_id: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what no model can be built from."""
+        """Check that a model can be built from the values."""
         for name in ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"):
             check_whole(name, getattr(self, name))
-        check_whole("relative_attention_num_buckets", self.relative_attention_num_buckets, least=4)
+        check_whole("relative_attention_num_buckets", self.relative_attention_num_buckets, minimum=4)
         n_exact = self.relative_attention_num_buckets // 4
-        check_whole("relative_attention_max_distance", self.relative_attention_max_distance, least=n_exact + 1)
+        check_whole("relative_attention_max_distance", self.relative_attention_max_distance, minimum=n_exact + 1)
         for name in ("pad_token_id", "eos_token_id"):
-            check_whole(name, getattr(self, name), least=0, most=self.vocab_size - 1)
-        check_number("dropout_rate", self.dropout_rate, most=1.0)
+            check_whole(name, getattr(self, name), minimum=0, maximum=self.vocab_size - 1)
+        check_number("dropout_rate", self.dropout_rate, maximum=1.0)
         check_number("layer_norm_epsilon", self.layer_norm_epsilon)
         check_number("initializer_factor", self.initializer_factor)
         check_choice("feed_forward_proj", self.feed_forward_proj, list(_ACTIVATIONS))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
-        """Return the configuration of a size of the paper: small, base or large, with changes.
+        """Return the configuration of a preset (small, base or large) with changes.
 
         Raises:
-            ValueError: there is no such size.
+            ValueError: there is no such preset.
         """
         if name not in PRESETS:
             raise ValueError(f"there is no preset {name!r} of T5; expected one of {', '.join(PRESETS)}")
@@ -75,11 +75,11 @@ class T5Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Take over a config.json; keys that do not change the numbers of the encoder are passed over."""
+        """Create a configuration from a config.json; keys that do not change the results of the encoder are ignored."""
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes."""
+        """Return the values for `from_dict`."""
         return asdict(self)
 
 
@@ -90,7 +90,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class RmsNorm(nn.Module):
-    """Scale vectors by their root mean square; no mean is taken off, no bias added."""
+    """RMS norm: scale vectors by their root mean square, without centering and without bias."""
 
     def __init__(self, config: T5Config) -> None:
         super().__init__()
@@ -98,13 +98,13 @@ class RmsNorm(nn.Module):
         self.epsilon = config.layer_norm_epsilon
 
     def forward(self, x_BSD: Tensor) -> Tensor:
-        """Return (B, S, D); squares are summed in full precision."""
+        """Return (B, S, D); the mean square is computed in full precision."""
         mean_square_BS1 = x_BSD.float().pow(2).mean(-1, keepdim=True)
         return self.weight * (x_BSD * torch.rsqrt(mean_square_BS1 + self.epsilon)).to(self.weight.dtype)
 
 
 class PlainFfn(nn.Module):
-    """The FFN of T5 1.0: out, activation, back."""
+    """The FFN of T5 1.0: up projection, activation, down projection."""
 
     def __init__(self, config: T5Config) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class PlainFfn(nn.Module):
 
 
 class GatedFfn(nn.Module):
-    """The FFN of T5 1.1 and flan-t5: one projection goes through the activation and multiplies the other."""
+    """The gated FFN of T5 1.1 and flan-t5: the activation of one projection is multiplied with the other."""
 
     def __init__(self, config: T5Config) -> None:
         super().__init__()
@@ -152,8 +152,8 @@ class FfnPart(nn.Module):
         return out
 
 
-class SelfAttention(nn.Module):
-    """Attention without scaling. The first layer's also holds the bias by distance, which all layers share."""
+class T5SelfAttention(nn.Module):
+    """Attention without scaling. The first layer also holds the relative position bias that all layers share."""
 
     def __init__(self, config: T5Config, *, has_bias: bool) -> None:
         super().__init__()
@@ -167,11 +167,11 @@ class SelfAttention(nn.Module):
             self.relative_attention_bias = nn.Embedding(config.relative_attention_num_buckets, config.num_heads)
 
     def bias(self, mask_BS: Tensor) -> Tensor:
-        """Return the bias of all pairs of tokens with the padding in it, (B, H, S, S)."""
+        """Return the bias of all pairs of tokens, including the padding mask, (B, H, S, S)."""
         config = self.config
-        place_S = torch.arange(mask_BS.shape[1], device=mask_BS.device)
+        position_S = torch.arange(mask_BS.shape[1], device=mask_BS.device)
         bucket_SS = relative_buckets(
-            place_S[None, :] - place_S[:, None],
+            position_S[None, :] - position_S[:, None],
             n_buckets=config.relative_attention_num_buckets,
             max_distance=config.relative_attention_max_distance,
         )
@@ -183,24 +183,24 @@ class SelfAttention(nn.Module):
         """Return (B, S, D)."""
         projections = (self.q(x_BSD), self.k(x_BSD), self.v(x_BSD))
         shape = (*x_BSD.shape[:2], self.config.num_heads, self.config.d_kv)
-        q_BHSE, k_BHSE, v_BHSE = (one.view(shape).transpose(1, 2) for one in projections)
+        q_BHSE, k_BHSE, v_BHSE = (y_BSD.view(shape).transpose(1, 2) for y_BSD in projections)
         out_BHSE = F.scaled_dot_product_attention(q_BHSE, k_BHSE, v_BHSE, attn_mask=bias_BHSS, scale=1.0)
         out: Tensor = self.o(out_BHSE.transpose(1, 2).flatten(-2))
         return out
 
 
 def relative_buckets(distance: Tensor, *, n_buckets: int, max_distance: int) -> Tensor:
-    """Return the bucket of each distance from a query to a key (positive: the key stands behind).
+    """Return the bucket of each distance from a query to a key (positive: the key is after the query).
 
-    Half of the buckets are for keys in front, half for those behind. Of each half, one half holds one distance each,
-    and the other grows logarithmically up to `max_distance`; all that is farther shares the last bucket.
+    Half of the buckets are for earlier keys, half for later keys. In each half, the first n_exact buckets hold one
+    distance each, and the others grow logarithmically up to `max_distance`; all greater distances share the last one.
     """
     per_side = n_buckets // 2
     n_exact = per_side // 2
-    far = distance.abs()
+    size = distance.abs()
     scale = (per_side - n_exact) / math.log(max_distance / n_exact)
-    grown = n_exact + (torch.log(far.float().clamp(min=1) / n_exact) * scale).long()
-    bucket = torch.where(far < n_exact, far, grown.clamp(max=per_side - 1))
+    log_bucket = n_exact + (torch.log(size.float().clamp(min=1) / n_exact) * scale).long()
+    bucket = torch.where(size < n_exact, size, log_bucket.clamp(max=per_side - 1))
     return bucket + (distance > 0).long() * per_side
 
 
@@ -209,7 +209,7 @@ class AttentionPart(nn.Module):
 
     def __init__(self, config: T5Config, *, has_bias: bool) -> None:
         super().__init__()
-        self.SelfAttention = SelfAttention(config, has_bias=has_bias)
+        self.SelfAttention = T5SelfAttention(config, has_bias=has_bias)
         self.layer_norm = RmsNorm(config)
         self.dropout = nn.Dropout(config.dropout_rate)
 
@@ -234,7 +234,7 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """The blocks, a last norm; with `checkpoints`, training recomputes what is inside the blocks to save memory."""
+    """The blocks and a final norm; with `checkpoints`, training recomputes the activations of blocks to save memory."""
 
     def __init__(self, config: T5Config) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ class Stack(nn.Module):
     def forward(self, x_BSD: Tensor, mask_BS: Tensor) -> Tensor:
         """Return (B, S, D)."""
         x_BSD = self.dropout(x_BSD)
-        first: SelfAttention = self.get_submodule("block.0.layer.0.SelfAttention")  # type: ignore[assignment]
+        first: T5SelfAttention = self.get_submodule("block.0.layer.0.SelfAttention")  # type: ignore[assignment]
         bias_BHSS = first.bias(mask_BS).to(x_BSD.dtype)
         for block in self.block:
             if self.checkpoints and self.training:
@@ -258,7 +258,7 @@ class Stack(nn.Module):
 
 
 class T5Encoder(nn.Module):
-    """The encoder of T5: tokens in, their vectors out."""
+    """The encoder of T5: from tokens to their vectors."""
 
     def __init__(self, config: T5Config) -> None:
         super().__init__()
@@ -268,11 +268,11 @@ class T5Encoder(nn.Module):
         _init_weights(self)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Return the vector of each token, (B, S, D); those of padding mean nothing.
+        """Return the vector of each token, (B, S, D); vectors of padding are undefined.
 
         Args:
             input_ids: tokens, (B, S).
-            attention_mask: 1 for tokens, 0 for padding, (B, S); by default there is none. It may lie on the CPU.
+            attention_mask: 1 for tokens, 0 for padding, (B, S); by default no padding. It may be on the CPU.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -281,7 +281,7 @@ class T5Encoder(nn.Module):
 
 
 def _init_weights(model: T5Encoder) -> None:
-    """Draw the weights as T5 does: the scale of the queries holds what attention does not divide by."""
+    """Initialize weights as T5 does: the small queries make up for the missing scaling of attention."""
     config, factor = model.config, model.config.initializer_factor
     inner = config.num_heads * config.d_kv
     deviations = {

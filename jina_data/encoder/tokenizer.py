@@ -1,4 +1,4 @@
-"""Tokenizers: those that come with published weights, and a WordPiece vocabulary trained on a corpus."""
+"""Loads tokenizers of models, and trains WordPiece tokenizers on a corpus."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ SPECIALS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
-"""The special tokens of WordPiece, in the order of their numbers."""
+"""The special tokens of WordPiece, in the order of their ids."""
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the tokenizer of a model's folder: tokenizer.json, or vocab.txt for WordPiece. It neither pads nor cuts.
+    """Load the tokenizer of a model folder from tokenizer.json, or for WordPiece from vocab.txt.
+
+    It neither pads nor truncates.
 
     Raises:
-        ModelError: there is none, or it is broken.
+        ModelError: there is no tokenizer, or it is broken.
     """
     from tokenizers import Tokenizer
 
@@ -38,20 +40,20 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             tokenizer = _from_vocabulary(folder / "vocab.txt")
         else:
             raise ModelError(
-                f"{folder} has no tokenizer: expected {FILE} or vocab.txt. Copy it from the model that the weights are "
-                "of, or save the model with its tokenizer"
+                f"{folder} has no tokenizer: expected {FILE} or vocab.txt. Copy it from the model of the weights, or "
+                "save the model with its tokenizer"
             )
     except Exception as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{path} cannot be read as a tokenizer: {error}. Copy it anew") from None
+        raise ModelError(f"{path} cannot be read as a tokenizer: {error}. Copy it again") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
 
 
-def own_copy(tokenizer: Tokenizer) -> Tokenizer:
-    """Return a copy that neither pads nor cuts: what is done to it happens to nobody else's."""
+def copy_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """Return an independent copy that neither pads nor truncates."""
     from tokenizers import Tokenizer
 
     copy = Tokenizer.from_str(tokenizer.to_str())
@@ -63,31 +65,31 @@ def own_copy(tokenizer: Tokenizer) -> Tokenizer:
 def _from_vocabulary(path: Path) -> Tokenizer:
     words = path.read_text(encoding="utf-8").split("\n")
     if not any(words):
-        raise ModelError(f"{path} is empty; expected a word a line. Copy it anew")
+        raise ModelError(f"{path} is empty; expected one word per line. Copy it again")
     words = words if words[-1] else words[:-1]
-    return _bert_like({word: number for number, word in enumerate(words)})
+    return _bert_tokenizer({word: number for number, word in enumerate(words)})
 
 
 def train_wordpiece(
     texts: Iterable[str], *, vocab_size: int = 30_522, min_frequency: int = 2, lowercase: bool = True
 ) -> Tokenizer:
-    """Learn a WordPiece vocabulary from texts, with the rules of bert-base-uncased for splitting them.
+    """Train a WordPiece tokenizer on texts, with the normalization and splitting of bert-base-uncased.
 
-    The special tokens come first: [PAD] is 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4. A small corpus may give fewer words
-    than asked for.
+    The special tokens come first: [PAD] is 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4. A small corpus may give a smaller
+    vocabulary than `vocab_size`.
 
     Args:
-        texts: a corpus; it is read once, and may be larger than memory.
-        vocab_size: most words, with the special tokens.
-        min_frequency: how often a pair of pieces must occur to become one.
-        lowercase: fold case and strip accents.
+        texts: a corpus; it is read once and may be larger than memory.
+        vocab_size: maximum vocabulary size, special tokens included.
+        min_frequency: minimum frequency of a pair of pieces to be merged.
+        lowercase: lower-case texts and strip accents.
 
     Raises:
-        InputError: there is no text, or one is not a string.
+        InputError: there are no words, or a text is not a string.
     """
     from tokenizers.trainers import WordPieceTrainer
 
-    tokenizer = _bert_like({}, lowercase=lowercase)
+    tokenizer = _bert_tokenizer({}, lowercase=lowercase)
     trainer = WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
@@ -97,27 +99,27 @@ def train_wordpiece(
     )
     tokenizer.train_from_iterator(_strings(texts), trainer)
     if tokenizer.get_vocab_size() <= len(SPECIALS):
-        raise InputError("the corpus has no words to learn a vocabulary from; expected texts")
-    return _bert_like(tokenizer.get_vocab(), lowercase=lowercase)
+        raise InputError("the corpus has no words to train a vocabulary on; expected texts")
+    return _bert_tokenizer(tokenizer.get_vocab(), lowercase=lowercase)
 
 
 def _strings(texts: Iterable[str]) -> Iterator[str]:
     if isinstance(texts, str):
-        raise InputError("texts is a string; expected several texts, such as a list")
+        raise InputError("texts is a string; expected an iterable of strings, such as a list")
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"text {row} (counted from 0) is of type {type(text).__name__}; expected a string")
         yield text
 
 
-def _bert_like(vocabulary: dict[str, int], *, lowercase: bool = True) -> Tokenizer:
-    """Return a WordPiece tokenizer that normalises, splits and frames texts as BERT does."""
+def _bert_tokenizer(vocabulary: dict[str, int], *, lowercase: bool = True) -> Tokenizer:
+    """Return a WordPiece tokenizer that normalizes and splits texts as BERT does, and adds [CLS] and [SEP]."""
     from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordPiece
 
     missing = [token for token in SPECIALS.values() if vocabulary and token not in vocabulary]
     if missing:
-        raise ModelError(f"the vocabulary lacks {', '.join(missing)}; expected that of a BERT")
+        raise ModelError(f"the vocabulary lacks {', '.join(missing)}; expected the vocabulary of a BERT")
     words = vocabulary or {token: number for number, token in enumerate(SPECIALS.values())}
     tokenizer = Tokenizer(WordPiece(words, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
@@ -133,13 +135,13 @@ def _bert_like(vocabulary: dict[str, int], *, lowercase: bool = True) -> Tokeniz
 
 
 def tokenizer_settings(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
-    """Return what transformers wants to know of a tokenizer beside tokenizer.json: its tokenizer_config.json."""
-    known = tokenizer.get_vocab()
-    if all(token in known for token in SPECIALS.values()):
+    """Return the contents of tokenizer_config.json, which transformers reads with tokenizer.json."""
+    vocabulary = tokenizer.get_vocab()
+    if all(token in vocabulary for token in SPECIALS.values()):
         names = dict(SPECIALS)
     else:
         t5_names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-        names = {name: token for name, token in t5_names.items() if token in known}
+        names = {name: token for name, token in t5_names.items() if token in vocabulary}
     inputs = ["input_ids", "attention_mask"]
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",

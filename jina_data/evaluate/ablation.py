@@ -19,7 +19,7 @@ from jina_data.errors import UsageError
 from jina_data.evaluate.ablation_report import AblateReport, VariantScores
 from jina_data.evaluate.mteb_tasks import tasks_named
 from jina_data.evaluate.tasks import evaluate_tasks
-from jina_data.progress import Progress, Quiet
+from jina_data.progress import Progress, SilentProgress
 from jina_data.read import resolve_inputs
 from jina_data.run.files import remove, write_json
 from jina_data.run.folder import RunFolder
@@ -143,7 +143,7 @@ def ablate(
     Raises:
         JinaDataError: recipe, inputs, tasks, model or folder cannot be used.
     """
-    progress = progress or Quiet()
+    progress = progress or SilentProgress()
     folder = AblateFolder(Path(out))
     variants = variants_of(replace(config.recipe, columns={**config.recipe.columns, **config.columns}))
     run = ResumableRun(folder, _fingerprint(variants, config), progress, overwrite=overwrite)

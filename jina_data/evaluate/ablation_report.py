@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jina_data.errors import RunFolderError
-from jina_data.run.files import whole_path, write_json
+from jina_data.run.files import atomic_path, write_json
 
 AVERAGE = "average"
 BASELINE = "none"
@@ -172,7 +172,7 @@ class AblateReport:
         figure.supxlabel(legend, fontsize=8)
         axes[0].set_yticks(range(len(variants)), [variant.name for variant in variants])
         axes[0].invert_yaxis()
-        with whole_path(path) as temporary:
+        with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
 
     def _variant(self, name: str) -> VariantScores:

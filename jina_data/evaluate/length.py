@@ -20,8 +20,8 @@ from jina_data.evaluate.mteb_tasks import need_mteb, to_task
 from jina_data.evaluate.negation_table import COLOURS
 from jina_data.evaluate.output import model_labels, ready_folder
 from jina_data.evaluate.tasks import evaluate_tasks
-from jina_data.progress import Progress, Quiet
-from jina_data.run.files import whole_path, write_json
+from jina_data.progress import Progress, SilentProgress
+from jina_data.run.files import atomic_path, write_json
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 
@@ -88,7 +88,7 @@ def evaluate_length(
     if folder is not None:
         ready_folder(folder)
     rows = []
-    with (progress or Quiet()).task("evaluate length", len(tasks) * len(models) * len(chosen)) as steps:
+    with (progress or SilentProgress()).task("evaluate length", len(tasks) * len(models) * len(chosen)) as steps:
         for model, label in zip(models, labels, strict=True):
             for data in tasks:
                 scores: dict[int, float | None] = {}
@@ -141,5 +141,5 @@ def plot_length(report: LengthReport, path: Path) -> None:
         axis.set_xlabel("tokens per text")
         axis.grid(alpha=0.3)
         axis.legend()
-    with whole_path(path) as temporary:
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

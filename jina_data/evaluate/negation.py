@@ -20,7 +20,7 @@ from jina_data.embed.base import Embedder
 from jina_data.errors import InputError
 from jina_data.evaluate.output import model_labels
 from jina_data.evaluate.triplets import Triplet
-from jina_data.progress import Progress, Quiet
+from jina_data.progress import Progress, SilentProgress
 from jina_data.run.files import write_json
 
 MEASURES = ("easy", "hard")
@@ -136,7 +136,7 @@ def evaluate_negation(
         UsageError: there is no model, or a model occurs twice.
     """
     labels = model_labels([model.name for model in models]) if labels is None else list(labels)
-    outcomes = _compare(triplets, models, progress or Quiet())
+    outcomes = _compare(triplets, models, progress or SilentProgress())
     if not len(outcomes.negatives_N):
         raise InputError("no triplets: each row needs an anchor, an entailment and a negative. Check the columns")
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jina_data.evaluate.negation import ALL, MEASURES, NegationReport, Score
-from jina_data.run.files import whole_path
+from jina_data.run.files import atomic_path
 
 TITLES = {"easy": "EasyNegation", "hard": "HardNegation"}
 COLOURS = ("#2f6f9f", "#c8553d", "#5b8c5a", "#8d6a9f", "#b08d2e", "#555555")
@@ -88,5 +88,5 @@ def plot_negation(report: NegationReport, path: Path) -> None:
     )
     axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(labels), 4))
-    with whole_path(path) as temporary:
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -22,7 +22,7 @@ from jina_data.evaluate.local import read_retrieval, read_sts
 from jina_data.evaluate.mteb_model import MtebEmbedder
 from jina_data.evaluate.mteb_tasks import need_mteb, to_task, without_bars
 from jina_data.evaluate.output import model_labels, ready_folder
-from jina_data.progress import Progress, Quiet
+from jina_data.progress import Progress, SilentProgress
 from jina_data.run.files import write_json
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def evaluate_tasks(
     if folder is not None:
         ready_folder(folder)
     model_scores = []
-    with (progress or Quiet()).task("evaluate", len(tasks) * len(models)) as steps, without_bars():
+    with (progress or SilentProgress()).task("evaluate", len(tasks) * len(models)) as steps, without_bars():
         for model, label in zip(models, labels, strict=True):
             mteb_model, scores = MtebEmbedder(model, label), {}
             for task in tasks:

@@ -24,7 +24,7 @@ from jina_data.forecast.row_flow import RowFlow, estimate_flow
 from jina_data.forecast.sample import MODEL_ROWS, InputSample, Part, generator, sample_rows, select_records
 from jina_data.forecast.seconds import TimeEstimate, estimate_time
 from jina_data.forecast.trial import Step, Trial, merge_parts, run_trial
-from jina_data.progress import Progress, Quiet
+from jina_data.progress import Progress, SilentProgress
 from jina_data.run.memory import held_bytes
 
 SMALL_ROWS = 256
@@ -108,7 +108,7 @@ def forecast(
     Raises:
         JinaDataError: the inputs, the recipe or the folder cannot be used, as in `clean`.
     """
-    progress = progress or Quiet()
+    progress = progress or SilentProgress()
     folder = None if out is None else CleanFolder(Path(out))
     plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
     return _Forecaster(plan, share_budget(plan, config, progress), config, progress).run()

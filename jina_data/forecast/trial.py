@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing_extensions import override
-
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from typing_extensions import override
 
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import ROW_BITS, InputRange, Plan
@@ -23,7 +22,7 @@ from jina_data.clean.session import CleanSession
 from jina_data.clean.spool import write_range
 from jina_data.engines.local import MemoryBudget
 from jina_data.forecast.sample import IntArray, Part
-from jina_data.progress import Quiet
+from jina_data.progress import SilentProgress
 from jina_data.read import ROW, ParsedRange
 from jina_data.run.files import resource_errors, write_json
 from jina_data.run.memory import MemoryWatch
@@ -83,7 +82,7 @@ def run_trial(plan: Plan, parts: Sequence[Part], budget: MemoryBudget, reuse: Se
     plan = replace(plan, recipe=replace(plan.recipe, stages=tuple(map(_without_sampling, plan.stages))), limit=None)
     with tempfile.TemporaryDirectory(prefix="jina-data-plan-") as path:
         folder = CleanFolder(Path(path) / "run")
-        run = ResumableRun(folder, plan.fingerprint(), Quiet())
+        run = ResumableRun(folder, plan.fingerprint(), SilentProgress())
         with folder.locked(), resource_errors(folder.path):
             run.begin()
             return _TrialSession(plan, run, budget, reuse=reuse).trial(merge_parts(parts) if merge else parts)

@@ -20,7 +20,7 @@ from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Dialect, Endpoint, Form, Prompt, Request
 from jina_data.llm.failures import FATAL_CODES, MalformedError, RequestOutcome
 from jina_data.llm.request_ledger import RequestBatch, RequestLedger
-from jina_data.run.files import whole_path
+from jina_data.run.files import atomic_path
 
 if TYPE_CHECKING:
     from openai.types import Batch as RemoteBatch
@@ -136,7 +136,7 @@ class BatchClient:
         n_rows = n_bytes = 0
         with self.ledger.transaction():
             number = self.ledger.new_batch(uuid.uuid4().hex)
-            with whole_path(self._file(number)) as temporary, temporary.open("wb") as sink:
+            with atomic_path(self._file(number)) as temporary, temporary.open("wb") as sink:
                 # A request that was taken from the iterator cannot be put back, so a margin of 1 MiB remains for it.
                 while n_rows < self.max_lines and n_bytes < self.config.max_bytes - 2**20:
                     request = next(requests, None)

@@ -17,7 +17,7 @@ from jina_data.html import page
 from jina_data.html.page import percent
 from jina_data.html.text_diff import Excerpt, Span, compare
 from jina_data.mining.folder import MiningFolder
-from jina_data.run.files import whole_file
+from jina_data.run.files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def write_html(path: Path, report: MineReport) -> None:
         samples.append({**row, "anchor": _truncated(row["anchor"]), "positive": positive, "negative": negative})
     settings = yaml.safe_dump(dict(report.settings), sort_keys=False, allow_unicode=True)
     text = page.render("mining.html", report=report, samples=samples, settings=settings)
-    with whole_file(path, "w") as sink:
+    with atomic_file(path, "w") as sink:
         sink.write(text)
 
 

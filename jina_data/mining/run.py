@@ -19,8 +19,8 @@ from jina_data.mining.outputs import MineOutputs
 from jina_data.mining.pairs import Pairs, write_pairs
 from jina_data.mining.report import MineReport
 from jina_data.mining.store import UNIT_ROWS, TextStore, Vectors, embed
-from jina_data.progress import Progress, Quiet
-from jina_data.run.files import whole_path
+from jina_data.progress import Progress, SilentProgress
+from jina_data.run.files import atomic_path
 from jina_data.run.resume import ResumableRun
 
 
@@ -32,7 +32,7 @@ def mine(
     Raises:
         JinaDataError: the inputs, the config, a model or the folder cannot be used.
     """
-    progress = progress or Quiet()
+    progress = progress or SilentProgress()
     config.check()
     inputs, corpus = config.files()
     run = ResumableRun(MiningFolder(Path(out)), config.fingerprint(inputs, corpus), progress, overwrite=overwrite)
@@ -120,7 +120,7 @@ class MineSession:
                 start, stop = unit * UNIT_ROWS, min((unit + 1) * UNIT_ROWS, len(data.anchors))
                 path = self.folder.negatives(unit)
                 if not path.exists():
-                    with self.events.unit(f"mine {unit}"), whole_path(path) as temporary:
+                    with self.events.unit(f"mine {unit}"), atomic_path(path) as temporary:
                         pq.write_table(chooser.choose(start, stop), temporary)
                 refused += sum(pq.read_table(path, columns=["cross_refused"]).column(0).to_pylist())
                 task.advance(stop - start)

@@ -16,7 +16,7 @@ from jina_data.errors import ModelError
 from jina_data.kernels.rank import HalfArray
 from jina_data.progress import Task
 from jina_data.run.events import Events
-from jina_data.run.files import remove, whole_file, write_json
+from jina_data.run.files import atomic_file, remove, write_json
 
 LongArray = npt.NDArray[np.int64]
 
@@ -128,7 +128,7 @@ def embed(
                         f"the embedder {embedder.name!r} returned vectors that are not finite. Its weights may be "
                         "damaged, or its values too large for half precision: try --device cpu"
                     )
-                with whole_file(vectors.path(unit)) as sink:
+                with atomic_file(vectors.path(unit)) as sink:
                     np.save(sink, np.ascontiguousarray(encoded, np.float16))
                 write_json(counts, {"cut": int(cut.sum())})
         n_cut += int(json.loads(counts.read_text(encoding="utf-8"))["cut"])

@@ -22,7 +22,7 @@ from jina_data.negation.pairs import Pair
 from jina_data.negation.prompt import Question
 from jina_data.negation.requester import judge_price
 from jina_data.negation.sources import SourceCounts, read_pairs, write_pairs
-from jina_data.progress import Progress, Quiet
+from jina_data.progress import Progress, SilentProgress
 
 SAMPLE_PAIRS = 500
 """Pairs are ordered by a seeded hash, so the first ones are a random sample."""
@@ -128,7 +128,7 @@ def forecast_cost(
             test_fraction=config.test_fraction,
             mix=config.shares,
             restate=config.restate,
-            progress=progress or Quiet(),
+            progress=progress or SilentProgress(),
         )
         sample = [pair for _, pair in zip(range(SAMPLE_PAIRS), read_pairs(path), strict=False)]
     return _make_forecast(config, counts, sample, _token_meter(config, out, tokenizer))

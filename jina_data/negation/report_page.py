@@ -17,7 +17,7 @@ from jina_data.html.text_diff import Excerpt, Span, compare
 from jina_data.negation.pairs import Pair
 from jina_data.negation.report import NegateReport
 from jina_data.negation.rounds import Attempt
-from jina_data.run.files import whole_file
+from jina_data.run.files import atomic_file
 
 N_SAMPLES, MAX_CHARS = 6, 600
 
@@ -83,7 +83,7 @@ def write_html(path: Path, report: NegateReport, gallery: Gallery, fingerprint: 
         rejected=gallery.rejected.compared(reasons),
         settings=yaml.safe_dump(json.loads(json.dumps(dict(fingerprint))), sort_keys=False, allow_unicode=True),
     )
-    with whole_file(path, "w") as sink:
+    with atomic_file(path, "w") as sink:
         sink.write(text)
 
 

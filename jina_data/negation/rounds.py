@@ -17,7 +17,7 @@ from jina_data.negation.pairs import Answer, Pair
 from jina_data.negation.prompt import Question, Rejection
 from jina_data.negation.sources import read_pairs
 from jina_data.negation.verify import NOT_JUDGED, Verifier
-from jina_data.run.files import whole_path
+from jina_data.run.files import atomic_path
 
 State = Literal["accepted", "rejected", "unanswered"]
 
@@ -97,7 +97,7 @@ class Rounds:
         """Finish the next round: check its answers, in the order of the pairs, and write the file of the round."""
         source = iter(answers)
         path = self.folder.round(self.number)
-        with whole_path(path) as temporary, pq.ParquetWriter(temporary, ROUND_SCHEMA, compression="zstd") as sink:
+        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, ROUND_SCHEMA, compression="zstd") as sink:
             while group := list(islice(source, BATCH_ROWS)):
                 rows = [asdict(row) for row in _checked(group, verifier)]
                 sink.write_table(pa.Table.from_pylist(rows, ROUND_SCHEMA))

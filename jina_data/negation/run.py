@@ -23,8 +23,8 @@ from jina_data.negation.rounds import Rounds
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.sources import COUNTS, PAIR_SCHEMA, write_pairs
 from jina_data.negation.verify import AcceptedTexts, Verifier
-from jina_data.progress import Progress, Quiet
-from jina_data.run.files import whole_path, write_json
+from jina_data.progress import Progress, SilentProgress
+from jina_data.run.files import atomic_path, write_json
 from jina_data.run.resume import ResumableRun
 
 
@@ -38,7 +38,7 @@ def negate(
     Raises:
         JinaDataError: the sources, the settings, the server or the folder are not valid.
     """
-    progress = progress or Quiet()
+    progress = progress or SilentProgress()
     config.check()
     folder = NegationFolder(Path(out))
     run = ResumableRun(folder, config.fingerprint(), progress, overwrite=overwrite)
@@ -230,7 +230,7 @@ def clean_pairs(folder: NegationFolder, recipe: str, seed: int, progress: Progre
     stages = [{"name": stage.name, "dropped": dict(stage.dropped)} for stage in report.stages]
     write_json(folder.cleaned, {"recipe": recipe, "rows": rows, "stages": stages})
     counts = pq.read_metadata(folder.pairs).metadata[COUNTS]
-    with whole_path(folder.clean_pairs) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA) as sink:
+    with atomic_path(folder.clean_pairs) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA) as sink:
         sink.add_key_value_metadata({COUNTS: counts})
         for part in sorted((inner / "data").glob("part-*.parquet")):
             with pq.ParquetFile(part) as file:

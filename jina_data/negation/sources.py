@@ -25,8 +25,8 @@ from jina_data.errors import InputError, UsageError
 from jina_data.negation.corpora import CORPORA, Candidate, NamedSource, UnusableRow, parse_source
 from jina_data.negation.kinds import BOUND, DEFAULT_MIX, KindChooser, checked_mix, possible_kinds
 from jina_data.negation.pairs import Pair
-from jina_data.progress import Progress, Quiet
-from jina_data.run.files import resource_errors, whole_path
+from jina_data.progress import Progress, SilentProgress
+from jina_data.run.files import atomic_path, resource_errors
 
 __all__ = ["CORPORA", "SourceCounts", "parse_source", "read_counts", "read_pairs", "write_pairs"]
 
@@ -142,7 +142,7 @@ def write_pairs(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pairs-") as folder, resource_errors(path.parent):
         scratch = Path(folder)
-        with (progress or Quiet()).task("pairs", None) as task:
+        with (progress or SilentProgress()).task("pairs", None) as task:
             unusable, rows = _write_candidates(named_sources, scratch, seed=seed, restate=restate, advance=task.advance)
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_bytes // 2**20}MiB",
@@ -249,7 +249,7 @@ def _write(
 ) -> SourceCounts:
     tallies: dict[str, Counter[str]] = {"source": Counter(), "kind": Counter(), "split": Counter()}
     order = "select * from chosen order by choice_hash, number"
-    with whole_path(path) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA, compression="zstd") as sink:
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, PAIR_SCHEMA, compression="zstd") as sink:
         n_remaining = limit if limit is not None else 2**62
         for batch in con.sql(order).to_arrow_reader(BATCH_ROWS):
             candidates = batch.to_pylist()

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from jina_data.errors import HubError, RunFolderError, UsageError
-from jina_data.progress import Progress, Quiet
+from jina_data.progress import Progress, SilentProgress
 from jina_data.publish.card import CARD_TAG, LICENSE_FILE, CardInput, license_page, render_card
 from jina_data.publish.facts import WORK_NAME, PublishableRun
 from jina_data.publish.hub import Hub, RetryPolicy, check_repo_id, require_packages
@@ -84,7 +84,9 @@ def write_repository(
     staging = out.absolute().with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with resource_errors(out.absolute().parent):
-            repository = _build(run, repo_id, staging / "repo", staging, config=config, progress=progress or Quiet())
+            repository = _build(
+                run, repo_id, staging / "repo", staging, config=config, progress=progress or SilentProgress()
+            )
         if out.is_dir():
             out.rmdir()
         (staging / "repo").rename(out)
@@ -117,7 +119,7 @@ def publish(
     Raises:
         JinaDataError: the run, the licenses or the Hub cannot be used; see `jina_data.errors`.
     """
-    progress = progress or Quiet()
+    progress = progress or SilentProgress()
     require_packages()
     check_repo_id(repo_id)
     folder = Path(config.folder)

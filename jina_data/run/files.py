@@ -28,15 +28,15 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file for an atomic write: it gets its name at the end, when it is complete."""
     encoding = None if "b" in mode else "utf-8"
-    with whole_path(path) as temporary, temporary.open(mode, encoding=encoding) as sink:
+    with atomic_path(path) as temporary, temporary.open(mode, encoding=encoding) as sink:
         yield sink
 
 
 @contextlib.contextmanager
-def whole_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path for an atomic write; it is renamed to `path` at the end, and removed after a failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,7 +50,7 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
-    with whole_file(path, "w") as sink:
+    with atomic_file(path, "w") as sink:
         json.dump(value, sink, ensure_ascii=False, indent=2)
         sink.write("\n")
 

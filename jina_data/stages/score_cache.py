@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.errors import RunFolderError
-from jina_data.run.files import remove, whole_file, write_json
+from jina_data.run.files import atomic_file, remove, write_json
 
 KeyArray = npt.NDArray[np.uint64]
 ByteTable = npt.NDArray[np.uint8]
@@ -113,7 +113,7 @@ class ScoreCache:
             table = unit_scores.table()
             if self.folder is not None and len(table):
                 write_json(self.folder / reader.model_id / READER_FILE, asdict(reader))
-                with whole_file(self.folder / reader.model_id / f"{name}.npy") as sink:
+                with atomic_file(self.folder / reader.model_id / f"{name}.npy") as sink:
                     np.save(sink, table)
         self._unit_scores.clear()
 
@@ -285,10 +285,10 @@ def build_index(folders: Sequence[Path], target: Path) -> None:
         high = np.concatenate(highs)
         order = np.argsort(high, kind="stable")
         for part, values in (("high.npy", high[order]), ("place.npy", np.concatenate(packed_rows)[order])):
-            with whole_file(target / model / part) as sink:
+            with atomic_file(target / model / part) as sink:
                 np.save(sink, values)
         # Written last: an index without this file counts as missing.
-        with whole_file(done, "w") as sink:
+        with atomic_file(done, "w") as sink:
             sink.write("".join(f"{name.resolve()}\n" for name in names))
 
 

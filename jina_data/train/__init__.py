@@ -1,4 +1,4 @@
-"""Trains embedding models on the outputs of clean, mine and negate: MLM, pairs, triplets. Imports no DuckDB."""
+"""Trains embedding models on the outputs of clean, mine and negate: MLM, pairs and triplets. Does not import DuckDB."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ _MODULES = {"TrainConfig": "config", "TrainReport": "report", "Trainer": "traine
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used.
+    """Import a public name on first use.
 
     Raises:
-        MissingExtraError: it needs torch, which is not installed.
+        MissingExtraError: torch is not installed.
     """
     if name not in _MODULES:
         raise AttributeError(f"module 'jina_data.train' has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""Batches: each of one source, without rows that would be false negatives of each other.
+"""Makes batches, each from one source and without rows that would be false negatives of each other.
 
-What a row cannot be together with is put off to a later batch, not lost. What is put off, and where the streams stand,
-is the state from which the same batches follow.
+A row that conflicts with a batch is deferred to a later batch. The deferred rows and the positions of the streams are
+the state of the data: from the same state, the same batches follow.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy.typing as npt
 
 from jina_data.encoder.batches import Ids
 from jina_data.train.config import TrainConfig
-from jina_data.train.sources import FloatArray, Source
+from jina_data.train.sources import FloatArray, TrainSource
 from jina_data.train.stream import Example, Stream
 
 PUT_OFF_BATCHES = 4
-"""So many batches' rows of a source wait at most; then a batch goes without its full number."""
+"""Maximum number of deferred rows of a source, in batches; beyond it, a batch may have fewer rows."""
 
-LEAST_WINDOW_ROWS = 8192
+MIN_WINDOW_ROWS = 8192
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of one step, over all processes."""
+    """The rows of one step, of all processes."""
 
     step: int
     source: str
@@ -39,18 +39,18 @@ class Batch:
 
 @dataclass
 class Counts:
-    """What became of the rows of a source."""
+    """What happened to the rows of a source."""
 
     batches: int = 0
     used: int = 0
     put_off: int = 0
-    """How often a row had to wait."""
+    """How often a row was deferred."""
     short_batches: int = 0
 
 
 @dataclass
-class _Lane:
-    """A source under way: its stream, the rows that wait, and counts."""
+class _SourceQueue:
+    """The stream of a source, its deferred rows, and counts."""
 
     stream: Stream
     waiting: list[Example] = field(default_factory=list)
@@ -58,104 +58,113 @@ class _Lane:
 
 
 class Batches:
-    """Makes the batch of each step in turn; which source it is of depends on the seed and the step alone."""
+    """Makes the batches of the steps in order; the source of a batch depends only on the seed and the step."""
 
-    def __init__(self, sources: Sequence[Source], rates: FloatArray, config: TrainConfig) -> None:
+    def __init__(self, sources: Sequence[TrainSource], rates: FloatArray, config: TrainConfig) -> None:
         self.config = config
         self.rates = rates
-        window = max(LEAST_WINDOW_ROWS, config.shuffle_rows // len(sources))
+        window = max(MIN_WINDOW_ROWS, config.shuffle_rows // len(sources))
         window = min(window, config.shuffle_rows)
-        self.lanes = [_Lane(Stream(one, seed=config.seed, window_rows=window)) for one in sources]
+        self.queues = [_SourceQueue(Stream(source, seed=config.seed, window_rows=window)) for source in sources]
 
     def make(self, step: int) -> Batch:
-        """Return the batch of a step; steps must be asked for in order."""
-        chosen = int(np.random.default_rng([self.config.seed, step]).choice(len(self.lanes), p=self.rates))
-        lane = self.lanes[chosen]
-        source = lane.stream.source
+        """Return the batch of a step; steps must be requested in order."""
+        drawn = int(np.random.default_rng([self.config.seed, step]).choice(len(self.queues), p=self.rates))
+        source_queue = self.queues[drawn]
+        source = source_queue.stream.source
         n_rows = min(self.config.batch_size, source.n_rows)
-        is_free = self.config.phase == "mlm" or not source.in_batch
-        examples = [lane.stream.take() for _ in range(n_rows)] if is_free else _apart(lane, n_rows)
-        lane.counts.batches += 1
-        lane.counts.used += len(examples)
-        lane.counts.short_batches += len(examples) < self.config.batch_size
+        can_conflict = self.config.phase != "mlm" and source.in_batch
+        if can_conflict:
+            examples = _take_without_conflicts(source_queue, n_rows)
+        else:
+            examples = [source_queue.stream.take() for _ in range(n_rows)]
+        source_queue.counts.batches += 1
+        source_queue.counts.used += len(examples)
+        source_queue.counts.short_batches += len(examples) < self.config.batch_size
         return Batch(step, source.name, source.in_batch, tuple(examples))
 
     def state(self) -> dict[str, Any]:
-        """Return what the batches that follow depend on, by source."""
+        """Return the state that the next batches depend on, by source."""
         return {
-            lane.stream.source.name: {
-                "stream": lane.stream.state(),
-                "waiting": lane.waiting,  # never changed, only replaced
-                "counts": vars(lane.counts).copy(),
+            source_queue.stream.source.name: {
+                "stream": source_queue.stream.state(),
+                "waiting": source_queue.waiting,  # the list is replaced, never modified
+                "counts": vars(source_queue.counts).copy(),
             }
-            for lane in self.lanes
+            for source_queue in self.queues
         }
 
-    def told(self, state: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return what became of the rows of each source up to a state, for the report."""
+    def source_rows(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what happened to the rows of each source up to a state, for the report."""
         rows = []
-        for lane, rate in zip(self.lanes, self.rates, strict=True):
-            source, said = lane.stream.source, state[lane.stream.source.name]
-            ends = {"epochs": said["stream"]["epoch"], "unusable": said["stream"]["n_unusable"]}
-            shown = {"source": source.name, "rows": source.n_rows, "rate": round(float(rate), 6)}
-            rows.append({**shown, **said["counts"], **ends})
+        for source_queue, rate in zip(self.queues, self.rates, strict=True):
+            source, values = source_queue.stream.source, state[source_queue.stream.source.name]
+            settings = {"source": source.name, "rows": source.n_rows, "rate": round(float(rate), 6)}
+            totals = {"epochs": values["stream"]["epoch"], "unusable": values["stream"]["n_unusable"]}
+            rows.append({**settings, **values["counts"], **totals})
         return rows
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        for lane in self.lanes:
-            said = state[lane.stream.source.name]
-            lane.stream.restore(said["stream"])
-            lane.waiting = [Example(anchor, positive, tuple(some)) for anchor, positive, some in said["waiting"]]
-            lane.counts = Counts(**said["counts"])
+        """Restore a state."""
+        for source_queue in self.queues:
+            values = state[source_queue.stream.source.name]
+            source_queue.stream.restore(values["stream"])
+            source_queue.waiting = [
+                Example(anchor, positive, tuple(texts)) for anchor, positive, texts in values["waiting"]
+            ]
+            source_queue.counts = Counts(**values["counts"])
 
 
-def _apart(lane: _Lane, n_rows: int) -> list[Example]:
-    """Return rows that may stand in one batch: those that waited first."""
-    taken: list[Example] = []
+def _take_without_conflicts(source_queue: _SourceQueue, n_rows: int) -> list[Example]:
+    """Return rows for one batch that do not conflict, deferred rows first.
+
+    Rows conflict if they share an anchor or a positive, or if a hard negative of one is an anchor or positive of the
+    other: it would be a false negative.
+    """
+    batch: list[Example] = []
     texts, negatives = set[str](), set[str]()
     waiting: list[Example] = []
 
-    def place(example: Example) -> None:
-        own = {_folded(example.anchor), _folded(example.positive)}
-        hard = {_folded(text) for text in example.negatives}
-        if len(taken) == n_rows or own & texts or own & negatives or hard & texts:
+    def add_or_defer(example: Example) -> None:
+        pair = {_fold(example.anchor), _fold(example.positive)}
+        hard = {_fold(text) for text in example.negatives}
+        if len(batch) == n_rows or pair & texts or pair & negatives or hard & texts:
             waiting.append(example)
             return
-        taken.append(example)
-        texts.update(own)
+        batch.append(example)
+        texts.update(pair)
         negatives.update(hard)
 
-    for example in lane.waiting:
-        place(example)
+    for example in source_queue.waiting:
+        add_or_defer(example)
     n_waited = len(waiting)
-    while len(taken) < n_rows and len(waiting) < PUT_OFF_BATCHES * n_rows:
-        place(lane.stream.take())
-    lane.counts.put_off += len(waiting) - n_waited
-    lane.waiting = waiting
-    return taken
+    while len(batch) < n_rows and len(waiting) < PUT_OFF_BATCHES * n_rows:
+        add_or_defer(source_queue.stream.take())
+    source_queue.counts.put_off += len(waiting) - n_waited
+    source_queue.waiting = waiting
+    return batch
 
 
-def _folded(text: str) -> str:
-    """Return a text as it counts for equality: without case, with single blanks."""
+def _fold(text: str) -> str:
+    """Return the form of a text that is compared for equality: case-folded, with single blanks."""
     return " ".join(text.casefold().split())
 
 
 AHEAD = 8
-"""Steps that are made ready ahead."""
+"""Steps that are prepared ahead."""
 
 
 TOKENIZING_THREADS = 4
-"""Batches that are tokenized at a time; that leaves the interpreter free, which the loop needs."""
+"""Batches that are tokenized at the same time. Few, so that the interpreter stays free for the training loop."""
 
 
 @dataclass(frozen=True)
 class PreparedBatch:
-    """One step of one process.
+    """The tokens of one step of one process.
 
-    Contrastive: `ids` are those of this process's anchors, positives and negatives, in that order; `rows` and
-    `negatives` say how many each process has, `owner` to which row, over all processes, each negative belongs.
-    MLM: `ids` are documents with words hidden; `targets` are the words, 0 or more, where one is to be guessed, else -1.
+    Contrastive: `ids` are the anchors, positives and negatives of this process, in this order. `rows` and `negatives`
+    are their numbers in each process; `owner` is the row of each negative, counted over all processes.
+    MLM: `ids` are documents with masked words; `targets` are the original tokens where masked, else -1.
     """
 
     batch: Batch
@@ -170,11 +179,11 @@ class PreparedBatch:
     @property
     def n_tokens(self) -> int:
         """Tokens of this process, without padding."""
-        return sum(len(one) for one in self.ids)
+        return sum(len(tokens) for tokens in self.ids)
 
 
 class Prefetcher:
-    """Makes the work of each step ready, some steps ahead: batches in one thread, in order, their tokens in several."""
+    """Prepares the next steps in threads: one makes the batches in order, and several tokenize them."""
 
     def __init__(self, batches: Batches, prepare: Callable[[Batch, Any], PreparedBatch], steps: range) -> None:
         self._queue: queue.Queue[Future[PreparedBatch] | BaseException | None] = queue.Queue(AHEAD)
@@ -196,11 +205,11 @@ class Prefetcher:
         self._pool.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Iterator[PreparedBatch]:
-        """Yield the work of each step, in order; what failed in a thread fails here."""
-        while (found := self._queue.get()) is not None:
-            if isinstance(found, BaseException):
-                raise found
-            yield found.result()
+        """Yield the prepared batch of each step, in order; errors of the threads are raised here."""
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item.result()
 
     def _fill(self, batches: Batches, prepare: Callable[[Batch, Any], PreparedBatch], steps: range) -> None:
         try:

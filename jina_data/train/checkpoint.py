@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run goes on from, whole or not there at all."""
+"""Saves and loads checkpoints, from which a run resumes; each is written atomically."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NAME = re.compile(r"step-\d{8}")
 
 
 @dataclass(frozen=True)
-class Progressed:
-    """How far a run is: steps and tokens done, seconds worked, and where its data stands."""
+class TrainProgress:
+    """The progress of a run: finished steps, tokens, seconds of training, and the state of the data."""
 
     step: int = 0
     tokens: int = 0
@@ -29,8 +29,8 @@ class Progressed:
     data: Any = None
 
 
-def save_checkpoint(folder: Path, done: Progressed, module: nn.Module, optimizer: Optimizer, *, keep: int) -> Path:
-    """Write a checkpoint under a temporary name, make sure that it is on disk, rename it; remove old ones."""
+def save_checkpoint(folder: Path, done: TrainProgress, module: nn.Module, optimizer: Optimizer, *, keep: int) -> Path:
+    """Write a checkpoint to a temporary folder, sync it to disk, rename it, and remove old checkpoints."""
     final = folder / f"step-{done.step:08d}"
     temporary = folder / f".{final.name}.tmp"
     remove(temporary)
@@ -43,38 +43,38 @@ def save_checkpoint(folder: Path, done: Progressed, module: nn.Module, optimizer
     remove(final)
     temporary.replace(final)
     _sync(folder)
-    for old in _whole(folder)[:-keep]:
+    for old in _complete_checkpoints(folder)[:-keep]:
         remove(old)
     return final
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint; halves that a kill left are removed."""
-    for half in folder.glob(".step-*.tmp"):
-        remove(half)
-    found = _whole(folder)
-    return found[-1] if found else None
+    """Return the newest complete checkpoint, and remove incomplete ones that a killed process left."""
+    for partial in folder.glob(".step-*.tmp"):
+        remove(partial)
+    checkpoints = _complete_checkpoints(folder)
+    return checkpoints[-1] if checkpoints else None
 
 
-def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> Progressed:
-    """Put a checkpoint into model and optimizer.
+def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> TrainProgress:
+    """Load a checkpoint into model and optimizer.
 
     Raises:
-        RunFolderError: it is damaged, or of another model.
+        RunFolderError: the checkpoint is damaged or of another model.
     """
     device = next(module.parameters()).device
     try:
         module.load_state_dict(torch.load(path / "model.pt", map_location=device, weights_only=True))
         optimizer.load_state_dict(torch.load(path / "optimizer.pt", map_location=device, weights_only=True))
-        return Progressed(**json.loads((path / "state.json").read_text(encoding="utf-8")))
+        return TrainProgress(**json.loads((path / "state.json").read_text(encoding="utf-8")))
     except Exception as error:
         raise RunFolderError(
-            f"the checkpoint {path} cannot be read: {first_line(error)}. Remove that folder to go on from the "
-            "one before, or begin anew with --overwrite"
+            f"the checkpoint {path} cannot be read: {first_line(error)}. Remove that folder to resume from the "
+            "previous checkpoint, or start over with --overwrite"
         ) from None
 
 
-def _whole(folder: Path) -> list[Path]:
+def _complete_checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))

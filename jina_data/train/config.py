@@ -1,4 +1,4 @@
-"""What a training run is told: what decides its weights, and what only decides how it gets there."""
+"""The settings of a training run, and which of them determine the trained weights."""
 
 from __future__ import annotations
 
@@ -16,65 +16,65 @@ Precision = Literal["fp32", "bf16"]
 Schedule = Literal["linear", "cosine", "constant"]
 
 V1_MARGIN = 0.05
-"""How much nearer than a negative the positive must be for the margin term of Jina v1 to vanish."""
+"""Similarity margin of the positive over a negative above which the margin term of Jina v1 is zero."""
 
 TEMPERATURE = "temperature:"
 
 MLM_LEARNING_RATE, LEARNING_RATE = 1e-3, 2e-5
-"""Peaks, where none is named: those of the paper for JinaBERT small, and what fine-tuning usually takes."""
+"""Default peak learning rates: for MLM that of the paper for JinaBERT small, else a common value for fine-tuning."""
 
-FREE = ("save_every", "keep_checkpoints", "log_every", "device")
-"""Settings that leave the weights as they are, so that a run may go on with others."""
+RESUMABLE_SETTINGS = ("save_every", "keep_checkpoints", "log_every", "device")
+"""Settings that do not affect the weights, so that a run can resume with other values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """All settings of a run; each is told in docs/train.md. Numbers out of range are refused here."""
+    """All settings of a run, described in docs/train.md. Values out of range raise an error."""
 
     phase: Phase
     inputs: tuple[str, ...]
     model: str
     tokenizer: str | None = None
     columns: tuple[str, ...] = ()
-    """ROLE=COLUMN, where the roles are not to be guessed."""
+    """ROLE=COLUMN; by default roles are inferred from column names."""
     limit: int | None = None
-    """Rows of the input to read."""
+    """Maximum number of rows to read from the input."""
 
     steps: int | None = None
     epochs: float | None = None
-    """How often all rows are seen; without `steps` it is 1."""
+    """Number of passes over all rows; 1 by default if `steps` is not given."""
     batch_size: int = 256
-    """Rows of a step, over all processes."""
+    """Rows per step, over all processes."""
     max_length: int | None = None
-    """Most tokens of a text: 128 by default, 512 for mlm."""
+    """Maximum number of tokens of a text: 128 by default, 512 for mlm."""
     learning_rate: float | None = None
-    """Its peak: 2e-5 by default, 1e-3 for mlm."""
+    """Peak learning rate: 2e-5 by default, 1e-3 for mlm."""
     schedule: Schedule = "linear"
     warmup_steps: int | None = None
-    """Steps to the peak; by default a tenth of all."""
+    """Steps of the warmup; by default a tenth of all steps."""
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     average_start: float = 0.0
-    """What the weights of the start weigh in the saved model: it keeps what the start could do (WiSE-FT)."""
+    """Share of the initial weights in the saved model, to preserve what the initial model could do (WiSE-FT)."""
     seed: int = 0
 
     temperature: float = 0.05
     loss: Loss = "v2"
     margin: float = V1_MARGIN
     mask_share: float = 0.3
-    """The share of words that mlm hides."""
+    """The share of words that mlm masks."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    """How often each source is drawn, in proportion."""
+    """Relative sampling rate of each source."""
     source_rates: str = "size"
-    """How often sources are drawn where `weights` is empty: by "size", or by size to the power 1/T: "temperature:T"."""
+    """Sampling rates if `weights` is empty: by "size", or by size to the power 1/T with "temperature:T"."""
     no_in_batch: tuple[str, ...] = ()
-    """Sources whose rows are no negatives of each other."""
+    """Sources whose rows are not used as negatives of each other."""
     shuffle_rows: int = 131_072
-    """Rows that are shuffled among themselves, over all sources."""
+    """Rows of the shuffle windows of all sources together."""
 
     micro_tokens: int | None = None
-    """Tokens that go through the model at a time. Named, it also turns GradCache on."""
+    """Tokens per micro-batch. If given, GradCache is used."""
     precision: Precision = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -82,42 +82,42 @@ class TrainConfig:
 
     eval_files: tuple[str, ...] = ()
     eval_every: int | None = None
-    """Steps between evaluations; by default only at the end."""
+    """Steps between evaluations; by default only before and after training."""
     save_every: int | None = None
-    """Steps between checkpoints; by default about ten in a run."""
+    """Steps between checkpoints; by default about ten checkpoints per run."""
     keep_checkpoints: int = 2
     log_every: int = 1
     """Steps between lines of metrics.jsonl."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense.
+        """Check the values.
 
         Raises:
             UsageError: a setting is out of range, or two exclude each other.
         """
         _check_choices(phase=self.phase, loss=self.loss, precision=self.precision, schedule=self.schedule)
         if not self.inputs:
-            raise UsageError("no input was named. Name a run folder of clean, mine or negate, or Parquet files")
+            raise UsageError("there is no input. Name a run folder of clean, mine or negate, or Parquet files")
         if self.steps is not None and self.epochs is not None:
-            raise UsageError("steps and epochs are both given; name one")
+            raise UsageError("steps and epochs are both given; expected only one of them")
         self._check_numbers()
         _temperature_of(self.source_rates)
         for source, weight in self.weights.items():
             if not (weight >= 0 and math.isfinite(weight)):
-                raise UsageError(f"the weight of source {source!r} is {weight}; expected a number, 0 or more")
+                raise UsageError(f"the weight of source {source!r} is {weight}; expected a number of at least 0")
         if self.weights and not any(self.weights.values()):
-            raise UsageError("all weights are 0; expected one above")
+            raise UsageError("all weights are 0; expected at least one above 0")
 
     def _check_numbers(self) -> None:
-        least = {
+        minimums = {
             **dict.fromkeys(("steps", "batch_size", "max_length", "limit", "micro_tokens", "shuffle_rows"), 1),
             **dict.fromkeys(("eval_every", "save_every", "keep_checkpoints", "log_every"), 1),
             **dict.fromkeys(("warmup_steps", "weight_decay", "seed", "margin"), 0),
         }
-        for name, low in least.items():
+        for name, minimum in minimums.items():
             value = getattr(self, name)
-            if value is not None and not (low <= value < math.inf):
-                raise UsageError(f"{name} is {value}; expected {low} or more")
+            if value is not None and not (minimum <= value < math.inf):
+                raise UsageError(f"{name} is {value}; expected {minimum} or more")
         for name in ("epochs", "learning_rate", "temperature", "mask_share", "max_grad_norm"):
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
@@ -129,12 +129,12 @@ class TrainConfig:
 
     @property
     def peak(self) -> float:
-        """The highest learning rate."""
+        """The peak learning rate."""
         return self.learning_rate or (MLM_LEARNING_RATE if self.phase == "mlm" else LEARNING_RATE)
 
     @property
     def length(self) -> int:
-        """Most tokens of a text."""
+        """Maximum number of tokens of a text."""
         return self.max_length or (512 if self.phase == "mlm" else 128)
 
     @property
@@ -143,23 +143,23 @@ class TrainConfig:
         return _temperature_of(self.source_rates)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all settings, as JSON has them."""
+        """Return all settings as JSON values."""
         values = asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
-    def deciding(self) -> dict[str, Any]:
-        """Return the settings that decide the weights: what a run that goes on must have in common."""
-        return {name: value for name, value in self.to_json().items() if name not in (*FREE, "inputs")}
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the settings that determine the weights, which a resumed run must share."""
+        return {name: value for name, value in self.to_json().items() if name not in (*RESUMABLE_SETTINGS, "inputs")}
 
 
-def _check_choices(**chosen: str) -> None:
+def _check_choices(**values: str) -> None:
     kinds = {"phase": Phase, "loss": Loss, "precision": Precision, "schedule": Schedule}
-    for name, value in chosen.items():
-        known = get_args(kinds[name])
-        if value not in known:
-            near = get_close_matches(str(value), known, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"{name} is {value!r}.{hint} Expected one of {', '.join(known)}")
+    for name, value in values.items():
+        choices = get_args(kinds[name])
+        if value not in choices:
+            matches = get_close_matches(str(value), choices, 1)
+            hint = f" Did you mean {matches[0]!r}?" if matches else ""
+            raise UsageError(f"{name} is {value!r}.{hint} Expected one of {', '.join(choices)}")
 
 
 def _temperature_of(rates: str) -> float:

@@ -1,4 +1,4 @@
-"""Inputs that are no Parquet files on this machine, read as `clean` reads them; its readers are imported only then."""
+"""Converts inputs other than local Parquet files with the readers of `clean`, which are imported only when needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, first_line
-from jina_data.run.files import whole_path
+from jina_data.run.files import atomic_path
 
 if TYPE_CHECKING:
     from jina_data.read import InputFile
@@ -19,46 +19,46 @@ PARQUET = (".parquet", ".pq")
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell whether a path names a Parquet file."""
+    """Return whether a path names a Parquet file."""
     return path.suffix in PARQUET
 
 
-def convert(given: str, target: Path) -> Path:
-    """Write an input as Parquet, whole or not at all; one that is there already is taken.
+def convert(name: str, target: Path) -> Path:
+    """Write an input as Parquet, atomically; an existing file is reused.
 
     Raises:
-        InputError: it cannot be read, or a row of it.
+        InputError: the input, or one of its rows, cannot be read.
     """
     if not target.exists():
-        schema, tables = _parsed(given)
-        with whole_path(target) as temporary, pq.ParquetWriter(temporary, schema) as sink:
+        schema, tables = _parse(name)
+        with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema) as sink:
             for table in tables:
                 sink.write_table(table)
     return target
 
 
-def read_table(given: str) -> pa.Table:
-    """Read a whole table into memory: Parquet, or what `clean` reads.
+def read_table(name: str) -> pa.Table:
+    """Read a table into memory: Parquet, or any other input of `clean`.
 
     Raises:
-        InputError: it cannot be read, or a row of it.
+        InputError: the table, or one of its rows, cannot be read.
     """
-    if not is_parquet(Path(given)):
-        schema, tables = _parsed(given)
+    if not is_parquet(Path(name)):
+        schema, tables = _parse(name)
         return pa.concat_tables([schema.empty_table(), *tables])
-    if not Path(given).exists():
-        raise InputError(f"{given}: there is no such file or folder. Check the path")
+    if not Path(name).exists():
+        raise InputError(f"{name}: there is no such file or folder. Check the path")
     try:
-        return pq.read_table(given)
+        return pq.read_table(name)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{given} cannot be read as Parquet: {first_line(error)}. Copy it anew") from None
+        raise InputError(f"{name} cannot be read as Parquet: {first_line(error)}. Copy it again") from None
 
 
-def _parsed(given: str) -> tuple[pa.Schema, Iterator[pa.Table]]:
-    """Return the columns of an input, and its rows range by range."""
+def _parse(name: str) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """Return the schema of an input, and its rows range by range."""
     from jina_data.read import resolve_inputs, sample_schema, unite_schemas, writable
 
-    files = resolve_inputs([given])
+    files = resolve_inputs([name])
     schema = unite_schemas([(file.name, sample_schema(file)) for file in files])
     return writable(schema), (table for file in files for table in _rows(file, schema))
 
@@ -68,11 +68,11 @@ def _rows(file: InputFile, schema: pa.Schema) -> Iterator[pa.Table]:
 
     specs = split(file, schema)
     ranges = stream_ranges(file, schema, None, 0) if specs is None else (parse_range(file, s, schema) for s in specs)
-    for one in ranges:
-        for broken in one.unreadable[:1]:
+    for parsed in ranges:
+        for unreadable in parsed.unreadable[:1]:
             raise InputError(
-                f"{file.name}: {len(one.unreadable)} rows cannot be read, the first for this reason: {broken.error}. "
-                "Run jina-data clean first, which sets such rows aside"
+                f"{file.name}: {len(parsed.unreadable)} rows cannot be read; first error: {unreadable.error}. "
+                "Run jina-data clean first, which removes unreadable rows"
             )
-        known = [name for name in one.rows.column_names if name in schema.names]
-        yield conform(one.rows.select(known), writable(schema))
+        names = [name for name in parsed.rows.column_names if name in schema.names]
+        yield conform(parsed.rows.select(names), writable(schema))

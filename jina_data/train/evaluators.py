@@ -1,4 +1,4 @@
-"""What a model is worth while it is trained: on a table of judged pairs, of triplets, or of pairs."""
+"""Evaluates a model during training, on a table of scored pairs, triplets or pairs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jina_data.encoder.batches import token_batches
 from jina_data.errors import UsageError
 from jina_data.train.convert import read_table
 from jina_data.train.models import TrainableModel
-from jina_data.train.steps import Context
+from jina_data.train.steps import Autocast
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,12 +26,12 @@ KINDS = {
     "triplets": (("anchor", "positive", "negative"), ("anchor", "entailment", "negative")),
     "pairs": (("anchor", "positive"), ("anchor", "entailment"), ("query", "positive"), ("question", "answer")),
 }
-"""Columns that tell the kind of a table."""
+"""Columns that determine the kind of a table."""
 
 
 @dataclass(frozen=True)
 class EvalTable:
-    """A table to evaluate on: its name, its kind and its texts, N of each column."""
+    """A table to evaluate on: name, kind, and N texts of each column."""
 
     name: str
     kind: str
@@ -42,19 +42,19 @@ class EvalTable:
 def read_eval(path: str) -> EvalTable:
     """Read a table for evaluation.
 
-    `sts`: sentence1, sentence2 and score. `triplets`: anchor, positive (or entailment) and negative (the first of
-    several). `pairs`: anchor and positive.
+    `sts`: sentence1, sentence2 and score. `triplets`: anchor, positive (or entailment) and negative (of several,
+    the first). `pairs`: anchor and positive.
 
     Raises:
-        InputError: it cannot be read.
-        UsageError: its columns are of no kind.
+        InputError: the table cannot be read.
+        UsageError: the columns match no kind.
     """
     table = read_table(path)
     names = {name: name for name in table.column_names}
-    for wanted, others in OTHER_NAMES.items():
-        for other in others:
-            if other in names:
-                names.setdefault(wanted, other)
+    for standard, aliases in OTHER_NAMES.items():
+        for alias in aliases:
+            if alias in names:
+                names.setdefault(standard, alias)
     for kind, choices in KINDS.items():
         for columns in choices:
             if all(column in names for column in columns):
@@ -79,53 +79,53 @@ def _first(value: object) -> str:
 
 
 def evaluate(
-    trainee: TrainableModel, table: EvalTable, *, max_length: int, token_budget: int, cast: Context
+    model: TrainableModel, table: EvalTable, *, max_length: int, token_budget: int, cast: Autocast
 ) -> dict[str, float]:
     """Return the scores of a model on a table, from 0 to 1, by name.
 
-    `sts`: Spearman's correlation of cosine and judgement. `triplets`: how often the positive is nearer than the
-    negative. `pairs`: how often the own positive is the nearest of all, and the mean reciprocal of its rank.
+    `sts`: Spearman correlation of cosine similarity and score. `triplets`: share of rows with the positive closer than
+    the negative. `pairs`: share of rows whose positive is the closest of all positives, and its mean reciprocal rank.
     """
-    was_training = trainee.module.training
-    trainee.module.eval()
+    was_training = model.module.training
+    model.module.eval()
     try:
         first, second, *rest = (
-            _unit(trainee, texts, max_length=max_length, token_budget=token_budget, cast=cast) for texts in table.texts
+            _unit(model, texts, max_length=max_length, token_budget=token_budget, cast=cast) for texts in table.texts
         )
     finally:
-        trainee.module.train(was_training)
-    near = (first * second).sum(1)
+        model.module.train(was_training)
+    cosines = (first * second).sum(1)
     if table.kind == "sts":
         assert table.scores is not None
-        return {f"{table.name}/spearman": spearman(near, table.scores)}
+        return {f"{table.name}/spearman": spearman(cosines, table.scores)}
     if table.kind == "triplets":
-        return {f"{table.name}/accuracy": float((near > (first * rest[0]).sum(1)).mean())}
-    ranks = np.array([_rank(second @ one, row) for row, one in enumerate(first)])
+        return {f"{table.name}/accuracy": float((cosines > (first * rest[0]).sum(1)).mean())}
+    ranks = np.array([_rank(second @ anchor, row) for row, anchor in enumerate(first)])
     return {f"{table.name}/accuracy": float((ranks == 1).mean()), f"{table.name}/mrr": float((1 / ranks).mean())}
 
 
-def _rank(cosines: FloatArray, own: int) -> int:
-    """Return 1 + how many are nearer than the own one; all come from one product, so that equal ones are equal."""
-    return 1 + int((cosines > cosines[own]).sum())
+def _rank(cosines: FloatArray, target: int) -> int:
+    """Return the rank of the target. All cosines are from one product, so that equal texts have equal cosines."""
+    return 1 + int((cosines > cosines[target]).sum())
 
 
-def spearman(some: FloatArray, others: FloatArray) -> float:
-    """Return Spearman's rank correlation, ties sharing their mean rank."""
+def spearman(values: FloatArray, others: FloatArray) -> float:
+    """Return Spearman's rank correlation; ties get their mean rank."""
     from scipy.stats import rankdata
 
-    return float(np.corrcoef(rankdata(some), rankdata(others))[0, 1])
+    return float(np.corrcoef(rankdata(values), rankdata(others))[0, 1])
 
 
 def _unit(
-    trainee: TrainableModel, texts: Sequence[str], *, max_length: int, token_budget: int, cast: Context
+    model: TrainableModel, texts: Sequence[str], *, max_length: int, token_budget: int, cast: Autocast
 ) -> FloatArray:
-    """Return the vectors of N texts, (N, D), of length 1."""
-    ids = trainee.tokenize(texts, max_length)
+    """Return the vectors of N texts, (N, D), scaled to length 1."""
+    ids = model.tokenize(texts, max_length)
     out: FloatArray | None = None
     with torch.inference_mode(), cast():
-        for positions in token_batches(np.array([len(one) for one in ids], np.int64), token_budget=token_budget):
-            part = F.normalize(trainee.embed([ids[position] for position in positions]).double(), dim=-1)
-            found = part.cpu().numpy()
-            out = np.empty((len(texts), found.shape[1])) if out is None else out
-            out[positions] = found
+        for positions in token_batches(np.array([len(tokens) for tokens in ids], np.int64), token_budget=token_budget):
+            part = F.normalize(model.embed([ids[position] for position in positions]).double(), dim=-1)
+            vectors = part.cpu().numpy()
+            out = np.empty((len(texts), vectors.shape[1])) if out is None else out
+            out[positions] = vectors
     return out if out is not None else np.empty((0, 0))

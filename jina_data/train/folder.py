@@ -30,25 +30,25 @@ class TrainFolder(RunFolder):
 
     @property
     def checkpoints(self) -> Path:
-        """What a stopped run goes on from."""
+        """The checkpoints that a stopped run resumes from."""
         return self.path / "checkpoints"
 
     @property
     def metrics(self) -> Path:
-        """A line for each step."""
+        """The metrics, one line per step."""
         return self.path / "metrics.jsonl"
 
     @property
     def tokenizer(self) -> Path:
-        """The tokenizer that was learned from the input."""
+        """The tokenizer that was trained on the input."""
         return self.work / "tokenizer.json"
 
     @property
     def has_progress(self) -> bool:
-        """Whether there is a checkpoint: a run without one gives way to a run with other settings."""
+        """Whether there is a checkpoint; a run without one is replaced by a run with other settings."""
         return last_checkpoint(self.checkpoints) is not None
 
     def clear_if_empty(self) -> None:
-        """Remove what a failed run wrote, unless it saved the batch that made it fail."""
+        """Remove the files of a failed run, unless it saved the batch that made it fail."""
         if not (self.path / "failed").exists():
             super().clear_if_empty()

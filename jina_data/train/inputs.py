@@ -1,11 +1,11 @@
-"""What the user named, as Parquet files with roles: run folders, Parquet, and whatever else `clean` reads."""
+"""Finds the Parquet files and roles of inputs: run folders, Parquet files, and any other input of `clean`."""
 
 from __future__ import annotations
 
 import glob
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ _HELD_OUT = "test-"
 
 
 @dataclass(frozen=True)
-class Found:
-    """One input: its files, the run folder they are of, and a name for messages and sources."""
+class TrainInput:
+    """One input: its files, their run folder if any, and a name for messages and sources."""
 
     name: str
     files: tuple[Path, ...]
@@ -33,41 +33,42 @@ class Found:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of its first file."""
+        """The columns of the first file."""
         return read_schema(self.files[0])
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What the run tells of itself; nothing for plain files."""
+        """The manifest of the run folder; empty for plain files."""
         return _read_json(self.run / "manifest.json") if self.run else {}
 
 
-def find_inputs(inputs: Sequence[str], spool: Path) -> list[Found]:
-    """Return what each input is.
+def find_inputs(inputs: Sequence[str], spool: Path) -> list[TrainInput]:
+    """Return the files of each input.
 
     Args:
-        inputs: run folders, Parquet files, folders and patterns of them, or anything else that `clean` reads.
-        spool: where inputs of other formats are written as Parquet, once.
+        inputs: run folders, Parquet files, folders and patterns of them, or any other input of `clean`.
+        spool: the folder in which inputs of other formats are written as Parquet, once.
 
     Raises:
-        InputError: there is nothing, or a file cannot be read.
+        InputError: there are no files, or a file cannot be read.
     """
-    found = [_find(given, spool / f"input-{number:03d}.parquet") for number, given in enumerate(inputs)]
-    names = [one.name for one in found]
+    entries = [_find(value, spool / f"input-{number:03d}.parquet") for number, value in enumerate(inputs)]
+    names = [entry.name for entry in entries]
+    # Names that occur twice are replaced by the full path.
     return [
-        one if names.count(one.name) == 1 else Found(given.rstrip("/"), one.files, one.run)
-        for one, given in zip(found, inputs, strict=True)
+        entry if names.count(entry.name) == 1 else replace(entry, name=value.rstrip("/"))
+        for entry, value in zip(entries, inputs, strict=True)
     ]
 
 
-def identities(inputs: Sequence[str]) -> list[list[Any]]:
-    """Return what tells inputs from others of the same name: the files with their sizes and times of change."""
+def identify_inputs(inputs: Sequence[str]) -> list[list[Any]]:
+    """Return the files of inputs with their sizes and modification times, for the fingerprint."""
     out: list[list[Any]] = []
-    for given in inputs:
-        path = Path(given).expanduser()
+    for value in inputs:
+        path = Path(value).expanduser()
         files = [path] if path.is_file() else _files_below(path)
         files = files or _matching(path)
-        out.append([given, *([str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files)])
+        out.append([value, *([str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files)])
     return out
 
 
@@ -77,79 +78,81 @@ def _files_below(path: Path) -> list[Path]:
 
 
 def _matching(pattern: Path) -> list[Path]:
-    found = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    return sorted(map(Path, found))
+    paths = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    return sorted(map(Path, paths))
 
 
-def _find(given: str, spooled: Path) -> Found:
-    path = Path(given).expanduser()
-    if given.startswith(_URLS):
-        return Found(_stem(given), (convert(given, spooled),))
+def _find(value: str, spooled: Path) -> TrainInput:
+    """Return the files of one input; other formats are converted to the file `spooled`."""
+    path = Path(value).expanduser()
+    if value.startswith(_URLS):
+        return TrainInput(_stem(value), (convert(value, spooled),))
     if (path / "data").is_dir() and any((path / name).is_file() for name in ("manifest.json", "report.json")):
-        # negate writes its triplets twice: with all that is known of them, and bare.
+        # negate writes its triplets twice: data/full has all columns, the other folders only the texts.
         data = path / "data" / "full" if (path / "data" / "full").is_dir() else path / "data"
         files = [file for file in _parquet_in(data) if not file.name.startswith(_HELD_OUT)]
         if not files and any((path / "data").glob("*.jsonl")):
-            return Found(path.name, (convert(str(path / "data"), spooled),), run=path)
-        return Found(path.resolve().name, _some(files, given), run=path)
+            return TrainInput(path.name, (convert(str(path / "data"), spooled),), run=path)
+        if not files:
+            raise InputError(f"{value} is a run folder without rows in data/; expected Parquet files there")
+        return TrainInput(path.resolve().name, tuple(files), run=path)
     if path.is_dir():
         files = _parquet_in(path)
-        return Found(path.resolve().name, tuple(files) or (convert(given, spooled),))
+        return TrainInput(path.resolve().name, tuple(files) or (convert(value, spooled),))
     files = [path] if path.exists() else _matching(path)
     if files and all(map(is_parquet, files)):
-        return Found(_stem(given), tuple(files))
+        return TrainInput(_stem(value), tuple(files))
     if not files:
-        raise InputError(f"{given}: there is no such file or folder. Name a run folder, Parquet files, or a pattern")
-    return Found(_stem(given), (convert(given, spooled),))
+        raise InputError(f"{value}: there is no such file or folder. Name a run folder, Parquet files, or a pattern")
+    return TrainInput(_stem(value), (convert(value, spooled),))
 
 
-def _stem(given: str) -> str:
-    return Path(given).name.partition(".")[0] or given
-
-
-def _some(files: Sequence[Path], given: str) -> tuple[Path, ...]:
-    if not files:
-        raise InputError(f"{given} is a run folder without rows in data/; expected Parquet files there")
-    return tuple(files)
+def _stem(value: str) -> str:
+    return Path(value).name.partition(".")[0] or value
 
 
 def _parquet_in(folder: Path) -> list[Path]:
-    inside = (path for path in folder.rglob("*") if is_parquet(path) and path.is_file())
-    return sorted(path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    files = (path for path in folder.rglob("*") if is_parquet(path) and path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def read_schema(path: Path) -> pa.Schema:
     """Return the columns of a Parquet file.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a readable Parquet file.
     """
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{path} cannot be read as Parquet: {first_line(error)}. Copy it anew, or leave it out"
+            f"{path} cannot be read as Parquet: {first_line(error)}. Copy it again, or leave it out"
         ) from None
 
 
-def bind(found: Found, columns: Sequence[str], phase: Phase) -> tuple[Roles, str | None, str]:
-    """Settle which columns play which role, and which one names the source.
+def bind_input(entry: TrainInput, columns: Sequence[str], phase: Phase) -> tuple[Roles, str | None, str]:
+    """Assign the columns of an input to roles, and find the source column.
 
     Returns:
-        The columns by role (text, or anchor, positive and negative), the source column or None, and what was guessed.
+        The columns by role (text, or anchor, positive and negative), the source column or None, and a message about
+        inferred roles.
 
     Raises:
-        UsageError: a column is not there, or the roles do not fit the phase.
+        UsageError: a column does not exist, or the roles do not fit the phase.
     """
-    wanted = parse_roles(columns)
-    manifest = found.manifest
-    if not any(role != "source" for role in wanted) and isinstance(manifest.get("roles"), dict):
-        told = {role: tuple(names) for role, names in manifest["roles"].items() if names}
-        wanted = {**told, **wanted}
-    roles, source, said = _bound(found, wanted)
+    assigned = parse_roles(columns)
+    manifest = entry.manifest
+    if not any(role != "source" for role in assigned) and isinstance(manifest.get("roles"), dict):
+        of_run = {role: tuple(names) for role, names in manifest["roles"].items() if names}
+        assigned = {**of_run, **assigned}
+    try:
+        roles, source, message = bind_roles(entry.schema, assigned)
+    except UsageError as error:
+        hint = ". To choose rows by a label, clean the table first: jina-data clean has --where"
+        raise UsageError(f"{entry.name}: {error}{hint if '--where' in str(error) else ''}") from None
     if "sentence1" in roles and "anchor" not in roles:
         roles |= {"anchor": roles["sentence1"], "positive": roles["sentence2"]}
-    if source is None and manifest.get("kind") == "negate" and "source" in found.schema.names:
+    if source is None and manifest.get("kind") == "negate" and "source" in entry.schema.names:
         source = "source"
     needed = {"mlm": ("text",), "pairs": ("anchor", "positive"), "triplets": ("anchor", "positive", "negative")}[phase]
     if phase == "mlm" and "text" not in roles:
@@ -157,18 +160,10 @@ def bind(found: Found, columns: Sequence[str], phase: Phase) -> tuple[Roles, str
     missing = [role for role in needed if not roles.get(role)]
     if missing:
         raise UsageError(
-            f"{found.name}: {phase} needs the role {missing[0]}, and the table has {', '.join(found.schema.names)}. "
-            f"Name its column: -c {missing[0]}=COLUMN" + (", or train pairs" if missing == ["negative"] else "")
+            f"{entry.name}: {phase} needs the role {missing[0]}; the columns are {', '.join(entry.schema.names)}. "
+            f"Name the column: -c {missing[0]}=COLUMN" + (", or train pairs" if missing == ["negative"] else "")
         )
-    return {role: roles[role] for role in needed}, source, said
-
-
-def _bound(found: Found, wanted: dict[str, tuple[str, ...]]) -> tuple[dict[str, tuple[str, ...]], str | None, str]:
-    try:
-        return bind_roles(found.schema, wanted)
-    except UsageError as error:
-        hint = ". To choose rows by a label, clean the table first: jina-data clean has --where"
-        raise UsageError(f"{found.name}: {error}{hint if '--where' in str(error) else ''}") from None
+    return {role: roles[role] for role in needed}, source, message
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The losses of contrastive training: plain functions of vectors.
+"""The losses of contrastive training, as functions of vectors.
 
-Shapes: B rows of a batch, D dimensions, M hard negatives of all rows together. s(a, b) is the cosine, t the
-temperature. All is computed in full precision, whatever the vectors came in.
+Shapes: B rows of a batch, D dimensions, M hard negatives of all rows together. s(a, b) is the cosine similarity, t the
+temperature. The losses are computed in full precision for any dtype of the vectors.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from jina_data.train.config import V1_MARGIN
 
 
 def pairs_loss(q_BD: Tensor, p_BD: Tensor, *, temperature: float) -> Tensor:
-    """Return InfoNCE in both directions, summed: every other row's text is a negative.
+    """Return InfoNCE in both directions, summed; the texts of all other rows are negatives.
 
     L = mean_i -ln e^{s(q_i,p_i)/t} / sum_j e^{s(q_i,p_j)/t}  +  mean_i -ln e^{s(p_i,q_i)/t} / sum_j e^{s(p_i,q_j)/t}
 
-    Jina v1 (arXiv 2307.11224), section 3.1. It is twice the MultipleNegativesRankingLoss of sentence-transformers that
-    takes both directions, which averages them.
+    Jina v1 (arXiv 2307.11224), section 3.1. It is twice the symmetric MultipleNegativesRankingLoss of
+    sentence-transformers, which averages the directions.
     """
     q_BD, p_BD = unit_length(q_BD), unit_length(p_BD)
     logits_BB = q_BD @ p_BD.T / temperature
-    own_B = torch.arange(len(q_BD), device=q_BD.device)
-    return F.cross_entropy(logits_BB, own_B) + F.cross_entropy(logits_BB.T, own_B)
+    target_B = torch.arange(len(q_BD), device=q_BD.device)
+    return F.cross_entropy(logits_BB, target_B) + F.cross_entropy(logits_BB.T, target_B)
 
 
 def triplets_v2_loss(q_BD: Tensor, p_BD: Tensor, n_MD: Tensor, *, temperature: float) -> Tensor:
@@ -40,8 +40,8 @@ def triplets_v2_loss(q_BD: Tensor, p_BD: Tensor, n_MD: Tensor, *, temperature: f
     q_BD, p_BD, n_MD = unit_length(q_BD), unit_length(p_BD), unit_length(n_MD)
     forth_BB = q_BD @ p_BD.T / temperature
     hard_BM = q_BD @ n_MD.T / temperature
-    own_B = torch.arange(len(q_BD), device=q_BD.device)
-    return F.cross_entropy(torch.cat([forth_BB, hard_BM], 1), own_B) + F.cross_entropy(forth_BB.T, own_B)
+    target_B = torch.arange(len(q_BD), device=q_BD.device)
+    return F.cross_entropy(torch.cat([forth_BB, hard_BM], 1), target_B) + F.cross_entropy(forth_BB.T, target_B)
 
 
 def triplets_v1_loss(
@@ -59,7 +59,7 @@ def triplets_v1_loss(
 
 
 def margin_loss(q_BD: Tensor, p_BD: Tensor, n_MD: Tensor, owner_M: Tensor, *, margin: float) -> Tensor:
-    """Return by how much negatives come nearer than allowed: mean_m max(0, s(q,n_m) - s(q,p) + margin)."""
+    """Return the mean violation of the margin by negatives: mean_m max(0, s(q,n_m) - s(q,p) + margin)."""
     q_BD, p_BD, n_MD = unit_length(q_BD), unit_length(p_BD), unit_length(n_MD)
     near_B = (q_BD * p_BD).sum(-1)
     hard_M = (q_BD[owner_M] * n_MD).sum(-1)
@@ -67,14 +67,14 @@ def margin_loss(q_BD: Tensor, p_BD: Tensor, n_MD: Tensor, owner_M: Tensor, *, ma
 
 
 def own_negatives_loss(q_BD: Tensor, p_BD: Tensor, n_MD: Tensor, owner_M: Tensor, *, temperature: float) -> Tensor:
-    """Return InfoNCE over each row's own negatives, for rows that are no negatives of each other.
+    """Return InfoNCE over the hard negatives of each row, for rows that are not negatives of each other.
 
     L = mean_i -ln e^{s(q_i,p_i)/t} / (e^{s(q_i,p_i)/t} + sum_{m of i} e^{s(q_i,n_m)/t})
 
-    For sources with few labels, where another row's positive would answer the query as well.
+    For sources with few labels, where the positive of another row often answers the query too.
     """
     q_BD, p_BD, n_MD = unit_length(q_BD), unit_length(p_BD), unit_length(n_MD)
     near_B1 = (q_BD * p_BD).sum(-1, keepdim=True) / temperature
-    is_own_BM = torch.arange(len(q_BD), device=q_BD.device)[:, None] == owner_M
-    hard_BM = (q_BD @ n_MD.T / temperature).masked_fill(~is_own_BM, -torch.inf)
+    is_target_BM = torch.arange(len(q_BD), device=q_BD.device)[:, None] == owner_M
+    hard_BM = (q_BD @ n_MD.T / temperature).masked_fill(~is_target_BM, -torch.inf)
     return F.cross_entropy(torch.cat([near_B1, hard_BM], 1), owner_M.new_zeros(len(q_BD)))

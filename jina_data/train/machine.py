@@ -1,4 +1,4 @@
-"""What the machine says: signals to stop, memory and disks that are full, names and sizes for the report."""
+"""Handles stop signals and full memory or disks, and reads names and sizes of the machine for the report."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from jina_data.errors import ResourceError, StoppedError
 from jina_data.train.config import TrainConfig
 
 PACKAGES = ("jina-data", "torch", "numpy", "pyarrow", "tokenizers", "transformers", "sentence-transformers")
-"""Whose versions the manifest tells."""
+"""The packages whose versions the manifest contains."""
 
 
 @contextmanager
-def stopping(stop: Callable[[], None]) -> Iterator[None]:
+def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` on Ctrl-C and SIGTERM, so that the step is finished and saved; a second Ctrl-C stops at once.
 
     Raises:
-        StoppedError: that second one came.
+        StoppedError: on the second Ctrl-C.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -42,46 +42,46 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise StoppedError("stopped; the same command goes on from the last checkpoint") from None
+        raise StoppedError("stopped. Run the same command again to resume from the last checkpoint") from None
     finally:
         for number in numbers:
             signal.signal(number, before[number])
 
 
 @contextmanager
-def resource_errors(config: TrainConfig, folder: Path, *, token_budget: int) -> Iterator[None]:
-    """Say which setting to lower where the memory of a GPU is full, and what to do where the disk is.
+def translate_resource_errors(config: TrainConfig, folder: Path, *, token_budget: int) -> Iterator[None]:
+    """Turn errors of a full GPU memory or disk into messages that say what to do.
 
     Raises:
-        ResourceError: one of them is.
+        ResourceError: the GPU memory or the disk is full.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"the GPU is out of memory: {str(error).splitlines()[0]} Try, in this order: "
-            f"{', '.join(_lower(config, token_budget))}; a smaller --batch-size gives fewer negatives"
+            f"{', '.join(_memory_options(config, token_budget))}; a smaller --batch-size gives fewer negatives"
         ) from None
     except (OSError, RuntimeError) as error:
-        # torch.save tells no reason of its own: the file could not be written on.
-        if not any(said in str(error) for said in ("No space left", "PytorchStreamWriter", "inline_container")):
+        # torch.save gives no reason when a file cannot be written further; it only names its writer.
+        if not any(text in str(error) for text in ("No space left", "PytorchStreamWriter", "inline_container")):
             raise
         raise ResourceError(
-            f"the disk of {folder} is full. Make room and give the same command again: the run goes on from its last "
+            f"the disk of {folder} is full. Free space, then run the same command again to resume from the last "
             "checkpoint"
         ) from None
 
 
-def _lower(config: TrainConfig, token_budget: int) -> list[str]:
-    is_new = config.micro_tokens is None and config.phase != "mlm"
-    found = [f"--micro-tokens {token_budget // 2}" + (" (turns GradCache on)" if is_new else "")]
-    found += [] if config.gradient_checkpointing else ["--gradient-checkpointing"]
-    found += [] if config.precision == "bf16" else ["--precision bf16"]
-    return [*found, f"--max-length below {config.length}"]
+def _memory_options(config: TrainConfig, token_budget: int) -> list[str]:
+    enables_cache = config.micro_tokens is None and config.phase != "mlm"
+    options = [f"--micro-tokens {token_budget // 2}" + (" (turns GradCache on)" if enables_cache else "")]
+    options += [] if config.gradient_checkpointing else ["--gradient-checkpointing"]
+    options += [] if config.precision == "bf16" else ["--precision bf16"]
+    return [*options, f"--max-length below {config.length}"]
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the most memory that tensors took on a GPU, or this process on a CPU."""
+    """Return the peak memory of tensors on a GPU, or of this process on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -89,7 +89,7 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what a device calls itself."""
+    """Return the name of a device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 

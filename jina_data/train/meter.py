@@ -1,30 +1,30 @@
-"""What is seen of a run while it goes: a bar or lines, metrics.jsonl, and TensorBoard where it is installed."""
+"""Shows the progress of a run as a bar or lines, and writes metrics.jsonl and, if installed, TensorBoard events."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jina_data.progress import Live, Plain, Progress
-from jina_data.run.files import whole_file
+from jina_data.progress import BarProgress, LineProgress, Progress
+from jina_data.run.files import atomic_file
 from jina_data.train.report import read_metrics
 
 PERIOD_SECONDS = 10.0
-"""Between plain lines."""
+"""Seconds between plain lines."""
 
 
 class Metrics:
-    """Appends a line for each step to metrics.jsonl; a run that goes on forgets what came after its checkpoint."""
+    """Appends a line for each step to metrics.jsonl; a resumed run removes the lines after its checkpoint."""
 
     def __init__(self, path: Path, *, step: int, tensorboard: Path) -> None:
         self.path = path
         kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
-        with whole_file(path, "w") as sink:
+        with atomic_file(path, "w") as sink:
             sink.writelines(f"{json.dumps(line)}\n" for line in kept)
         self._sink = path.open("a", encoding="utf-8")
         self._board: Any = None
@@ -46,60 +46,60 @@ class Metrics:
                 self._board.add_scalar(name, value, line["step"])
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         self._sink.close()
         if self._board is not None:
             self._board.close()
 
 
-class Meter:
-    """Tells how far a run is, its loss and its rate."""
+class StepMeter:
+    """Counts steps and tokens, averages the loss, and reports after each step."""
 
-    def __init__(self, steps: int, done: int, say: Any) -> None:
-        self.steps, self.done, self._say = steps, done, say
+    def __init__(self, steps: int, done: int, report: Callable[[StepMeter], object]) -> None:
+        self.steps, self.done, self._report = steps, done, report
         self.tokens = 0
-        self.started = self.told = time.monotonic()
+        self.started = self.reported = time.monotonic()
         self._first = done
         self._mean: float | None = None
 
     def advance(self, loss: float, tokens: int) -> None:
-        """Say that a step is done."""
+        """Count a finished step."""
         self.done += 1
         self.tokens += tokens
         self._mean = loss if self._mean is None else 0.95 * self._mean + 0.05 * loss
-        self._say(self)
+        self._report(self)
 
     def line(self) -> str:
-        """Return it in words."""
+        """Return a line with step, loss, speed and remaining time."""
         seconds = max(time.monotonic() - self.started, 1e-9)
-        left = (self.steps - self.done) * seconds / max(1, self.done - self._first)
+        remaining = (self.steps - self.done) * seconds / max(1, self.done - self._first)
         return (
             f"step {self.done:,} of {self.steps:,}, loss {self._mean or 0:.4f}, {self.tokens / seconds:,.0f} tokens/s, "
-            f"{left:,.0f} s left"
+            f"{remaining:,.0f} s left"
         )
 
 
 @contextmanager
-def metered(progress: Progress, steps: int, done: int) -> Iterator[Meter]:
-    """Show a run: a bar on a terminal, a line now and then in a log, nothing where it is to be quiet."""
-    if isinstance(progress, Live):
+def step_meter(progress: Progress, steps: int, done: int) -> Iterator[StepMeter]:
+    """Show the progress of a run: a bar on a terminal, periodic lines in a log, and nothing if quiet."""
+    if isinstance(progress, BarProgress):
         with _bar(progress, steps, done) as meter:
             yield meter
         return
 
-    def say(meter: Meter) -> None:
-        if isinstance(progress, Plain) and time.monotonic() - meter.told >= PERIOD_SECONDS:
-            meter.told = time.monotonic()
+    def report(meter: StepMeter) -> None:
+        if isinstance(progress, LineProgress) and time.monotonic() - meter.reported >= PERIOD_SECONDS:
+            meter.reported = time.monotonic()
             progress.message(meter.line())
 
-    meter = Meter(steps, done, say)
+    meter = StepMeter(steps, done, report)
     yield meter
-    if isinstance(progress, Plain):
+    if isinstance(progress, LineProgress):
         progress.message(meter.line())
 
 
 @contextmanager
-def _bar(progress: Live, steps: int, done: int) -> Iterator[Meter]:
+def _bar(progress: BarProgress, steps: int, done: int) -> Iterator[StepMeter]:
     from rich import progress as bars
 
     columns = (
@@ -111,4 +111,4 @@ def _bar(progress: Live, steps: int, done: int) -> Iterator[Meter]:
     )
     with bars.Progress(*columns, console=progress.console) as live:
         number = live.add_task("train", total=steps, completed=done, line="")
-        yield Meter(steps, done, lambda meter: live.update(number, completed=meter.done, line=meter.line()))
+        yield StepMeter(steps, done, lambda meter: live.update(number, completed=meter.done, line=meter.line()))

@@ -1,4 +1,4 @@
-"""Masked words: a JinaBERT with its head learns to guess the words that were hidden from it."""
+"""The phase `mlm`: masked language modelling with a JinaBERT and its MLM head."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from jina_data.errors import ModelError
 from jina_data.train.batches import Batch, PreparedBatch
 from jina_data.train.config import TrainConfig
 from jina_data.train.masking import Vocabulary, mask_words
-from jina_data.train.models import EncoderTrainee, load_trainee, started_folder
+from jina_data.train.models import TrainableEncoder, find_local_folder, load_trainable
 from jina_data.train.processes import Processes
-from jina_data.train.sources import Source
-from jina_data.train.steps import Context, Positions, micro_batches
+from jina_data.train.sources import TrainSource
+from jina_data.train.steps import Autocast, Positions, micro_batches
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 HEAD = "mlm_head.safetensors"
-"""The head, beside the weights of the encoder: with it, training may go on."""
+"""The file of the MLM head, next to the weights of the encoder; a later run starts from it."""
 
 
-class MlmTrainee(EncoderTrainee):
-    """A JinaBERT with its head for masked words."""
+class TrainableMlm(TrainableEncoder):
+    """A JinaBERT with its MLM head."""
 
     def __init__(self, encoder: Encoder, masked: JinaBertForMaskedLM) -> None:
         super().__init__(encoder)
@@ -48,7 +48,7 @@ class MlmTrainee(EncoderTrainee):
             self.module = self.masked
 
     def save(self, folder: Path) -> None:
-        """Save the encoder, and the head beside it."""
+        """Save the encoder and the MLM head."""
         from safetensors.torch import save_file
 
         super().save(folder)
@@ -56,30 +56,32 @@ class MlmTrainee(EncoderTrainee):
         save_file(head, folder / HEAD, metadata={"format": "pt"})
 
 
-def load_mlm_trainee(name: str, *, tokenizer: Tokenizer | None, device: str, seed: int) -> MlmTrainee:
-    """Load a JinaBERT with a head: its own where it has one, else a new one.
+def load_trainable_mlm(name: str, *, tokenizer: Tokenizer | None, device: str, seed: int) -> TrainableMlm:
+    """Load a JinaBERT with its MLM head, or with a new head if it has none.
 
     Raises:
-        ModelError: it is another model.
+        ModelError: the model is not a JinaBERT.
     """
-    trainee = load_trainee(name, tokenizer=tokenizer, device="cpu", seed=seed)
-    model = getattr(getattr(trainee, "encoder", None), "model", None)
-    if not isinstance(trainee, EncoderTrainee) or not isinstance(model, JinaBert):
-        raise ModelError(f"{name} is no JinaBERT; masked words are learned by jina-bert-tiny, -small, -base and -large")
+    start = load_trainable(name, tokenizer=tokenizer, device="cpu", seed=seed)
+    model = getattr(getattr(start, "encoder", None), "model", None)
+    if not isinstance(start, TrainableEncoder) or not isinstance(model, JinaBert):
+        raise ModelError(
+            f"{name} is not a JinaBERT; mlm trains jina-bert-tiny, -small, -base and -large, or a saved JinaBERT"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         masked = JinaBertForMaskedLM(model.config)
     masked.bert = model
-    folder = started_folder(name)
+    folder = find_local_folder(name)
     if folder is not None:
-        _take_head(masked, folder)
+        _load_head(masked, folder)
     encoder = Encoder(
-        model, trainee.encoder.tokenizer, device=device, dtype="float32", max_length=trainee.encoder.max_length
+        model, start.encoder.tokenizer, device=device, dtype="float32", max_length=start.encoder.max_length
     )
-    return MlmTrainee(encoder, masked.to(encoder.device))
+    return TrainableMlm(encoder, masked.to(encoder.device))
 
 
-def _take_head(masked: JinaBertForMaskedLM, folder: Path) -> None:
+def _load_head(masked: JinaBertForMaskedLM, folder: Path) -> None:
     from safetensors.torch import load_file
 
     if (folder / HEAD).is_file():
@@ -88,51 +90,51 @@ def _take_head(masked: JinaBertForMaskedLM, folder: Path) -> None:
         masked.cls.load_state_dict(load_masked_lm(folder).cls.state_dict())
 
 
-class MaskedWords:
+class MlmPhase:
     """The phase `mlm`."""
 
     def __init__(
-        self, trainee: MlmTrainee, config: TrainConfig, processes: Processes, *, token_budget: int, cast: Context
+        self, model: TrainableMlm, config: TrainConfig, processes: Processes, *, token_budget: int, cast: Autocast
     ) -> None:
-        self.trainee, self.config, self.processes = trainee, config, processes
+        self.model, self.config, self.processes = model, config, processes
         self.token_budget, self.cast = token_budget, cast
-        self.length = min(config.length, trainee.max_length or config.length)
-        self.vocabulary = Vocabulary.of(trainee.encoder.tokenizer)
+        self.length = min(config.length, model.max_length or config.length)
+        self.vocabulary = Vocabulary.of(model.encoder.tokenizer)
 
-    def check(self, sources: list[Source]) -> None:
+    def check(self, sources: list[TrainSource]) -> None:
         """Accept any sources."""
 
     def prepare(self, batch: Batch, state: Any) -> PreparedBatch:
-        """Return the documents of this process, each a row of its own, with words hidden."""
-        rows = np.array(self.processes.share(len(batch.examples))[self.processes.rank], np.int64)
-        ids = self.trainee.tokenize([batch.examples[row].anchor for row in rows], self.length)
-        hidden, targets = mask_words(
+        """Return the documents of this process with masked words."""
+        rows = np.array(self.processes.split_rows(len(batch.examples))[self.processes.rank], np.int64)
+        ids = self.model.tokenize([batch.examples[row].anchor for row in rows], self.length)
+        masked, targets = mask_words(
             ids, rows, self.vocabulary, share=self.config.mask_share, seed=self.config.seed, step=batch.step
         )
-        return PreparedBatch(batch, hidden, targets=targets, state=state)
+        return PreparedBatch(batch, masked, targets=targets, state=state)
 
-    def step(self, work: PreparedBatch) -> Tensor:
-        """Add the gradients of a batch to the weights, micro-batch by micro-batch; return the mean loss of a token."""
-        device = self.trainee.encoder.device
-        n_local = sum(int((one >= 0).sum()) for one in work.targets)
-        n_guessed = self.processes.sum(torch.tensor(n_local, device=device)).clamp(min=1)
+    def step(self, prepared: PreparedBatch) -> Tensor:
+        """Add the gradients of a batch to those of the weights, by micro-batch; return the mean loss."""
+        device = self.model.encoder.device
+        n_local = sum(int((targets >= 0).sum()) for targets in prepared.targets)
+        n_targets = self.processes.sum(torch.tensor(n_local, device=device)).clamp(min=1)
         total = torch.zeros((), device=device)
-        for positions in micro_batches(work.ids, self.token_budget):
-            loss = self._loss(work, positions) / n_guessed
+        for positions in micro_batches(prepared.ids, self.token_budget):
+            loss = self._loss(prepared, positions) / n_targets
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return self.processes.sum(total)
 
-    def _loss(self, work: PreparedBatch, positions: Positions) -> Tensor:
-        """Return the sum of the losses of all hidden tokens of some documents."""
-        device = self.trainee.encoder.device
-        input_ids, mask = padded([work.ids[position] for position in positions], self.trainee.encoder.pad_id)
-        targets, _ = padded([work.targets[position] for position in positions], -1)
-        # Only hidden tokens meet the vocabulary: it is most of the work of the head.
-        place_G = (targets.flatten() >= 0).nonzero()[:, 0]
-        wanted_G = targets.flatten()[place_G].to(device, non_blocking=True)
+    def _loss(self, prepared: PreparedBatch, positions: Positions) -> Tensor:
+        """Return the summed loss of the masked tokens of some documents."""
+        device = self.model.encoder.device
+        input_ids, mask = padded([prepared.ids[position] for position in positions], self.model.encoder.pad_id)
+        targets, _ = padded([prepared.targets[position] for position in positions], -1)
+        # G masked tokens: only these are projected to the vocabulary, which is most of the work of the head.
+        position_G = (targets.flatten() >= 0).nonzero()[:, 0]
+        target_G = targets.flatten()[position_G].to(device, non_blocking=True)
         with self.cast():
-            hidden_BSD = self.trainee.masked.bert(input_ids.to(device, non_blocking=True), mask)
-            picked_GD = hidden_BSD.flatten(0, 1).index_select(0, place_G.to(device, non_blocking=True))
-            logits_GV = self.trainee.masked.predict(picked_GD)
-        return F.cross_entropy(logits_GV.float(), wanted_G, reduction="sum")
+            hidden_BSD = self.model.masked.bert(input_ids.to(device, non_blocking=True), mask)
+            masked_GD = hidden_BSD.flatten(0, 1).index_select(0, position_G.to(device, non_blocking=True))
+            logits_GV = self.model.masked.predict(masked_GD)
+        return F.cross_entropy(logits_GV.float(), target_G, reduction="sum")

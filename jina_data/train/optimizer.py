@@ -1,4 +1,4 @@
-"""The optimizer: AdamW with the settings of the paper, and the learning rate of each step."""
+"""The AdamW optimizer with the settings of the paper, the learning-rate schedule, and weight averaging."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from jina_data.train.config import Phase, Schedule
 
 WARMUP_SHARE = 0.1
-"""Of all steps, where no number is named."""
+"""Default share of warmup steps."""
 
 
 def adamw(module: nn.Module, *, phase: Phase, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW over the weights of a model; biases and norms do not decay.
+    """Return AdamW for the weights of a model, without weight decay for biases and norms.
 
-    Masked words take the momenta of JinaBERT's pre-training (arXiv 2310.19923, section 3.4).
+    The phase mlm uses the betas of the pre-training of JinaBERT (arXiv 2310.19923, section 3.4).
     """
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     groups = [
@@ -29,31 +29,31 @@ def adamw(module: nn.Module, *, phase: Phase, weight_decay: float) -> torch.opti
 
 
 def learning_rate(step: int, *, steps: int, warmup_steps: int | None, peak: float, schedule: Schedule) -> float:
-    """Return the learning rate of a step, counted from 0: up to the peak in a line, then down or level.
+    """Return the learning rate of a step, counted from 0: linear warmup to the peak, then the schedule.
 
-    `linear` and `cosine` come down to zero just behind the last step.
+    `linear` and `cosine` would reach zero one step after the last.
     """
     warmup = warmup_steps if warmup_steps is not None else int(WARMUP_SHARE * steps)
     if step < warmup:
         return peak * (step + 1) / warmup
-    left = (steps - step) / max(1, steps - warmup)
-    shares = {"linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left)), "constant": 1.0}
+    remaining = (steps - step) / max(1, steps - warmup)
+    shares = {"linear": remaining, "cosine": 0.5 * (1 - math.cos(math.pi * remaining)), "constant": 1.0}
     return peak * shares[schedule]
 
 
-def copied(module: nn.Module) -> list[Tensor]:
+def copy_weights(module: nn.Module) -> list[Tensor]:
     """Return copies of all weights of a module, on the CPU."""
     return [weight.detach().to("cpu", copy=True) for weight in module.parameters()]
 
 
 @torch.no_grad()
 def average_weights(module: nn.Module, start: Sequence[Tensor], *, share: float) -> None:
-    """Move the weights of a module towards those of a start: (1 - share) of its own, and share of the start's.
+    """Replace the weights of a module by (1 - share) * trained + share * initial.
 
     Args:
         module: the trained model; changed in place.
-        start: of `copied`, in the same order.
-        share: from 0, all its own, to 1, all the start's.
+        start: the initial weights from `copy_weights`, in the same order.
+        share: the share of the initial weights, from 0 to 1.
     """
-    for weight, old in zip(module.parameters(), start, strict=True):
-        weight.lerp_(old.to(weight), share)
+    for weight, initial in zip(module.parameters(), start, strict=True):
+        weight.lerp_(initial.to(weight), share)

@@ -1,7 +1,8 @@
-"""Texts end to end: a transformer of sentence-transformers trained on a CPU without a single token of padding.
+"""Packs texts for a transformer of sentence-transformers, to train on a CPU without padding.
 
-All of a BERT but attention works token by token, so the texts of a micro-batch can be one row of tokens. Attention sees
-those of one length together, without a mask. sentence-transformers does the same on a GPU with FlashAttention.
+Except for attention, a BERT processes each token separately, so the texts of a micro-batch can be one row of tokens.
+Attention processes the texts of one length together, without a mask. sentence-transformers does the same on a GPU with
+FlashAttention.
 
 Shapes: T tokens of all texts, B texts, S tokens of the longest, G texts of one length, H heads, D dimensions.
 """
@@ -25,27 +26,27 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 ATTENTION = "jina_data_packed"
-"""The name of our attention among those of transformers."""
+"""The name under which the attention function is registered in transformers."""
 MODEL_TYPES = frozenset({"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
-"""Transformers in which nothing but attention to all tokens joins them, and that take the places of tokens."""
+"""Transformers in which only full attention combines tokens, and that accept position ids."""
 _KEY = "packed"
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Where texts end in a row of tokens."""
+class PackedBatch:
+    """The lengths of the texts in a row of tokens."""
 
     lengths: tuple[int, ...]
-    """Of the texts, (B,)."""
+    """The length of each text, (B,)."""
 
-    @cached_property  # every layer asks
+    @cached_property  # used in every layer
     def groups(self) -> list[tuple[int, int]]:
-        """Neighbours of one length: how many, and their length."""
+        """The runs of consecutive texts of one length: number of texts, and their length."""
         return [(len(list(texts)), length) for length, texts in groupby(self.lengths)]
 
 
 def can_pack(model: SentenceTransformer) -> bool:
-    """Whether a model can take texts end to end."""
+    """Return whether a model supports packed texts."""
     first: Any = model[0]
     transformer = first.auto_model
     config = transformer.config
@@ -61,8 +62,8 @@ def can_pack(model: SentenceTransformer) -> bool:
     )
 
 
-def let_pack(model: SentenceTransformer) -> None:
-    """Give a model our attention; without texts end to end it is that of PyTorch, as before."""
+def enable_packing(model: SentenceTransformer) -> None:
+    """Set the attention function of a model to `packed_attention`; for padded texts it still uses SDPA."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -75,14 +76,14 @@ def let_pack(model: SentenceTransformer) -> None:
 
 
 def embed_packed(model: SentenceTransformer, ids: Ids) -> Tensor:
-    """Return what the last module gives of some texts, (B, D): those of one length had better be neighbours."""
-    lengths = tuple(len(one) for one in ids)
+    """Return the vectors of texts, (B, D). It is fastest if texts of one length are consecutive."""
+    lengths = tuple(len(tokens) for tokens in ids)
     flat = np.concatenate(ids).astype(np.int64)
-    places = np.concatenate([np.arange(length) for length in lengths]) + _first_place(model[0])
+    positions = np.concatenate([np.arange(length) for length in lengths]) + _first_position(model[0])
     features: dict[str, Any] = {
         "input_ids": torch.from_numpy(flat)[None],
-        "position_ids": torch.from_numpy(places)[None],
-        _KEY: Packed(lengths),
+        "position_ids": torch.from_numpy(positions)[None],
+        _KEY: PackedBatch(lengths),
     }
     transformer, *others = model
     hidden_TD = transformer(features)["token_embeddings"][0]
@@ -102,50 +103,52 @@ def packed_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    packed: Packed | None = None,
+    packed: PackedBatch | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attend text by text, where texts lie end to end; an attention function of transformers.
+    """Attend within each text of a packed batch; an attention function of transformers.
 
     Args:
-        module: the layer that asks.
-        query: (1, H, T, D), or (B, H, S, D) where `packed` is not given.
-        key: the same.
-        value: the same.
-        attention_mask: for padding.
-        packed: where the texts end.
+        module: the attention layer.
+        query: (1, H, T, D), or (B, H, S, D) without `packed`.
+        key: the same shape.
+        value: the same shape.
+        attention_mask: the mask of padding, without `packed`.
+        packed: the lengths of the texts.
         options: dropout and scaling.
 
     Returns:
-        (1, T, H, D), and no weights.
+        The attention output, (1, T, H, D), and no weights.
     """
     if packed is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-        return found
+        padded: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return padded
     groups = packed.groups
     sizes = [n_texts * length for n_texts, length in groups]
-    # One split for all groups: slices would each make a gradient as long as all tokens.
-    parts = zip(groups, *(torch.split(one[0], sizes, dim=1) for one in (query, key, value)), strict=True)
-    found_THD = [
+    # One split for all groups: each slice would create a gradient of the size of all tokens.
+    parts = zip(groups, *(torch.split(x_1HTD[0], sizes, dim=1) for x_1HTD in (query, key, value)), strict=True)
+    out_THD = [
         _attend(q_HTD, k_HTD, v_HTD, n_texts, dropout=options["dropout"], scaling=options.get("scaling"))
         for (n_texts, _), q_HTD, k_HTD, v_HTD in parts
     ]
-    return torch.cat(found_THD)[None], None
+    return torch.cat(out_THD)[None], None
 
 
 def _attend(
     q_HTD: Tensor, k_HTD: Tensor, v_HTD: Tensor, n_texts: int, *, dropout: float, scaling: float | None
 ) -> Tensor:
     """Attend within texts of one length; returns (T, H, D)."""
-    q_GHSD, k_GHSD, v_GHSD = (torch.unflatten(one, 1, (n_texts, -1)).transpose(0, 1) for one in (q_HTD, k_HTD, v_HTD))
-    found_GHSD = scaled_dot_product_attention(q_GHSD, k_GHSD, v_GHSD, dropout_p=dropout, scale=scaling)
-    return found_GHSD.transpose(1, 2).flatten(0, 1)
+    q_GHSD, k_GHSD, v_GHSD = (
+        torch.unflatten(x_HTD, 1, (n_texts, -1)).transpose(0, 1) for x_HTD in (q_HTD, k_HTD, v_HTD)
+    )
+    out_GHSD = scaled_dot_product_attention(q_GHSD, k_GHSD, v_GHSD, dropout_p=dropout, scale=scaling)
+    return out_GHSD.transpose(1, 2).flatten(0, 1)
 
 
-def _first_place(transformer: Any) -> int:
-    """Return the place of the first token: RoBERTa and its like count from behind that of padding."""
+def _first_position(transformer: Any) -> int:
+    """Return the position id of the first token: in RoBERTa and similar models the padding id plus 1, else 0."""
     for module in transformer.auto_model.modules():
         table = getattr(module, "position_embeddings", None)
         if isinstance(table, nn.Embedding):

@@ -1,7 +1,8 @@
-"""Several processes that train one model, as `torchrun` starts them: who one is, and what they tell each other.
+"""Communication between the processes that train one model together, as started by `torchrun`.
 
-Every process makes the same batches and takes its share of each. Vectors are gathered, so that each computes the whole
-loss; gradients of the weights are summed. So the weights are those that one process would have.
+Every process makes the same batches and processes its share of each. The vectors are gathered, so that each process
+computes the loss of the whole batch, and the gradients of the weights are summed. So the weights are those of a run
+with one process, up to rounding.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from torch.distributed.rendezvous import rendezvous
 from jina_data.errors import InputError
 
 BUCKET_BYTES = 2**26
-"""Gradients that are summed in one message."""
+"""Size of the gradients that are summed in one message."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """How many processes there are, and which one this is."""
+    """The number of processes, and the rank of this one."""
 
     rank: int = 0
     world: int = 1
@@ -35,11 +36,11 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
-    def share(self, n_rows: int) -> list[list[int]]:
-        """Deal rows out: which rows of a batch each process takes, in turn.
+    def split_rows(self, n_rows: int) -> list[list[int]]:
+        """Return the rows of a batch for each process, dealt in turn.
 
         Raises:
             InputError: there are fewer rows than processes.
@@ -52,13 +53,13 @@ class Processes:
         return [list(range(rank, n_rows, self.world)) for rank in range(self.world)]
 
     def gather(self, part_ND: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Return the vectors of all processes, one after the other; gradients flow to one's own alone.
+        """Return the concatenated vectors of all processes; only those of this process get gradients.
 
-        Every process computes the whole loss, so the gradient of its own vectors is complete already.
+        Every process computes the loss of the whole batch, so the gradient of its vectors is complete.
 
         Args:
             part_ND: the vectors of this process.
-            sizes: how many each process has.
+            sizes: the number of vectors of each process.
         """
         if self.world == 1:
             return part_ND
@@ -67,12 +68,12 @@ class Processes:
         padded[: len(part_ND)] = part_ND.detach()
         received = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(received, padded)
-        parts = [one[:size] for one, size in zip(received, sizes, strict=True)]
+        parts = [vectors_ND[:size] for vectors_ND, size in zip(received, sizes, strict=True)]
         parts[self.rank] = part_ND
         return torch.cat(parts)
 
     def sum_gradients(self, module: nn.Module) -> None:
-        """Add up the gradients of all processes, in messages of some size."""
+        """Sum the gradients over all processes, in messages of about BUCKET_BYTES."""
         if self.world == 1:
             return
         bucket: list[Tensor] = []
@@ -98,12 +99,12 @@ class Processes:
         return value
 
     def broadcast(self, value: Any) -> Any:
-        """Return what the first process says."""
+        """Return the value of the first process in all processes."""
         if self.world == 1:
             return value
-        said = [value]
-        dist.broadcast_object_list(said, src=0)
-        return said[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
 
 def _sum_bucket(bucket: Sequence[Tensor]) -> None:
@@ -115,11 +116,11 @@ def _sum_bucket(bucket: Sequence[Tensor]) -> None:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, and leave them together; without it there is one.
+def join_processes(device: str) -> Iterator[Processes]:
+    """Join the process group that `torchrun` started, and leave it together; without `torchrun`, use one process.
 
-    Each group has names of its own in the store: those of an earlier group would be taken for it, and it would hang.
-    The group must be gone before Python exits, or its threads may abort the process.
+    Each group has its own prefix in the store: with the keys of an earlier group, it would hang. The group must be
+    destroyed before Python exits, because its threads may otherwise abort the process.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes()

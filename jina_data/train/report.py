@@ -1,4 +1,4 @@
-"""What a finished run tells of itself: numbers, curves, and what each source gave."""
+"""The report of a training run: numbers, curves, and the rows of each source."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Self
 
 from jina_data.errors import RunFolderError
 from jina_data.html.curves import curve
-from jina_data.run.files import whole_file, write_json
+from jina_data.run.files import atomic_file, write_json
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """The report of a run; `report.json` holds the same."""
+    """The report of a run, as in `report.json`."""
 
     path: Path
     phase: str
@@ -44,11 +44,11 @@ class TrainReport:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens trained a second, without padding, evaluations and checkpoints included."""
+        """Trained tokens per second, without padding; the time includes evaluations and checkpoints."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return what report.json holds."""
+        """Return the contents of report.json."""
         return {**asdict(self), "path": str(self.path), "tokens_per_second": round(self.tokens_per_second, 1)}
 
     @classmethod
@@ -56,18 +56,18 @@ class TrainReport:
         """Read the report of a finished run.
 
         Raises:
-            RunFolderError: there is none.
+            RunFolderError: there is no report, or it cannot be read.
         """
         path = Path(folder) / "report.json"
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            said.pop("tokens_per_second")
-            return cls(**{**said, "path": Path(folder)})
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values.pop("tokens_per_second")
+            return cls(**{**values, "path": Path(folder)})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(f"{path} cannot be read: {error}. Is {folder} the folder of a training run?") from None
 
     def lines(self) -> Iterator[str]:
-        """Yield what the command prints."""
+        """Yield the lines that the command prints."""
         yield (
             f"{self.phase}: {self.steps:,} steps, {self.tokens:,} tokens in {self.seconds:,.1f} s "
             f"({self.tokens_per_second:,.0f} tokens/s on {self.device})"
@@ -75,28 +75,28 @@ class TrainReport:
         yield f"loss {self.first_loss:.4f} -> {self.last_loss:.4f}"
         for source in self.sources:
             if n_unusable := source["unusable"]:
-                yield f"{source['source']}: {n_unusable:,} of {source['rows']:,} rows lack a text and were passed over"
+                yield f"{source['source']}: {n_unusable:,} of {source['rows']:,} rows lack a text and were skipped"
         for name, score in self.scores.items():
             yield f"{name} {score:.4f}"
         yield f"model: {self.model}"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl; a line that a kill cut off is passed over."""
-    found = []
+    """Read metrics.jsonl, skipping a line that a killed process left incomplete."""
+    lines = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                found.append(json.loads(line))
+                lines.append(json.loads(line))
             except ValueError:
                 continue
-    return found
+    return lines
 
 
 def write_report(report: TrainReport, metrics: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Write report.json and report.html into a folder."""
     write_json(folder / "report.json", report.to_json())
-    with whole_file(folder / "report.html", "w") as sink:
+    with atomic_file(folder / "report.html", "w") as sink:
         sink.write(_page(report, metrics))
 
 
@@ -115,20 +115,20 @@ def _page(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> str:
         f"<style>{style}</style></head>\n<body><header><h1>{html.escape(title)}</h1>\n{facts}</header><main>\n"
         f'<h2>Curves</h2>\n<div class="charts">{"".join(charts)}</div>\n'
         f"<h2>Sources</h2>\n{_table(report.sources)}\n"
-        f"<h2>Settings</h2>\n{_table([{'setting': k, 'value': _shown(v)} for k, v in report.settings.items()])}\n"
+        f"<h2>Settings</h2>\n{_table([{'setting': k, 'value': _format(v)} for k, v in report.settings.items()])}\n"
         "</main></body></html>\n"
     )
 
 
 def _series(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Return the curves by step: loss, of each source too, gradient, learning rate, tokens a second, and each score."""
+    """Return the curves by step: loss (also by source), gradient norm, learning rate, speed, and each score."""
     out: dict[str, list[tuple[float, float]]] = {}
     several = len({line["source"] for line in metrics if "source" in line}) > 1
     for line in metrics:
-        named = {key: line[key] for key in ("loss", "grad_norm", "lr", "tokens_per_second") if key in line}
+        values = {key: line[key] for key in ("loss", "grad_norm", "lr", "tokens_per_second") if key in line}
         if several and "source" in line:
-            named[f"loss, {line['source']}"] = line["loss"]
-        for name, value in {**named, **line.get("eval", {})}.items():
+            values[f"loss, {line['source']}"] = line["loss"]
+        for name, value in {**values, **line.get("eval", {})}.items():
             out.setdefault(name, []).append((float(line["step"]), float(value)))
     return out
 
@@ -140,7 +140,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     head = "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="{_class(row[name])}">{html.escape(_shown(row[name]))}</td>' for name in names)
+        + "".join(f'<td class="{_class(row[name])}">{html.escape(_format(row[name]))}</td>' for name in names)
         + "</tr>"
         for row in rows
     )
@@ -151,13 +151,13 @@ def _class(value: Any) -> str:
     return "n" if isinstance(value, int | float) and not isinstance(value, bool) else "name"
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is None or value in ([], {}, ()):
         return "–"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={one}" for name, one in value.items())
+        return ", ".join(f"{name}={entry}" for name, entry in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Sources: which rows of which files belong together in a batch, and how often each source is drawn."""
+"""Finds the sources of the inputs, reads their rows, and computes their sampling rates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from jina_data.errors import InputError, UsageError, first_line
 from jina_data.run.sources import IntArray, SourceLabels, run_sources
 from jina_data.train.config import TrainConfig
-from jina_data.train.inputs import Found, Roles, bind, find_inputs, read_schema
+from jina_data.train.inputs import Roles, TrainInput, bind_input, find_inputs, read_schema
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -34,27 +34,27 @@ class Unit:
 
 
 @dataclass(eq=False)
-class Source:
-    """Rows that are drawn together, in the order of the input."""
+class TrainSource:
+    """Rows that form batches together, in input order."""
 
     name: str
     roles: Roles
     in_batch: bool = True
-    """Whether its rows are negatives of each other."""
+    """Whether the rows are negatives of each other."""
     units: list[Unit] = field(default_factory=list)
 
     @property
     def n_rows(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
         return sum(unit.n_rows for unit in self.units)
 
     def read(self, unit: Unit) -> pa.Table:
         """Read the texts of a unit: `anchor`, and for pairs `positive`, for triplets `negatives` (lists).
 
-        Documents are anchors; where several columns hold documents, each row gives several.
+        Documents are anchors; with several text columns, each row gives several documents.
 
         Raises:
-            InputError: a file changed or is broken.
+            InputError: a file cannot be read.
         """
         columns = list(dict.fromkeys(name for names in self.roles.values() for name in names))
         try:
@@ -62,7 +62,7 @@ class Source:
                 table = file.read_row_group(unit.group, columns=columns)
         except (OSError, pa.ArrowException, IndexError) as error:
             raise InputError(
-                f"{unit.path}, row group {unit.group} cannot be read: {first_line(error)}. Copy it anew"
+                f"{unit.path}, row group {unit.group} cannot be read: {first_line(error)}. Copy it again"
             ) from None
         table = table.slice(0, unit.n_rows) if unit.rows is None else table.take(pa.array(unit.rows))
         if "text" in self.roles:
@@ -82,92 +82,93 @@ def _lists(table: pa.Table, names: Sequence[str]) -> pa.Array:
     if len(names) == 1 and pa.types.is_nested(table.schema.field(names[0]).type):
         return pc.cast(table[names[0]], LIST).combine_chunks()
     n_rows, n_columns = table.num_rows, len(names)
+    # The columns are concatenated; `order` then interleaves them, so that the values of a row are consecutive.
     flat = pa.concat_arrays([_texts(table, name) for name in names])
     order = np.arange(n_rows * n_columns).reshape(n_columns, n_rows).T.reshape(-1)
     ends = np.arange(0, n_rows * n_columns + 1, n_columns, dtype=np.int64)
     return pa.LargeListArray.from_arrays(pa.array(ends), flat.take(pa.array(order)))
 
 
-def find_sources(config: TrainConfig, spool: Path) -> tuple[list[Source], list[str]]:
-    """Return the sources of all inputs, and what was guessed about their columns.
+def find_sources(config: TrainConfig, spool: Path) -> tuple[list[TrainSource], list[str]]:
+    """Return the sources of all inputs, and messages about inferred columns.
 
-    A clean run has the sources that it counted; another input is a source of its own, unless a column names them.
+    The sources of a run are those of its ledger; any other input is one source, unless a column names the sources.
 
     Raises:
         InputError: a file cannot be read, or there are no rows.
-        UsageError: the roles do not fit the phase, or a setting names a source that is not there.
+        UsageError: the roles do not fit the phase, or a setting names a source that does not exist.
     """
-    sources: dict[str, Source] = {}
-    said: list[str] = []
-    left = config.limit
+    sources: dict[str, TrainSource] = {}
+    messages: list[str] = []
+    rows_left = config.limit
     inputs = find_inputs(config.inputs, spool)
-    for found in inputs:
-        roles, column, guessed = bind(found, config.columns, config.phase)
-        said += [f"{found.name}: {guessed}"] if guessed else []
-        prefix = f"{found.name}/" if len(inputs) > 1 else ""
-        for name, unit in _units(found, column, left):
-            full = prefix + name if name else found.name
-            sources.setdefault(full, Source(full, roles)).units.append(unit)
-            left = None if left is None else left - unit.n_rows
+    for entry in inputs:
+        roles, column, message = bind_input(entry, config.columns, config.phase)
+        messages += [f"{entry.name}: {message}"] if message else []
+        prefix = f"{entry.name}/" if len(inputs) > 1 else ""
+        for name, unit in _units(entry, column, rows_left):
+            full_name = prefix + name if name else entry.name
+            sources.setdefault(full_name, TrainSource(full_name, roles)).units.append(unit)
+            rows_left = None if rows_left is None else rows_left - unit.n_rows
     if not sources:
-        raise InputError(f"there are no rows in {', '.join(config.inputs)}. Name inputs that have some")
+        raise InputError(f"there are no rows in {', '.join(config.inputs)}. Name inputs with rows")
     for name in (*config.no_in_batch, *config.weights):
         _matching(name, sources)
     for name in config.no_in_batch:
         for source in _matching(name, sources):
             source.in_batch = False
-    return list(sources.values()), said
+    return list(sources.values()), messages
 
 
-def _units(found: Found, column: str | None, left: int | None) -> Iterator[tuple[str, Unit]]:
-    """Yield the rows of an input by row group and source; the name is empty where the input is one source."""
-    by_ledger = run_sources(found.run, found.files) if column is None and found.run else None
-    first = 0
-    for path in found.files:
+def _units(entry: TrainInput, column: str | None, rows_left: int | None) -> Iterator[tuple[str, Unit]]:
+    """Yield the rows of an input by row group and source; the name is empty if the input is one source."""
+    by_ledger = run_sources(entry.run, entry.files) if column is None and entry.run else None
+    first_row = 0
+    for path in entry.files:
         schema = read_schema(path)
-        if not set(found.schema.names) <= set(schema.names):
-            raise InputError(f"{path} lacks columns of {found.files[0]}; expected the same in all files of an input")
+        if not set(entry.schema.names) <= set(schema.names):
+            raise InputError(f"{path} lacks columns of {entry.files[0]}; expected the same in all files of an input")
         with pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 n_rows = file.metadata.row_group(group).num_rows
-                n_read = n_rows if left is None else min(n_rows, left)
-                left = None if left is None else left - n_read
+                n_read = n_rows if rows_left is None else min(n_rows, rows_left)
+                rows_left = None if rows_left is None else rows_left - n_read
                 if not n_read:
                     continue
-                labels = by_ledger[first : first + n_read] if by_ledger else None
+                labels = by_ledger[first_row : first_row + n_read] if by_ledger else None
                 if column is not None:
                     labels = SourceLabels.from_names(file.read_row_group(group, [column])[column])[:n_read]
-                first += n_rows
+                first_row += n_rows
                 yield from _split(labels, Unit(path, group, n_read))
 
 
 def _split(labels: SourceLabels | None, unit: Unit) -> Iterator[tuple[str, Unit]]:
-    """Yield the rows of a unit by source; with an empty name where there are no labels."""
+    """Yield the rows of a unit by source, in order of first occurrence; the name is empty without labels."""
     if labels is None:
         yield "", unit
         return
     codes, firsts = np.unique(labels.codes, return_index=True)
     for code in codes[np.argsort(firsts)]:
         rows = np.flatnonzero(labels.codes == code)
-        is_whole = len(rows) == unit.n_rows
-        yield labels.names[code], unit if is_whole else Unit(unit.path, unit.group, len(rows), rows)
+        has_all_rows = len(rows) == unit.n_rows
+        yield labels.names[code], unit if has_all_rows else Unit(unit.path, unit.group, len(rows), rows)
 
 
-def _matching(name: str, sources: Mapping[str, Source]) -> list[Source]:
-    """Return the sources of a name: that one, or all of an input."""
-    found = [source for key, source in sources.items() if key == name or key.startswith(f"{name}/")]
-    if not found:
-        near = get_close_matches(name, sources, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+def _matching(name: str, sources: Mapping[str, TrainSource]) -> list[TrainSource]:
+    """Return the source with a name, or all sources of the input with this name."""
+    matches = [source for key, source in sources.items() if key == name or key.startswith(f"{name}/")]
+    if not matches:
+        similar = get_close_matches(name, sources, 1)
+        hint = f" Did you mean {similar[0]!r}?" if similar else ""
         raise UsageError(f"there is no source {name!r}.{hint} The sources are {', '.join(sources)}")
-    return found
+    return matches
 
 
-def source_rates(sources: Sequence[Source], config: TrainConfig) -> FloatArray:
-    """Return the chance of each of S sources to give the next batch, (S,).
+def source_rates(sources: Sequence[TrainSource], config: TrainConfig) -> FloatArray:
+    """Return the probability that the next batch is from each of S sources, (S,).
 
-    By weights where some are given (of an input with several sources: shared out by their size; a source without one
-    gets none), else by size to the power 1/T.
+    If weights are given, the rates are proportional to them: the weight of an input with several sources is divided by
+    size, and a source without a weight gets 0. Otherwise they are proportional to size to the power 1/T.
     """
     sizes = np.array([source.n_rows for source in sources], np.float64)
     if not config.weights:
@@ -176,7 +177,7 @@ def source_rates(sources: Sequence[Source], config: TrainConfig) -> FloatArray:
     by_name = {source.name: source for source in sources}
     rates = np.zeros(len(sources))
     for name, weight in config.weights.items():
-        chosen = _matching(name, by_name)
-        is_chosen = np.array([source in chosen for source in sources])
+        matches = _matching(name, by_name)
+        is_chosen = np.array([source in matches for source in sources])
         rates[is_chosen] = weight * sizes[is_chosen] / sizes[is_chosen].sum()
     return np.asarray(rates / rates.sum())

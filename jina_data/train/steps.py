@@ -1,4 +1,4 @@
-"""Vectors of a batch and their gradients: in micro-batches of like lengths, with their graphs kept or computed twice.
+"""Computes the gradients of a batch in micro-batches of similar lengths, with or without GradCache.
 
 Shapes: N texts of a step (anchors, positives and negatives of one process), D dimensions.
 """
@@ -17,68 +17,68 @@ from jina_data.encoder.batches import Ids, token_batches
 from jina_data.train.models import TrainableModel
 
 Positions = npt.NDArray[np.int64]
-LossOf = Callable[[Tensor], Tensor]
-Context = Callable[[], AbstractContextManager[object]]
+LossFunction = Callable[[Tensor], Tensor]
+Autocast = Callable[[], AbstractContextManager[object]]
 
 
 def micro_batches(ids: Ids, token_budget: int) -> list[Positions]:
-    """Cut N texts into micro-batches of like lengths: as many texts as a budget of tokens holds, padding counted."""
-    lengths = np.array([len(one) for one in ids], np.int64)
+    """Split N texts into micro-batches of similar lengths within a token budget, padding included."""
+    lengths = np.array([len(tokens) for tokens in ids], np.int64)
     return list(token_batches(lengths, token_budget=token_budget))
 
 
 def step_with_graphs(
-    trainee: TrainableModel, ids: Ids, micro: Sequence[Positions], loss_of: LossOf, cast: Context
+    model: TrainableModel, ids: Ids, micro: Sequence[Positions], loss_function: LossFunction, cast: Autocast
 ) -> Tensor:
-    """Do one forward and one backward over a batch; all graphs are in memory at once.
+    """Do one forward and one backward pass over a batch; all graphs are in memory at once.
 
     Args:
-        trainee: the model; gradients are added to its weights.
+        model: the model; gradients are added to those of its weights.
         ids: the tokens of N texts.
-        micro: which of them go through the model together.
-        loss_of: what the loss is of the vectors of all texts, (N, D).
-        cast: in which precision the model runs.
+        micro: the positions of the texts of each micro-batch.
+        loss_function: the loss of the vectors of all texts, (N, D).
+        cast: the context in which the model runs, which sets its precision.
 
     Returns:
         The loss, without a graph.
     """
-    vectors_ND = _vectors(trainee, ids, micro, cast)
-    loss = loss_of(vectors_ND)
+    vectors_ND = _vectors(model, ids, micro, cast)
+    loss = loss_function(vectors_ND)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
 
 def step_with_cache(
-    trainee: TrainableModel, ids: Ids, micro: Sequence[Positions], loss_of: LossOf, cast: Context
+    model: TrainableModel, ids: Ids, micro: Sequence[Positions], loss_function: LossFunction, cast: Autocast
 ) -> Tensor:
-    """Do the same with the memory of one micro-batch: GradCache (Gao et al., arXiv 2101.06983).
+    """Do the same with the memory of one micro-batch, using GradCache (Gao et al., arXiv 2101.06983).
 
-    The vectors are computed without graphs, the loss gives their gradients, and each micro-batch goes through the model
-    again, under the random state that it had, to hand its gradients on to the weights. So dropout hides the same units
+    The vectors are computed without graphs, and the loss gives their gradients. Then each micro-batch runs through the
+    model again, with the same random state, to pass the gradients on to the weights. So dropout drops the same units
     both times, and the gradients are those of `step_with_graphs`.
     """
-    device = next(trainee.module.parameters()).device
+    device = next(model.module.parameters()).device
     states: list[list[Tensor]] = []
     with torch.no_grad():
-        vectors_ND = _vectors(trainee, ids, micro, cast, before=lambda: states.append(_random_state(device)))
+        vectors_ND = _vectors(model, ids, micro, cast, before=lambda: states.append(_random_state(device)))
     after = _random_state(device)
     vectors_ND.requires_grad_()
-    loss = loss_of(vectors_ND)
+    loss = loss_function(vectors_ND)
     (gradient_ND,) = torch.autograd.grad(loss, vectors_ND)
     for positions, state in zip(micro, states, strict=True):
         _restore_random_state(state, device)
         with cast():
-            part = trainee.embed([ids[position] for position in positions])
+            part = model.embed([ids[position] for position in positions])
         part.backward(gradient_ND[torch.from_numpy(positions).to(device)])  # type: ignore[no-untyped-call]
     _restore_random_state(after, device)
     return loss.detach()
 
 
 def _vectors(
-    trainee: TrainableModel,
+    model: TrainableModel,
     ids: Ids,
     micro: Sequence[Positions],
-    cast: Context,
+    cast: Autocast,
     before: Callable[[], object] | None = None,
 ) -> Tensor:
     """Return the vectors of all texts in their order, (N, D)."""
@@ -87,7 +87,7 @@ def _vectors(
         if before is not None:
             before()
         with cast():
-            parts.append(trainee.embed([ids[position] for position in positions]))
+            parts.append(model.embed([ids[position] for position in positions]))
     order = np.argsort(np.concatenate(micro))
     joined = torch.cat(parts)
     return joined.index_select(0, torch.from_numpy(order).to(joined.device))

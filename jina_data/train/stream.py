@@ -1,7 +1,8 @@
-"""The rows of a source in a seeded order, from disk, without end; where one stands is three numbers.
+"""Streams the rows of a source endlessly from disk, in a seeded order; the position is three numbers.
 
-The row groups of a source are shuffled, and then the rows of some row groups at a time, as many as a window holds. Both
-orders depend on seed, source and epoch alone, so that a position finds its row again without reading what came before.
+The row groups of a source are shuffled and split into windows, and then the rows of each window are shuffled. Both
+orders depend only on seed, source and epoch, so that a stream can continue at any position without reading the rows
+before its window.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from jina_data.errors import InputError
-from jina_data.train.sources import Source, Unit
+from jina_data.train.sources import TrainSource, Unit
 
 _SLICE_ROWS = 512
 
 
 class Example(NamedTuple):
-    """One row: a document is an anchor alone."""
+    """One row; a document is an anchor without a positive."""
 
     anchor: str
     positive: str = ""
@@ -30,7 +31,7 @@ class Example(NamedTuple):
 
 @dataclass
 class Position:
-    """Where a stream stands: how often it has been through its source, in which window, at which row of it."""
+    """The position of a stream: epoch, window of the epoch, and row of the window."""
 
     epoch: int = 0
     window: int = 0
@@ -38,36 +39,36 @@ class Position:
 
 
 class Stream:
-    """Yields the rows of a source again and again, in another order each time.
+    """Streams the rows of a source endlessly, in another order in each epoch.
 
-    Rows without an anchor or a positive, with a negative that equals its positive, or that lack a negative where there
-    should be some, are passed over and counted in `n_unusable`.
+    Rows without an anchor, a positive or, for triplets, a negative are skipped and counted in `n_unusable`. Negatives
+    that equal the anchor or the positive are ignored.
     """
 
-    def __init__(self, source: Source, *, seed: int, window_rows: int) -> None:
+    def __init__(self, source: TrainSource, *, seed: int, window_rows: int) -> None:
         self.source = source
         self.seed = [seed, zlib.crc32(source.name.encode())]
         self.window_rows = window_rows
         self.position = Position()
         self.n_unusable = 0
         self._rows: Iterator[Example] | None = None
-        self._found_any = False
+        self._has_usable_rows = False
 
     def state(self) -> dict[str, int]:
-        """Return the position, as JSON has it."""
+        """Return the position and the count of unusable rows, for JSON."""
         return {**vars(self.position), "n_unusable": self.n_unusable}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go to a position."""
+        """Restore a state."""
         self.position = Position(state["epoch"], state["window"], state["offset"])
         self.n_unusable = state["n_unusable"]
-        self._rows, self._found_any = None, True
+        self._rows, self._has_usable_rows = None, True
 
     def take(self) -> Example:
         """Return the next usable row.
 
         Raises:
-            InputError: the source has none.
+            InputError: the source has no usable row.
         """
         while True:
             if self._rows is None:
@@ -75,40 +76,40 @@ class Stream:
             for example in self._rows:
                 self.position.offset += 1
                 if self._is_usable(example):
-                    self._found_any = True
+                    self._has_usable_rows = True
                     return example
                 self.n_unusable += self.position.epoch == 0
             self._next_window()
 
     def _next_window(self) -> None:
-        at = self.position
-        at.window, at.offset, self._rows = at.window + 1, 0, None
-        if at.window == len(self._windows(at.epoch)):
-            at.epoch, at.window = at.epoch + 1, 0
-            if not self._found_any:
+        position = self.position
+        position.window, position.offset, self._rows = position.window + 1, 0, None
+        if position.window == len(self._windows(position.epoch)):
+            position.epoch, position.window = position.epoch + 1, 0
+            if not self._has_usable_rows:
                 roles = ", ".join(self.source.roles)
-                raise InputError(f"source {self.source.name!r} has no row with texts for {roles}; name other columns")
+                raise InputError(f"source {self.source.name!r} has no row with texts for {roles}. Name other columns")
 
     def _windows(self, epoch: int) -> list[list[Unit]]:
-        """Return the units of an epoch in their order, cut into windows."""
+        """Return the units of an epoch in shuffled order, split into windows of `window_rows` rows or a little more."""
         units = self.source.units
         windows: list[list[Unit]] = []
-        held = self.window_rows
+        n_rows = self.window_rows
         for number in np.random.default_rng([*self.seed, epoch]).permutation(len(units)):
-            if held >= self.window_rows:
+            if n_rows >= self.window_rows:
                 windows.append([])
-                held = 0
+                n_rows = 0
             windows[-1].append(units[number])
-            held += units[number].n_rows
+            n_rows += units[number].n_rows
         return windows
 
     def _window(self) -> Iterator[Example]:
-        """Yield what is left of the window at the position."""
-        at = self.position
-        units = self._windows(at.epoch)[at.window]
+        """Return the remaining rows of the window at the position."""
+        position = self.position
+        units = self._windows(position.epoch)[position.window]
         table = pa.concat_tables([self.source.read(unit) for unit in units])
-        order = np.random.default_rng([*self.seed, at.epoch, at.window]).permutation(table.num_rows)
-        return _examples(table, order[at.offset :])
+        order = np.random.default_rng([*self.seed, position.epoch, position.window]).permutation(table.num_rows)
+        return _examples(table, order[position.offset :])
 
     def _is_usable(self, example: Example) -> bool:
         if "text" in self.source.roles:
@@ -123,6 +124,6 @@ def _examples(table: pa.Table, order: np.ndarray[Any, Any]) -> Iterator[Example]
         anchors = rows["anchor"]
         positives = rows.get("positive") or [""] * len(anchors)
         negatives = rows.get("negatives") or [()] * len(anchors)
-        for anchor, positive, some in zip(anchors, positives, negatives, strict=True):
-            kept = tuple(dict.fromkeys(text for text in some or () if text and text not in (positive, anchor)))
+        for anchor, positive, texts in zip(anchors, positives, negatives, strict=True):
+            kept = tuple(dict.fromkeys(text for text in texts or () if text and text not in (positive, anchor)))
             yield Example(anchor or "", positive or "", kept)

@@ -189,13 +189,13 @@ near_dedup._read_items = some
     "decisions": "lsh.NODES_AT_A_TIME = 100; lsh._decide = killing(3, lsh._decide)",
     # After the decisions are written, before they get their name.
     "name": """
-whole_path = session.whole_path
+atomic_path = session.atomic_path
 @contextmanager
 def half(path):
-    with whole_path(path) as temporary:
+    with atomic_path(path) as temporary:
         yield temporary
         kill()
-session.whole_path = half
+session.atomic_path = half
 """,
     # In consistency, after a part of the pool is written.
     "pool": "consistency.CHUNK = 64; Consistency._pool_vectors = killing(4, Consistency._pool_vectors)",

@@ -1,4 +1,4 @@
-"""Embedders: their vectors are right, and depend on their own text alone, bit for bit."""
+"""Embedders: vectors are correct and depend only on their text, bit for bit."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def test_static_has_the_vectors_of_wordllama_in_lower_case(static: StaticEmbedde
     weights, vocabulary = static_files()
     table = load_file(weights)["embedding.weight"].astype(np.float64)
     tokenizer = Tokenizer.from_file(str(vocabulary))
-    for text, found in zip(TEXTS, static.encode(TEXTS), strict=True):
+    for text, vector in zip(TEXTS, static.encode(TEXTS), strict=True):
         ids = tokenizer.encode(text.lower(), add_special_tokens=False).ids
         mean = table[ids].mean(0) if ids else np.zeros(static.dim)
         expected = mean / (np.linalg.norm(mean) or 1.0)
-        np.testing.assert_allclose(found.astype(np.float64), expected, atol=2e-4)
+        np.testing.assert_allclose(vector.astype(np.float64), expected, atol=2e-4)
 
 
 def test_static_tokens_are_those_of_the_whole_text(static: StaticEmbedder) -> None:
@@ -71,7 +71,7 @@ def test_static_depends_on_the_text_alone(static: StaticEmbedder, monkeypatch: p
 
 def test_length_is_one_or_zero(static: StaticEmbedder) -> None:
     lengths = np.linalg.norm(static.encode(TEXTS).astype(np.float64), axis=1)
-    assert [bool(abs(one - 1) < 2**-9) for one in lengths] == [bool(text) for text in TEXTS]
+    assert [bool(abs(length - 1) < 2**-9) for length in lengths] == [bool(text) for text in TEXTS]
     assert unit_half(np.zeros((2, 3), np.float32)).tolist() == [[0, 0, 0]] * 2
 
 
@@ -97,7 +97,7 @@ def test_static_without_wordllama(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loading_the_static_embedder_imports_no_torch() -> None:
     import subprocess
 
-    code = "import sys; from jina_data.embed.base import load_embedder; load_embedder('static').encode(['a b'])"
+    code = "import sys; from jina_data.embed.load import load_embedder; load_embedder('static').encode(['a b'])"
     code += "; bad = {'torch', 'wordllama', 'sentence_transformers'} & set(sys.modules); assert not bad, bad"
     subprocess.run([sys.executable, "-c", code], check=True)
 

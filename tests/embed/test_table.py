@@ -51,8 +51,8 @@ def encode(
 def vectors_of(path: Path, name: str = "vector") -> npt.NDArray[np.float32]:
     column = pq.read_table(path)[name].combine_chunks()
     assert pa.types.is_fixed_size_list(column.type)
-    found: npt.NDArray[np.float32] = np.asarray(column.flatten()).reshape(len(column), -1)
-    return found
+    vectors: npt.NDArray[np.float32] = np.asarray(column.flatten()).reshape(len(column), -1)
+    return vectors
 
 
 def expected_vectors(texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -68,7 +68,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Model:
-    """A model of two dimensions that counts what it is asked, and may be stopped or give nonsense."""
+    """A model of two dimensions that records its texts, and may stop or return NaN."""
 
     dim = 2
     n_cut = 0
@@ -82,8 +82,8 @@ class Model:
             raise KeyboardInterrupt
         self.seen += texts
         self.n_cut += sum("more more" in text for text in texts)
-        found = [[len(text), np.nan if text.startswith(self.nan_at) else 1.0] for text in texts]
-        return np.array(found, np.float32)
+        vectors = [[len(text), np.nan if text.startswith(self.nan_at) else 1.0] for text in texts]
+        return np.array(vectors, np.float32)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, model: Model) -> Model:
@@ -110,7 +110,7 @@ def test_rows_keep_their_columns_and_order(kind: str, tmp_path: Path, small_slic
     assert (report.n_rows, report.dim) == (57, 256)
     table = pq.read_table(output)
     assert table.column_names == ["id", "text", "vector"]
-    assert [int(one) for one in table["id"].to_pylist()] == list(range(57))
+    assert [int(value) for value in table["id"].to_pylist()] == list(range(57))
     assert table["text"].to_pylist() == [row["text"] for row in ROWS]
     assert (vectors_of(output) == expected_vectors([str(row["text"]) for row in ROWS])).all()
     assert sorted(path.name for path in output.parent.iterdir()) == ["vectors.parquet"]
@@ -126,13 +126,13 @@ def test_options_of_the_table(tmp_path: Path) -> None:
     encode([path], tmp_path / "two.parquet", column="question", vectors_only=True)
     assert pq.read_schema(tmp_path / "two.parquet").names == ["vector"]
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"column": "answer"}, "has a column 'vector' already"),
-        ({"vector_column": "v"}, r"which column holds the texts.*question \(string\)"),
+        ({"column": "answer"}, "already has a column 'vector'"),
+        ({"vector_column": "v"}, r"the text column is ambiguous.*question \(string\)"),
         ({"column": "x", "vector_column": "v"}, "--column x: there is no such column"),
-        ({"column": "vector", "vector_column": "v"}, "--column vector holds int64; expected texts"),
+        ({"column": "vector", "vector_column": "v"}, "--column vector has the type int64; expected strings"),
     ]
-    for options, told in cases:
-        with pytest.raises(UsageError, match=told):
+    for options, message in cases:
+        with pytest.raises(UsageError, match=message):
             encode([path], tmp_path / "three.parquet", **options)
 
 
@@ -188,23 +188,23 @@ def test_a_vector_that_is_not_finite_names_the_row(
 ) -> None:
     use(monkeypatch, Model(nan_at="text number 36"))
     files = inputs_of(tmp_path)["two files"]
-    with pytest.raises(ModelError, match=r"b.csv, row 6 \(counted from 0\): the model's vector is not finite"):
+    with pytest.raises(ModelError, match=r"b.csv, row 6 \(counted from 0\): the vector is not finite"):
         encode(files, tmp_path / "vectors.parquet")
     assert not (tmp_path / "vectors.parquet").exists()
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         ([{"text": "a"}, {"text": None}], r"row 1 \(counted from 0\): column 'text' holds null; expected a string"),
         ([{"text": "a"}, {"other": "b"}, {"text": "c"}], r"row 1 \(counted from 0\): column 'text' holds null"),
         ([{"text": "a"}, '{"text": "b"', {"text": "c"}], r"row 1 \(counted from 0\) cannot be read"),
-        ([{"text": 5}, {"text": 6}], "--column text holds int64; expected texts"),
+        ([{"text": 5}, {"text": 6}], "--column text has the type int64; expected strings"),
     ],
 )
-def test_texts_that_are_none_name_the_row(lines: list[Any], told: str, tmp_path: Path) -> None:
+def test_errors_name_the_row_without_a_text(lines: list[Any], message: str, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", lines)
-    with pytest.raises(JinaDataError, match=told):
+    with pytest.raises(JinaDataError, match=message):
         encode([path], tmp_path / "vectors.parquet", column="text")
 
 
@@ -224,9 +224,9 @@ def test_models_take_the_options_that_they_know(tmp_path: Path) -> None:
         "--prompt, --no-normalize": {"prompt": "x", "normalize": False},
     }
     for named, options in cases.items():
-        with pytest.raises(UsageError, match=f"the static model does not take {named}"):
+        with pytest.raises(UsageError, match=f"the static model does not support {named}"):
             encode([path], tmp_path / "vectors.parquet", VectorConfig(model="static", **options))
-    assert [one.name for one in tmp_path.iterdir()] == ["rows.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
 
 def test_an_encoder_from_the_command_line(tmp_path: Path) -> None:
@@ -246,17 +246,17 @@ def test_an_encoder_from_the_command_line(tmp_path: Path) -> None:
         "--model",
         str(tmp_path / "model"),
     ]
-    said = CliRunner().invoke(cli, call, catch_exceptions=False)
-    assert "18 vectors of 32 dimensions" in said.output
-    assert "1 of 18 texts were longer than the model reads, and were cut" in said.output
+    result = CliRunner().invoke(cli, call, catch_exceptions=False)
+    assert "18 vectors of 32 dimensions" in result.output
+    assert "1 of 18 texts were longer than the model reads and were truncated" in result.output
     expected = encoder.encode(texts, normalize_embeddings=True)
     np.testing.assert_allclose(vectors_of(tmp_path / "v.parquet"), expected, atol=1e-5)
     more = ["--truncate-dim", "8", "--no-normalize", "--prompt", "egg ", "--max-length", "9", "--overwrite", "-q"]
     assert CliRunner().invoke(cli, [*call, *more], catch_exceptions=False).output == ""
     expected = encoder.encode(texts, truncate_dim=8, prompt="egg ", max_length=9)
     np.testing.assert_allclose(vectors_of(tmp_path / "v.parquet"), expected, atol=1e-5)
-    said = CliRunner().invoke(cli, [*call[:-1], "./nowhere"])
-    assert isinstance(said.exception, ModelError)
+    result = CliRunner().invoke(cli, [*call[:-1], "./nowhere"])
+    assert isinstance(result.exception, ModelError)
 
 
 def test_no_cuda_where_it_is_asked_for() -> None:
@@ -267,11 +267,11 @@ def test_no_cuda_where_it_is_asked_for() -> None:
 
 def test_what_is_kept_of_a_run_is_json(tmp_path: Path) -> None:
     encode([write_parquet(tmp_path / "rows.parquet", ROWS)], tmp_path / "vectors.parquet")
-    said = json.loads(pq.read_schema(tmp_path / "vectors.parquet").metadata[b"jina_data.encode"])
-    assert (said["model"], said["n_rows"], said["dim"], said["n_cut"]) == ("static", 57, 256, 0)
+    metadata = json.loads(pq.read_schema(tmp_path / "vectors.parquet").metadata[b"jina_data.encode"])
+    assert (metadata["model"], metadata["n_rows"], metadata["dim"], metadata["n_cut"]) == ("static", 57, 256, 0)
 
 
-# ------------------------------------------------------------------------------------------- processes of their own
+# ------------------------------------------------------------------------------------------- in subprocesses
 
 WATCHED = """
 import os, signal, sys, time
@@ -306,7 +306,7 @@ main()
 
 
 def encode_and_kill(folder: Path, source: Path, output: Path, *, after: int | None, gathering: bool = False) -> int:
-    """Run the command line; kill it once it has encoded so many texts more than before. Return its status."""
+    """Run the command line, kill it after it has encoded `after` more texts, and return its status."""
     log = folder / "encoded.txt"
     log.touch()
     begun = len(log.read_text().split())
@@ -337,7 +337,7 @@ def test_a_run_that_is_killed_goes_on(kind: str, tmp_path: Path) -> None:
     seen = Counter((tmp_path / "encoded.txt").read_text().split())
     assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert set(seen) == {str(number) for number in range(57)}
-    assert seen.total() == n_before  # what is encoded is not encoded again to be gathered
+    assert seen.total() == n_before  # merging encodes nothing again
     assert seen.total() <= 57 + len(kills) * 4  # at most the slice in flight is repeated
     assert [path.name for path in output.parent.iterdir()] == ["vectors.parquet"]
 
@@ -384,9 +384,12 @@ def test_any_input_of_clean_from_the_command_line(tmp_path: Path) -> None:
     }
     for number, (given, n_rows) in enumerate(cases.items()):
         output = tmp_path / f"out-{number}.parquet"
-        said = CliRunner().invoke(
+        result = CliRunner().invoke(
             cli, ["encode", str(tmp_path / given), "-o", str(output), "-m", "static"], catch_exceptions=False
         )
-        assert (said.exit_code, f"{n_rows} vectors of 256 dimensions" in said.output) == (0, True), (given, said.output)
-        found = pq.read_table(output)["text"].to_pylist()
-        assert found == [row["text"] for row in ROWS[:n_rows]], given
+        assert (result.exit_code, f"{n_rows} vectors of 256 dimensions" in result.output) == (0, True), (
+            given,
+            result.output,
+        )
+        texts = pq.read_table(output)["text"].to_pylist()
+        assert texts == [row["text"] for row in ROWS[:n_rows]], given

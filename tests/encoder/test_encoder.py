@@ -1,4 +1,4 @@
-"""The encoder: its vectors, its folders, and the libraries that load them."""
+"""The encoder: vectors, saved folders, and the libraries that load them."""
 
 from __future__ import annotations
 
@@ -105,21 +105,21 @@ def test_long_and_short_texts_share_a_batch(tokenizer: Tokenizer) -> None:
 
 
 def test_options(encoder: Encoder, tokenizer: Tokenizer) -> None:
-    whole = encoder.encode(TEXTS)
-    assert (whole.shape, whole.dtype) == ((len(TEXTS), 32), np.float32)
+    expected = encoder.encode(TEXTS)
+    assert (expected.shape, expected.dtype) == ((len(TEXTS), 32), np.float32)
     assert encoder.encode([]).shape == (0, 32)
     assert encoder.encode("egg").shape == (32,)
-    close(encoder.encode(TEXTS, normalize_embeddings=True), whole / np.linalg.norm(whole, axis=1, keepdims=True))
-    close(encoder.encode(TEXTS, truncate_dim=8), whole[:, :8])
+    close(encoder.encode(TEXTS, normalize_embeddings=True), expected / np.linalg.norm(expected, axis=1, keepdims=True))
+    close(encoder.encode(TEXTS, truncate_dim=8), expected[:, :8])
     short = encoder.encode(TEXTS, truncate_dim=8, normalize_embeddings=True)
     close(np.linalg.norm(short, axis=1), np.ones(len(TEXTS)))
     close(encoder.encode(["egg"], prompt="boil "), encoder.encode(["boil egg"]))
     tensor = encoder.encode(TEXTS, convert_to_tensor=True)
     assert isinstance(tensor, Tensor)
-    close(tensor, whole, atol=0)
+    close(tensor, expected, atol=0)
     listed = encoder.encode(TEXTS, convert_to_numpy=False)
     assert isinstance(listed, list)
-    close(torch.stack(listed), whole, atol=0)
+    close(torch.stack(listed), expected, atol=0)
     close(encoder.encode("boil an egg wait count", max_length=5), encoder.encode("boil an egg"))
 
 
@@ -133,22 +133,22 @@ def test_progress_is_shown_on_request(encoder: Encoder, capsys: pytest.CaptureFi
 def test_prompts(tokenizer: Tokenizer, tmp_path: Path) -> None:
     encoder = jina_bert(tokenizer, prompts={"query": "how do i ", "wait": "wait "})
     encoder.save_pretrained(tmp_path / "model")
-    for one in (encoder, Encoder.from_pretrained(tmp_path / "model", device="cpu")):
-        close(one.encode_query(["boil"]), one.encode(["how do i boil"]))
-        close(one.encode_document(["boil"]), one.encode(["boil"]))
-        close(one.encode_query(["boil"], prompt="wait "), one.encode(["wait boil"]))
-        close(one.encode(["boil"], prompt_name="wait"), one.encode(["wait boil"]))
+    for model in (encoder, Encoder.from_pretrained(tmp_path / "model", device="cpu")):
+        close(model.encode_query(["boil"]), model.encode(["how do i boil"]))
+        close(model.encode_document(["boil"]), model.encode(["boil"]))
+        close(model.encode_query(["boil"], prompt="wait "), model.encode(["wait boil"]))
+        close(model.encode(["boil"], prompt_name="wait"), model.encode(["wait boil"]))
         with pytest.raises(UsageError, match="no prompt 'other'; the model has: query, wait"):
-            one.encode(["boil"], prompt_name="other")
+            model.encode(["boil"], prompt_name="other")
 
 
 def test_similarity_and_precision_are_those_of_sentence_transformers(tokenizer: Tokenizer) -> None:
     util = pytest.importorskip("sentence_transformers.util")
     encoder = jina_bert(tokenizer)
-    some, others = encoder.encode(TEXTS[:5]), encoder.encode(TEXTS[5:10])
-    close(encoder.similarity(some, others), util.cos_sim(some, others))
-    close(encoder.similarity_pairwise(some, others), util.pairwise_cos_sim(some, others))
-    close(encoder.similarity(some[0], list(others)), util.cos_sim(some[0], others))
+    left, right = encoder.encode(TEXTS[:5]), encoder.encode(TEXTS[5:10])
+    close(encoder.similarity(left, right), util.cos_sim(left, right))
+    close(encoder.similarity_pairwise(left, right), util.pairwise_cos_sim(left, right))
+    close(encoder.similarity(left[0], list(right)), util.cos_sim(left[0], right))
     for precision in ("binary", "ubinary", "int8", "uint8"):
         expected = util.quantize_embeddings(encoder.encode(TEXTS * 5), precision=precision)
         found = encoder.encode(TEXTS * 5, precision=precision)
@@ -165,9 +165,11 @@ def test_texts_that_are_cut_are_counted_in_the_log(encoder: Encoder, caplog: pyt
     assert encoder.n_cut == 2
 
 
-@pytest.mark.parametrize(("bad", "told"), [(None, "NoneType"), (7, "int"), (b"egg", "bytes"), (float("nan"), "float")])
-def test_what_is_not_a_string_is_named(encoder: Encoder, bad: object, told: str) -> None:
-    with pytest.raises(InputError, match=rf"text 2 \(counted from 0\) is of type {told}.*expected a string"):
+@pytest.mark.parametrize(
+    ("bad", "message"), [(None, "NoneType"), (7, "int"), (b"egg", "bytes"), (float("nan"), "float")]
+)
+def test_what_is_not_a_string_is_named(encoder: Encoder, bad: object, message: str) -> None:
+    with pytest.raises(InputError, match=rf"text 2 \(counted from 0\) is of type {message}.*expected a string"):
         encoder.encode(["a", "b", bad])  # type: ignore[list-item]
 
 
@@ -207,9 +209,9 @@ def test_half_precision_on_a_cpu(encoder: Encoder) -> None:
 
 def test_token_batches() -> None:
     lengths = np.array([3, 10, 1, 7, 7, 2])
-    assert [one.tolist() for one in token_batches(lengths, token_budget=14)] == [[1], [3, 4], [0, 5, 2]]
-    assert [len(one) for one in token_batches(lengths, token_budget=14, batch_size=1)] == [1] * 6
-    assert [one.tolist() for one in token_batches(lengths, token_budget=1)] == [[1], [3], [4], [0], [5], [2]]
+    assert [batch.tolist() for batch in token_batches(lengths, token_budget=14)] == [[1], [3, 4], [0, 5, 2]]
+    assert [len(batch) for batch in token_batches(lengths, token_budget=14, batch_size=1)] == [1] * 6
+    assert [batch.tolist() for batch in token_batches(lengths, token_budget=1)] == [[1], [3], [4], [0], [5], [2]]
     assert list(token_batches(np.array([], np.int64), token_budget=5)) == []
     ids, mask = padded([np.array([5, 6], np.int32), np.array([], np.int32)], 9)
     assert (ids.tolist(), mask.tolist()) == ([[5, 6], [9, 9]], [[1, 1], [0, 0]])
@@ -220,8 +222,8 @@ def test_presets(tokenizer: Tokenizer) -> None:
     assert (encoder.dim, encoder.max_length, encoder.model.config.vocab_size % 64) == (512, 8192, 0)
     again = Encoder.from_preset("small", tokenizer, seed=3, device="cpu")
     close(encoder.encode(["egg"]), again.encode(["egg"]), atol=0)
-    for arguments, told in ((("huge",), "no preset 'huge'"), (("small", "gpt"), "no model of kind 'gpt'")):
-        with pytest.raises(UsageError, match=told):
+    for arguments, message in ((("huge",), "no preset 'huge'"), (("small", "gpt"), "no model of kind 'gpt'")):
+        with pytest.raises(UsageError, match=message):
             Encoder.from_preset(arguments[0], tokenizer, kind=arguments[-1] if len(arguments) > 1 else "jina-bert")
 
 
@@ -241,12 +243,12 @@ def test_what_is_saved_is_loaded(encoder: Encoder, tmp_path: Path) -> None:
 def test_saving_in_half_precision_writes_full_precision(tokenizer: Tokenizer, tmp_path: Path) -> None:
     encoder = jina_bert(tokenizer, dtype="bfloat16")
     encoder.save_pretrained(tmp_path / "model")
-    assert {one.dtype for one in load_file(tmp_path / "model" / "model.safetensors").values()} == {torch.float32}
-    assert {one.dtype for one in encoder.model.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in load_file(tmp_path / "model" / "model.safetensors").values()} == {torch.float32}
+    assert {weight.dtype for weight in encoder.model.parameters()} == {torch.bfloat16}
 
 
 def official(folder: Path, *, prefix: str = "", half: bool = True, **changes: Any) -> dict[str, Tensor]:
-    """Write random weights as the published folders have them: half precision, `bert`, a tokenizer of its own."""
+    """Write random weights like a published folder: half precision, names with `bert`, its own tokenizer."""
     published = {
         **{"model_type": "bert", "architectures": ["JinaBertForMaskedLM"], "vocab_size": 256, "type_vocab_size": 2},
         **{"attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12, **TINY},
@@ -267,7 +269,7 @@ def official(folder: Path, *, prefix: str = "", half: bool = True, **changes: An
 
 
 def official_folder(folder: Path, tokenizer: Tokenizer, *, files: str) -> dict[str, Tensor]:
-    """Write a folder with all files that the published ones have, from random weights."""
+    """Write a folder with all files of a published model, with random weights."""
     code = "jinaai/jina-bert-implementation--"
     said: dict[str, Any] = {
         "auto_map": {
@@ -321,7 +323,7 @@ def test_a_published_folder_from_python_and_the_command_line(
     encoder = Encoder.from_pretrained(folder, device="cpu")
     assert (encoder.max_length, encoder.dtype, encoder.prompts) == (8192, torch.float32, {})
     config = json.loads((folder / "config.json").read_text())
-    body = {name: one for name, one in weights.items() if not name.startswith("cls.")}
+    body = {name: weight for name, weight in weights.items() if not name.startswith("cls.")}
     texts = ["boil an egg", "Wait!"]
     for text, found in zip(texts, encoder.encode(texts), strict=True):
         ids = torch.tensor([tokenizer.encode(text).ids])
@@ -352,11 +354,11 @@ def test_the_published_layout_gives_the_vectors_of_the_oracle(
     weights = official(tmp_path, prefix=prefix, half=half)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     encoder = Encoder.from_pretrained(tmp_path, device="cpu")
-    assert {one.dtype for one in encoder.model.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in encoder.model.parameters()} == {torch.float32}
     assert encoder.max_length == 8192
     config = json.loads((tmp_path / "config.json").read_text())
     ids = torch.tensor([encoder.tokenizer.encode("boil an egg").ids])
-    body = {name: one for name, one in weights.items() if not name.startswith("cls.")}
+    body = {name: weight for name, weight in weights.items() if not name.startswith("cls.")}
     expected = oracle.pooled(oracle.forward(body, config, ids, torch.ones_like(ids)), torch.ones_like(ids))
     close(encoder.encode("boil an egg"), expected[0])
 
@@ -366,7 +368,7 @@ def test_the_published_head_gives_the_logits_of_the_oracle(tmp_path: Path) -> No
     model = load_masked_lm(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     ids, mask = torch.tensor([[3, 9, 200, 17]]), torch.ones(1, 4, dtype=torch.long)
-    body = {name: one for name, one in weights.items() if not name.startswith("cls.")}
+    body = {name: weight for name, weight in weights.items() if not name.startswith("cls.")}
     expected = oracle.mlm_logits(weights, config, oracle.forward(body, config, ids, mask))
     torch.testing.assert_close(model(ids, mask).double(), expected, rtol=0, atol=1e-4)
 
@@ -426,11 +428,11 @@ def written(name: str, text: str) -> Any:
             broken_missing,
             r"missing: encoder.layer.1.mlp.wo.bias; unexpected: encoder.layer.0.intermediate.dense.weight",
         ),
-        (broken_shape, r"pooler.dense.bias has shape \(7,\), but \(32,\) by config.json"),
+        (broken_shape, r"pooler.dense.bias has shape \(7,\); expected \(32,\) by config.json"),
         (broken_norm, "norms on queries and keys .* not supported"),
         (changed(_name_or_path="jinaai/jina-bert-v2-qk-post-norm"), "norms on queries and keys"),
         (changed(num_hidden_layers=3), r"missing: encoder.layer.2.attention.self.query.weight.* and \d+ more"),
-        (truncated, r"model.safetensors \([\d,]+ bytes\) is truncated or broken.*anew"),
+        (truncated, r"model.safetensors \([\d,]+ bytes\) is truncated or broken.*again"),
         (written("model.safetensors", ""), "truncated or broken"),
         (
             without("model.safetensors"),
@@ -438,18 +440,18 @@ def written(name: str, text: str) -> Any:
         ),
         (without("config.json"), "has no config.json"),
         (written("config.json", "{"), "config.json is not JSON"),
-        (written("config.json", "[]"), "holds list; expected an object"),
-        (changed(num_attention_heads=5), "hidden_size 32 cannot be shared out to 5 heads"),
+        (written("config.json", "[]"), "holds list; expected a JSON object"),
+        (changed(num_attention_heads=5), "hidden_size 32 cannot be divided among 5 heads"),
         (changed(hidden_act="relu"), "hidden_act is 'relu'; JinaBERT has 'gelu'"),
-        (changed(model_type="roberta"), "a model of type 'roberta'.*expected JinaBERT"),
+        (changed(model_type="roberta"), "model_type 'roberta'.*expected JinaBERT"),
         (
             changed(position_embedding_type="absolute", model_type="bert"),
-            "'bert' with position_embedding_type 'absolute'",
+            "'bert' and position_embedding_type 'absolute'",
         ),
         (without("tokenizer.json"), "has no tokenizer: expected tokenizer.json or vocab.txt"),
         (written("tokenizer.json", "{}"), "cannot be read as a tokenizer"),
-        (written("1_Pooling/config.json", '{"pooling_mode_cls_token": true}'), "another pooling than the mean"),
-        (written("1_Pooling/config.json", '{"pooling_mode": "cls"}'), "another pooling than the mean"),
+        (written("1_Pooling/config.json", '{"pooling_mode_cls_token": true}'), "another pooling; expected the mean"),
+        (written("1_Pooling/config.json", '{"pooling_mode": "cls"}'), "another pooling; expected the mean"),
         (written("modules.json", '[{"type": "a.Transformer", "path": ""}, {"type": "a.Dense", "path": "2"}]'), "Dense"),
         (written("modules.json", "7"), "modules.json is broken"),
     ],
@@ -470,7 +472,7 @@ def test_broken_folders_give_one_clear_error(saved: Path, damage: Any, message: 
         ("nobody/nothing", "no route to the hub.*neither|neither a folder nor a model.*no route to the hub"),
     ],
 )
-def test_names_that_give_no_model(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_names(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     def refuse(*args: object, **options: object) -> str:
@@ -532,7 +534,7 @@ def test_wordpiece_tokens_are_those_of_transformers(tokenizer: Tokenizer, tmp_pa
 
 def test_a_tokenizer_of_another_model_is_refused(tokenizer: Tokenizer) -> None:
     config = JinaBertConfig(vocab_size=20, **TINY)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"the tokenizer has \d+ words, and the model vectors for 20"):
+    with pytest.raises(ModelError, match=r"the tokenizer has \d+ words, but the model has only 20 vectors"):
         Encoder(JinaBert(config), tokenizer)
 
 
@@ -541,7 +543,7 @@ def test_a_tokenizer_of_another_model_is_refused(tokenizer: Tokenizer) -> None:
 
 STOCK = """
 import sys
-sys.modules["jina_data"] = None  # it must do without
+sys.modules["jina_data"] = None  # the saved code must not need it
 import json, numpy as np
 from sentence_transformers import SentenceTransformer
 folder, texts = sys.argv[1], json.loads(sys.argv[2])
@@ -632,7 +634,7 @@ def test_the_embedder_of_long_texts(tokenizer: Tokenizer, tmp_path: Path) -> Non
 
 
 def test_a_published_jina_bert_is_never_loaded_as_bert(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """sentence-transformers would take its own BERT for it, with most weights random."""
+    """Otherwise sentence-transformers would load its own BERT, with most weights random."""
     pytest.importorskip("sentence_transformers")
     official(tmp_path / "v2")
     tokenizer.save(str(tmp_path / "v2" / "tokenizer.json"))
@@ -659,13 +661,13 @@ ONNX_SIZES = [(1, 1), (3, 2), (1, 7), (3, 64), (1, 513), (3, 2048)]
 
 @pytest.mark.parametrize("encoder", [pytest.param("jina-bert", marks=pytest.mark.full), "t5"], indirect=True)
 def test_the_exported_graph_takes_any_length(encoder: Encoder) -> None:
-    from jina_data.encoder.onnx import Pooled, traced
+    from jina_data.encoder.onnx import PooledModel, trace
 
-    graph = traced(encoder).module()
+    graph = trace(encoder).module()
     for number, (n_texts, width) in enumerate(SIZES):
         batch = some_batch(n_texts, width, number)
         with torch.no_grad():
-            close(graph(*batch), Pooled(encoder.model)(*batch))
+            close(graph(*batch), PooledModel(encoder.model)(*batch))
 
 
 @pytest.mark.parametrize("encoder", ["jina-bert", pytest.param("t5", marks=pytest.mark.full)], indirect=True)
@@ -673,7 +675,7 @@ def test_the_onnx_graph_takes_any_length(encoder: Encoder, tmp_path: Path) -> No
     runtime = pytest.importorskip("onnxruntime")
     import warnings
 
-    from jina_data.encoder.onnx import INPUTS, OUTPUT, Pooled, export_onnx
+    from jina_data.encoder.onnx import INPUTS, OUTPUT, PooledModel, export_onnx
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own
@@ -682,7 +684,7 @@ def test_the_onnx_graph_takes_any_length(encoder: Encoder, tmp_path: Path) -> No
         batch = some_batch(n_texts, width, number)
         (found,) = session.run([OUTPUT], {name: one.numpy() for name, one in zip(INPUTS, batch, strict=True)})
         with torch.no_grad():
-            close(found, Pooled(encoder.model)(*batch))
+            close(found, PooledModel(encoder.model)(*batch))
 
 
 def test_onnx_names_the_packages_it_lacks(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -16,13 +16,20 @@ torch = pytest.importorskip("torch")
 from torch import Tensor
 
 from jina_data.encoder import attention
-from jina_data.encoder.alibi import alibi_slopes, dense_bias, reach, toeplitz_table, toeplitz_view
-from jina_data.encoder.attention import Blocks, Flex, Path, Toeplitz, document_blocks, lay_out
+from jina_data.encoder.alibi import alibi_slopes, attention_range, dense_bias, toeplitz_table, toeplitz_view
+from jina_data.encoder.attention import (
+    AttentionPath,
+    BlockLayout,
+    FlexLayout,
+    ToeplitzLayout,
+    choose_layout,
+    document_blocks,
+)
 from jina_data.encoder.jina_bert import JinaBert, JinaBertConfig, JinaBertForMaskedLM
 
 CPU = torch.device("cpu")
 SHAPES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
-PATHS: list[Path] = ["auto", "eager", "dense", "blocks", "toeplitz"]
+PATHS: list[AttentionPath] = ["auto", "eager", "dense", "blocks", "toeplitz"]
 RAGGED = [[1], [2, 1], [7, 7, 7], [1, 9, 3, 9, 5]]
 LONG = [[129, 128, 1], [513, 20, 20], [1500]]
 
@@ -61,7 +68,7 @@ def from_the_oracle(lengths: tuple[int, ...], kind: str) -> tuple[JinaBert, Tens
 
 @pytest.mark.parametrize("lengths", RAGGED, ids=str)
 @pytest.mark.parametrize(("path", "kind"), [*((path, "geglu") for path in PATHS), ("auto", "reglu")])
-def test_vectors_are_those_of_the_oracle(path: Path, lengths: list[int], kind: str) -> None:
+def test_vectors_are_those_of_the_oracle(path: AttentionPath, lengths: list[int], kind: str) -> None:
     model, ids, mask, types, expected = from_the_oracle(tuple(lengths), kind)
     found = model.eval()(ids, mask, types, path=path)
     # Slopes and distances stay in full precision, not double; so does all of the eager path's attention.
@@ -70,7 +77,7 @@ def test_vectors_are_those_of_the_oracle(path: Path, lengths: list[int], kind: s
 
 
 @pytest.mark.parametrize("path", ["eager", "dense", "blocks", "toeplitz"])
-def test_gradients_are_those_of_the_oracle(path: Path) -> None:
+def test_gradients_are_those_of_the_oracle(path: AttentionPath) -> None:
     config = tiny()
     model, weights = with_oracle_weights(config)
     mask = mask_of([1, 4])
@@ -116,13 +123,13 @@ def test_mlm_logits_are_those_of_the_oracle() -> None:
 # ---------------------------------------------------------------------------------------------- paths among themselves
 
 
-def attended(path: Path, lengths: Sequence[int], n_heads: int, size: int = 8) -> list[Tensor]:
+def attended(path: AttentionPath, lengths: Sequence[int], n_heads: int, size: int = 8) -> list[Tensor]:
     """Return what tokens take from each other on a path, then the gradients of queries, keys and values."""
     mask = mask_of(lengths)
     generator = torch.Generator().manual_seed(sum(lengths))
     qkv = [torch.randn(*mask.shape, n_heads, size, generator=generator).requires_grad_() for _ in range(3)]
     weight = torch.randn(*mask.shape, n_heads * size, generator=generator) * mask[..., None]
-    layout = lay_out(mask, n_heads=n_heads, device=CPU, path=path)
+    layout = choose_layout(mask, n_heads=n_heads, device=CPU, path=path)
     packed = [_packed(layout.pack, one) for one in qkv]
     out = layout.unpack(layout.attend(*packed).flatten(-2)) * mask[..., None]
     (out * weight).sum().backward()
@@ -137,7 +144,7 @@ def _packed(pack: Callable[[Tensor], Tensor], x_BSHE: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("path", ["dense", "blocks", "toeplitz", "auto"])
 @pytest.mark.parametrize("lengths", [*RAGGED, *LONG], ids=str)
-def test_paths_agree_forward_and_backward(path: Path, lengths: list[int]) -> None:
+def test_paths_agree_forward_and_backward(path: AttentionPath, lengths: list[int]) -> None:
     found, expected = attended(path, lengths, 3), attended("eager", lengths, 3)
     assert len(found) == len(expected) == 4
     for one, other in zip(found, expected, strict=True):
@@ -154,13 +161,13 @@ def test_8192_tokens_agree_forward_and_backward() -> None:
 def banded_heads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, int]]:
     """Return the queries and the window of all heads that will see a part of their text."""
     heads: list[tuple[Tensor, int]] = []
-    banded = attention.banded
+    banded_sdpa = attention.banded_sdpa
 
     def noted(q: Tensor, k: Tensor, v: Tensor, table: Tensor, window: int) -> Tensor:
         heads.append((q.detach(), window))
-        return banded(q, k, v, table, window)
+        return banded_sdpa(q, k, v, table, window)
 
-    monkeypatch.setattr(attention, "banded", noted)
+    monkeypatch.setattr(attention, "banded_sdpa", noted)
     return heads
 
 
@@ -177,8 +184,8 @@ def test_heads_that_see_a_part_agree_forward_and_backward(
 
 
 def test_a_loud_head_sees_all(banded_heads: list[tuple[Tensor, int]]) -> None:
-    layout = lay_out(mask_of([2000]), n_heads=8, device=CPU)
-    eager = lay_out(mask_of([2000]), n_heads=8, device=CPU, path="eager")
+    layout = choose_layout(mask_of([2000]), n_heads=8, device=CPU)
+    eager = choose_layout(mask_of([2000]), n_heads=8, device=CPU, path="eager")
     q, k, v = torch.randn(3, 2000, 8, 16, generator=torch.Generator().manual_seed(10)).unbind()
     k[1999, 0] = 1000 * q[0, 0]  # the first token looks at the last, over a bias of -1000
     found, expected = layout.attend(q, k, v), eager.attend(q[None], k[None], v[None])[0]
@@ -230,19 +237,19 @@ def test_gradients_do_not_reach_padding_and_empty_rows_are_finite() -> None:
 
 def test_the_path_is_chosen_by_device_and_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(lengths: list[int], device: str = "cpu") -> str:
-        return type(lay_out(mask_of(lengths), n_heads=8, device=torch.device(device))).__name__
+        return type(choose_layout(mask_of(lengths), n_heads=8, device=torch.device(device))).__name__
 
-    assert chosen([5, 512]) == "Blocks"
-    assert chosen([5, 513]) == "Toeplitz"
-    assert chosen([512] * 64) == "Toeplitz"
+    assert chosen([5, 512]) == "BlockLayout"
+    assert chosen([5, 513]) == "ToeplitzLayout"
+    assert chosen([512] * 64) == "ToeplitzLayout"
     with pytest.raises(ValueError, match="no attention path 'fast'; expected one of auto, eager"):
-        lay_out(mask_of([1]), n_heads=8, device=CPU, path="fast")  # type: ignore[arg-type]
-    assert set(get_args(Path)) == {*PATHS, "flex"}
+        choose_layout(mask_of([1]), n_heads=8, device=CPU, path="fast")  # type: ignore[arg-type]
+    assert set(get_args(AttentionPath)) == {*PATHS, "flex"}
 
 
 def test_long_texts_hold_no_matrix_of_all_pairs() -> None:
-    layout = lay_out(mask_of([8192, 3000]), n_heads=8, device=CPU)
-    assert isinstance(layout, Toeplitz)
+    layout = choose_layout(mask_of([8192, 3000]), n_heads=8, device=CPU)
+    assert isinstance(layout, ToeplitzLayout)
     view = toeplitz_view(layout.table, 8192, 8192)
     assert view.shape == (1, 8, 8192, 8192)
     assert view.untyped_storage().nbytes() == 8 * (2 * 8192 - 1) * 4
@@ -322,14 +329,14 @@ def test_what_is_out_of_reach_has_no_weight(kind: str, scale: float) -> None:
     elif kind == "queries against themselves":
         k = -q
     slopes = torch.tensor(alibi_slopes(n_heads))
-    far = reach(slopes, q, k, least)
+    far = attention_range(slopes, q, k, least)
     bias = dense_bias(slopes, length).double()
     weight = (q @ k.transpose(2, 3) / size**0.5 + bias).softmax(-1)
     is_far = bias < -(slopes * far)[:, None, None]
     assert float((weight * is_far).sum(-1).max()) <= least
     if kind == "random" and scale <= 1:
         assert far[0] < length / 4, "the steepest head need not see all"
-    centred = reach(slopes, q, k + 7, least)
+    centred = attention_range(slopes, q, k + 7, least)
     torch.testing.assert_close(centred, far, rtol=1e-3, atol=1e-2)
 
 
@@ -337,15 +344,15 @@ def test_what_is_not_finite_reaches_everywhere() -> None:
     slopes = torch.tensor(alibi_slopes(2))
     q, k = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 5, 4)
     k[0, 1, 2, 3] = torch.nan
-    assert reach(slopes, q, k, 1e-7).isinf().tolist() == [False, True]
+    assert attention_range(slopes, q, k, 1e-7).isinf().tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("preset", "expected"), [("small", 32_690_688), ("base", 137_368_320)])
 def test_parameters_are_counted_exactly(preset: str, expected: int) -> None:
     with torch.device("meta"):
         model = JinaBert(JinaBertConfig.preset(preset))
-    assert sum(one.numel() for one in model.parameters()) == expected
-    assert {name: tuple(one.shape) for name, one in model.state_dict().items()} == oracle.weight_shapes(
+    assert sum(weight.numel() for weight in model.parameters()) == expected
+    assert {name: tuple(weight.shape) for name, weight in model.state_dict().items()} == oracle.weight_shapes(
         model.config.to_dict()
     )
 
@@ -353,14 +360,14 @@ def test_parameters_are_counted_exactly(preset: str, expected: int) -> None:
 def test_large_has_about_as_many_parameters_as_the_paper_says() -> None:
     with torch.device("meta"):
         model = JinaBert(JinaBertConfig.preset("large"))
-    assert round(sum(one.numel() for one in model.parameters()) / 1e6) == 435
+    assert round(sum(weight.numel() for weight in model.parameters()) / 1e6) == 435
     assert model.config.feed_forward_type == "reglu"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_attention_heads": 5}, "hidden_size 24 cannot be shared out to 5 heads"),
+        ({"num_attention_heads": 5}, "hidden_size 24 cannot be divided among 5 heads"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0; expected a whole number above 0"),
         ({"feed_forward_type": "original"}, "feed_forward_type is 'original'; expected one of geglu, reglu"),
         ({"position_embedding_type": "absolute"}, "position_embedding_type is 'absolute'; JinaBERT has 'alibi'"),
@@ -385,7 +392,7 @@ def test_checkpointing_changes_no_gradient() -> None:
         model.encoder.checkpoints = on
         model.zero_grad()
         model(ids, mask_of([4, 6])).square().sum().backward()
-        gradients.append([one.grad.clone() for one in model.parameters() if one.grad is not None])
+        gradients.append([weight.grad.clone() for weight in model.parameters() if weight.grad is not None])
     assert all(one.equal(other) for one, other in zip(*gradients, strict=True))
 
 
@@ -421,7 +428,7 @@ def test_torch_compile_gives_the_same_numbers_at_all_lengths(backend: str) -> No
     assert counted.frame_count <= 4  # a few for special shapes, such as a single text; not one for each length
 
 
-def test_the_encoder_imports_without_duckdb_and_fasttext(tmp_path: FilePath) -> None:
+def test_the_encoder_imports_without_duckdb_and_fasttext(tmp_path: Path) -> None:
     import subprocess
     import sys
 
@@ -437,5 +444,5 @@ for module in pkgutil.iter_modules(jina_data.encoder.__path__, "jina_data.encode
 
 
 def test_layouts_are_what_they_are_called() -> None:
-    for path, kind in (("blocks", Blocks), ("toeplitz", Toeplitz), ("flex", Flex)):
-        assert isinstance(lay_out(mask_of([3]), n_heads=2, device=CPU, path=path), kind)  # type: ignore[arg-type]
+    for path, kind in (("blocks", BlockLayout), ("toeplitz", ToeplitzLayout), ("flex", FlexLayout)):
+        assert isinstance(choose_layout(mask_of([3]), n_heads=2, device=CPU, path=path), kind)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a user gets wrong with the encoder: one clear line each."""
+"""Invalid options and inputs of the encoder: each gives an error of one line."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def saved(encoder: Encoder, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def one_line(kind: type[JinaDataError] | type[ValueError], told: str, call: Callable[[], object]) -> None:
-    with pytest.raises(kind, match=told) as raised:
+def one_line(kind: type[JinaDataError] | type[ValueError], message: str, call: Callable[[], object]) -> None:
+    with pytest.raises(kind, match=message) as raised:
         call()
     assert "\n" not in str(raised.value)
 
@@ -80,8 +80,8 @@ def test_each_key_of_a_jina_bert(key: str, bad: list[Any], expected: str, saved:
     path = saved / "config.json"
     good = json.loads(path.read_text())
     for value in bad:
-        said = f"expected {expected}" if expected else "JinaBERT has"
-        one_line(ValueError, f"{key} is .*{said}", partial(JinaBertConfig.from_dict, {**good, key: value}))
+        message = f"expected {expected}" if expected else "JinaBERT has"
+        one_line(ValueError, f"{key} is .*{message}", partial(JinaBertConfig.from_dict, {**good, key: value}))
         path.write_text(json.dumps({**good, key: value}))
         one_line(ModelError, rf"config.json.*{key}", lambda: Encoder.from_pretrained(saved, device="cpu"))
 
@@ -108,21 +108,21 @@ def test_each_key_of_a_t5(key: str, bad: list[Any], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
-        ("sentence_bert_config", "[]", "holds list; expected an object"),
+        ("sentence_bert_config", "[]", "holds list; expected a JSON object"),
         ("sentence_bert_config", '{"max_seq_length": "x"}', "max_seq_length is 'x'; expected a whole number above 0"),
         ("sentence_bert_config", '{"max_seq_length": -3}', "max_seq_length is -3"),
-        ("tokenizer_config", "7", "holds int; expected an object"),
+        ("tokenizer_config", "7", "holds int; expected a JSON object"),
         ("tokenizer_config", '{"model_max_length": 0}', "model_max_length is 0"),
-        ("config_sentence_transformers", '{"prompts": 3}', "prompts is 3; expected texts by name"),
-        ("config_sentence_transformers", '{"prompts": {"query": 3}}', "expected texts by name"),
+        ("config_sentence_transformers", '{"prompts": 3}', "prompts is 3; expected strings by name"),
+        ("config_sentence_transformers", '{"prompts": {"query": 3}}', "expected strings by name"),
         ("config_sentence_transformers", "{", "is not JSON"),
     ],
 )
-def test_broken_settings(name: str, text: str, told: str, saved: Path) -> None:
+def test_broken_settings(name: str, text: str, message: str, saved: Path) -> None:
     (saved / f"{name}.json").write_text(text)
-    one_line(ModelError, f"{name}.json.*{told}", lambda: Encoder.from_pretrained(saved, device="cpu"))
+    one_line(ModelError, f"{name}.json.*{message}", lambda: Encoder.from_pretrained(saved, device="cpu"))
 
 
 def test_a_limit_without_end_is_none(saved: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_limit_without_end_is_none(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "kind", "told"),
+    ("options", "kind", "message"),
     [
         ({"device": "bogus"}, UsageError, "no device 'bogus'; expected 'cpu', 'cuda'"),
         ({"device": "meta"}, UsageError, "no device 'meta'"),
@@ -143,17 +143,17 @@ def test_a_limit_without_end_is_none(saved: Path) -> None:
         ({"dtype": "int8"}, UsageError, "dtype is 'int8'; expected float32, bfloat16 or float16"),
         ({"max_length": 0}, UsageError, "max_length is 0; expected a whole number above 0"),
         ({"max_length": "x"}, UsageError, "max_length is 'x'"),
-        ({"max_length": 2}, UsageError, "max_length is 2; expected at least 3, since the tokenizer frames each text"),
-        ({"prompts": ["query"]}, UsageError, "prompts is .*; expected texts by name"),
-        ({"prompts": {"query": 5}}, UsageError, "expected texts by name"),
+        ({"max_length": 2}, UsageError, "max_length is 2; expected at least 3, since the tokenizer adds 2"),
+        ({"prompts": ["query"]}, UsageError, "prompts is .*; expected strings by name"),
+        ({"prompts": {"query": 5}}, UsageError, "expected strings by name"),
     ],
 )
-def test_wrong_encoders(options: dict[str, Any], kind: type[JinaDataError], told: str, tokenizer: Tokenizer) -> None:
-    one_line(kind, told, lambda: jina_bert(tokenizer, **options))
+def test_wrong_encoders(options: dict[str, Any], kind: type[JinaDataError], message: str, tokenizer: Tokenizer) -> None:
+    one_line(kind, message, lambda: jina_bert(tokenizer, **options))
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"batch_size": -1}, "batch_size is -1; expected a whole number above 0"),
         ({"batch_size": 2.5}, "batch_size is 2.5; expected a whole number above 0"),
@@ -161,29 +161,29 @@ def test_wrong_encoders(options: dict[str, Any], kind: type[JinaDataError], told
         ({"max_length": 1}, "max_length is 1; expected at least 3"),
         ({"precision": "int4"}, "precision is 'int4'; expected one of float32, int8, uint8, binary, ubinary"),
         ({"precision": None}, "precision is None"),
-        ({"prompt": 5}, "prompt is 5; expected a text to put in front of each"),
+        ({"prompt": 5}, "prompt is 5; expected a string, the prefix of each text"),
         ({"prompt_name": "x"}, "no prompt 'x'; the model has: none"),
         ({"device": "bogus"}, "no device 'bogus'"),
     ],
 )
-def test_wrong_calls(options: dict[str, Any], told: str, encoder: Encoder) -> None:
-    one_line(UsageError, told, lambda: encoder.encode(["egg"], **options))
+def test_wrong_calls(options: dict[str, Any], message: str, encoder: Encoder) -> None:
+    one_line(UsageError, message, lambda: encoder.encode(["egg"], **options))
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("texts", "message"),
     [
-        (None, "texts is of type NoneType; expected a string or several"),
+        (None, "texts is of type NoneType; expected a string, or a list of strings"),
         (5, "texts is of type int"),
         (b"egg", "texts is of type bytes"),
         ({"egg": 1}, "texts is of type dict"),
         (["egg", ["boil"]], r"text 1 \(counted from 0\) is of type list"),
-        (["egg", "boil \ud800"], r"text 1 \(counted from 0\) holds '\\ud800' at character 5, half of a surrogate pair"),
+        (["egg", "boil \ud800"], r"text 1 \(counted from 0\) holds '\\ud800' at character 5, an unpaired surrogate"),
         (["egg"] * 1500 + ["\udfff"], r"text 1500 \(counted from 0\) holds '\\udfff'"),
     ],
 )
-def test_wrong_texts(texts: Any, told: str, encoder: Encoder) -> None:
-    one_line(InputError, told, lambda: encoder.encode(texts))
+def test_wrong_texts(texts: Any, message: str, encoder: Encoder) -> None:
+    one_line(InputError, message, lambda: encoder.encode(texts))
 
 
 def test_texts_of_all_kinds_and_none(encoder: Encoder) -> None:
@@ -196,15 +196,15 @@ def test_texts_of_all_kinds_and_none(encoder: Encoder) -> None:
     assert encoder.encode([]).shape == (0, 32)
     assert encoder.encode([], normalize_embeddings=True, convert_to_tensor=True).shape == (0, 32)
     long = jina_bert(encoder.tokenizer, max_length=2048)
-    found = long.encode(["egg " * 100_000, "egg " * 2046])
+    vectors = long.encode(["egg " * 100_000, "egg " * 2046])
     assert long.n_cut == 1
-    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
 
 
-def test_similarities_of_other_things(encoder: Encoder) -> None:
-    one_line(UsageError, "32 dimensions, the others 5", lambda: encoder.similarity(np.ones((1, 32)), np.ones((2, 5))))
-    one_line(UsageError, "takes vectors", lambda: encoder.similarity("egg", "boil"))
-    one_line(UsageError, "takes vectors", lambda: encoder.similarity([], np.ones((2, 5))))
+def test_similarities_of_invalid_vectors(encoder: Encoder) -> None:
+    one_line(UsageError, "with 32 and 5 dimensions", lambda: encoder.similarity(np.ones((1, 32)), np.ones((2, 5))))
+    one_line(UsageError, "something else than vectors", lambda: encoder.similarity("egg", "boil"))
+    one_line(UsageError, "something else than vectors", lambda: encoder.similarity([], np.ones((2, 5))))
 
 
 # ---------------------------------------------------------------------------------------------- tokenizers and folders
@@ -217,11 +217,9 @@ def test_wrong_tokenizers(tmp_path: Path, encoder: Encoder, saved: Path) -> None
     one_line(InputError, "texts is a string", lambda: train_wordpiece("one text"))
     one_line(InputError, r"text 1 \(counted from 0\) is of type NoneType", lambda: train_wordpiece(["a", None]))  # type: ignore[list-item]
     vocabulary = json.loads((saved / "tokenizer.json").read_text())
-    vocabulary["model"]["vocab"]["egg"] = 300  # few words, but one with a large number
+    vocabulary["model"]["vocab"]["egg"] = 300  # few words, but a large word id
     (saved / "tokenizer.json").write_text(json.dumps(vocabulary))
-    one_line(
-        ModelError, "tokenizer has 301 words, and the model vectors for 256", lambda: Encoder.from_pretrained(saved)
-    )
+    one_line(ModelError, "tokenizer has 301 words, but the model has only 256", lambda: Encoder.from_pretrained(saved))
 
 
 def test_folders_that_cannot_be_written(encoder: Encoder, tmp_path: Path) -> None:
@@ -237,11 +235,11 @@ sys.path[:0] = {[str(Path(__file__).parents[2])]!r}
 from tests.support.encoders import WORDS, jina_bert
 from jina_data.encoder import save, train_wordpiece
 encoder = jina_bert(train_wordpiece([WORDS] * 4, vocab_size=200), max_length=int(sys.argv[2]))
-whole = save.write_json
+write_json = save.write_json
 n_written = 0
 def counted(path, value):
     global n_written
-    whole(path, value)
+    write_json(path, value)
     n_written += 1
     if n_written == int(sys.argv[3]):
         import os, signal
@@ -268,7 +266,7 @@ def test_a_save_that_is_killed_leaves_what_was_there(n_files: int, tmp_path: Pat
     assert Encoder.from_pretrained(folder, device="cpu").max_length == 64
 
 
-def test_the_two_kinds_have_the_same_manners(tokenizer: Tokenizer) -> None:
+def test_both_kinds_check_options(tokenizer: Tokenizer) -> None:
     other = t5(tokenizer)
     one_line(UsageError, "truncate_dim is 33", lambda: other.encode(["egg"], truncate_dim=33))
     assert TINY["hidden_size"] == other.dim == 32

@@ -1,4 +1,4 @@
-"""The T5 encoder: the numbers of transformers, and its distances in buckets."""
+"""The T5 encoder: same vectors as transformers, and relative position buckets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def theirs(proj: str, **changes: Any) -> Any:
 
 def ours_with(model: Any, proj: str) -> T5Encoder:
     encoder = T5Encoder(T5Config(**SHAPES, feed_forward_proj=proj))  # type: ignore[arg-type]
-    encoder.load_state_dict({name: one for name, one in model.state_dict().items() if "embed_tokens" not in name})
+    encoder.load_state_dict({name: weight for name, weight in model.state_dict().items() if "embed_tokens" not in name})
     return encoder.eval()
 
 
@@ -34,7 +34,7 @@ def ours_with(model: Any, proj: str) -> T5Encoder:
 def test_vectors_are_those_of_transformers(proj: str, lengths: list[int]) -> None:
     mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
     ids = torch.randint(2, 100, mask.shape, generator=torch.Generator().manual_seed(1))
-    # Large weights make attention sharp; rounding grows with them, so they are compared in double precision.
+    # Large weights make attention sharp; rounding grows with them, so results are compared in double precision.
     for factor, dtype, tolerance in ((1.0, torch.float32, 1e-5), (2.0, torch.float64, 1e-9)):
         model = theirs(proj, initializer_factor=factor).to(dtype)
         encoder = ours_with(model, proj).to(dtype)
@@ -76,8 +76,8 @@ def test_presets_have_the_sizes_of_the_paper(preset: str, millions: int) -> None
         ours = T5Encoder(T5Config.preset(preset))
         config = ours.config
         other = transformers.T5EncoderModel(transformers.T5Config(**{name: getattr(config, name) for name in SHAPES}))
-    n_parameters = sum(one.numel() for one in ours.parameters())
-    assert n_parameters == sum(one.numel() for one in other.parameters())
+    n_parameters = sum(weight.numel() for weight in ours.parameters())
+    assert n_parameters == sum(weight.numel() for weight in other.parameters())
     assert round(n_parameters / 1e6) == millions
 
 
@@ -118,6 +118,6 @@ def test_checkpointing_changes_no_gradient() -> None:
         model.encoder.checkpoints = on
         model.zero_grad()
         model(ids).square().sum().backward()
-        gradients.append([one.grad.clone() for one in model.parameters() if one.grad is not None])
+        gradients.append([weight.grad.clone() for weight in model.parameters() if weight.grad is not None])
     assert len(gradients[0]) == len(list(model.parameters()))
     assert all(one.equal(other) for one, other in zip(*gradients, strict=True))

@@ -337,10 +337,10 @@ def test_the_static_model_reads_the_first_tokens(n_tokens: int) -> None:
     static: Any = load_embedder("static")
     cut = np.zeros(2, np.bool_)
     vectors = limited(static, n_tokens).encode([LONG, "cat"], cut=cut)
-    whole = static._whole.encode(LONG.lower(), add_special_tokens=False)
-    head = static.beginnings([LONG], n_tokens)[0]
+    whole = static._text_tokenizer.encode(LONG.lower(), add_special_tokens=False)
+    head = static.heads([LONG], n_tokens)[0]
     assert LONG.lower().startswith(head)
-    n_head = len(static._whole.encode(head, add_special_tokens=False).ids)
+    n_head = len(static._text_tokenizer.encode(head, add_special_tokens=False).ids)
     assert n_head == min(n_tokens, len(whole.ids))
     np.testing.assert_array_equal(vectors[0], static.encode([head])[0])
     np.testing.assert_array_equal(vectors[1], static.encode(["cat"])[0])
@@ -361,7 +361,7 @@ def test_transformers_read_the_first_tokens() -> None:
     np.testing.assert_allclose(short.encode(texts), model.encode(texts, normalize_embeddings=True), atol=4e-4)
     assert short.model_id != load_embedder(folder).model_id
     assert load_embedder(folder).max_tokens == 256
-    with pytest.raises(UsageError, match="reads 256 tokens at most; 512 are too many"):
+    with pytest.raises(UsageError, match="reads at most 256 tokens; got 512"):
         limited(load_embedder(folder), 512)
 
 

@@ -31,7 +31,7 @@ from jina_data.forecast.row_flow import RowFlow, estimate_flow
 from jina_data.forecast.sample import generator
 from jina_data.forecast.trial import run_trial
 from jina_data.pipeline import Pipeline
-from jina_data.progress import Quiet
+from jina_data.progress import SilentProgress
 from jina_data.stages import ExactDedup, Length, NearDedup, Normalize, Sample, Stage, Where
 from jina_data.stages.consistency import Consistency
 from tests.support.files import write_jsonl, write_parquet
@@ -42,7 +42,7 @@ DEMO = Path(__file__).parents[1] / "data" / "demo"
 def plan_of(inputs: Sequence[Path], *stages: Stage, seed: int = 0, limit: int | None = None) -> Plan:
     recipe = Recipe(stages=stages, columns={}, seed=seed)
     config = CleanConfig(recipe=recipe, inputs=[str(path) for path in inputs], limit=limit, device="cpu")
-    return bind_run(config, None, overwrite=False, progress=Quiet())
+    return bind_run(config, None, overwrite=False, progress=SilentProgress())
 
 
 def flow(plan: Plan) -> RowFlow:

@@ -19,7 +19,7 @@ from jina_data.clean.folder import CleanFolder
 from jina_data.engines.local import PROCESS_BYTES, WORK_BYTES, MemoryBudget
 from jina_data.errors import ResourceError, RunFolderError, UsageError
 from jina_data.run.events import Events
-from jina_data.run.files import remove, resource_errors, whole_file, whole_path, write_json
+from jina_data.run.files import atomic_file, atomic_path, remove, resource_errors, write_json
 from jina_data.run.memory import parse_bytes
 
 MIB = 2**20
@@ -33,9 +33,9 @@ def names(folder: Path) -> list[str]:
 # ------------------------------------------------------------------------------------------------ whole or not at all
 
 
-def test_whole_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_atomic_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file.bin"
-    with whole_file(path) as sink:
+    with atomic_file(path) as sink:
         sink.write(b"half")
         assert not path.exists()
         sink.write(b", whole")
@@ -43,22 +43,22 @@ def test_whole_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert names(path.parent) == ["file.bin"]
 
 
-def test_whole_file_replaces_the_old_one_at_once(tmp_path: Path) -> None:
+def test_atomic_file_replaces_the_old_one_at_once(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old", encoding="utf-8")
-    with whole_file(path, "w") as sink:
+    with atomic_file(path, "w") as sink:
         sink.write("new: ü")
         assert path.read_text(encoding="utf-8") == "old"
     assert path.read_bytes() == "new: ü".encode()
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
-def test_whole_path_leaves_nothing_after_a_failure(tmp_path: Path, failure: type[BaseException]) -> None:
+def test_atomic_path_leaves_nothing_after_a_failure(tmp_path: Path, failure: type[BaseException]) -> None:
     path = tmp_path / "file.parquet"
     path.write_text("old", encoding="utf-8")
 
     def write_half() -> None:
-        with whole_path(path) as temporary:
+        with atomic_path(path) as temporary:
             temporary.write_bytes(b"half")
             raise failure
 
@@ -68,14 +68,14 @@ def test_whole_path_leaves_nothing_after_a_failure(tmp_path: Path, failure: type
     assert names(tmp_path) == ["file.parquet"]
 
 
-def test_whole_path_fails_if_nothing_was_written(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_path(tmp_path / "file.parquet"):
+def test_atomic_path_fails_if_nothing_was_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "file.parquet"):
         pass
     assert names(tmp_path) == []
 
 
 def test_temporary_names_do_not_end_like_outputs(tmp_path: Path) -> None:
-    with whole_path(tmp_path / "part-00000.parquet") as temporary:
+    with atomic_path(tmp_path / "part-00000.parquet") as temporary:
         temporary.write_bytes(b"")
         assert list(tmp_path.glob("*.parquet")) == []
         assert str(os.getpid()) in temporary.name

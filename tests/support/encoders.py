@@ -32,17 +32,17 @@ def t5(tokenizer: Tokenizer, **options: Any) -> Encoder:
 
 
 def check_alone(embedder: base.Embedder, texts: list[str], singles: int) -> None:
-    """Check that vectors do not depend on order, number or neighbours."""
-    whole = embedder.encode(texts)
-    assert whole.shape == (len(texts), embedder.dim)
-    assert whole.dtype == np.float16
+    """Check that vectors do not depend on the order, number or contents of other texts."""
+    vectors = embedder.encode(texts)
+    assert vectors.shape == (len(texts), embedder.dim)
+    assert vectors.dtype == np.float16
     rng = np.random.default_rng(0)
     order = rng.permutation(len(texts))
-    assert (bits(embedder.encode([texts[i] for i in order])) == bits(whole)[order]).all()
-    some = np.sort(order[: len(texts) // 3])
-    assert (bits(embedder.encode([texts[i] for i in some])) == bits(whole)[some]).all()
+    assert (bits(embedder.encode([texts[i] for i in order])) == bits(vectors)[order]).all()
+    subset = np.sort(order[: len(texts) // 3])
+    assert (bits(embedder.encode([texts[i] for i in subset])) == bits(vectors)[subset]).all()
     for i in order[:singles].tolist():
-        assert (bits(embedder.encode([texts[i]]))[0] == bits(whole)[i]).all(), texts[i]
+        assert (bits(embedder.encode([texts[i]]))[0] == bits(vectors)[i]).all(), texts[i]
     assert embedder.encode([]).shape == (0, embedder.dim)
 
 

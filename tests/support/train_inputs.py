@@ -1,4 +1,4 @@
-"""Small inputs and models for the tests of training: real questions and commands, a JinaBERT of two thin layers."""
+"""Small inputs and models for the tests of training: real questions and commands, a JinaBERT of two layers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ DEMO = Path(__file__).parents[1] / "data" / "demo"
 
 
 def questions(n_rows: int | None = None) -> list[tuple[str, str]]:
-    """Return pairs of question and answer, without what the sample has broken and what it has twice."""
+    """Return pairs of question and answer, without broken rows and duplicates of the sample."""
     return list(_questions()[:n_rows])
 
 
 @cache
 def _questions() -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    seen = set[str]()
+    pairs: list[tuple[str, str]] = []
+    used = set[str]()
     with gzip.open(DEMO / "questions.jsonl.gz", "rt", encoding="utf-8") as lines:
         for row in _rows(lines):
             pair = row.get("question"), row.get("answer")
             folded = {" ".join(str(text).casefold().split()) for text in pair}
-            if all(isinstance(text, str) and text for text in pair) and not folded & seen:
-                seen |= folded
-                found.append((str(pair[0]), str(pair[1])))
-    return found
+            if all(isinstance(text, str) and text for text in pair) and not folded & used:
+                used |= folded
+                pairs.append((str(pair[0]), str(pair[1])))
+    return pairs
 
 
 def _rows(lines: Any) -> Iterator[dict[str, Any]]:
@@ -56,14 +56,14 @@ def commands(n_rows: int) -> list[tuple[str, str]]:
 
 
 def write_pairs(path: Path, pairs: list[tuple[str, str]], *, group_rows: int = 100) -> Path:
-    """Write pairs as Parquet, in row groups of some size."""
-    table = pa.table({"anchor": [one for one, _ in pairs], "positive": [other for _, other in pairs]})
+    """Write pairs as Parquet, in row groups of `group_rows` rows."""
+    table = pa.table({"anchor": [anchor for anchor, _ in pairs], "positive": [positive for _, positive in pairs]})
     pq.write_table(table, path, row_group_size=group_rows)
     return path
 
 
 def write_triplets(path: Path, pairs: list[tuple[str, str]], *, n_negatives: int = 2) -> Path:
-    """Write triplets: the negatives of a row are the answers of the rows behind it."""
+    """Write triplets: the negatives of a row are the answers of later rows."""
     answers = [answer for _, answer in pairs]
     rows = {
         "anchor": [question for question, _ in pairs],
@@ -78,7 +78,7 @@ def write_triplets(path: Path, pairs: list[tuple[str, str]], *, n_negatives: int
 
 
 def write_model(folder: Path, *, dropout: float = 0.1, n_heads: int = 4, seed: int = 0) -> Path:
-    """Save a JinaBERT of 2 layers and 32 dimensions with random weights, and a vocabulary of the sample."""
+    """Save a JinaBERT of 2 layers and 32 dimensions with random weights, and a tokenizer trained on the sample."""
     tokenizer = train_wordpiece([text for pair in questions(300) for text in pair], vocab_size=800)
     torch.manual_seed(seed)
     config = JinaBertConfig(

@@ -1,4 +1,4 @@
-"""Two processes train as one does: the same losses and weights with the same global batches."""
+"""Two processes give the same losses and weights as one, with the same global batches."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def settings(folder: Path, name: str, out: Path) -> dict[str, Any]:
     values = {"inputs": [str(folder / data)], "model": str(folder / "model"), "out": str(out), "steps": 5}
     values |= {"batch_size": 12, "max_length": 24, "learning_rate": 3e-3, "warmup_steps": 0, **case}
     if "eval_files" in case:
-        values["eval_files"] = [str(folder / one) for one in case["eval_files"]]
+        values["eval_files"] = [str(folder / name) for name in case["eval_files"]]
     return values
 
 
@@ -53,7 +53,7 @@ def losses(out: Path) -> list[float]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Inputs, a model, and what two processes make of all cases: `two-NAME`."""
+    """Inputs, a model, and the runs of two processes for all cases: `two-NAME`."""
     folder = tmp_path_factory.mktemp("processes")
     write_pairs(folder / "pairs.parquet", questions(90))
     write_triplets(folder / "triplets.parquet", questions(90), n_negatives=3)
@@ -80,13 +80,13 @@ def test_two_processes_have_the_losses_and_weights_of_one(name: str, folder: Pat
         for key, value in settings(folder, name, tmp_path / "one").items()
     }
     out = values.pop("out")
-    one = Trainer(TrainConfig(**values), out).run()
+    single = Trainer(TrainConfig(**values), out).run()
     two = folder / f"two-{name}"
     report = json.loads((two / "report.json").read_text())
     assert report["processes"] == 2
-    assert report["tokens"] == one.tokens
-    assert losses(two) == pytest.approx(losses(one.path), rel=1e-4)
-    first, second = (load_file(path / "model" / "model.safetensors") for path in (one.path, two))
+    assert report["tokens"] == single.tokens
+    assert losses(two) == pytest.approx(losses(single.path), rel=1e-4)
+    first, second = (load_file(path / "model" / "model.safetensors") for path in (single.path, two))
     for key, weight in first.items():
         assert torch.allclose(weight, second[key], atol=2e-4), key
-    assert report["scores"] == pytest.approx(dict(one.scores), abs=1e-3)
+    assert report["scores"] == pytest.approx(dict(single.scores), abs=1e-3)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jina_data.train import TrainConfig, Trainer
 from jina_data.train.losses import pairs_loss
-from jina_data.train.models import load_trainee
+from jina_data.train.models import load_trainable
 from jina_data.train.steps import micro_batches, step_with_cache, step_with_graphs
 from tests.support.train_inputs import questions, write_model, write_pairs, write_triplets
 
@@ -48,7 +48,7 @@ def test_the_loss_falls(phase: Any, precision: Any, options: dict[str, Any], fol
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_grad_cache_gives_the_same_gradients_with_dropout(precision: str, folder: Path) -> None:
-    trainee = load_trainee(str(folder / "model"), tokenizer=None, device="cuda", seed=0)
+    trainee = load_trainable(str(folder / "model"), tokenizer=None, device="cuda", seed=0)
     trainee.module.train()
     texts = [text for side in zip(*questions(32), strict=True) for text in side]
     ids = trainee.tokenize(texts, 64)
@@ -59,26 +59,28 @@ def test_grad_cache_gives_the_same_gradients_with_dropout(precision: str, folder
     def loss_of(vectors: Tensor) -> Tensor:
         return pairs_loss(vectors[:32], vectors[32:], temperature=0.05)
 
-    found = []
+    gradients = []
     for step in (step_with_graphs, step_with_cache):
         trainee.module.zero_grad()
         torch.manual_seed(3)
         step(trainee, ids, micro_batches(ids, 500), loss_of, cast)
-        found.append(torch.cat([one.grad.flatten() for one in trainee.module.parameters() if one.grad is not None]))
-    limit = 1e-4 if precision == "fp32" else 2e-2  # sums on a GPU come in no fixed order
-    assert float((found[1] - found[0]).norm() / found[0].norm()) < limit
+        gradients.append(
+            torch.cat([weight.grad.flatten() for weight in trainee.module.parameters() if weight.grad is not None])
+        )
+    limit = 1e-4 if precision == "fp32" else 2e-2  # sums on a GPU have no fixed order
+    assert float((gradients[1] - gradients[0]).norm() / gradients[0].norm()) < limit
 
 
 def test_gradients_are_those_of_a_cpu(folder: Path) -> None:
     texts = [text for side in zip(*questions(16), strict=True) for text in side]
-    found = []
+    gradients = []
     for device in ("cpu", "cuda"):
-        trainee = load_trainee(str(folder / "model"), tokenizer=None, device=device, seed=0)
+        trainee = load_trainable(str(folder / "model"), tokenizer=None, device=device, seed=0)
         trainee.module.eval()  # without dropout, whose units differ
         ids = trainee.tokenize(texts, 64)
         step_with_graphs(
             trainee, ids, micro_batches(ids, 800), lambda v: pairs_loss(v[:16], v[16:], temperature=0.05), nullcontext
         )
-        flat = [one.grad.flatten().cpu() for one in trainee.module.parameters() if one.grad is not None]
-        found.append(torch.cat(flat))
-    assert float((found[1] - found[0]).norm() / found[0].norm()) < 1e-2
+        flat = [weight.grad.flatten().cpu() for weight in trainee.module.parameters() if weight.grad is not None]
+        gradients.append(torch.cat(flat))
+    assert float((gradients[1] - gradients[0]).norm() / gradients[0].norm()) < 1e-2

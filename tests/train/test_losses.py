@@ -1,4 +1,4 @@
-"""The losses against sums written out in float64, and against sentence-transformers."""
+"""The losses, compared with explicit sums in float64 and with sentence-transformers."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ CASES = [(2, 3, [0, 1]), (5, 8, [0, 0, 1, 2, 4]), (7, 4, [3] * 6), (1, 6, [0]), 
 @pytest.mark.parametrize(("n_rows", "dim", "owner"), CASES)
 def test_losses_are_the_sums_of_the_papers(n_rows: int, dim: int, owner: list[int]) -> None:
     q, p, n = drawn(n_rows, dim), drawn(n_rows, dim, seed=1), 3 * drawn(len(owner), dim, seed=2)
-    some, others, hard = (torch.from_numpy(one).float() for one in (q, p, n))
+    q_BD, p_BD, n_MD = (torch.from_numpy(vectors).float() for vectors in (q, p, n))
     owner_M = torch.tensor(owner)
-    found = {
-        "pairs": pairs_loss(some, others, temperature=T),
-        "v2": triplets_v2_loss(some, others, hard, temperature=T),
-        "v1": triplets_v1_loss(some, others, hard, owner_M, temperature=T),
-        "v1, wide": triplets_v1_loss(some, others, hard, owner_M, temperature=T, margin=0.5),
-        "own": own_negatives_loss(some, others, hard, owner_M, temperature=T),
+    losses = {
+        "pairs": pairs_loss(q_BD, p_BD, temperature=T),
+        "v2": triplets_v2_loss(q_BD, p_BD, n_MD, temperature=T),
+        "v1": triplets_v1_loss(q_BD, p_BD, n_MD, owner_M, temperature=T),
+        "v1, wide": triplets_v1_loss(q_BD, p_BD, n_MD, owner_M, temperature=T, margin=0.5),
+        "own": own_negatives_loss(q_BD, p_BD, n_MD, owner_M, temperature=T),
     }
     v2 = expected_v2(q, p, n)
     expected = {
@@ -83,7 +83,7 @@ def test_losses_are_the_sums_of_the_papers(n_rows: int, dim: int, owner: list[in
         "v1, wide": v2 + expected_margin(q, p, n, owner, 0.5),
         "own": expected_own(q, p, n, owner),
     }
-    assert {name: float(loss) for name, loss in found.items()} == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def theirs(columns: list[Tensor], directions: tuple[str, ...]) -> float:
@@ -129,7 +129,7 @@ def test_neither_order_nor_length_of_vectors_matters(name: str) -> None:
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     q, p, n = (torch.from_numpy(drawn(4, 5, seed=seed)) for seed in range(3))
     owner = torch.tensor([0, 1, 2, 3])
-    # The losses count in float32; a small step would drown in its rounding.
+    # The losses are computed in float32, so a smaller step would be lost in rounding.
     q.requires_grad_()
     (gradient,) = torch.autograd.grad(LOSSES[name](q, p, n, owner), q)
     direction = torch.from_numpy(drawn(4, 5, seed=9))

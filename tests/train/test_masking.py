@@ -1,4 +1,4 @@
-"""Masked words: whole ones, in the stated shares, the same whoever draws them."""
+"""Masking: whole words, in the given shares, and the same masks in any process."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def masked(ids: Ids, tokenizer: Tokenizer, *, step: int = 0, seed: int = 0, shar
     return mask_words(ids, rows, Vocabulary.of(tokenizer), share=share, seed=seed, step=step)
 
 
-def words_of(one: np.ndarray, tokenizer: Tokenizer) -> list[list[int]]:
-    """Return the places of each word of a document, without special tokens."""
-    tokens = [str(tokenizer.id_to_token(int(number))) for number in one]
+def words_of(ids: np.ndarray, tokenizer: Tokenizer) -> list[list[int]]:
+    """Return the positions of each word of a document, without special tokens."""
+    tokens = [str(tokenizer.id_to_token(int(number))) for number in ids]
     words: list[list[int]] = []
     for place, token in enumerate(tokens):
         if token in ("[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"):
@@ -47,11 +47,11 @@ def words_of(one: np.ndarray, tokenizer: Tokenizer) -> list[list[int]]:
 
 def test_whole_words_are_hidden_and_nothing_else_changes(ids: Ids, tokenizer: Tokenizer) -> None:
     hidden, targets = masked(ids, tokenizer)
-    for one, shown, wanted in zip(ids, hidden, targets, strict=True):
+    for document, shown, wanted in zip(ids, hidden, targets, strict=True):
         guessed = wanted >= 0
-        assert np.array_equal(wanted[guessed], one[guessed])
-        assert np.array_equal(shown[~guessed], one[~guessed])
-        words = words_of(one, tokenizer)
+        assert np.array_equal(wanted[guessed], document[guessed])
+        assert np.array_equal(shown[~guessed], document[~guessed])
+        words = words_of(document, tokenizer)
         assert all(len({bool(guessed[place]) for place in word}) == 1 for word in words)
         n_drawn = sum(bool(guessed[word[0]]) for word in words)
         assert n_drawn == (max(1, round(0.3 * len(words))) if words else 0)
@@ -65,16 +65,16 @@ def test_eighty_ten_ten(ids: Ids, tokenizer: Tokenizer) -> None:
     is_mask = shown[guessed] == tokenizer.token_to_id("[MASK]")
     is_same = shown[guessed] == before[guessed]
     shares = np.array([is_mask.sum(), (~is_mask & ~is_same).sum(), is_same.sum()]) / n
-    # Of random tokens a few are the right ones by chance.
+    # A few random tokens are the original ones by chance.
     assert np.abs(shares - [0.8, 0.1, 0.1]).max() < 4 * np.sqrt(0.8 * 0.2 / n) + 0.002
 
 
 def test_no_special_token_is_hidden_or_stands_in(ids: Ids, tokenizer: Tokenizer) -> None:
     hidden, targets = masked(ids, tokenizer, share=0.9)
     mask, *specials = (tokenizer.get_vocab()[name] for name in ("[MASK]", "[PAD]", "[UNK]", "[CLS]", "[SEP]"))
-    for one, shown, wanted in zip(ids, hidden, targets, strict=True):
+    for document, shown, wanted in zip(ids, hidden, targets, strict=True):
         assert not np.isin(wanted, [*specials, mask]).any()
-        assert np.array_equal(np.isin(shown, specials), np.isin(one, specials))
+        assert np.array_equal(np.isin(shown, specials), np.isin(document, specials))
 
 
 def test_every_word_is_hidden_about_equally_often(tokenizer: Tokenizer) -> None:
@@ -88,9 +88,11 @@ def test_every_word_is_hidden_about_equally_often(tokenizer: Tokenizer) -> None:
 def test_the_mask_of_a_row_does_not_depend_on_its_neighbours(ids: Ids, tokenizer: Tokenizer) -> None:
     hidden, targets = masked(ids[:20], tokenizer, step=7)
     rows = np.array([3, 11, 17])
-    some, wanted = mask_words([ids[row] for row in rows], rows, Vocabulary.of(tokenizer), share=0.3, seed=0, step=7)
-    for row, one, target in zip(rows, some, wanted, strict=True):
-        assert np.array_equal(one, hidden[row])
+    masked_ids, wanted = mask_words(
+        [ids[row] for row in rows], rows, Vocabulary.of(tokenizer), share=0.3, seed=0, step=7
+    )
+    for row, document, target in zip(rows, masked_ids, wanted, strict=True):
+        assert np.array_equal(document, hidden[row])
         assert np.array_equal(target, targets[row])
 
 
@@ -104,7 +106,7 @@ def test_other_steps_and_seeds_hide_other_words(other: dict[str, int], ids: Ids,
 def test_empty_documents_have_nothing_to_guess(tokenizer: Tokenizer) -> None:
     ids = tokenize(tokenizer, ["", "word", ""], 16).ids
     _, targets = masked(ids, tokenizer)
-    assert [(one >= 0).any() for one in targets] == [False, True, False]
+    assert [(target >= 0).any() for target in targets] == [False, True, False]
 
 
 def test_a_tokenizer_without_a_mask_is_told(tokenizer: Tokenizer) -> None:

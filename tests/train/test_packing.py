@@ -1,4 +1,4 @@
-"""Texts end to end in a transformer of sentence-transformers: vectors and gradients are those of padded texts."""
+"""Packed texts in a transformer of sentence-transformers: same vectors and gradients as padded texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jina_data.encoder import train_wordpiece
 from jina_data.train import models, packing
-from jina_data.train.models import TransformerTrainee, load_trainee
+from jina_data.train.models import TrainableTransformer, load_trainable
 from jina_data.train.steps import micro_batches, step_with_cache, step_with_graphs
 from tests.support.train_inputs import questions
 
@@ -41,7 +41,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def write_model(folder: Path, kind: str, tokenizer: Any, *, dropout: float = 0.0, pooling: str = "mean") -> Path:
-    """Save a small model with random weights, far from zero, so that a wrong place or neighbour shows."""
+    """Save a small model with random weights, far from zero, so that a wrong position changes the result."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
@@ -58,9 +58,9 @@ def write_model(folder: Path, kind: str, tokenizer: Any, *, dropout: float = 0.0
     return folder / "model"
 
 
-def load(folder: Path) -> TransformerTrainee:
-    trainee = load_trainee(str(folder), tokenizer=None, device="cpu", seed=0)
-    assert isinstance(trainee, TransformerTrainee)
+def load(folder: Path) -> TrainableTransformer:
+    trainee = load_trainable(str(folder), tokenizer=None, device="cpu", seed=0)
+    assert isinstance(trainee, TrainableTransformer)
     trainee.module.train()
     return trainee
 
@@ -75,40 +75,42 @@ def loss_of(vectors_ND: Tensor) -> Tensor:
     return loss
 
 
-def found(trainee: TransformerTrainee, step: Any = step_with_graphs, token_budget: int = 200) -> tuple[Tensor, Tensor]:
-    """Return vectors of texts and the gradients of a loss."""
+def run_step(
+    trainee: TrainableTransformer, step: Any = step_with_graphs, token_budget: int = 200
+) -> tuple[Tensor, Tensor]:
+    """Return the vectors of texts and the gradients of a loss."""
     ids = trainee.tokenize(texts(), 48)
     trainee.module.zero_grad()
     torch.manual_seed(5)
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def loss(vectors_ND: Tensor) -> Tensor:
-        seen.append(vectors_ND.detach())
+        outputs.append(vectors_ND.detach())
         return loss_of(vectors_ND)
 
     step(trainee, ids, micro_batches(ids, token_budget), loss, contextlib.nullcontext)
     weights = [weight.grad.flatten() for weight in trainee.module.parameters() if weight.grad is not None]
-    return seen[0], torch.cat(weights)
+    return outputs[0], torch.cat(weights)
 
 
 def padded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
-    """Return the same from a model that was never told of texts end to end."""
+    """Return the same from a model without packing."""
     monkeypatch.setattr(models, "can_pack", lambda _: False)
     trainee = load(folder)
     assert attention_of(trainee.model) == "sdpa"
-    return found(trainee)
+    return run_step(trainee)
 
 
 def attention_of(model: Any) -> str:
     return str(model[0].auto_model.config._attn_implementation)
 
 
-def is_packed(trainee: TransformerTrainee) -> bool:
-    """Say whether texts go end to end."""
+def is_packed(trainee: TrainableTransformer) -> bool:
+    """Return whether texts are packed."""
     rows: list[int] = []
     model: Any = trainee.model
     handle = model[0].auto_model.embeddings.register_forward_hook(lambda *inputs: rows.append(len(inputs[-1])))
-    found(trainee)
+    run_step(trainee)
     handle.remove()
     assert rows
     return set(rows) == {1}
@@ -122,7 +124,7 @@ def test_vectors_and_gradients_are_those_of_padded_texts(
     folder = write_model(tmp_path, kind, tokenizer, pooling=pooling)
     trainee = load(folder)
     assert is_packed(trainee)
-    vectors, gradients = found(trainee)
+    vectors, gradients = run_step(trainee)
     expected_vectors, expected_gradients = padded(folder, monkeypatch)
     assert expected_vectors.std() > 0.1
     torch.testing.assert_close(vectors, expected_vectors, atol=1e-5, rtol=1e-5)
@@ -131,25 +133,25 @@ def test_vectors_and_gradients_are_those_of_padded_texts(
 
 def test_the_cut_and_the_cache_change_nothing_with_dropout(tokenizer: Any, tmp_path: Path) -> None:
     trainee = load(write_model(tmp_path, "bert", tokenizer, dropout=0.2))
-    _, expected = found(trainee)
-    _, cached = found(trainee, step_with_cache)
+    _, expected = run_step(trainee)
+    _, cached = run_step(trainee, step_with_cache)
     assert (cached - expected).norm() <= 1e-5 * expected.norm()
     trainee.checkpoint_activations()
     assert is_packed(trainee)
-    _, again = found(trainee)
+    _, again = run_step(trainee)
     assert (again - expected).norm() <= 1e-5 * expected.norm()
     trainee.module.eval()
-    vectors, _ = found(trainee)
-    other_vectors, _ = found(trainee, token_budget=10**6)
+    vectors, _ = run_step(trainee)
+    other_vectors, _ = run_step(trainee, token_budget=10**6)
     torch.testing.assert_close(other_vectors, vectors, atol=1e-5, rtol=1e-5)
 
 
 def test_bfloat16_goes_end_to_end(tokenizer: Any, tmp_path: Path) -> None:
     trainee = load(write_model(tmp_path, "bert", tokenizer))
-    expected, _ = found(trainee)
+    expected, _ = run_step(trainee)
     with torch.autocast("cpu", torch.bfloat16):
         assert is_packed(trainee)
-        vectors, _ = found(trainee)
+        vectors, _ = run_step(trainee)
     assert 0 < (vectors - expected).norm() < 0.05 * expected.norm()
 
 

@@ -1,4 +1,4 @@
-"""A killed run goes on to the same weights, bit for bit: with real kills, at steps that nobody chose to stop at."""
+"""A killed run resumes and gives the same weights, bit for bit: with real kills at random steps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def arguments(folder: Path, out: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Inputs whose rows have to wait for each other, a model with dropout, and the weights of an undisturbed run."""
+    """Inputs with conflicting rows, a model with dropout, and the weights of an undisturbed run."""
     folder = tmp_path_factory.mktemp("resume")
     rows = questions(60)
     write_triplets(folder / "questions.parquet", [*rows, *((rows[0][0], answer) for _, answer in questions(90)[60:])])
@@ -84,9 +84,9 @@ def test_killed_runs_end_with_the_same_weights(folder: Path, tmp_path: Path) -> 
     subprocess.run(arguments(folder, out), check=True, env=one_thread())
     assert weights(out) == weights(folder / "undisturbed")
     assert losses(out) == losses(folder / "undisturbed")
-    reports = [json.loads((one / "report.json").read_text())["sources"] for one in (out, folder / "undisturbed")]
+    reports = [json.loads((run / "report.json").read_text())["sources"] for run in (out, folder / "undisturbed")]
     assert reports[0] == reports[1]
-    assert sum(source["put_off"] for source in reports[0]) > 0, "no row had to wait: this would test nothing"
+    assert sum(source["put_off"] for source in reports[0]) > 0, "no row was deferred, so this tests nothing"
 
 
 def test_a_stopped_run_saves_first(folder: Path, tmp_path: Path) -> None:
@@ -95,12 +95,12 @@ def test_a_stopped_run_saves_first(folder: Path, tmp_path: Path) -> None:
     while n_lines(out / "metrics.jsonl") < 4 and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
-    assert process.returncode == 1, said
+    _, stderr = process.communicate()
+    assert process.returncode == 1, stderr
     saved = last_checkpoint(out / "checkpoints")
     assert saved is not None
     step = int(saved.name.removeprefix("step-"))
-    assert f"stopped after step {step}" in said
+    assert f"stopped after step {step}" in stderr
     assert n_lines(out / "metrics.jsonl") == step
     subprocess.run(arguments(folder, out), check=True, env=one_thread())
     assert weights(out) == weights(folder / "undisturbed")
@@ -115,7 +115,7 @@ def test_an_unfinished_run_with_other_settings_is_refused(folder: Path, tmp_path
 
     trainer = Trainer(config(), out)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jina_data.train.trainer._Session._write_outputs", lambda *_: pytest.fail("stop here"))
+        patch.setattr("jina_data.train.trainer._TrainSession._write_outputs", lambda *_: pytest.fail("stop here"))
         with pytest.raises(pytest.fail.Exception):
             trainer.run()
     with pytest.raises(RunFolderError, match=r"unfinished run with seed 0 \(now 1\)"):

@@ -1,4 +1,4 @@
-"""What training reads: sources, their rates, rows in a seeded order, and batches without false negatives."""
+"""Sources and their rates, rows in seeded order, and batches without false negatives."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ pytest.importorskip("torch")
 from jina_data.errors import InputError, UsageError
 from jina_data.pipeline import Pipeline
 from jina_data.stages import Length
-from jina_data.train.batches import PUT_OFF_BATCHES, Batches, _folded
+from jina_data.train.batches import PUT_OFF_BATCHES, Batches, _fold
 from jina_data.train.config import TrainConfig
-from jina_data.train.sources import Source, Unit, find_sources, source_rates
+from jina_data.train.sources import TrainSource, Unit, find_sources, source_rates
 from jina_data.train.stream import Example, Stream
 from tests.support.files import write_jsonl, write_parquet
 from tests.support.train_inputs import DEMO, commands, questions, write_model, write_pairs, write_triplets
@@ -33,16 +33,16 @@ def config(*inputs: Path | str, phase: Any = "pairs", **options: Any) -> TrainCo
     return TrainConfig(phase=phase, inputs=tuple(map(str, inputs)), model="tiny", **options)
 
 
-def sources_of(settings: TrainConfig, tmp_path: Path) -> list[Source]:
+def sources_of(settings: TrainConfig, tmp_path: Path) -> list[TrainSource]:
     return find_sources(settings, tmp_path / "spool")[0]
 
 
-def rows_of(source: Source) -> list[Example]:
+def rows_of(source: TrainSource) -> list[Example]:
     stream = Stream(source, seed=0, window_rows=10**6)
     return [stream.take() for _ in range(source.n_rows)]
 
 
-def sizes(sources: list[Source]) -> dict[str, int]:
+def sizes(sources: list[TrainSource]) -> dict[str, int]:
     return {source.name: source.n_rows for source in sources}
 
 
@@ -54,9 +54,9 @@ def test_each_input_is_a_source(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     for number in range(2):
         write_pairs(tmp_path / "shards" / f"{number}.parquet", commands(60))
-    found = sources_of(config(first, tmp_path / "shards"), tmp_path)
-    assert sizes(found) == {"questions": 250, "shards": 120}
-    assert sorted(rows_of(found[0])) == sorted(Example(q, a) for q, a in questions(250))
+    sources = sources_of(config(first, tmp_path / "shards"), tmp_path)
+    assert sizes(sources) == {"questions": 250, "shards": 120}
+    assert sorted(rows_of(sources[0])) == sorted(Example(q, a) for q, a in questions(250))
 
 
 def test_a_clean_run_has_the_sources_of_its_ledger(tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_a_negation_run_gives_its_training_split_by_source(tmp_path: Path) -> No
     write_parquet(full / "train-00000.parquet", rows)
     write_parquet(full / "test-00000.parquet", [{key: f"test {value}" for key, value in rows[0].items()}])
     write_parquet(bare / "train-00000.parquet", [{key: row[key] for key in list(row)[:3]} for row in rows])
-    found = sources_of(config(tmp_path / "negation", phase="triplets"), tmp_path)
-    assert sizes(found) == {"coco": 10, "snli": 20}
-    assert sorted(rows_of(found[0])) == sorted(Example(f"a{n}", f"e{n}", (f"n{n}",)) for n in range(0, 30, 3))
+    sources = sources_of(config(tmp_path / "negation", phase="triplets"), tmp_path)
+    assert sizes(sources) == {"coco": 10, "snli": 20}
+    assert sorted(rows_of(sources[0])) == sorted(Example(f"a{n}", f"e{n}", (f"n{n}",)) for n in range(0, 30, 3))
 
 
 def test_a_mining_run_has_a_source_for_each_row_that_it_wrote(tmp_path: Path) -> None:
@@ -114,17 +114,17 @@ def test_a_mining_run_has_a_source_for_each_row_that_it_wrote(tmp_path: Path) ->
 def test_a_column_names_the_source(tmp_path: Path) -> None:
     rows = [{"query": f"q{n}", "positive": f"p{n}", "from": "ab"[n % 2] if n else None} for n in range(9)]
     path = write_parquet(tmp_path / "x.parquet", rows)
-    found = sources_of(config(path, columns=("anchor=query", "positive=positive", "source=from")), tmp_path)
-    assert sizes(found) == {"(none)": 1, "b": 4, "a": 4}
+    sources = sources_of(config(path, columns=("anchor=query", "positive=positive", "source=from")), tmp_path)
+    assert sizes(sources) == {"(none)": 1, "b": 4, "a": 4}
 
 
 def test_other_formats_are_read_as_clean_reads_them(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "pairs.jsonl", [{"question": q, "answer": a} for q, a in questions(40)])
-    (found,) = sources_of(config(path), tmp_path)
-    assert sorted(rows_of(found)) == sorted(Example(q, a) for q, a in questions(40))
+    (source,) = sources_of(config(path), tmp_path)
+    assert sorted(rows_of(source)) == sorted(Example(q, a) for q, a in questions(40))
 
 
-def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_rows_that_cannot_be_read_raise_errors(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "x.jsonl", [{"anchor": "a", "positive": "b"}, '{"anchor": '])
     with pytest.raises(InputError, match=r"1 rows cannot be read.*Run jina-data clean first"):
         sources_of(config(path), tmp_path)
@@ -133,9 +133,9 @@ def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [1, 99, 100, 130, 10**6])
 def test_limit_takes_the_first_rows(limit: int, tmp_path: Path) -> None:
     paths = [write_pairs(tmp_path / f"{name}.parquet", questions(120)) for name in "ab"]
-    found = sources_of(config(*paths, limit=limit), tmp_path)
-    assert sum(source.n_rows for source in found) == min(limit, 240)
-    assert {one.anchor for one in rows_of(found[0])} == {q for q, _ in questions(min(limit, 120))}
+    sources = sources_of(config(*paths, limit=limit), tmp_path)
+    assert sum(source.n_rows for source in sources) == min(limit, 240)
+    assert {one.anchor for one in rows_of(sources[0])} == {q for q, _ in questions(min(limit, 120))}
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,10 @@ def test_negatives_in_one_column_in_several_or_as_lists(
         tmp_path / "x.parquet",
         [{"anchor": "a", "positive": "p", **dict(zip(names, row, strict=True))} for row in rows],
     )
-    (found,) = sources_of(config(path, phase="triplets"), tmp_path)
-    stream = Stream(found, seed=0, window_rows=100)
+    (source,) = sources_of(config(path, phase="triplets"), tmp_path)
+    stream = Stream(source, seed=0, window_rows=100)
     taken = [stream.take() for _ in range(3 * len(expected))]
-    assert Counter(one.negatives for one in taken) == Counter(expected * 3)
+    assert Counter(example.negatives for example in taken) == Counter(expected * 3)
     assert stream.n_unusable == len(rows) - len(expected)
 
 
@@ -169,13 +169,13 @@ def test_negatives_in_one_column_in_several_or_as_lists(
         ("pairs", ("anchor=anchor",), "needs the role positive"),
     ],
 )
-def test_roles_that_do_not_fit_are_told(phase: Any, columns: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_roles_that_do_not_fit_raise_errors(phase: Any, columns: tuple[str, ...], message: str, tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "x.parquet", questions(3))
     with pytest.raises(UsageError, match=message):
         sources_of(config(path, phase=phase, columns=columns), tmp_path)
 
 
-def test_missing_and_broken_files_are_told(tmp_path: Path) -> None:
+def test_missing_and_broken_files_raise_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         sources_of(config(tmp_path / "none.parquet"), tmp_path)
     broken = tmp_path / "broken.parquet"
@@ -184,11 +184,11 @@ def test_missing_and_broken_files_are_told(tmp_path: Path) -> None:
         sources_of(config(broken), tmp_path)
 
 
-def test_a_source_without_usable_rows_is_told(tmp_path: Path) -> None:
+def test_a_source_without_usable_rows_raises_an_error(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "x.parquet", [{"anchor": "", "positive": "p"}, {"anchor": "a", "positive": None}])
-    (found,) = sources_of(config(path), tmp_path)
+    (source,) = sources_of(config(path), tmp_path)
     with pytest.raises(InputError, match="has no row with texts"):
-        Stream(found, seed=0, window_rows=10).take()
+        Stream(source, seed=0, window_rows=10).take()
 
 
 # ------------------------------------------------------------------------------------------------------- rates
@@ -218,13 +218,13 @@ def test_a_weight_of_an_input_is_shared_out_by_size(tmp_path: Path) -> None:
     asked = config(
         tmp_path / "a.parquet", tmp_path / "b.parquet", columns=roles, weights={"a": 1, "b/x": 1}, no_in_batch=("b",)
     )
-    found = sources_of(asked, tmp_path)
-    rates = {one.name: rate for one, rate in zip(found, source_rates(found, asked), strict=True)}
+    sources = sources_of(asked, tmp_path)
+    rates = {one.name: rate for one, rate in zip(sources, source_rates(sources, asked), strict=True)}
     assert rates == pytest.approx({"a/y": 0.125, "a/x": 0.375, "b/y": 0, "b/x": 0.5})
-    assert {one.name for one in found if not one.in_batch} == {"b/x", "b/y"}
+    assert {one.name for one in sources if not one.in_batch} == {"b/x", "b/y"}
 
 
-def test_a_source_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_source_that_is_not_there_raises_an_error(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "questions.parquet", questions(3))
     with pytest.raises(UsageError, match=r"no source 'question'.*Did you mean 'questions'"):
         sources_of(config(path, weights={"question": 1}), tmp_path)
@@ -233,12 +233,12 @@ def test_a_source_that_is_not_there_is_told(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ streams
 
 
-def numbered(tmp_path: Path, n_rows: int, group_rows: int) -> Source:
+def numbered(tmp_path: Path, n_rows: int, group_rows: int) -> TrainSource:
     path = write_pairs(tmp_path / "n.parquet", [(f"q{n}", f"p{n}") for n in range(n_rows)], group_rows=group_rows)
     units = [
         Unit(path, group, min(group_rows, n_rows - start)) for group, start in enumerate(range(0, n_rows, group_rows))
     ]
-    return Source("n", {"anchor": ("anchor",), "positive": ("positive",)}, units=units)
+    return TrainSource("n", {"anchor": ("anchor",), "positive": ("positive",)}, units=units)
 
 
 @pytest.mark.parametrize(("group_rows", "window_rows"), [(7, 1), (7, 30), (200, 50), (50, 10**6)])
@@ -270,17 +270,17 @@ def test_a_position_finds_the_next_row(n_taken: int, tmp_path: Path) -> None:
 
 def batches_of(rows: list[tuple[str, str]], tmp_path: Path, **options: Any) -> Batches:
     asked = config(write_pairs(tmp_path / "x.parquet", rows), **options)
-    found = sources_of(asked, tmp_path)
-    return Batches(found, source_rates(found, asked), asked)
+    sources = sources_of(asked, tmp_path)
+    return Batches(sources, source_rates(sources, asked), asked)
 
 
 def check_apart(examples: tuple[Example, ...]) -> None:
     """No text of a row occurs in another row, and no negative is another row's anchor or positive."""
-    texts = [{_folded(one.anchor), _folded(one.positive)} for one in examples]
+    texts = [{_fold(example.anchor), _fold(example.positive)} for example in examples]
     assert sum(map(len, texts)) == len(set[str]().union(*texts))
-    for number, one in enumerate(examples):
+    for number, example in enumerate(examples):
         others = set[str]().union(*texts[:number], *texts[number + 1 :])
-        assert not others & {_folded(text) for text in one.negatives}
+        assert not others & {_fold(text) for text in example.negatives}
 
 
 @settings(max_examples=25, deadline=None)
@@ -292,17 +292,17 @@ def test_no_batch_has_false_negatives_and_no_row_is_lost(
     rows: list[tuple[str, str]], batch_size: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     made = batches_of(rows, tmp_path_factory.mktemp("x"), batch_size=batch_size)
-    seen: list[Example] = []
+    used: list[Example] = []
     for step in range(12):
         batch = made.make(step)
         check_apart(batch.examples)
         assert 1 <= len(batch.examples) <= batch_size
-        seen += batch.examples
+        used += batch.examples
     state = made.state()["x"]
-    waiting = [Example(anchor, positive, tuple(some)) for anchor, positive, some in state["waiting"]]
+    waiting = [Example(anchor, positive, tuple(texts)) for anchor, positive, texts in state["waiting"]]
     assert len(waiting) <= PUT_OFF_BATCHES * min(batch_size, len(rows))
-    # What was read is what was used and what waits: whole epochs, and the begun one.
-    counts = Counter(seen) + Counter(waiting)
+    # The rows read are the used and the deferred ones: complete epochs, and part of the current one.
+    counts = Counter(used) + Counter(waiting)
     n_read = state["stream"]["epoch"] * len(rows)
     assert n_read <= counts.total() <= n_read + len(rows)
     for example, times in Counter(Example(q, a) for q, a in rows).items():
@@ -315,7 +315,7 @@ def test_equal_texts_wait_for_a_later_batch(tmp_path: Path) -> None:
     batches = [made.make(step).examples for step in range(30)]
     n_same = [sum(one.anchor == "same" for one in batch) for batch in batches]
     assert set(n_same) <= {0, 1}
-    assert 24 <= sum(n_same) <= 30  # three epochs, but for what still waits
+    assert 24 <= sum(n_same) <= 30  # three epochs, without the rows that are still deferred
     counts = made.state()["x"]["counts"]
     assert (counts["used"], counts["short_batches"]) == (300, 0)
     assert counts["put_off"] > 10
@@ -324,8 +324,8 @@ def test_equal_texts_wait_for_a_later_batch(tmp_path: Path) -> None:
 def test_negatives_stay_away_from_the_positives_of_others(tmp_path: Path) -> None:
     path = write_triplets(tmp_path / "x.parquet", questions(60), n_negatives=3)
     asked = config(path, phase="triplets", batch_size=8)
-    found = sources_of(asked, tmp_path)
-    made = Batches(found, source_rates(found, asked), asked)
+    sources = sources_of(asked, tmp_path)
+    made = Batches(sources, source_rates(sources, asked), asked)
     for step in range(20):
         check_apart(made.make(step).examples)
 
@@ -333,8 +333,8 @@ def test_negatives_stay_away_from_the_positives_of_others(tmp_path: Path) -> Non
 def test_sources_without_in_batch_negatives_keep_equal_texts_together(tmp_path: Path) -> None:
     rows = [{"anchor": f"a{n}", "positive": "yes", "negative": "no"} for n in range(20)]
     asked = config(write_parquet(tmp_path / "x.parquet", rows), phase="triplets", batch_size=10, no_in_batch=("x",))
-    found = sources_of(asked, tmp_path)
-    batch = Batches(found, source_rates(found, asked), asked).make(0)
+    sources = sources_of(asked, tmp_path)
+    batch = Batches(sources, source_rates(sources, asked), asked).make(0)
     assert not batch.in_batch
     assert len(batch.examples) == 10
 
@@ -343,8 +343,8 @@ def test_each_batch_is_of_one_source_drawn_at_its_rate(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a.parquet", questions(150))
     write_pairs(tmp_path / "b.parquet", commands(50))
     asked = config(tmp_path / "a.parquet", tmp_path / "b.parquet", batch_size=5)
-    found = sources_of(asked, tmp_path)
-    made = Batches(found, source_rates(found, asked), asked)
+    sources = sources_of(asked, tmp_path)
+    made = Batches(sources, source_rates(sources, asked), asked)
     anchors = {"a": {q for q, _ in questions(150)}, "b": {q for q, _ in commands(50)}}
     drawn = Counter[str]()
     for step in range(400):
@@ -375,15 +375,15 @@ def test_a_small_source_gives_small_batches(tmp_path: Path) -> None:
 def test_documents_need_no_partner(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "x.parquet", [{"text": f"t{n % 2}"} for n in range(6)])
     asked = config(path, phase="mlm", batch_size=6)
-    found = sources_of(asked, tmp_path)
-    batch = Batches(found, source_rates(found, asked), asked).make(0)
+    sources = sources_of(asked, tmp_path)
+    batch = Batches(sources, source_rates(sources, asked), asked).make(0)
     assert Counter(one.anchor for one in batch.examples) == {"t0": 3, "t1": 3}
 
 
 def test_several_text_columns_are_several_documents(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "x.parquet", [("a", "b"), ("c", "d")])
-    (found,) = sources_of(config(path, phase="mlm"), tmp_path)
-    stream = Stream(found, seed=0, window_rows=10)
+    (source,) = sources_of(config(path, phase="mlm"), tmp_path)
+    stream = Stream(source, seed=0, window_rows=10)
     assert {stream.take().anchor for _ in range(4)} == {"a", "b", "c", "d"}
 
 
@@ -419,11 +419,11 @@ def test_lists_of_strings_of_any_width_are_read(tmp_path: Path) -> None:
         }
     )
     path = write_parquet(tmp_path / "x.parquet", table)
-    (found,) = sources_of(config(path, phase="triplets"), tmp_path)
-    assert sorted(rows_of(found)) == [Example("a", "c", ("x",)), Example("b", "d", ("y", "z"))]
+    (source,) = sources_of(config(path, phase="triplets"), tmp_path)
+    assert sorted(rows_of(source)) == [Example("a", "c", ("x",)), Example("b", "d", ("y", "z"))]
 
 
-def test_settings_out_of_range_are_told() -> None:
+def test_settings_out_of_range_raise_errors() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
         ({"temperature": 0.0}, "temperature is 0.0; expected a number above 0"),
@@ -436,7 +436,7 @@ def test_settings_out_of_range_are_told() -> None:
         ({"loss": "v3"}, "loss is 'v3'. Expected one of v1, v2"),
         ({"schedule": "cosin"}, "schedule is 'cosin'. Did you mean 'cosine'?"),
         ({"mask_share": 1.0}, "mask_share is 1.0"),
-        ({"inputs": ()}, "no input was named"),
+        ({"inputs": ()}, "there is no input"),
     ]
     for options, message in cases:
         with pytest.raises(UsageError) as raised:
@@ -462,5 +462,5 @@ def test_the_start_of_a_text_has_the_tokens_of_the_whole(max_length: int) -> Non
     tokenizer = train_wordpiece(answers, vocab_size=600)
     odd = ["", " ", " " * 5000 + "end", "x" * 3000, "\n".join(["a"] * 900), "word" + " " * 4000 + "word", "é " * 700]
     expected = tokenize(tokenizer, [*answers, *odd], max_length).ids
-    found = tokenize_start(tokenizer, [*answers, *odd], max_length)
-    assert [one.tolist() for one in found] == [one.tolist() for one in expected]
+    ids = tokenize_start(tokenizer, [*answers, *odd], max_length)
+    assert [one.tolist() for one in ids] == [one.tolist() for one in expected]

