@@ -4,8 +4,8 @@
                                 [--json FILE] [--memory | --table] [--corpora FOLDER]
 
 Weights are random. The reach of a head depends on its queries and keys, so these are scaled as in a trained model: by
-the bound of `attention_range`, scores rise above the score of a token with itself by as much as in
-all-MiniLM-L6-v2, whose layers have medians over heads of 12 to 15. For each size and case, the same texts are encoded by
+the bound of `attention_range`, scores rise above the score of a token with itself by as much as in all-MiniLM-L6-v2,
+whose layers have medians over heads of 12 to 15. For each size and case, the same texts are encoded by
 
 - ours: Encoder.encode;
 - dense: the same model with SDPA and one dense bias, (1, H, S, S), in the same batches;
