@@ -19,9 +19,7 @@ def settle_device(device: str) -> str:
         return "cpu"
     has_cuda = find_spec("torch") is not None and _has_driver() and _has_cuda()
     if device == "cuda" and not has_cuda:
-        raise ResourceError(
-            "--device cuda: there is no CUDA device, or torch has no CUDA support. Use --device cpu, or auto"
-        )
+        raise ResourceError("--device cuda: no CUDA device, or torch has no CUDA support. Use --device cpu, or auto")
     return "cuda" if has_cuda else "cpu"
 
 
