@@ -59,7 +59,7 @@ _SHARED = [
         "--average-start",
         type=float,
         metavar="A",
-        help="Save the average A x start weights + (1 - A) x trained weights, with 0 <= A < 1 (0: off).",
+        help="Save A x initial weights + (1 - A) x trained weights, with 0 <= A < 1 (0: off).",
     ),
     click.option(
         "--weights",
@@ -73,7 +73,7 @@ _SHARED = [
         default="size",
         show_default=True,
         metavar="RULE",
-        help="Sampling of sources without --weights: size (proportional to the number of rows n) or temperature:T "
+        help="How often each source is drawn if --weights is not given: size (proportional to the number of rows n) or temperature:T "
         "(proportional to n to the power 1/T).",
     ),
     click.option(

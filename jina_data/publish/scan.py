@@ -1,4 +1,4 @@
-"""Scans texts for content that should possibly not be public: secrets, e-mail addresses and IP addresses."""
+"""Scans texts for content that may have to stay private: secrets, e-mail addresses and IP addresses."""
 
 from __future__ import annotations
 
