@@ -73,8 +73,8 @@ _SHARED = [
         default="size",
         show_default=True,
         metavar="RULE",
-        help="How often each source is drawn if --weights is not given: size (proportional to the number of rows n) or temperature:T "
-        "(proportional to n to the power 1/T).",
+        help="How often each source is drawn if --weights is not given: size (proportional to the number of rows n) or "
+        "temperature:T (proportional to n to the power 1/T).",
     ),
     click.option(
         "--micro-tokens",
