@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jina_data.errors import JinaDataError
     from jina_data.evaluate.ablation import AblateConfig, ablate
     from jina_data.evaluate.ablation_report import AblateReport
+    from jina_data.evaluate.run import EvaluateConfig, evaluate
     from jina_data.forecast.forecast import Forecast
     from jina_data.mining.config import MineConfig
     from jina_data.mining.report import MineReport
@@ -53,6 +54,7 @@ __all__ = [
     "EncodeConfig",
     "EncodeReport",
     "Encoder",
+    "EvaluateConfig",
     "ExactDedup",
     "Forecast",
     "Inspection",
@@ -82,6 +84,7 @@ __all__ = [
     "ablate",
     "clean",
     "encode",
+    "evaluate",
     "mine",
     "negate",
     "publish",
@@ -96,6 +99,7 @@ _MODULES = {
     "EncodeConfig": "jina_data.embed.table",
     "EncodeReport": "jina_data.embed.table",
     "Encoder": "jina_data.encoder.encoder",
+    "EvaluateConfig": "jina_data.evaluate.run",
     "Forecast": "jina_data.forecast.forecast",
     "Inspection": "jina_data.clean.inspection",
     "JinaDataError": "jina_data.errors",
@@ -115,6 +119,7 @@ _MODULES = {
     "ablate": "jina_data.evaluate.ablation",
     "clean": "jina_data.clean.run",
     "encode": "jina_data.embed.table",
+    "evaluate": "jina_data.evaluate.run",
     "mine": "jina_data.mining.run",
     "negate": "jina_data.negation.run",
     "publish": "jina_data.publish.flow",

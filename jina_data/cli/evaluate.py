@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from jina_data.cli.options import COLUMNS, DEBUG, QUIET, device
 
 if TYPE_CHECKING:
-    from jina_data.embed.base import Embedder
+    pass
 
 
 def _measured(command: Callable[..., None]) -> Callable[..., None]:
@@ -44,31 +44,6 @@ _OUTPUT = click.option(
     help="Output folder: results in the format of mteb under results/, and report.json. Existing results for the same "
     "model and data are reused.",
 )
-
-
-def _load(models: Sequence[str], device: str) -> tuple[list[Embedder], list[str]]:
-    """Load the models of --model; return the embedders and their labels."""
-    from jina_data.embed.base import STATIC
-    from jina_data.embed.device import settle_device
-    from jina_data.embed.load import load_embedder
-    from jina_data.evaluate.output import model_labels
-
-    given_labels, names = zip(*map(_labelled, models), strict=True)
-    labels = model_labels(given_labels)
-    settled_device = settle_device(device) if set(names) != {STATIC} else "cpu"
-    return [load_embedder(name, settled_device) for name in names], labels
-
-
-def _labelled(argument: str) -> tuple[str, str]:
-    """Split LABEL=M into the label and the name of a model; M alone is both."""
-    from jina_data.errors import UsageError
-
-    label, equals, name = argument.partition("=")
-    if not equals or Path(argument).exists():
-        return argument, argument
-    if not label or not name:
-        raise UsageError(f"--model {argument}: expected M, or LABEL=M")
-    return label, name
 
 
 @click.group(name="evaluate")
@@ -149,6 +124,7 @@ def negation(
     from jina_data.evaluate.negation import evaluate_negation
     from jina_data.evaluate.negation_table import plot_negation, print_negation
     from jina_data.evaluate.output import ready_file, writing
+    from jina_data.evaluate.run import load_models
     from jina_data.evaluate.triplets import TripletReader
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
@@ -157,9 +133,9 @@ def negation(
         if path is not None:
             ready_file(path)
     reader = TripletReader.open(triplets, roles=parse_roles(columns), split=split, limit=limit)
-    loaded, labels = _load(models, device)
+    embedders, labels = load_models(models, device)
     report = evaluate_negation(
-        reader, loaded, labels=labels, seed=seed, resamples=resamples, progress=progress_for(quiet=quiet)
+        reader, embedders, labels=labels, seed=seed, resamples=resamples, progress=progress_for(quiet=quiet)
     )
     if json_path is not None:
         with writing(json_path):
@@ -171,20 +147,15 @@ def negation(
         print_negation(report)
 
 
-def _evaluate(load_tasks: Any, models: Sequence[str], device: str, output: Path | None, *, quiet: bool) -> None:
-    """Run the models on the tasks that `load_tasks()` returns, write the report, and print the table."""
-    from jina_data.evaluate.mteb_tasks import need_mteb
-    from jina_data.evaluate.output import writing
-    from jina_data.evaluate.tasks import evaluate_tasks, print_tasks
+def _evaluate(tasks: Sequence[str], models: Sequence[str], device: str, output: Path | None, *, quiet: bool) -> None:
+    """Evaluate the models on the tasks, and print the table."""
+    from jina_data.evaluate.run import EvaluateConfig, evaluate
+    from jina_data.evaluate.tasks import print_tasks
     from jina_data.progress import progress_for
 
-    need_mteb("jina-data evaluate")
-    tasks = load_tasks()
-    loaded, labels = _load(models, device)
-    report = evaluate_tasks(tasks, loaded, labels=labels, folder=output, progress=progress_for(quiet=quiet))
-    if output is not None:
-        with writing(output):
-            report.write(output / "report.json")
+    report = evaluate(
+        EvaluateConfig(tasks=tasks, models=models, device=device), output, progress=progress_for(quiet=quiet)
+    )
     if not quiet:
         print_tasks(report)
 
@@ -203,13 +174,7 @@ def mteb(
     NAME.corpus.parquet, NAME.queries.parquet and NAME.qrels.parquet. KIND:PATH sets the kind of local data: sts,
     pair_classification, reranking, summarization, clustering, classification or retrieval.
     """
-
-    def load_tasks() -> Any:
-        from jina_data.evaluate.mteb_tasks import tasks_named
-
-        return tasks_named(tasks)
-
-    _evaluate(load_tasks, models, device, output, quiet=quiet)
+    _evaluate(tasks, models, device, output, quiet=quiet)
 
 
 @command.command(name="sts")
@@ -224,13 +189,7 @@ def sts(
     The score is Spearman's correlation of the cosine similarities and the scores in the file. FILE is a Parquet file
     with the columns sentence1, sentence2 and score.
     """
-
-    def load_tasks() -> Any:
-        from jina_data.evaluate.mteb_tasks import tasks_named
-
-        return tasks_named([f"sts:{name}" for name in files])
-
-    _evaluate(load_tasks, models, device, output, quiet=quiet)
+    _evaluate([f"sts:{name}" for name in files], models, device, output, quiet=quiet)
 
 
 @command.command(name="retrieval")
@@ -245,13 +204,7 @@ def retrieval(
     PREFIX is the common prefix of the files PREFIX.corpus.parquet (doc_id, title, text), PREFIX.queries.parquet
     (query_id, text) and PREFIX.qrels.parquet (query_id, doc_id, score), or a folder with such files.
     """
-
-    def load_tasks() -> Any:
-        from jina_data.evaluate.mteb_tasks import tasks_named
-
-        return tasks_named([f"retrieval:{name}" for name in prefixes])
-
-    _evaluate(load_tasks, models, device, output, quiet=quiet)
+    _evaluate([f"retrieval:{name}" for name in prefixes], models, device, output, quiet=quiet)
 
 
 @command.command(name="length")
@@ -286,6 +239,7 @@ def length(
     from jina_data.evaluate.local import read_retrieval
     from jina_data.evaluate.mteb_tasks import need_mteb
     from jina_data.evaluate.output import writing
+    from jina_data.evaluate.run import load_models
     from jina_data.progress import progress_for
 
     need_mteb("jina-data evaluate")
@@ -294,9 +248,9 @@ def length(
     except ValueError:
         raise UsageError(f"--lengths {lengths}: expected numbers separated by commas, such as 128,512") from None
     tasks = [data for prefix in prefixes for data in read_retrieval(prefix)]
-    loaded, labels = _load(models, device)
+    embedders, labels = load_models(models, device)
     report = evaluate_length(
-        tasks, loaded, lengths=token_counts, labels=labels, folder=output, progress=progress_for(quiet=quiet)
+        tasks, embedders, lengths=token_counts, labels=labels, folder=output, progress=progress_for(quiet=quiet)
     )
     if output is not None:
         with writing(output):
