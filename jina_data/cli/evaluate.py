@@ -123,12 +123,14 @@ def negation(
     """
     from jina_data.evaluate.negation import evaluate_negation
     from jina_data.evaluate.negation_table import plot_negation, print_negation
-    from jina_data.evaluate.output import ready_file, writing
+    from jina_data.evaluate.output import need_matplotlib, ready_file, writing
     from jina_data.evaluate.run import load_models
     from jina_data.evaluate.triplets import TripletReader
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
 
+    if plot_path is not None:
+        need_matplotlib("--plot")
     for path in (json_path, plot_path):
         if path is not None:
             ready_file(path)
@@ -238,11 +240,13 @@ def length(
     from jina_data.evaluate.length import evaluate_length, plot_length, print_length
     from jina_data.evaluate.local import read_retrieval
     from jina_data.evaluate.mteb_tasks import need_mteb
-    from jina_data.evaluate.output import writing
+    from jina_data.evaluate.output import need_matplotlib, writing
     from jina_data.evaluate.run import load_models
     from jina_data.progress import progress_for
 
     need_mteb("jina-data evaluate")
+    if output is not None:
+        need_matplotlib("the plot of evaluate length")
     try:
         token_counts = [int(length) for length in lengths.split(",")]
     except ValueError:

@@ -18,6 +18,7 @@ from jina_data.embed.load import load_embedder
 from jina_data.errors import UsageError
 from jina_data.evaluate.ablation_report import AblateReport, VariantScores
 from jina_data.evaluate.mteb_tasks import tasks_named
+from jina_data.evaluate.output import need_matplotlib
 from jina_data.evaluate.tasks import evaluate_tasks
 from jina_data.progress import Progress, SilentProgress
 from jina_data.read import resolve_inputs
@@ -175,6 +176,7 @@ class _AblationSession:
 
         check_start(self.config.model, has_tokenizer=self.config.tokenizer is not None)
         self.tasks: list[AbsTask] = tasks_named(self.config.tasks)
+        need_matplotlib("jina-data ablate")
 
     def run(self, variants: Mapping[str, Recipe]) -> list[VariantScores]:
         """Clean, train and evaluate all variants; finished steps are not repeated."""

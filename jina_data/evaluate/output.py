@@ -5,9 +5,20 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from jina_data.errors import ResourceError, RunFolderError, UsageError
+from jina_data.errors import MissingExtraError, ResourceError, RunFolderError, UsageError
+
+
+def need_matplotlib(feature: str) -> None:
+    """Check that plots can be drawn, before models run.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed; the message names the feature.
+    """
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError(f"{feature} needs matplotlib; run: pip install 'jina-data[evaluate]'")
 
 
 def ready_folder(folder: Path) -> None:

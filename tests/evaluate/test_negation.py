@@ -15,7 +15,7 @@ from rich.console import Console
 from jina_data.cli import cli
 from jina_data.embed.base import BoolArray, HalfArray, unit_half
 from jina_data.embed.load import load_embedder
-from jina_data.errors import InputError, UsageError
+from jina_data.errors import InputError, MissingExtraError, UsageError
 from jina_data.evaluate.negation import NegationReport, Score, evaluate_negation, right_of
 from jina_data.evaluate.negation_table import plot_negation, print_negation
 from jina_data.evaluate.output import model_labels
@@ -267,3 +267,14 @@ def test_the_command(tmp_path: Path) -> None:
     assert report.overall.scores["static"]["easy"].value == easy["value"]
     quiet = CliRunner().invoke(cli, [*arguments, "-q"], catch_exceptions=False)
     assert quiet.stdout == ""
+
+
+def test_a_plot_without_matplotlib_is_refused_before_models_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jina_data.evaluate.output.find_spec", lambda _: None)
+    arguments = ["evaluate", "negation", "nothing.parquet", "-m", "static", "--plot", str(tmp_path / "plot.png")]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, MissingExtraError)
+    assert str(result.exception) == "--plot needs matplotlib; run: pip install 'jina-data[evaluate]'"
