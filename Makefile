@@ -4,6 +4,10 @@ LIGHT := .venv-light
 VENV := .venv
 BIN := $(VENV)/bin
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+# Folders and files of tests that start no process and no long run.
+QUICK := $(addprefix tests/,test_architecture.py test_progress.py read kernels english html run stages/test_examples.py \
+	stages/test_rules.py clean/test_recipe.py negation/test_prompt.py negation/test_rules.py negation/test_verify.py \
+	publish/test_licenses.py publish/test_scan.py publish/test_split.py train/test_losses.py train/test_masking.py)
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test quick check check-full format clean help
@@ -23,7 +27,7 @@ test: $(VENV)/ready   ## full install, then all tests, on all cores
 
 quick: $(VENV)/ready  ## lint and the fast tests, in under a minute
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q -m "not slow" $(QUICK)
+	$(BIN)/python -m pytest -q $(PARALLEL) $(QUICK)
 
 check: $(VENV)/ready  ## format, lint, types, tests with docs and notebooks: what CI runs
 	$(BIN)/ruff format --check .

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from jina_data.errors import UsageError
 
@@ -25,6 +24,8 @@ def parse_bytes(text: str) -> int:
     Raises:
         UsageError: it is not a size.
     """
+    from pydantic import ByteSize, TypeAdapter, ValidationError  # training imports this module, and needs no pydantic
+
     size = text.strip()
     try:
         if _EXPONENT.fullmatch(size):

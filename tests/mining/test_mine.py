@@ -324,7 +324,7 @@ def test_a_run_can_be_published(tmp_path: Path, form: str) -> None:
     scores = [[row["_positive_score"], *row["_scores"]] for row in full]
     np.testing.assert_allclose(scores, expected, atol=1e-12)
     assert {row["_source"] for row in full} == {"pairs.parquet"}
-    assert "close to the anchor" in (repository.folder / "README.md").read_text(encoding="utf-8")
+    assert "similar to the anchor" in (repository.folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_second_call_does_nothing_and_other_options_are_refused(tmp_path: Path) -> None:

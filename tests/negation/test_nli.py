@@ -59,7 +59,7 @@ def test_the_lower_probability_decides(nli: str) -> None:
 def test_models_without_the_label_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected one label contradiction"):
         load_nli_judge(saved(tmp_path / "other", ["good", "bad"]))
-    with pytest.raises(ModelError, match="neither a folder nor a model that the Hugging Face Hub gives"):
+    with pytest.raises(ModelError, match="neither a folder nor a model on the Hugging Face Hub"):
         load_nli_judge(str(tmp_path / "none"))
 
 
