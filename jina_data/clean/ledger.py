@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.clean.folder import CleanFolder
-from jina_data.clean.plan import ROW_BITS, UNKNOWN_SOURCE, InputRange, Plan, grouped
+from jina_data.clean.plan import UNKNOWN_SOURCE, InputRange, Plan, grouped
 from jina_data.clean.rows import SURVIVES, read_decisions, row_sources
 from jina_data.clean.spool import unreadable_rows
 from jina_data.clean.worker import WorkerContext
 from jina_data.errors import LawError
 from jina_data.read import ROW
+from jina_data.read.model import ROW_BITS
 from jina_data.run.files import atomic_path
 from jina_data.stages.base import Collective
 

@@ -16,15 +16,13 @@ import pyarrow as pa
 from jina_data.clean.recipe import Recipe
 from jina_data.errors import RecipeError
 from jina_data.read import InputFile
+from jina_data.read.model import ROW_BITS
 from jina_data.roles import bind_roles, is_text, is_text_list
 from jina_data.stages.base import Barrier, Collective, Stage
 from jina_data.stages.normalize import Normalize
 from jina_data.stages.reference import resolve_reference_files
 from jina_data.stages.rows import View
 from jina_data.stages.select import Select
-
-ROW_BITS = 40
-"""A row id is (index of the file << ROW_BITS) + (number of the row in the file): 2^24 files of 2^40 rows fit uint64."""
 
 UNKNOWN_SOURCE = "(unknown)"
 """The source of a row with a null in the source column, and of a row that could not be parsed."""

@@ -36,10 +36,11 @@ from jina_data.read import (
     unite_or_none,
     unite_schemas,
 )
+from jina_data.read.model import ROW_BITS
 from jina_data.run.files import atomic_file, atomic_path, remove, write_json
 from jina_data.run.resume import ResumableRun, versions
 from jina_data.stages.base import Barrier, Collective, RemainingRows, literal, quoted
-from jina_data.stages.reference import ROW_BITS, ReferenceRows
+from jina_data.stages.reference import ReferenceRows
 from jina_data.stages.score_cache import build_index
 
 

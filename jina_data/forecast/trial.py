@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 from typing_extensions import override
 
 from jina_data.clean.folder import CleanFolder
-from jina_data.clean.plan import ROW_BITS, InputRange, Plan
+from jina_data.clean.plan import InputRange, Plan
 from jina_data.clean.session import CleanSession
 from jina_data.clean.spool import write_range
 from jina_data.engines.local import MemoryBudget
 from jina_data.forecast.sample import IntArray, Part
 from jina_data.progress import SilentProgress
 from jina_data.read import ROW, ParsedRange
+from jina_data.read.model import ROW_BITS
 from jina_data.run.files import resource_errors, write_json
 from jina_data.run.memory import MemoryWatch
 from jina_data.run.resume import ResumableRun

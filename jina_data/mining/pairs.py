@@ -23,15 +23,10 @@ from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.kernels.rank import Exclusions
 from jina_data.mining.store import UNIT_ROWS, LongArray, write_texts
 from jina_data.read import InputFile, all_ranges, sample_schema
+from jina_data.read.model import ROW_BITS
 from jina_data.roles import bind_roles
 from jina_data.run.files import remove
 from jina_data.run.sources import run_sources
-
-ROW_BITS = 40
-"""The packed id of a row is (number of its file << ROW_BITS) + its row in the file.
-
-An int64 holds 2^23 files of 2^40 rows. The files of the corpus are numbered after those of the pairs.
-"""
 
 TableRows = tuple[pa.Table, LongArray]
 """Rows as strings, and their packed ids."""

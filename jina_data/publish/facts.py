@@ -6,7 +6,6 @@ To make another kind of run folder publishable, write a class that follows `Publ
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,12 +120,6 @@ def duckdb_config(folder: Path) -> dict[str, str | bool | int | float | list[str
         "memory_limit": f"{DUCKDB_BYTES // 2**20}MiB",
         "temp_directory": str(folder / WORK_NAME / "duckdb"),
     }
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal digits."""
-    with path.open("rb") as stored:
-        return hashlib.file_digest(stored, "sha256").hexdigest()
 
 
 def public_names(names: Sequence[str]) -> dict[str, str]:

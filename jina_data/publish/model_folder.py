@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from jina_data.errors import LicenseError, RunFolderError
-from jina_data.publish.facts import WORK_NAME, file_sha256
+from jina_data.publish.facts import WORK_NAME
 from jina_data.publish.licenses import check_license
 from jina_data.publish.repository import CARD, Repository, list_files
+from jina_data.run.files import sha256_of
 
 MODULES = "modules.json"
 
@@ -63,9 +64,7 @@ class TrainedModel:
         """A hash of the names and contents of all files, with the card."""
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
         hashes = [
-            (path.relative_to(self.folder).as_posix(), file_sha256(path))
-            for path in paths
-            if WORK_NAME not in path.parts
+            (path.relative_to(self.folder).as_posix(), sha256_of(path)) for path in paths if WORK_NAME not in path.parts
         ]
         return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_data.errors import RunFolderError
-from jina_data.publish.facts import PublishableRun, file_sha256
+from jina_data.publish.facts import PublishableRun
+from jina_data.run.files import sha256_of
 from jina_data.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def check_outputs(run: RunFolder, manifest: Mapping[str, Any]) -> None:
             raise RunFolderError(
                 f"{path} has {size:,} bytes, but had {output['size']:,} when the run finished; {advice}"
             )
-        if file_sha256(path) != output["sha256"]:
+        if sha256_of(path) != output["sha256"]:
             raise RunFolderError(f"{path} was altered after the run finished (its sha256 differs); {advice}")
     for path in sorted((run.path / "data").rglob("*")):
         name = path.relative_to(run.path).as_posix()

@@ -17,10 +17,9 @@ from typing import Any
 
 from jina_data.errors import HubError
 from jina_data.publish.checksum import Checksum
-from jina_data.publish.facts import file_sha256
 from jina_data.publish.hub import TRANSIENT_STATUSES, is_transient
 from jina_data.publish.repository import Repository
-from jina_data.run.files import remove
+from jina_data.run.files import remove, sha256_of
 
 BATCH_ROWS = 1000
 
@@ -126,7 +125,7 @@ def _load_model(request: Mapping[str, Any]) -> dict[str, str]:
 
     folder = Path(snapshot_download(request["repo_id"], revision=request["commit"]))
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: file_sha256(path) for name, path in files.items() if name != ".gitattributes"}
+    return {name: sha256_of(path) for name, path in files.items() if name != ".gitattributes"}
 
 
 def _error_content(error: BaseException) -> dict[str, str]:

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import RunFolderError
 from jina_data.progress import Progress
-from jina_data.publish.facts import PublishableRun, file_sha256
+from jina_data.publish.facts import PublishableRun
 from jina_data.publish.layout import FULL, ConfigLayout, make_layout
 from jina_data.publish.shards import ShardWriter, measure_shards
 from jina_data.publish.split import choose_test
 from jina_data.publish.survey import Survey, included_rows, survey_rows
 from jina_data.read import conform
-from jina_data.run.files import remove, write_json
+from jina_data.run.files import remove, sha256_of, write_json
 
 CARD, RECIPE = "README.md", "recipe.yaml"
 
@@ -230,7 +230,7 @@ def _notes(layout: ConfigLayout, configs: Sequence[BuiltConfig], n_test: int, op
 def list_files(folder: Path) -> list[RepoFile]:
     """Return the files of a repository, sorted by path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [RepoFile(path.relative_to(folder).as_posix(), path.stat().st_size, file_sha256(path)) for path in paths]
+    return [RepoFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)) for path in paths]
 
 
 def save_record(repository: Repository, record: Path, fingerprint: str) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+ROW_BITS = 40
+"""A row id is (index of the file << ROW_BITS) + (number of the row in the file): 2^24 files of 2^40 rows fit uint64."""
+
 RANGE_BYTES = 8 * 2**20
 """Approximate bytes of (decompressed) input in a range."""
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-
 from jina_data.errors import UsageError
 
 _SIZE = re.compile(r"\d*\.?\d+\s*([kmgtp]i?b?|b)?", re.IGNORECASE)

@@ -18,8 +18,9 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import override
 
+from jina_data.read.model import ROW_BITS
 from jina_data.stages.base import Collective, Context, Names, RemainingRows, Threshold, read_reference_rows
-from jina_data.stages.reference import ROW_BITS, ReferenceRows
+from jina_data.stages.reference import ReferenceRows
 from jina_data.stages.rows import BoolArray, Rows, View
 
 if TYPE_CHECKING:

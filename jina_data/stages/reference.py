@@ -11,9 +11,7 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, RunFolderError
 from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
-
-ROW_BITS = 40
-"""A packed row id is (number of the reference file << ROW_BITS) + (row in the file), so one integer names a row."""
+from jina_data.read.model import ROW_BITS
 
 
 @dataclass(frozen=True)

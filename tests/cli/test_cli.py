@@ -168,7 +168,10 @@ def test_schema_is_printed_as_json() -> None:
         (["clean", "rows.jsonl", "-o", "x", "-p", "documnts"], "Did you mean 'documents'?"),
         (["clean", "rows.jsonl", "-o", "x", "--where", "lnag = 'en'"], "no column 'lnag'. Did you mean 'lang'?"),
         (["clean", "rows.jsonl", "-o", "x", "--where", "lang ="], "is not an SQL expression"),
-        (["clean", "rows.jsonl", "-o", "x", "--where", "count(*) > 1"], "whose result does not depend on that row alone"),
+        (
+            ["clean", "rows.jsonl", "-o", "x", "--where", "count(*) > 1"],
+            "whose result does not depend on that row alone",
+        ),
         (["inspect"], "Missing argument 'DIR'"),
         (["inspect", "run", "--row", "3"], "'3' is not FILE:ROW, for example questions.jsonl:17"),
         (["inspect", "run", "--row", "rows.jsonl:99"], "rows.jsonl has no row 99; rows are counted from 0"),
