@@ -24,7 +24,6 @@ from jina_data.llm.rate_limits import Throttle
 from jina_data.llm.request_ledger import Completion, RequestLedger
 
 GRACE_SECONDS = 5.0
-
 """Time for requests in flight to finish after a fatal error."""
 
 MAX_RATE_LIMITED = 60
