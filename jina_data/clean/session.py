@@ -23,6 +23,7 @@ from jina_data.clean.shards import cut_shards
 from jina_data.clean.spool import read_facts, unreadable_rows, write_range
 from jina_data.clean.units import do_unit, first_rows
 from jina_data.clean.worker import WorkerContext, open_worker
+from jina_data.engines.base import Engine
 from jina_data.engines.local import LocalEngine, MemoryBudget
 from jina_data.errors import InputError, ModelError, RecipeError
 from jina_data.progress import Progress
@@ -54,7 +55,7 @@ class CleanSession:
         self.folder = CleanFolder(run.folder.path)
         self.progress = run.progress
         self.budget = budget
-        self.engine = LocalEngine(self.folder, budget)
+        self.engine: Engine = LocalEngine(self.folder, budget)
         self.events = run.events
 
     def run(self) -> CleanReport:

@@ -8,18 +8,19 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import Plan
 from jina_data.clean.worker import WorkerContext, open_worker
+from jina_data.engines.base import Work
 from jina_data.errors import ResourceError
 from jina_data.run.files import resource_errors
 
@@ -61,17 +62,6 @@ class MemoryBudget:
 
 
 THREAD_NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-Work = Callable[..., Any]
-"""A function that takes a worker and the arguments of one unit."""
-
-
-class Engine(Protocol):
-    """Runs units of work somewhere. The results do not depend on the engine."""
-
-    def map(self, work: Work, units: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-        """Run `work(worker, *unit)` for every unit; yield each unit with its result when it ends, in any order."""
-        ...
 
 
 class LocalEngine:
