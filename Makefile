@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 # Folders and files of tests that start no process and no long run.
-QUICK := $(addprefix tests/,test_architecture.py test_progress.py read kernels english html run stages/test_examples.py \
+QUICK := $(addprefix tests/,test_architecture.py test_progress.py test_project.py read kernels english html run stages/test_examples.py \
 	stages/test_rules.py clean/test_recipe.py negation/test_prompt.py negation/test_rules.py negation/test_verify.py \
 	publish/test_licenses.py publish/test_scan.py publish/test_split.py train/test_losses.py train/test_masking.py)
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
