@@ -19,7 +19,7 @@ EXTRAS = ("core", "torch", "llm", "hub", "evaluate", "all")
 
 
 def measure(extra: str, folder: Path) -> tuple[int, int]:
-    """Install the project with an extra into a new environment; return its MB (2**20 bytes) on disk and its packages."""
+    """Install the project with an extra into a new environment; return its MB (2**20 bytes) and its packages."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     project = str(ROOT) if extra == "core" else f"{ROOT}[{extra}]"
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
