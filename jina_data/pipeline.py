@@ -12,7 +12,7 @@ from jina_data.clean.run import CleanConfig, clean
 from jina_data.errors import UsageError
 from jina_data.progress import Progress
 from jina_data.roles import check_role
-from jina_data.run.memory import machine_bytes, parse_bytes
+from jina_data.run.memory import memory_limit_bytes
 from jina_data.stages import Stage
 
 if TYPE_CHECKING:
@@ -84,18 +84,16 @@ class Pipeline:
         Raises:
             JinaDataError: the inputs, the recipe or the folder cannot be used; see `jina_data.errors`.
         """
-        _check_choices(out_format, device)
         return clean(
-            CleanConfig(
-                recipe=self.recipe,
-                inputs=_names(inputs),
-                out_format=out_format,
-                limit=limit,
-                device=device,
+            self._config(
+                inputs,
                 workers=workers,
-                memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
+                memory_limit=memory_limit,
                 batch_rows=batch_rows,
-                reuse=[Path(name) for name in _names(reuse)],
+                limit=limit,
+                out_format=out_format,
+                device=device,
+                reuse=reuse,
             ),
             out,
             overwrite=overwrite,
@@ -122,20 +120,43 @@ class Pipeline:
         """
         from jina_data.forecast.forecast import forecast
 
-        _check_choices(out_format, device)
         return forecast(
-            CleanConfig(
-                recipe=self.recipe,
-                inputs=_names(inputs),
-                out_format=out_format,
-                limit=limit,
-                device=device,
+            self._config(
+                inputs,
                 workers=workers,
-                memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
+                memory_limit=memory_limit,
                 batch_rows=batch_rows,
-                reuse=[Path(name) for name in _names(reuse)],
+                limit=limit,
+                out_format=out_format,
+                device=device,
+                reuse=reuse,
             ),
             progress=progress,
+        )
+
+    def _config(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        *,
+        workers: int,
+        memory_limit: str | None,
+        batch_rows: int,
+        limit: int | None,
+        out_format: str,
+        device: str,
+        reuse: str | Path | Sequence[str | Path],
+    ) -> CleanConfig:
+        _check_choices(out_format, device)
+        return CleanConfig(
+            recipe=self.recipe,
+            inputs=_names(inputs),
+            out_format=out_format,
+            limit=limit,
+            device=device,
+            workers=workers,
+            memory_limit_bytes=memory_limit_bytes(memory_limit),
+            batch_rows=batch_rows,
+            reuse=[Path(name) for name in _names(reuse)],
         )
 
 

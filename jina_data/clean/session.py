@@ -48,11 +48,13 @@ from jina_data.stages.score_cache import build_index
 class CleanSession:
     """One session of a run: it does the steps that are not done."""
 
-    def __init__(self, plan: Plan, run: ResumableRun, budget: MemoryBudget, *, reuse: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, plan: Plan, run: ResumableRun[CleanFolder], budget: MemoryBudget, *, reuse: Sequence[Path] = ()
+    ) -> None:
         self.plan = plan
         self.resumable_run = run
         self.reuse = reuse
-        self.folder = CleanFolder(run.folder.path)
+        self.folder = run.folder
         self.progress = run.progress
         self.budget = budget
         self.engine: Engine = LocalEngine(self.folder, budget)

@@ -124,7 +124,7 @@ def command(
     from jina_data.evaluate.ablation import AblateConfig, ablate
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
-    from jina_data.run.memory import machine_bytes, parse_bytes
+    from jina_data.run.memory import memory_limit_bytes
 
     config = AblateConfig(
         recipe=Recipe.load(recipe, settings),
@@ -141,7 +141,7 @@ def command(
         seeds=seeds,
         device=device,
         workers=workers or default_workers(inputs),
-        memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
+        memory_limit_bytes=memory_limit_bytes(memory_limit),
         keep_models=keep_models,
     )
     report = ablate(config, output, overwrite=overwrite, progress=progress_for(quiet=quiet))

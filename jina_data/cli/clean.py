@@ -105,7 +105,7 @@ def command(
     from jina_data.clean.run import CleanConfig, RecipeChoice, clean, default_workers
     from jina_data.progress import progress_for
     from jina_data.roles import parse_roles
-    from jina_data.run.memory import machine_bytes, parse_bytes
+    from jina_data.run.memory import memory_limit_bytes
 
     check_output(output, plan=plan)
     choice, roles = RecipeChoice(recipe, settings, where, seed), parse_roles(columns)
@@ -117,7 +117,7 @@ def command(
         limit=limit,
         device=device,
         workers=workers or default_workers(inputs),
-        memory_limit_bytes=parse_bytes(memory_limit) if memory_limit else machine_bytes() // 2,
+        memory_limit_bytes=memory_limit_bytes(memory_limit),
         batch_rows=batch_rows,
         reuse=reuse,
     )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,8 +44,7 @@ class VectorConfig:
             ModelError: there is no such model.
             MissingExtraError: the model needs a package that is not installed.
         """
-        values = {entry.name: getattr(self, entry.name) for entry in fields(VectorConfig)}
-        key = {**values, "model": model_hashes(self.model)}
+        key = {**asdict(self), "model": model_hashes(self.model)}
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 

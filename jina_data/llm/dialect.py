@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 ANSWER_TOKENS, OVERHEAD_TOKENS = 96, 64
-"""Token limit of an answer: so many tokens for each item, and a constant for the frame around the items."""
+"""Token limit of an answer: tokens for each item, plus a constant for the frame around the items."""
 
 MESSAGE_TOKENS = 16
 """Upper bound of the tokens that a server adds to a message for its role and its frame."""

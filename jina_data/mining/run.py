@@ -49,9 +49,9 @@ def mine(
 class MineSession:
     """A session of a run: does the steps that are not done yet."""
 
-    def __init__(self, run: ResumableRun, config: MineConfig, files: Any) -> None:
+    def __init__(self, run: ResumableRun[MiningFolder], config: MineConfig, files: Any) -> None:
         self.resumable_run, self.config, self.progress, self.events = run, config, run.progress, run.events
-        self.folder = MiningFolder(run.folder.path)
+        self.folder = run.folder
         self.inputs, self.corpus = files
 
     # ---------------------------------------------------------------------------------------------------------- steps

@@ -59,9 +59,9 @@ def negate(
 class NegateSession:
     """One session of a run, which does the steps that are not done yet."""
 
-    def __init__(self, run: ResumableRun, config: NegateConfig) -> None:
+    def __init__(self, run: ResumableRun[NegationFolder], config: NegateConfig) -> None:
         self.resumable_run = run
-        self.folder = NegationFolder(run.folder.path)
+        self.folder = run.folder
         self.config = config
         self.progress = run.progress
         self.events = run.events

@@ -37,6 +37,15 @@ def parse_bytes(text: str) -> int:
     raise UsageError(f"{text!r} is not a size; expected something like 4GB or 512MiB")
 
 
+def memory_limit_bytes(size: str | None) -> int:
+    """Return a memory limit in bytes: the given size, or half of the machine's memory.
+
+    Raises:
+        UsageError: it is not a size.
+    """
+    return parse_bytes(size) if size else machine_bytes() // 2
+
+
 def machine_bytes() -> int:
     """Return the memory of this machine, or of the container that this process is confined to."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

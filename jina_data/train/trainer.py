@@ -90,6 +90,7 @@ class Trainer:
             else:
                 name = f"cuda:{processes.local_rank}" if device == "cuda" and processes.world > 1 else device
                 report = _TrainSession(self.config, run, processes, device=name).run()
+            processes.broadcast(None)  # every process has its report before the first one moves the outputs
             if processes.is_first:
                 run.finish()
             processes.broadcast(None)
@@ -105,9 +106,11 @@ class Trainer:
 class _TrainSession:
     """One process in one session of a run."""
 
-    def __init__(self, config: TrainConfig, run: ResumableRun, processes: Processes, *, device: str) -> None:
+    def __init__(
+        self, config: TrainConfig, run: ResumableRun[TrainFolder], processes: Processes, *, device: str
+    ) -> None:
         self.config, self.resumable_run, self.progress, self.processes = config, run, run.progress, processes
-        self.folder = folder = TrainFolder(run.folder.path)
+        self.folder = folder = run.folder
         self.device = torch.device(device)
         self.sources = load_sources(config, folder, processes, self.progress)
         self.evals = [read_eval(path) for path in config.eval_files]
@@ -282,7 +285,6 @@ class _TrainSession:
             self.model.save(model)
             write_report(report, read_metrics(self.folder.metrics), self.folder.out)
             self.resumable_run.mark_complete(self._manifest())
-        self.processes.broadcast(None)
         return report
 
     def _report(self, done: TrainProgress) -> TrainReport:
