@@ -123,7 +123,7 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     files = tuple(resolve_inputs(config.inputs))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
     check_parseable(files, [schema for _, schema in named_schemas])
-    schema = unite_schemas(named_schemas)
+    schema = unite_schemas([file_schema for _, file_schema in named_schemas])
     columns = dict(config.columns)
     recipe = config.recipe
     if isinstance(recipe, RecipeChoice):

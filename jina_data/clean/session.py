@@ -20,7 +20,7 @@ from jina_data.clean.report import CleanReport, build_report
 from jina_data.clean.report_page import write_html
 from jina_data.clean.rows import SURVIVES, fetch
 from jina_data.clean.shards import cut_shards
-from jina_data.clean.spool import read_facts, unreadable_rows, write_range
+from jina_data.clean.spool import is_exact_range, read_facts, unreadable_rows, write_range
 from jina_data.clean.units import do_unit, first_rows
 from jina_data.clean.worker import WorkerContext, open_worker
 from jina_data.engines.base import Engine
@@ -31,10 +31,7 @@ from jina_data.read import (
     InputFile,
     RangeSpec,
     all_ranges,
-    parse_range,
     split,
-    stream_ranges,
-    unite_or_none,
     unite_schemas,
 )
 from jina_data.read.model import ROW_BITS
@@ -151,26 +148,13 @@ class CleanSession:
             write_json(self.folder.end_of_file(file.index), {"ranges": n_ranges})
 
     def _list_ranges(self) -> tuple[list[InputRange], pa.Schema]:
-        """Number the rows of all ranges, and unite their schemas.
-
-        Workers parse ranges against the schema of the sample, without the schemas of earlier ranges. If the types of a
-        range do not unite with those of the ranges before it, it is parsed again with the united schema, and the rows
-        that do not fit become unreadable. This happens in input order, so it does not depend on the workers.
-        """
+        """Number the rows of all ranges, and unite their schemas."""
+        schema = self._settle_schema()
         pieces: list[InputRange] = []
-        schema = self.plan.views[0].schema
         for file in self.plan.inputs:
-            n_ranges = self.folder.read_json(self.folder.end_of_file(file.index))["ranges"]
             first_row = first_line = 0
-            end: dict[str, int] | None = None
-            for number in range(n_ranges):
-                facts, range_schema = read_facts(self.folder, file.index, number)
-                wider = unite_or_none(schema, range_schema)
-                if wider is None:
-                    self._parse_again(file, number, schema, end)
-                    facts, range_schema = read_facts(self.folder, file.index, number)
-                    wider = unite_schemas([("the rows before", schema), (f"{file.name}, range {number}", range_schema)])
-                schema, end = wider, facts.end
+            for number in range(self._n_ranges(file)):
+                facts, _ = read_facts(self.folder, file.index, number)
                 pieces.append(
                     InputRange(
                         ordinal=len(pieces),
@@ -186,14 +170,32 @@ class CleanSession:
                 first_row, first_line = first_row + facts.n_rows, first_line + facts.n_lines
         return pieces, schema
 
-    def _parse_again(self, file: InputFile, number: int, schema: pa.Schema, end: dict[str, int] | None) -> None:
-        specs = split(file, schema)
-        if specs is None:
-            parsed = next(stream_ranges(file, schema, end, number))
-        else:
-            parsed = parse_range(file, specs[number], schema)
-        limit = read_facts(self.folder, file.index, number)[0].n_rows
-        write_range(self.folder, file.index, first_rows(parsed, limit))
+    def _n_ranges(self, file: InputFile) -> int:
+        n_ranges: int = self.folder.read_json(self.folder.end_of_file(file.index))["ranges"]
+        return n_ranges
+
+    def _settle_schema(self) -> pa.Schema:
+        """Return the schema of all ranges.
+
+        Workers parse ranges against the schema of the sample, without the schemas of other ranges. Ranges that cannot
+        be cast to the common schema without loss are parsed again with it, which may widen it once more.
+        """
+        schema = self.plan.views[0].schema
+        while True:
+            before = schema
+            for file in self.plan.inputs:
+                for number in range(self._n_ranges(file)):
+                    found = read_facts(self.folder, file.index, number)[1]
+                    schema = unite_schemas([schema, found], file.text_columns)
+            todo = [(file.index, numbers) for file in self.plan.inputs if (numbers := self._inexact(file, schema))]
+            if not todo or schema.equals(before):
+                return schema
+            self._map("reading again", None, [("again", index, numbers, schema) for index, numbers in todo])
+
+    def _inexact(self, file: InputFile, schema: pa.Schema) -> list[int]:
+        return [
+            number for number in range(self._n_ranges(file)) if not is_exact_range(self.folder, file, number, schema)
+        ]
 
     def _read_reference_rows(self) -> None:
         """Compute the keys of the reference rows that collective stages compare with."""

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import InputRange
-from jina_data.read import ROW, ParsedRange, conform
+from jina_data.read import ROW, InputFile, ParsedRange, conform, is_exact
+from jina_data.read.arrow_types import is_nested
 from jina_data.run.files import atomic_file, atomic_path
 
 
@@ -54,6 +55,44 @@ def read_facts(folder: CleanFolder, file_index: int, number: int) -> tuple[Range
     facts = RangeFacts(**json.loads(schema.metadata[b"jina_data"]))
     position = schema.get_field_index(ROW)
     return facts, schema.remove(position).remove_metadata()
+
+
+def is_exact_range(folder: CleanFolder, file: InputFile, number: int, schema: pa.Schema) -> bool:
+    """Return whether the rows of a range can be cast to a wider schema without loss.
+
+    An empty cell of CSV is null in a column of numbers and "" in one of texts, so its ranges have to have the type.
+    Integers are compared with the limits of their column in the metadata of the file.
+    """
+    metadata = pq.read_metadata(folder.spool(file.index, number))
+    for column in metadata.schema.to_arrow_schema():
+        target = schema.field(column.name).type if column.name in schema.names else column.type
+        if file.format in ("csv", "tsv") and column.type != target:
+            return False
+        if is_exact(column.type, target):
+            continue
+        if is_nested(column.type) or not _limits_fit(metadata, column.name, target):
+            return False
+    return True
+
+
+def _limits_fit(metadata: pq.FileMetaData, name: str, target: pa.DataType) -> bool:
+    for group in range(metadata.num_row_groups):
+        chunk = next(
+            chunk
+            for position in range(metadata.num_columns)
+            if (chunk := metadata.row_group(group).column(position)).path_in_schema == name
+        )
+        limits = chunk.statistics
+        if limits is None or not limits.has_min_max:
+            if limits is None or limits.null_count < chunk.num_values:
+                return False
+            continue
+        low, high = limits.min, limits.max
+        if pa.types.is_floating(target) and not -(2**53) <= low <= high <= 2**53:
+            return False
+        if pa.types.is_unsigned_integer(target) and low < 0:
+            return False
+    return True
 
 
 def read_rows(folder: CleanFolder, piece: InputRange, columns: Sequence[str], schema: pa.Schema) -> pa.Table:

@@ -15,7 +15,7 @@ from jina_data.clean.plan import InputRange, Pass
 from jina_data.clean.shards import Shard, write_shard
 from jina_data.clean.spool import read_facts, write_parquet, write_range
 from jina_data.clean.worker import WorkerContext
-from jina_data.read import ROW, ParsedRange, RangeSpec, digest, parse_range, stream_ranges
+from jina_data.read import ROW, ParsedRange, RangeSpec, all_ranges, digest, parse_range, stream_ranges
 from jina_data.run.files import write_json
 from jina_data.stages.base import Collective, read_reference_rows, reference_keys
 
@@ -54,6 +54,20 @@ def _stream(worker: WorkerContext, file_index: int) -> None:
         number += 1
 
 
+def _again(worker: WorkerContext, file_index: int, numbers: Sequence[int], schema: pa.Schema) -> None:
+    """Parse ranges of a file again, with a wider schema, and replace them in the spool."""
+    file = worker.plan.inputs[file_index]
+    last = max(numbers)
+    with worker.events.unit(f"read again {file_index}") as metrics:
+        metrics["rows"] = 0
+        for number, parsed in enumerate(all_ranges(file, schema)):
+            if number in numbers:
+                n_rows = read_facts(worker.folder, file_index, number)[0].n_rows
+                write_range(worker.folder, file_index, first_rows(parsed, n_rows))
+            if number == last:
+                return
+
+
 def _outside(worker: WorkerContext, stage_index: int, file_index: int) -> None:
     """Compute the keys of the rows of a reference file."""
     stage, view = worker.plan.stages[stage_index], worker.plan.views[stage_index]
@@ -87,6 +101,7 @@ UNITS: dict[str, Callable[..., None]] = {
     "digest": _digest,
     "ranges": _ranges,
     "stream": _stream,
+    "again": _again,
     "outside": _outside,
     "pass": _pass,
     "ledger": _ledger,

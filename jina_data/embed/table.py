@@ -35,8 +35,8 @@ from jina_data.read import (
     unite_schemas,
     writable,
 )
+from jina_data.read.arrow_types import is_string
 from jina_data.read.checks import check_parseable
-from jina_data.read.schema import is_string
 from jina_data.run.files import atomic_path, remove, write_json
 from jina_data.run.folder import RunFolder
 from jina_data.run.resume import ResumableRun
@@ -92,7 +92,7 @@ def encode(
     files = resolve_inputs(config.inputs)
     schemas = [sample_schema(file) for file in files]
     check_parseable(files, schemas)
-    schema = unite_schemas([(file.name, file_schema) for file, file_schema in zip(files, schemas, strict=True)])
+    schema = unite_schemas(schemas)
     column = _text_column(schema, config)
     fingerprint = _fingerprint(files, column, config)
     folder = VectorFile(output)
@@ -306,7 +306,7 @@ class _RangeEncoder:
         """Merge the parts into one file, row group by row group."""
         metas = [pq.read_metadata(part) for part in parts]
         if parts:
-            schema = unite_schemas([(part.name, pq.read_schema(part)) for part in parts])
+            schema = unite_schemas([pq.read_schema(part) for part in parts])
         else:
             schema = self._with_vectors(pa.schema([]) if self.config.vectors_only else self.schema)
         n_cut = sum(int((meta.metadata or {}).get(b"n_cut", b"0")) for meta in metas)

@@ -18,7 +18,17 @@ import pyarrow.parquet as pq
 
 from jina_data.clean.plan import Plan
 from jina_data.kernels.keys import KeyArray
-from jina_data.read import ROW, InputFile, ParsedRange, RangeSpec, parse_range, split, stream_ranges, unite_or_none
+from jina_data.read import (
+    ROW,
+    InputFile,
+    ParsedRange,
+    RangeSpec,
+    is_exact,
+    parse_range,
+    split,
+    stream_ranges,
+    unite_schemas,
+)
 
 SAMPLE_ROWS = 20_000
 """Rows of a sample if no stage runs a large model."""
@@ -118,9 +128,10 @@ class TypedReader:
         return self.stream(file) if specs is None else (self.spec(file, spec) for spec in specs)
 
     def _fits(self, parsed: ParsedRange) -> bool:
-        wider = unite_or_none(self._schema, parsed.rows.schema.remove(parsed.rows.schema.get_field_index(ROW)))
-        self._schema = self._schema if wider is None else wider
-        return wider is not None
+        found = parsed.rows.schema
+        self._schema = unite_schemas([self._schema, found])
+        columns = (column for column in found if column.name != ROW)
+        return all(is_exact(column.type, self._schema.field(column.name).type) for column in columns)
 
 
 def select_records(part: Part, chosen: IntArray) -> Part:

@@ -30,7 +30,7 @@ from jina_data.publish.facts import (
     public_value,
 )
 from jina_data.read import ROW as ROW_NUMBER
-from jina_data.read import all_ranges, resolve_inputs, sample_schema, unite_schemas
+from jina_data.read import all_ranges, resolve_inputs, settled_schema
 from jina_data.roles import LABELS, ROLE_ORDER
 from jina_data.stages.base import quoted
 
@@ -155,7 +155,7 @@ class CleanRun:
                 yield from pq.ParquetFile(path).iter_batches(BATCH_ROWS)
             return
         files = resolve_inputs([str(path) for path in paths if path.stat().st_size])
-        schema = unite_schemas([(file.name, sample_schema(file)) for file in files])
+        schema = settled_schema(files)
         for file in files:
             for parsed in all_ranges(file, schema):
                 if parsed.unreadable:

@@ -17,7 +17,7 @@ from jina_data.publish.facts import PublishableRun
 from jina_data.publish.layout import row_texts
 from jina_data.publish.scan import Scan
 from jina_data.publish.split import KeyWriter
-from jina_data.read import unite_or_none
+from jina_data.read import unite_schemas
 
 EXAMPLES = 3
 
@@ -36,10 +36,7 @@ class Survey:
 
     def add(self, batch: pa.RecordBatch, split: str) -> None:
         """Add rows of a split."""
-        united = unite_or_none(self.schema, batch.schema)
-        if united is None:
-            raise InputError(f"the rows have columns with incompatible types: {self.schema} and {batch.schema}")
-        self.schema = united
+        self.schema = unite_schemas([self.schema, batch.schema])
         self.rows[split] = self.rows.get(split, 0) + batch.num_rows
         self.nulls.update({name: batch.column(name).null_count for name in batch.schema.names})
         self.by_source.update(batch.column(self.source_column).to_pylist())

@@ -10,26 +10,37 @@ from jina_data.read.model import (
     RangeSpec,
     Unreadable,
 )
-from jina_data.read.ranges import all_ranges, digest, parse_range, sample_schema, split, stream_ranges
-from jina_data.read.schema import conform, unite_or_none, unite_schemas, unite_types, writable
+from jina_data.read.options import InputOptions
+from jina_data.read.ranges import (
+    all_ranges,
+    digest,
+    parse_range,
+    sample_schema,
+    settled_schema,
+    split,
+    stream_ranges,
+)
+from jina_data.read.schema import conform, is_exact, unite_schemas, unite_types, writable
 
 __all__ = [
     "RANGE_BYTES",
     "RANGE_ROWS",
     "ROW",
     "InputFile",
+    "InputOptions",
     "ParsedRange",
     "RangeSpec",
     "Unreadable",
     "all_ranges",
     "conform",
     "digest",
+    "is_exact",
     "parse_range",
     "resolve_inputs",
     "sample_schema",
+    "settled_schema",
     "split",
     "stream_ranges",
-    "unite_or_none",
     "unite_schemas",
     "unite_types",
     "writable",

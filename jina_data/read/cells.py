@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from jina_data.read.json_values import BOOL, DOUBLE, INT, INT64_MAX, INT64_MIN, NULL, STRING, Kind, kind_of
 from jina_data.read.model import ROW
-from jina_data.read.schema import conform, unite_or_none
+from jina_data.read.schema import conform_or_text
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _DOUBLE = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -63,8 +63,7 @@ def typed_rows(
         columns = [tuple(text for row, text in enumerate(values) if row not in misfits) for values in columns]
     table = pa.table([_array(values, kind) for kind, values in zip(kinds, columns, strict=True)] or [], names=names)
     kept_positions = [position for row, position in enumerate(positions) if row not in misfits]
-    united = unite_or_none(schema, table.schema)
-    table = table if united is None else conform(table, united)
+    table = conform_or_text(table, schema)
     table = table.append_column(ROW, pa.array(kept_positions, pa.int32()))
     return table, {positions[row]: error for row, error in misfits.items()}
 

@@ -22,7 +22,7 @@ from jina_data.read.model import (
     Unreadable,
     as_text,
 )
-from jina_data.read.schema import check_names
+from jina_data.read.names import usable_names
 from jina_data.read.streams import CHUNK_BYTES, ByteSource
 
 BOM = b"\xef\xbb\xbf"
@@ -178,8 +178,7 @@ def header_of(file: InputFile) -> list[str]:
         )
     if first.error:
         raise InputError(f"{file.name}: the header could not be read: {first.error}. Correct the first line.")
-    check_names(file.name, first.fields)
-    return first.fields
+    return usable_names(first.fields)
 
 
 def sample_schema(file: InputFile) -> pa.Schema:

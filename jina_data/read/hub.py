@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from jina_data.errors import InputError, JinaDataError, MissingExtraError
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange
-from jina_data.read.schema import check_names, conform, unite_or_none, unite_schemas
+from jina_data.read.names import usable_names
+from jina_data.read.schema import conform, conform_or_text, unite_schemas
 
 BATCH_ROWS = 256
 """Rows of a batch; a range of a dataset is a whole number of batches."""
@@ -102,8 +103,7 @@ def sample_schema(file: InputFile) -> pa.Schema:
     else:
         first = next(_tables(file, 0, SAMPLE_ROWS), None)
         schema = pa.schema([]) if first is None else first.schema
-    check_names(file.name, schema.names)
-    return pa.schema([(field.name, field.type) for field in schema])
+    return pa.schema(list(zip(usable_names(schema.names), schema.types, strict=True)))
 
 
 def stream_ranges(
@@ -119,15 +119,16 @@ def stream_ranges(
         n_bytes += sum(pa.ipc.get_record_batch_size(batch) for batch in table.combine_chunks().to_batches())
         if n_bytes >= RANGE_BYTES or n_rows >= RANGE_ROWS:
             row += n_rows
-            yield _parse(file, tables, schema, number=number, end=row)
+            yield _parse(tables, schema, number=number, end=row)
             tables, n_rows, n_bytes, number = [], 0, 0, number + 1
     if tables:
-        yield _parse(file, tables, schema, number=number, end=row + n_rows)
+        yield _parse(tables, schema, number=number, end=row + n_rows)
 
 
-def _parse(file: InputFile, tables: list[pa.Table], schema: pa.Schema, *, number: int, end: int) -> ParsedRange:
-    parsed_schema = unite_schemas([(file.name, table.schema) for table in tables])
-    united = unite_or_none(schema, parsed_schema) or parsed_schema
-    rows = pa.concat_tables([conform(table, united) for table in tables]).combine_chunks()
+def _parse(tables: list[pa.Table], schema: pa.Schema, *, number: int, end: int) -> ParsedRange:
+    tables = [table.rename_columns(usable_names(table.column_names)) for table in tables]
+    found = unite_schemas([table.schema for table in tables])
+    rows = pa.concat_tables([conform(table, found) for table in tables])
+    rows = conform_or_text(rows.combine_chunks(), schema)
     rows = rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int32()))
     return ParsedRange(number, rows, [], rows.num_rows, 0, {"row": end})

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from jina_data.errors import InputError
 from jina_data.read import delimited, json_text, remote
-from jina_data.read.model import SAMPLE_BYTES, InputFile
+from jina_data.read.model import DETECTED, SAMPLE_BYTES, InputFile
+from jina_data.read.options import InputOptions
 from jina_data.read.streams import ByteSource, compression_of, open_stored, translate_errors
 
 FORMATS = {
@@ -27,8 +28,10 @@ SUPPORTED = ".parquet, .jsonl, .json, .csv or .tsv, optionally with .gz or .zst 
 HUB = "datasets:"
 
 
-def resolve_inputs(inputs: Sequence[str]) -> list[InputFile]:
+def resolve_inputs(inputs: Sequence[str], settings: InputOptions = DETECTED) -> list[InputFile]:
     """Return the files of inputs, in the order of the inputs; those of a folder or pattern are sorted.
+
+    `settings` are what is known about the files; the rest is detected.
 
     Raises:
         InputError: an input does not exist, has no files, names a file a second time, or has an unknown format.
@@ -45,7 +48,7 @@ def resolve_inputs(inputs: Sequence[str]) -> list[InputFile]:
                     "Its rows would be counted twice. Name it once."
                 )
             sources[file_id] = source
-            files.append(_resolve(name, len(files)))
+            files.append(_resolve(name, len(files), settings))
     if not files:
         raise InputError("no input was named. Name a file, a folder, a pattern or a URL.")
     return files
@@ -129,15 +132,15 @@ def _unknown_format(name: str) -> InputError:
     return InputError(f"{name}: unknown file format. Expected {SUPPORTED}. Convert or rename the file.")
 
 
-def _resolve(name: str, index: int) -> InputFile:
+def _resolve(name: str, index: int, settings: InputOptions) -> InputFile:
     if name.startswith(HUB):
         from jina_data.read import hub
 
-        return hub.resolve(name, index)
-    file_format = format_of(name)
+        return replace(hub.resolve(name, index), settings=settings)
+    file_format = settings.format or format_of(name)
     if file_format is None:
         raise _unknown_format(name)
-    file = InputFile(index, name, file_format)
+    file = InputFile(index, name, file_format, settings=settings)
     if file.is_local:
         with translate_errors(name):
             stat = Path(name).stat()

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from jina_data.read.schema import is_list, is_string, name_problem
+from jina_data.read.arrow_types import is_list, is_string
 
 MAX_DEPTH = 64
 MAX_FIELDS = 1_000
@@ -148,7 +148,7 @@ def _fit_object(value: dict[str, Any], kind: Kind, depth: int) -> Kind:
         field_kind = fields.get(name)
         try:
             if field_kind is None:
-                widened[name] = _fit_new(name, field_value, depth)
+                widened[name] = fit(field_value, NULL, depth + 1)
             elif field_value is not None:
                 united = fit(field_value, field_kind, depth + 1)
                 if united is not field_kind:
@@ -161,13 +161,6 @@ def _fit_object(value: dict[str, Any], kind: Kind, depth: int) -> Kind:
     if len(fields | widened) > MAX_FIELDS:
         raise MisfitError(f"an object with more than {MAX_FIELDS:,} different keys in all; are the keys data?")
     return Struct(fields | widened)
-
-
-def _fit_new(name: str, part: Any, depth: int) -> Kind:
-    problem = name_problem(name)
-    if problem and (depth == 0 or not name or "\0" in name):
-        raise MisfitError(f"the key {name!r} cannot be a column: {problem}")
-    return fit(part, NULL, depth + 1)
 
 
 def _fit_list(value: list[Any], kind: Kind, depth: int) -> Kind:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
+
+from jina_data.read.options import InputOptions
 
 ROW_BITS = 40
 """A row id is (index of the file << ROW_BITS) + (number of the row in the file): 2^24 files of 2^40 rows fit uint64."""
@@ -29,13 +31,17 @@ ROW = "__row"
 """The column of a parsed range that holds each row's position among the records of the range (int32)."""
 
 
+DETECTED = InputOptions()
+"""The options of a file about which nothing was set."""
+
+
 @dataclass(frozen=True)
 class InputFile:
     """An input file, with all that is needed to read it, resolved once.
 
-    The id of a row is `index << 40 | row in file`: the row in the lower 40 bits, the file above. `options` are those of
-    the format: `layout` (array or values) of json, `delimiter` and `quoting` (rfc4180 or none) of csv and tsv, `id`,
-    `config`, `split`, `revision` and `data_files` of datasets.
+    The id of a row is `index << 40 | row in file`: the row in the lower 40 bits, the file above. `options` are what was
+    set or detected, by format: `encoding` of text formats; `layout` of json; `delimiter`, `quote`, `escape` and the
+    others of `Dialect` of csv and tsv; `id`, `config`, `split`, `revision` and `data_files` of datasets.
     """
 
     index: int
@@ -46,6 +52,13 @@ class InputFile:
     mtime_ns: int | None = None
     etag: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    settings: InputOptions = DETECTED
+    """What the user set."""
+    text_columns: tuple[str, ...] = ()
+    """Columns with a role: they are read as text, or as lists of texts. A path such as `translation.en` becomes a
+    column with that name."""
+    partition: tuple[tuple[str, str], ...] = ()
+    """Columns and values from the names of folders (`lang=en/`)."""
 
     def option(self, name: str, default: str = "") -> str:
         """Return the value of an option."""
@@ -58,12 +71,27 @@ class InputFile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the file as a JSON object."""
-        return {**asdict(self), "options": dict(self.options)}
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {
+            **plain,
+            "options": dict(self.options),
+            "settings": self.settings.to_json(),
+            "text_columns": list(self.text_columns),
+            "partition": dict(self.partition),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> InputFile:
         """Read back what `to_json` wrote."""
-        return cls(**{**data, "options": tuple(data["options"].items())})
+        return cls(
+            **{
+                **data,
+                "options": tuple(data["options"].items()),
+                "settings": InputOptions(**data.get("settings", {})),
+                "text_columns": tuple(data.get("text_columns", ())),
+                "partition": tuple(data.get("partition", {}).items()),
+            }
+        )
 
 
 @dataclass(frozen=True)

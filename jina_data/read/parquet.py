@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from jina_data.read.arrow_types import is_list, is_string
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, InputFile, ParsedRange, RangeSpec, Unreadable
-from jina_data.read.schema import check_names, conform, is_list, is_string, unite_or_none
+from jina_data.read.names import usable_names
+from jina_data.read.schema import conform, conform_or_text
 from jina_data.read.streams import CHUNK_BYTES, ByteSource, open_stored, translate_errors
 
 BUFFER_BYTES = 2**20
@@ -64,7 +66,9 @@ class ParquetReader:
     @property
     def schema(self) -> pa.Schema:
         """The columns, without metadata; a dictionary column has the type of its values."""
-        return pa.schema([(field.name, _value_type(field.type)) for field in self._parquet.schema_arrow])
+        schema = self._parquet.schema_arrow
+        types = [_value_type(field.type) for field in schema]
+        return pa.schema(list(zip(usable_names(schema.names), types, strict=True)))
 
     def _choose_rows_per_range(self) -> int:
         """Choose by the average size of a row, in the metadata or in memory, whichever is larger."""
@@ -92,7 +96,8 @@ class ParquetReader:
                 parts.append(batch.slice(begin, end - begin))
                 self._pending = batch.slice(end) if end < batch.num_rows else None
                 self._position += end
-        return pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
+        rows = pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
+        return rows.rename_columns(usable_names(rows.column_names))
 
     def _group(self, row: int) -> int:
         return bisect_right(self._first_rows, row) - 1
@@ -144,10 +149,9 @@ def sample_schema(file: InputFile) -> pa.Schema:
     """Return the columns of a file.
 
     Raises:
-        InputError: the file is truncated, or a column name cannot be used.
+        InputError: the file is truncated.
     """
     with ParquetReader(file) as reader:
-        check_names(file.name, reader.schema.names)
         return reader.schema
 
 
@@ -225,8 +229,7 @@ def _parse(reader: ParquetReader, spec: RangeSpec, schema: pa.Schema) -> ParsedR
     positions = [row for row in range(rows.num_rows) if row not in invalid]
     kept = rows.take(pa.array(positions, pa.int32())) if invalid else rows
     kept = conform(kept, reader.schema)
-    united = unite_or_none(schema, kept.schema)
-    kept = kept if united is None else conform(kept, united)
+    kept = conform_or_text(kept, schema)
     kept = kept.append_column(ROW, pa.array(positions, pa.int32()))
     return ParsedRange(spec.number, kept, unreadable, rows.num_rows, 0, {"row": spec.stop})
 

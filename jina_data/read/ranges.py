@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
 from jina_data.read import delimited, hub, json_text, jsonl, parquet
+from jina_data.read.derived import add_derived, derived_schema, source_schema
 from jina_data.read.model import InputFile, ParsedRange, RangeSpec
-from jina_data.read.schema import check_names
+from jina_data.read.schema import unite_schemas
 from jina_data.read.streams import translate_errors
 
 
@@ -19,11 +20,9 @@ def sample_schema(file: InputFile) -> pa.Schema:
     """Return the columns of a file: those of its schema, else those inferred from its first rows (1000, or 1 MiB).
 
     Raises:
-        InputError: the file is truncated or corrupt, or has column names that cannot be used.
+        InputError: the file is truncated or corrupt.
     """
-    schema = _READERS[file.format].sample_schema(file)
-    check_names(file.name, schema.names)
-    return schema
+    return derived_schema(file, _READERS[file.format].sample_schema(file))
 
 
 def split(file: InputFile, schema: pa.Schema) -> list[RangeSpec] | None:  # noqa: ARG001
@@ -38,16 +37,17 @@ def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRa
 
     The rows have the columns of `schema` in its order. If values require it, types are wider, and new columns follow.
     """
-    if file.format == "parquet":
-        return parquet.parse_range(file, spec, schema)
-    return jsonl.parse_range(file, spec, schema)
+    reader = parquet if file.format == "parquet" else jsonl
+    return add_derived(file, reader.parse_range(file, spec, source_schema(file, schema)), schema)
 
 
 def stream_ranges(
     file: InputFile, schema: pa.Schema, start: dict[str, int] | None = None, first_number: int = 0
 ) -> Iterator[ParsedRange]:
     """Read the ranges of any file in sequence: from its start, or from the `end` of a range with the next number."""
-    return _READERS[file.format].stream_ranges(file, schema, start or {}, first_number)
+    source = source_schema(file, schema)
+    for parsed in _READERS[file.format].stream_ranges(file, source, start or {}, first_number):
+        yield add_derived(file, parsed, schema)
 
 
 def digest(file: InputFile) -> str | None:
@@ -76,6 +76,19 @@ _READERS: dict[str, _RangeReader] = {
     "tsv": delimited,
     "datasets": hub,
 }
+
+
+def settled_schema(files: Sequence[InputFile]) -> pa.Schema:
+    """Return the schema of all rows of files, found by reading them until no range widens it."""
+    schema = unite_schemas([sample_schema(file) for file in files])
+    while True:
+        wider = schema
+        for file in files:
+            for parsed in all_ranges(file, wider):
+                wider = unite_schemas([wider, parsed.rows.schema], file.text_columns)
+        if wider.equals(schema):
+            return schema
+        schema = wider
 
 
 def all_ranges(file: InputFile, schema: pa.Schema) -> Iterator[ParsedRange]:

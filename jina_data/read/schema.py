@@ -1,103 +1,68 @@
-"""Unites the schemas of files whose types differ a little, and casts rows to the united schema."""
+"""Unites the schemas of ranges and files by fixed rules, and casts rows to the united schema without loss.
+
+Types always unite: the type of the values of both if there is one, else text, in which every value is as JSON writes
+it. So a column never makes a row or a file unreadable.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pt
 
-from jina_data.errors import InputError
+from jina_data.read.arrow_types import is_binary, is_list, is_nested, is_number, is_string
+from jina_data.read.as_text import to_text, to_texts
 from jina_data.read.model import ROW
 
 _SIGNED = {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
 _UNSIGNED = {8: pa.uint8(), 16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}
+TEXTS = pa.list_(pa.string())
 
 
-def unite_schemas(named: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
-    """Return the schema that holds the columns of all files, in order of first appearance.
+def unite_schemas(schemas: Sequence[pa.Schema], text_columns: Collection[str] = ()) -> pa.Schema:
+    """Return the schema with the columns of all schemas, without `__row`, in order of first appearance.
 
-    Raises:
-        InputError: a column has types that do not unite; the message names it, both files and both types.
+    A column in `text_columns` is text, or a list of texts if it is a list in one of the schemas.
     """
     fields: dict[str, pa.DataType] = {}
-    sources: dict[str, str] = {}
-    for name, schema in named:
+    for schema in schemas:
         for column in schema:
-            current = fields.get(column.name)
-            united = column.type if current is None else unite_types(current, column.type)
-            if united is None:
-                raise InputError(
-                    f"column {column.name!r} is {current} in {sources[column.name]} but {column.type} in {name}. "
-                    "A column must have one type in a run. Convert it in one of the files, or use a run for each."
-                )
-            if united != current:
-                sources[column.name] = name
-            fields[column.name] = united
+            if column.name == ROW:
+                continue
+            current = fields.get(column.name, pa.null())
+            unite = unite_texts if column.name in text_columns else unite_types
+            fields[column.name] = unite(current, column.type)
     return pa.schema(list(fields.items()))
 
 
-def unite_or_none(first: pa.Schema, second: pa.Schema) -> pa.Schema | None:
-    """Return the schema with the columns of both, without `__row`; None if the types of a column do not unite.
+def unite_texts(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """Return the type of a column of texts: one text per row, or a list of texts if one of the types is a list."""
+    return TEXTS if is_list(first) or is_list(second) else pa.string()
 
-    A range that gives None with the schema of the ranges before it must be parsed again with that schema.
+
+def unite_types(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """Return the narrowest type for the values of both; text if there is none.
+
+    The cast to it may lose digits of integers beyond 2**53 (double) or fail for negative ones (uint64): see `is_exact`.
     """
-    fields = {column.name: column.type for column in first if column.name != ROW}
-    for column in second:
-        if column.name == ROW:
-            continue
-        united = unite_types(fields[column.name], column.type) if column.name in fields else column.type
-        if united is None:
-            return None
-        fields[column.name] = united
-    return pa.schema(list(fields.items()))
-
-
-def unite_types(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    """Return the narrowest type for the values of both, None if there is none."""
     if first.equals(second) or pt.is_null(second):
         return first
     if pt.is_null(first):
         return second
-    rules = ((is_string, _unite_strings), (_is_number, _unite_numbers), (is_list, _unite_lists))
-    for applies, unite in (*rules, (pt.is_struct, _unite_structs)):
-        if applies(first) and applies(second):
-            return unite(first, second)
-    return _unite_alike(first, second)
+    if is_string(first) and is_string(second):
+        return pa.string()
+    if is_number(first) and is_number(second):
+        return _unite_numbers(first, second)
+    if is_list(first) and is_list(second):
+        return pa.list_(unite_types(first.value_type, second.value_type))
+    if pt.is_struct(first) and pt.is_struct(second):
+        return _unite_structs(first, second)
+    return _unite_alike(first, second) or pa.string()
 
 
-def is_string(kind: pa.DataType) -> bool:
-    """Return whether a type holds texts, in any encoding."""
-    if pt.is_dictionary(kind):
-        return is_string(kind.value_type)
-    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Return whether a type holds lists, of any length and offset width."""
-    views = pt.is_list_view(kind) or pt.is_large_list_view(kind)
-    return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind) or views)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pt.is_binary(kind) or pt.is_large_binary(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pt.is_integer(kind) or pt.is_floating(kind))
-
-
-def _unite_strings(first: pa.DataType, second: pa.DataType) -> pa.DataType:  # noqa: ARG001 (one of four rules)
-    return pa.string()
-
-
-def _unite_lists(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    element = unite_types(first.value_type, second.value_type)
-    return None if element is None else pa.list_(element)
-
-
-def _unite_numbers(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+def _unite_numbers(first: pa.DataType, second: pa.DataType) -> pa.DataType:
     if pt.is_floating(first) and pt.is_floating(second):
         return pa.float64() if 64 in (first.bit_width, second.bit_width) else pa.float32()
     if pt.is_floating(first) or pt.is_floating(second):
@@ -106,24 +71,21 @@ def _unite_numbers(first: pa.DataType, second: pa.DataType) -> pa.DataType | Non
     if pt.is_signed_integer(first) == pt.is_signed_integer(second):
         return (_SIGNED if pt.is_signed_integer(first) else _UNSIGNED)[width]
     unsigned = first if pt.is_unsigned_integer(first) else second
-    return _SIGNED.get(max(width, 2 * unsigned.bit_width))
+    return _SIGNED.get(max(width, 2 * unsigned.bit_width), pa.uint64())
 
 
-def _unite_structs(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+def _unite_structs(first: pa.DataType, second: pa.DataType) -> pa.DataType:
     fields = {child.name: child.type for child in first}
-    if len(fields) < first.num_fields:
-        return None
+    if len(fields) < first.num_fields or len({child.name for child in second}) < second.num_fields:
+        return pa.string()
     for child in second:
-        united = unite_types(fields[child.name], child.type) if child.name in fields else child.type
-        if united is None:
-            return None
-        fields[child.name] = united
+        fields[child.name] = unite_types(fields.get(child.name, pa.null()), child.type)
     return pa.struct(list(fields.items()))
 
 
 def _unite_alike(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
     """Let Arrow unite the units of times, the digits of decimals and the widths of binary values."""
-    families = (pt.is_timestamp, pt.is_date, pt.is_time, pt.is_duration, pt.is_decimal, _is_binary)
+    families = (pt.is_timestamp, pt.is_date, pt.is_time, pt.is_duration, pt.is_decimal, is_binary)
     if not any(is_family(first) and is_family(second) for is_family in families):
         return None
     try:
@@ -133,10 +95,28 @@ def _unite_alike(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
     return united.field(0).type
 
 
+def is_exact(first: pa.DataType, second: pa.DataType) -> bool:
+    """Return whether a cast between two types, the second of which unites both, keeps every value whatever it is.
+
+    If not, rows of the first type have to be read again, as the second.
+    """
+    if first.equals(second) or pt.is_null(first):
+        return True
+    if is_nested(first):
+        if is_list(first) and is_list(second):
+            return is_exact(first.value_type, second.value_type)
+        if pt.is_struct(first) and pt.is_struct(second):
+            return all(is_exact(child.type, second.field(child.name).type) for child in first)
+        return False
+    if pt.is_integer(first) and is_number(second):
+        return first.bit_width < 64 and not (pt.is_signed_integer(first) and pt.is_unsigned_integer(second))
+    return True
+
+
 def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Cast rows to a schema that includes theirs: its columns in its order, then `__row` if the rows have it.
 
-    An int64 beyond 2**53 becomes the nearest double.
+    A value becomes text as JSON writes it. A value that does not fit otherwise raises an error of Arrow.
     """
     fields = [*schema, *([pa.field(ROW, pa.int32())] if ROW in rows.column_names else [])]
     columns = []
@@ -144,16 +124,45 @@ def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
         if column.name not in rows.column_names:
             columns.append(pa.nulls(rows.num_rows, column.type))
         else:
-            columns.append(_cast(rows.column(column.name), column.type))
+            columns.append(cast(rows.column(column.name), column.type))
     return pa.table(columns, schema=pa.schema(fields))
 
 
-def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+def conform_or_text(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Cast rows to a schema, columns that are not in it after its own; a column that would lose values becomes text."""
+    united = unite_schemas([schema, rows.schema])
+    names = [*united.names, *([ROW] if ROW in rows.column_names else [])]
+    return pa.table({name: _cast_or_text(rows, name, united) for name in names})
+
+
+def _cast_or_text(rows: pa.Table, name: str, schema: pa.Schema) -> pa.ChunkedArray | pa.Array:
+    if name == ROW:
+        return rows.column(name)
+    kind = schema.field(name).type
+    if name not in rows.column_names:
+        return pa.nulls(rows.num_rows, kind)
+    values = rows.column(name)
+    try:
+        return cast(values, kind)
+    except pa.ArrowInvalid:
+        return to_text(values)
+
+
+def cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Cast values to a type that unites theirs with another.
+
+    Raises:
+        pa.ArrowInvalid: a value does not fit, such as an integer beyond 2**53 in double.
+    """
     if values.type.equals(kind):
         return values
+    if is_string(kind):
+        return to_text(values).cast(kind)
+    if kind.equals(TEXTS) and not is_list(values.type) and not pt.is_null(values.type):
+        return to_texts(values)
     if _has_fieldless(values.type):
         return pa.chunked_array([pa.array([_without_fieldless(value, kind) for value in values.to_pylist()], kind)])
-    return values.cast(kind, safe=False)
+    return values.cast(kind)
 
 
 def _without_fieldless(value: Any, kind: pa.DataType) -> Any:
@@ -184,32 +193,3 @@ def _has_fieldless(kind: pa.DataType) -> bool:
     if pt.is_struct(kind):
         return kind.num_fields == 0 or any(_has_fieldless(child.type) for child in kind)
     return is_list(kind) and _has_fieldless(kind.value_type)
-
-
-RESERVED = frozenset({"_file", "_row", "_stage", "_reason", "_score", "_partner"})
-"""The columns that are added to dropped rows."""
-
-
-def name_problem(name: str) -> str | None:
-    """Return what is wrong with the name of a column, None if nothing is."""
-    if not name:
-        return "the name is empty"
-    if "\0" in name:
-        return "the name holds a NUL character"
-    if name in RESERVED or name.startswith("__row"):
-        return "jina-data keeps that name for itself"
-    return None
-
-
-def check_names(file: str, names: Sequence[str]) -> None:
-    """Check that column names are unique and can be used.
-
-    Raises:
-        InputError: a name occurs twice or cannot be used; the message gives the file and the name.
-    """
-    earlier: set[str] = set()
-    for name in names:
-        problem = "it occurs twice" if name in earlier else name_problem(name)
-        if problem:
-            raise InputError(f"{file}: column {name!r}: {problem}. Rename the column in the source.")
-        earlier.add(name)

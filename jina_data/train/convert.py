@@ -56,10 +56,10 @@ def read_table(name: str) -> pa.Table:
 
 def _parse(name: str) -> tuple[pa.Schema, Iterator[pa.Table]]:
     """Return the schema of an input, and its rows range by range."""
-    from jina_data.read import resolve_inputs, sample_schema, unite_schemas, writable
+    from jina_data.read import resolve_inputs, settled_schema, writable
 
     files = resolve_inputs([name])
-    schema = unite_schemas([(file.name, sample_schema(file)) for file in files])
+    schema = settled_schema(files)
     return writable(schema), (table for file in files for table in _rows(file, schema))
 
 

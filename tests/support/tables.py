@@ -23,7 +23,7 @@ from jina_data.read import (
     sample_schema,
     split,
     stream_ranges,
-    unite_or_none,
+    unite_schemas,
 )
 
 
@@ -105,9 +105,7 @@ def table_of(ranges: list[ParsedRange]) -> pa.Table:
     """Unite the rows of all ranges, as the engine does."""
     schema = pa.schema([])
     for parsed in ranges:
-        united = unite_or_none(schema, parsed.rows.schema)
-        assert united is not None
-        schema = united
+        schema = unite_schemas([schema, parsed.rows.schema])
     tables = [conform(parsed.rows.drop_columns([ROW]), schema) for parsed in ranges]
     return pa.concat_tables(tables) if tables else schema.empty_table()
 

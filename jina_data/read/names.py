@@ -1,0 +1,43 @@
+"""Mends column names that cannot be used: empty, repeated, reserved, or with a NUL character."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+RESERVED = frozenset({"_file", "_row", "_stage", "_reason", "_score", "_partner"})
+"""The columns that are added to dropped rows."""
+
+
+def usable_names(names: Sequence[str]) -> list[str]:
+    """Return names that can be used, at the same positions: `column_2` for an empty one, `text_2` for a second `text`.
+
+    A reserved name counts as taken, so `_file` becomes `_file_2`. Names that can be used stay as they are.
+    """
+    taken = set(names)
+    usable: list[str] = []
+    for position, name in enumerate(names, 1):
+        keeps = is_usable(name) and name not in usable
+        usable.append(name if keeps else _replacement(name, position, taken.union(usable)))
+    return usable
+
+
+def _replacement(name: str, position: int, taken: Collection[str]) -> str:
+    """Return a name that is not taken, for the column at a position (from 1)."""
+    base = name.replace("\0", "") or f"column_{position}"
+    base = base.lstrip("_") if base.startswith("__row") else base
+    if is_usable(base) and base not in taken:
+        return base
+    number = 2
+    while f"{base}_{number}" in taken:
+        number += 1
+    return f"{base}_{number}"
+
+
+def is_usable(name: str) -> bool:
+    """Return whether a column can have this name."""
+    return bool(name) and "\0" not in name and name not in RESERVED and not name.startswith("__row")
+
+
+def replaced_names(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the names that had to be changed, each with its replacement."""
+    return [(old, new) for old, new in zip(names, usable_names(names), strict=True) if old != new]
