@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from jina_data.errors import InputError
 from jina_data.read import delimited, json_text, remote
+from jina_data.read.encoding import CHUNK_BYTES, UTF8, check_utf8, encoding_by_mark
 from jina_data.read.model import DETECTED, SAMPLE_BYTES, InputFile
 from jina_data.read.options import InputOptions
 from jina_data.read.streams import ByteSource, compression_of, open_stored, translate_errors
@@ -26,6 +27,9 @@ FORMATS = {
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd")
 SUPPORTED = ".parquet, .jsonl, .json, .csv or .tsv, optionally with .gz or .zst after it"
 HUB = "datasets:"
+
+CHECKED_BYTES = 2**26
+"""Bytes of a compressed or remote file whose encoding is checked first; a local file is checked to its end."""
 
 
 def resolve_inputs(inputs: Sequence[str], settings: InputOptions = DETECTED) -> list[InputFile]:
@@ -153,15 +157,45 @@ def _resolve(name: str, index: int, settings: InputOptions) -> InputFile:
     return file if file_format == "parquet" else _resolve_text(file)
 
 
+def _with_encoding(file: InputFile) -> InputFile:
+    """Return a text file with its encoding, unless it is UTF-8.
+
+    Raises:
+        InputError: it is not UTF-8, has no byte order mark, and no encoding is set.
+    """
+    encoding = file.settings.encoding
+    if encoding is None:
+        with ByteSource(file) as source:
+            head = source.read(4)
+            encoding = encoding_by_mark(head)
+            if encoding is None:
+                is_cheap = file.is_local and file.compression is None
+                check_utf8(file.name, _chunks(source, head, None if is_cheap else CHECKED_BYTES))
+    return file if encoding in (None, UTF8) else replace(file, options=(("encoding", encoding),))
+
+
+def _chunks(source: ByteSource, head: bytes, n_bytes: int | None) -> Iterator[bytes]:
+    part = head + source.read(CHUNK_BYTES)
+    while part:
+        yield part
+        if n_bytes is not None and source.offset >= n_bytes:
+            return
+        part = source.read(CHUNK_BYTES)
+
+
 def _resolve_text(file: InputFile) -> InputFile:
+    file = _with_encoding(file)
     with ByteSource(file) as source:
         head = source.read(SAMPLE_BYTES)
         at_end = not source.read(1)
     if file.format in ("csv", "tsv"):
-        return replace(file, options=tuple(delimited.choose_dialect(head, at_end=at_end, kind=file.format).items()))
+        dialect = delimited.resolve_dialect(head, at_end=at_end, file=file)
+        return replace(file, options=(*file.options, *dialect.items()))
     layout = json_text.layout_of(head)
     if file.format == "json":
-        return replace(file, format="jsonl") if layout == "lines" else replace(file, options=(("layout", layout),))
+        if layout == "lines":
+            return replace(file, format="jsonl")
+        return replace(file, options=(*file.options, ("layout", layout)))
     if layout == "array" and head.lstrip()[1:].lstrip()[:1] in (b"{", b""):
         raise InputError(f"{file.name}: expected one JSON object per line, found one JSON array. Rename it to .json.")
     return file

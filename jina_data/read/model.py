@@ -134,6 +134,8 @@ class ParsedRange:
     row_count: int
     line_count: int
     end: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was mended while reading: `padded` short rows, `repeated_headers`."""
 
 
 def as_text(raw: bytes) -> str:

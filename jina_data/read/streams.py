@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import zstandard
 
 from jina_data.errors import InputError, JinaDataError
+from jina_data.read.encoding import Utf8Stream
 from jina_data.read.model import InputFile
 
 CHUNK_BYTES = 2**18
@@ -89,6 +90,9 @@ class ByteSource:
         with translate_errors(self.name):
             self._stored = open_stored(file)
             self._bytes = _open_decompressed(self._stored, file.compression)
+        if encoding := file.option("encoding"):
+            self._bytes = cast(BinaryIO, io.BufferedReader(Utf8Stream(self._bytes, encoding), CHUNK_BYTES))
+            self._compressed = True
 
     def __enter__(self) -> ByteSource:
         return self
