@@ -23,7 +23,7 @@ _BOOLS = ("true", "false")
 
 
 def infer(values: Sequence[str | None]) -> pa.DataType:
-    """Return the type of a column from its first texts: int64, double or bool, else string."""
+    """Return the type of a column from its first texts: int64, double or bool, else string; null if all are empty."""
     texts = [value for value in values if value]
     if texts:
         if all(text in _BOOLS for text in texts):
@@ -32,7 +32,8 @@ def infer(values: Sequence[str | None]) -> pa.DataType:
             return pa.int64()
         if all(map(_is_double, texts)):
             return pa.float64()
-    return pa.string()
+        return pa.string()
+    return pa.null()
 
 
 def _is_int(text: str) -> bool:

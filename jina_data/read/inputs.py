@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -56,6 +57,16 @@ def resolve_inputs(inputs: Sequence[str], settings: InputOptions = DETECTED) -> 
     if not files:
         raise InputError("no input was named. Name a file, a folder, a pattern or a URL.")
     return files
+
+
+def input_notes(files: Sequence[InputFile]) -> list[str]:
+    """Return what was detected in files and is unusual, a sentence for each; alike ones of many files are one."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        encoding = [f"encoding {file.option('encoding')}"] if file.option("encoding") else []
+        for note in [*encoding, *json.loads(file.option("notes", "[]"))]:
+            names.setdefault(note, []).append(file.name)
+    return [f"{shown[0]}{f' and {len(shown) - 1} more' if shown[1:] else ''}: {note}" for note, shown in names.items()]
 
 
 def _expand(source: str) -> list[str]:
