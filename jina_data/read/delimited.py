@@ -296,9 +296,9 @@ def stream_ranges(
         blocks = _Blocks(source, dialect, start.get("offset", 0))
         if not start:
             blocks.skip_header()
-        number = first_number
+        judge.after_broken = bool(start.get("broken"))
+        number, first_line = first_number, 0
         while True:
-            first_line = blocks.line
             blocks.grow(RANGE_BYTES + 1)
             rows = None
             if not judge.after_broken:
@@ -309,17 +309,17 @@ def stream_ranges(
                 blocks.drop(rows.n_bytes)
                 parsed = _finish(file, schema, rows.table, list(range(rows.table.num_rows)), [])
             else:
-                parsed = _parse_records(file, schema, judge, blocks)
+                parsed = _parse_records(file, schema, judge, blocks, first_line)
             if not parsed.row_count and blocks.is_last and not blocks.block:
                 return
-            lines = blocks.line - first_line
-            yield replace(parsed, number=number, line_count=lines, end={"offset": blocks.offset})
-            number += 1
+            end = {"offset": blocks.offset, "broken": int(judge.after_broken)}
+            yield replace(parsed, number=number, line_count=blocks.line - first_line, end=end)
+            number, first_line = number + 1, blocks.line
 
 
-def _parse_records(file: InputFile, schema: pa.Schema, judge: _Judge, blocks: _Blocks) -> ParsedRange:
+def _parse_records(file: InputFile, schema: pa.Schema, judge: _Judge, blocks: _Blocks, first_line: int) -> ParsedRange:
     """Parse the records at the start of the block that end within `RANGE_BYTES`, or one that is longer."""
-    begin, first_line, end = blocks.offset, blocks.line, blocks.offset
+    begin = end = blocks.offset
     rows: list[list[str | None]] = []
     positions: list[int] = []
     unreadable: list[Unreadable] = []
