@@ -18,7 +18,7 @@ NAMES = ["a", "b"]
 def strict_rows(block: bytes, dialect: Dialect, names: list[str]) -> list[list[str | None]] | None:
     """Parse with the csv module; None if a record is no row of the right width."""
     judge = _Judge(names, None, dialect.quote)
-    rows = []
+    rows: list[list[str | None]] = []
     for record in records_of(block, dialect, is_last=True):
         if not judge.is_no_record(record):
             if record.error or len(record.fields) != len(names):

@@ -12,7 +12,7 @@ Expected = tuple[dict[str, Any], list[str]]
 
 
 def detected(text: str, kind: str = "csv", **settings: Any) -> Detected:
-    return detect(text, at_end=True, kind=kind, settings=InputOptions(**settings))
+    return detect(text, at_end=True, kind=kind, settings=InputOptions.make(**settings))
 
 
 CASES: list[tuple[str, str, dict[str, Any], list[str]]] = [
@@ -127,7 +127,7 @@ NOTES = [
 
 @pytest.mark.parametrize(("case", "text", "notes"), NOTES, ids=[case[0] for case in NOTES])
 def test_doubts_about_the_header_are_reported(case: str, text: str, notes: list[str]) -> None:
-    found = detected(text, **({"header": True} if case == "set" else {})).notes
+    found = detected(text, header=True if case == "set" else None).notes
     assert [note.split(")")[0] + ")" if ")" in note else note for note in found] == notes
 
 
