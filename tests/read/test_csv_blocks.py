@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jina_data.read.csv_blocks import parse_block
+from jina_data.read.csv_blocks import end_of_records, parse_block
 from jina_data.read.delimited import _Judge, records_of
 from jina_data.read.dialect import Dialect
 
@@ -45,16 +45,17 @@ def test_a_block_is_parsed_as_by_the_csv_module_or_not_at_all(
     pieces: list[str], width: int, quote: str, max_bytes: int, is_last: bool
 ) -> None:
     block, dialect, names = "".join(pieces).encode(), Dialect(quote=quote), ["a", "b", "c"][:width]
-    found = parse_block(block, dialect, names, None, max_bytes=max_bytes, is_last=is_last)
+    end = end_of_records(block, dialect, max_bytes=max_bytes, is_last=is_last)
+    found = parse_block(block[:end], dialect, names, None) if end else None
     if found is None:
         return
-    assert found.n_bytes <= max_bytes
-    rows = [list(row.values()) for row in found.table.to_pylist()]
-    assert rows == strict_rows(block[: found.n_bytes], dialect, names)
+    assert end <= max_bytes
+    rows = [list(row.values()) for row in found.to_pylist()]
+    assert rows == strict_rows(block[:end], dialect, names)
     # The block ends with a record: what follows is parsed as if the block had not been cut.
     whole = strict_rows(block, dialect, names)
     if whole is not None:
-        rest = strict_rows(block[found.n_bytes :], dialect, names)
+        rest = strict_rows(block[end:], dialect, names)
         assert rest is not None
         assert whole == rows + rest
 
@@ -67,9 +68,11 @@ CELLS = st.text(st.sampled_from('ab ",;\n\té'), max_size=6)
 def test_what_the_csv_module_writes_is_parsed(rows: list[tuple[str, str]], quoting: int) -> None:
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n", quoting=quoting).writerows(rows)  # type: ignore[arg-type]
-    found = parse_block(sink.getvalue().encode(), Dialect(), NAMES, None, max_bytes=10**6, is_last=True)
+    block = sink.getvalue().encode()
+    assert end_of_records(block, Dialect(), max_bytes=10**6, is_last=True) == len(block)
+    found = parse_block(block, Dialect(), NAMES, None)
     assert found is not None
-    assert found.table.to_pylist() == [dict(zip(NAMES, row, strict=True)) for row in rows]
+    assert found.to_pylist() == [dict(zip(NAMES, row, strict=True)) for row in rows]
 
 
 REFUSED = [
@@ -87,12 +90,12 @@ REFUSED = [
 
 @pytest.mark.parametrize(("case", "block"), REFUSED, ids=[case[0] for case in REFUSED])
 def test_blocks_that_a_strict_parser_has_to_read(case: str, block: bytes) -> None:
-    assert parse_block(block, Dialect(), NAMES, ["a", "b"], max_bytes=1000, is_last=True) is None
+    end = end_of_records(block, Dialect(), max_bytes=1000, is_last=True)
+    assert not end or parse_block(block, Dialect(), NAMES, ["a", "b"]) is None
 
 
 def test_a_block_ends_at_the_last_whole_record() -> None:
     block = b'x,y\nx,"1\n2"\nx,"open\n'
-    found = parse_block(block, Dialect(), NAMES, None, max_bytes=len(block), is_last=False)
-    assert found is not None
-    assert found.n_bytes == len(b'x,y\nx,"1\n2"\n')
-    assert found.table == pa.table({"a": ["x", "x"], "b": ["y", "1\n2"]})
+    end = end_of_records(block, Dialect(), max_bytes=len(block), is_last=False)
+    assert end == len(b'x,y\nx,"1\n2"\n')
+    assert parse_block(block[:end], Dialect(), NAMES, None) == pa.table({"a": ["x", "x"], "b": ["y", "1\n2"]})
