@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jina_data.llm.answer_text import objects_of, without_thoughts
 from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Endpoint, Form
 from jina_data.llm.online import ClientConfig, OnlineClient
-from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.request_ledger import Completion, RequestLedger
 from jina_data.negation.pairs import Answer, Opinion
-from jina_data.negation.prompt import json_of, without_thoughts
 
 
 class LlmJudge:
@@ -141,18 +141,32 @@ class JudgePrompt:
             return {"type": "json_object"}
         return {"type": "json_schema", "json_schema": {"name": "opinion", "strict": True, "schema": dict(SCHEMA)}}
 
+    def flaw(self, completion: Completion, form: Form) -> str | None:
+        """Return why an answer is no opinion; None if it is one."""
+        if completion.refusal or read_opinion(completion.content).probability is not None:
+            return None
+        return "cut_off" if completion.finish_reason == "length" else "bad_form"
+
 
 def read_opinion(content: str | None) -> Opinion:
     """Parse the answer of a judge: JSON, or a line that begins with yes or no. Any other answer is no opinion."""
-    value = json_of(content or "")
-    if value is not None:
-        contradicts, reason = value.get("contradicts"), value.get("reason")
-        reason = reason if isinstance(reason, str) else ""
-        if isinstance(contradicts, bool):
-            return Opinion(float(contradicts), _shorten(reason))
-    elif match := re.match(r"\W*(yes|no)\b\W*(.*)", without_thoughts(content or "").strip(), re.IGNORECASE | re.DOTALL):
+    text = without_thoughts(content or "")
+    objects = objects_of(text, ("contradicts", "reason"))
+    opinions = {_yes_or_no(item["contradicts"]) for item in objects} - {None}
+    if len(opinions) == 1:
+        reasons = (item["reason"] for item in objects if isinstance(item.get("reason"), str))
+        return Opinion(float(opinions == {True}), _shorten(next(reasons, "")))
+    if not objects and (match := re.match(r"\W*(?:answer\W+)?(yes|no)\b\W*(.*)", text, re.IGNORECASE | re.DOTALL)):
         return Opinion(float(match[1].lower() == "yes"), _shorten(match[2]))
     return Opinion(None, f"neither yes nor no: {_shorten(content or 'nothing')}")
+
+
+def _yes_or_no(value: Any) -> bool | None:
+    """Return a value as true or false, also if it is written as a word; None if it is neither."""
+    if isinstance(value, bool):
+        return value
+    match = re.match(r"\W*(yes|true|no|false)\b", value, re.IGNORECASE) if isinstance(value, str) else None
+    return match[1].lower() in ("yes", "true") if match else None
 
 
 def _shorten(text: str) -> str:

@@ -16,7 +16,8 @@ from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.judge import JUDGE_PROMPT_HASH, LlmJudge
 from jina_data.negation.pairs import Answer
-from jina_data.negation.prompt import PROMPT_HASH, read_answer
+from jina_data.negation.answers import read_answer
+from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.negation.rounds import MissingAnswer, Rounds
 from jina_data.progress import Progress
 

@@ -19,7 +19,8 @@ from jina_data.llm.online import ClientConfig, OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.config import NegateConfig, RequestConfig
 from jina_data.negation.pairs import Pair
-from jina_data.negation.prompt import Question, read_answer
+from jina_data.negation.answers import read_answer
+from jina_data.negation.prompt import Question
 from tests.support.files import write_csv
 from tests.support.llm_server import LlmServer
 
