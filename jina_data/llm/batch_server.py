@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jina_data.errors import ServerError
 from jina_data.llm.completions import make_plain_client, read_completion
-from jina_data.llm.dialect import Endpoint, Request
+from jina_data.llm.dialect import Completion, Endpoint, Request
 from jina_data.llm.failures import FATAL_CODES, MalformedError, classify_error
-from jina_data.llm.request_ledger import Completion
 
 if TYPE_CHECKING:
     from openai.types import Batch as RemoteBatch

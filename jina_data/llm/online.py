@@ -16,15 +16,19 @@ from itertools import chain, count
 from typing import Any
 
 from jina_data.errors import ServerError
-from jina_data.llm.completions import make_client, read_completion
+from jina_data.llm.completions import make_client, parse_body, read_completion
 from jina_data.llm.cost import CostLimit
-from jina_data.llm.dialect import Dialect, Endpoint, Form, Prompt, Request
-from jina_data.llm.failures import Failure, MalformedError, RequestOutcome, back_off, classify_error, reason_to_stop
+from jina_data.llm.dialect import Completion, Dialect, Endpoint, Form, Prompt, Request
+from jina_data.llm.failures import Failure, RequestOutcome, back_off, classify_error
+from jina_data.llm.patience import AnswerWatch, reason_to_stop
 from jina_data.llm.rate_limits import Throttle
-from jina_data.llm.request_ledger import Completion, RequestLedger
+from jina_data.llm.request_ledger import RequestLedger
 
 GRACE_SECONDS = 5.0
 """Time for requests in flight to finish after a fatal error."""
+
+MAX_FAILED_PROBES = 2
+"""Attempts of a first request that ends in status 500, before another form of answers is tried."""
 
 MAX_RATE_LIMITED = 60
 """Maximum number of rate limit errors for a single request."""
@@ -43,6 +47,8 @@ class ClientConfig:
     timeout_seconds: float = 120.0
     attempts: int = 6
     form: Form | None = None
+    watches_answers: bool = True
+    """Stop if too many answers cannot be used."""
 
 
 @dataclass(order=True)
@@ -66,6 +72,7 @@ class OnlineClient:
         api_key: str | None = None,
         cost_limit: CostLimit | None = None,
         advance: Callable[[int], None] = lambda _: None,
+        message: Callable[[str], None] = lambda _: None,
         seed: int = 0,
     ) -> None:
         self.endpoint = endpoint
@@ -75,6 +82,9 @@ class OnlineClient:
         self.api_key = api_key
         self.cost_limit = cost_limit
         self.advance = advance
+        self.message = message
+        self.watch = AnswerWatch()
+        self.dialect = Dialect.initial_for(endpoint.base_url, config.form)
         self.throttle = Throttle(config.concurrency, rpm=config.rpm, tpm=config.tpm)
         self.outcome = RequestOutcome()
         self._random = random.Random(seed)
@@ -104,7 +114,10 @@ class OnlineClient:
             dialect = self.ledger.dialect(self.endpoint.model, self.url)
             if dialect is None or (self.config.form or dialect.form) != dialect.form:
                 dialect, remaining = await self._probe(remaining)
+            elif left_out := [name for name in dialect.left_out if name in self.endpoint.params]:
+                self.message(f"{self.url} does not accept {' and '.join(left_out)}; requests are sent without")
             if dialect is not None and self._error is None:
+                self.dialect = dialect
                 self._requests = (self.endpoint.request(prompt, dialect) for prompt in remaining)
                 await self._work_all()
         if self._error is not None:
@@ -128,32 +141,52 @@ class OnlineClient:
             if len(probes) == 3:
                 break
         if refusal is not None and self._error is None:
-            self._error = ServerError(f"{self.url} refuses every request: {refusal.message}")
+            hint = "" if self.config.form in (None, "text") else ". --structured auto tries other forms of answers"
+            self._error = ServerError(f"{self.url} refuses every request: {refusal.message}{hint}")
         return None, iter(())
 
     async def _try_dialects(self, prompt: Prompt) -> tuple[Dialect | None, Failure | None]:
         """Return the dialect in which a prompt was answered, or why it was refused; (None, None): the run must stop."""
         dialect: Dialect | None = Dialect.initial_for(self.endpoint.base_url, self.config.form)
         tried_dialects = set()
+        changes: list[str] = []
         refusal = None
         while dialect is not None and dialect not in tried_dialects:
             tried_dialects.add(dialect)
+            self.dialect = dialect
             request = self.endpoint.request(prompt, dialect)
             refusal = await self._send_until_answered(request)
             if refusal is None:
-                if self._error is None and self.outcome.stopped is None:
-                    self._probed.add(request.key)
-                    self.ledger.set_dialect(self.endpoint.model, self.url, dialect)
-                    return dialect, None
-                return None, None
+                if self._error is not None or self.outcome.stopped is not None:
+                    return None, None
+                self._probed.add(request.key)
+                self.ledger.set_dialect(self.endpoint.model, self.url, dialect)
+                for change in changes:
+                    self.message(change)
+                return dialect, None
             self.ledger.record_failure(request.key, refusal.kind, refusal.message, state="declined")
-            dialect = dialect.fallback(refusal.message, is_fixed=self.config.form is not None)
+            refused, dialect = dialect, self._after_refusal(dialect, refusal)
+            if dialect is not None:
+                changes.append(f"{self.url}: {refusal.message}; from now on, {dialect.difference(refused)}")
         return None, refusal
 
+    def _after_refusal(self, dialect: Dialect, refusal: Failure) -> Dialect | None:
+        return dialect.fallback(
+            refusal.message,
+            is_fixed=self.config.form is not None,
+            params=self.endpoint.params,
+            named=refusal.parameter,
+            needs_bound=self.cost_limit is not None,
+        )
+
     async def _send_until_answered(self, request: Request) -> Failure | None:
-        """Send one request until it is answered; return the failure if the server refuses it."""
+        """Send one request until it is answered; return the failure if the server refuses it, or fails because of it.
+
+        Servers answer a JSON schema that they cannot handle with status 500, so another form is tried after a retry.
+        """
         if self.ledger.is_answered(request.key):
             return None
+        has_other_form = self.config.form is None and "response_format" in request.body
         job: _Job | None = _Job(0.0, next(self._numbers), request)
         while job is not None:
             await asyncio.sleep(max(0.0, job.due - time.monotonic()))
@@ -161,14 +194,21 @@ class OnlineClient:
             failure = await self._send(job)
             if self._error is not None or self.outcome.stopped is not None or failure is None:
                 return None
-            if failure.kind == "refused":
-                # The refusal may be due to the dialect, so it does not count as a failed request.
-                self.outcome.failed -= 1
+            next_job = heapq.heappop(self._waiting) if self._waiting else None
+            is_failing = failure.kind == "busy" and failure.status == 500 and job.attempts >= MAX_FAILED_PROBES
+            if failure.kind == "refused" or (has_other_form and is_failing):
+                # This may be due to the dialect, so it does not count as a failed request.
+                self.outcome.failed -= next_job is None
                 self._failed_in_a_row = 0
                 return failure
-            job = heapq.heappop(self._waiting) if self._waiting else None
-            if job is None:
-                self._error = ServerError(f"{self.url} does not answer: {failure.message}")
+            if next_job is None:
+                hint = (
+                    ""
+                    if self.config.form in (None, "text")
+                    else ". If it has no structured output, use --structured text"
+                )
+                self._error = ServerError(f"{self.url} does not answer: {failure.message}{hint}")
+            job = next_job
         return None
 
     # -------------------------------------------------------------------------------------------------- many requests
@@ -293,11 +333,7 @@ class OnlineClient:
         raw = await self.client.chat.completions.with_raw_response.create(
             model=model, messages=messages, extra_body=body
         )
-        try:
-            value = raw.http_response.json()
-        except ValueError as error:
-            raise MalformedError(str(error)) from None
-        return read_completion(value), raw.headers
+        return read_completion(parse_body(raw.http_response.text)), raw.headers
 
     def _settle_answer(self, request: Request, completion: Completion, headers: Mapping[str, str]) -> None:
         self.ledger.record_answer(request.key, completion)
@@ -308,6 +344,15 @@ class OnlineClient:
         self.outcome.answered += 1
         self._failed_in_a_row = 0
         self.advance(request.prompt.n_items)
+        if self.config.watches_answers:
+            self._watch(request, completion)
+
+    def _watch(self, request: Request, completion: Completion) -> None:
+        """Stop sending if too many answers cannot be used."""
+        self.watch.add(request.prompt.flaw(completion, self.dialect.form), completion.content)
+        if self.outcome.stopped is None and self.watch.is_hopeless:
+            self.outcome.stopped = "unusable"
+            self.outcome.advice = self.watch.advice(self.url, max_tokens=request.max_tokens, form=self.dialect.form)
 
     def _settle_failure(self, job: _Job, failure: Failure, headers: Mapping[str, str] | None) -> None:
         """Record a failure, and queue the request for a retry, give it up, or stop the run."""

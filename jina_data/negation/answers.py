@@ -151,8 +151,12 @@ _NUMBER = re.compile(
     r"[\s*_#\-•>(\[]*(?:(?:pair|item|no\.?|number|negative)\s*#?\s*)?(\d{1,4})[*_]*\s*(?:[.):\]](?!\d)|\s[-–—])[*_]*\s*(.*)",
     re.IGNORECASE,
 )
-_LABEL = re.compile(r"^[\s*_>\-•]*(?:negative|negation|answer|output)(?:\s+sentence)?[\s*_]*[:：][\s*_]*", re.IGNORECASE)
-_COMMENT = re.compile(r"^[\s*_>(\-•]*(?:explanation|reason(?:ing)?|rationale|note|kind|changes?|why)\b[\s*_]*[:：]", re.I)
+_LABEL = re.compile(
+    r"^[\s*_>\-•]*(?:negative|negation|answer|output)(?:\s+sentence)?[\s*_]*[:：][\s*_]*", re.IGNORECASE
+)
+_COMMENT = re.compile(
+    r"^[\s*_>(\-•]*(?:explanation|reason(?:ing)?|rationale|note|kind|changes?|why)\b[\s*_]*[:：]", re.I
+)
 
 
 def _lines(text: str) -> list[str]:

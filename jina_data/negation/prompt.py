@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jina_data.english.cues import Kind
-from jina_data.llm.dialect import Form
-from jina_data.llm.request_ledger import Completion
+from jina_data.llm.dialect import Completion, Form
 from jina_data.negation.answers import read_answer
 from jina_data.negation.pairs import Pair
 
