@@ -178,9 +178,13 @@ class Endpoint:
         """The address without user, password and query, for messages and files."""
         return public_url(self.base_url)
 
+    def token_limit(self, n_items: int) -> int:
+        """Return the token limit of an answer about N items."""
+        return self.max_tokens or ANSWER_TOKENS * n_items + OVERHEAD_TOKENS
+
     def request(self, prompt: Prompt, dialect: Dialect) -> Request:
         """Return the request for a prompt."""
-        max_tokens = self.max_tokens or ANSWER_TOKENS * prompt.n_items + OVERHEAD_TOKENS
+        max_tokens = self.token_limit(prompt.n_items)
         messages = prompt.messages(dialect.form)
         body: dict[str, Any] = {"model": self.model, "messages": messages if dialect.has_system else _merged(messages)}
         response_format = prompt.response_format(dialect.form)

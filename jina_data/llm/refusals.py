@@ -11,8 +11,8 @@ _VALUE_RANGE = re.compile(
     re.IGNORECASE,
 )
 _UNSUPPORTED = re.compile(
-    r"un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed|recogni[sz]ed|implemented|a valid|"
-    r"available|enabled)|does(?: not|n't|n’t) (?:support|accept|allow)|extra (?:inputs|fields)|cannot find field|"
+    r"un(?:supported|known|recogni[sz]ed|expected)|"
+    r"not (?:supported|permitted|allowed|recogni[sz]ed|implemented|a valid|available|enabled)|does(?: not|n't|n’t) (?:support|accept|allow)|extra (?:inputs|fields)|cannot find field|"
     r"no field|invalid (?:param|argument|field|property)|deprecated",
     re.IGNORECASE,
 )

@@ -110,10 +110,9 @@ def _no_object(text: str, key: str) -> str:
 def _numbered_objects(objects: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, ParsedAnswer]]:
     """Yield the negatives of objects with a number. Only the number assigns an item to a pair, never its order."""
     for item in objects:
-        number = item.get("id")
-        if isinstance(number, (int, float, str)) and not isinstance(number, bool):
-            if match := re.fullmatch(r"\s*(\d{1,4})(?:\.0)?\s*", str(number)):
-                yield int(match[1]), _parsed(item["negative"])
+        # True and null are no numbers, and neither is their text.
+        if match := re.fullmatch(r"\s*(\d{1,4})(?:\.0)?\s*", str(item.get("id"))):
+            yield int(match[1]), _parsed(item["negative"])
 
 
 def _numbered_values(values: Sequence[Any]) -> Iterator[tuple[int, ParsedAnswer]]:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ class LlmJudge:
         *,
         api_key: str | None = None,
         cost_limit: CostLimit | None = None,
+        message: Callable[[str], None] = lambda _: None,
         seed: int = 0,
     ) -> None:
         self.name = endpoint.model
@@ -37,9 +38,11 @@ class LlmJudge:
         self.config = config
         self.api_key = api_key
         self.cost_limit = cost_limit
+        self.message = message
         self.seed = seed
         self.stopped: str | None = None
-        """`max_cost` once the cost limit stopped the requests, else None."""
+        """Why no more requests are sent, as in RequestOutcome, else None."""
+        self.advice = ""
 
     def opinions(self, answers: Sequence[Answer]) -> list[Opinion]:
         """Return N opinions: probability 1 for yes, 0 for no.
@@ -55,9 +58,11 @@ class LlmJudge:
                 self.config,
                 api_key=self.api_key,
                 cost_limit=self.cost_limit,
+                message=self.message,
                 seed=self.seed,
             )
-            self.stopped = asyncio.run(client.ask(prompts)).stopped
+            outcome = asyncio.run(client.ask(prompts))
+            self.stopped, self.advice = outcome.stopped, outcome.advice
         return [self._stored_opinion(prompt) for prompt in prompts]
 
     def _stored_opinion(self, prompt: JudgePrompt) -> Opinion:

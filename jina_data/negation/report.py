@@ -73,7 +73,19 @@ class NegateReport:
     peak_memory_bytes: int
     versions: Mapping[str, str]
     seed: int
+    stopped: str | None = None
+    """Why the run stopped before all pairs were requested: max_cost or unusable; else None."""
     path: Path | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run is a failure: no negative was accepted, or the answers cannot be used; else None."""
+        if self.stopped == "unusable":
+            return self.warnings[0]
+        if self.pairs.accepted:
+            return None
+        counts = ", ".join(f"{reason} {n:,}" for reason, n in self.reasons.items()) or "no pairs"
+        return f"no negative was accepted for {self.pairs.total:,} pairs: {counts}"
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -200,6 +212,8 @@ def warnings_for(counts: Mapping[str, Any], accounts: Sequence[Mapping[str, Any]
         warnings.append(
             "these negatives are written by rules, not by an LLM: a baseline, simpler than negatives by people"
         )
+    if left_out := sorted({name for account in accounts for name in account.get("left_out", ())}):
+        warnings.append(f"the server does not accept {', '.join(left_out)}; the requests were sent without")
     if pairs.unanswered:
         warnings.append(
             f"{pairs.unanswered:,} pairs have no answer; run the same command again to resume with them, as far as "

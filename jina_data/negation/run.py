@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, StoppedError, UsageError
+from jina_data.llm.patience import FIRST_ANSWERS, MAX_UNUSABLE_SHARE
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
@@ -68,6 +69,8 @@ class NegateSession:
         self.rounds = Rounds(self.folder)
         self.rules = RuleGenerator()
         self.stopped: str | None = None
+        """Why no more requests are sent: max_cost or unusable."""
+        self.advice = ""
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
@@ -94,7 +97,9 @@ class NegateSession:
                 judge = requester.make_judge()
                 self._finish_round(lambda: requester.answers(self.rounds, self.stopped), judge)
                 ledger.recover()
-                self._stop(judge.stopped if judge is not None else None)
+                self._stop_if_unusable(requester)
+                if judge is not None:
+                    self._stop(judge.stopped, judge.advice)
             self._write(requester)
 
     def _make_pairs(self) -> None:
@@ -140,13 +145,22 @@ class NegateSession:
                 "batches are in progress. Run the same command again to fetch their results, in this or another "
                 "process; without --no-wait it waits for them"
             )
-        self._stop(outcome.stopped)
+        self._stop(outcome.stopped, outcome.advice)
 
-    def _stop(self, reason: str | None) -> None:
+    def _stop(self, reason: str | None, advice: str = "") -> None:
         """Record why no more requests are sent, and report it; None changes nothing."""
-        if reason == "max_cost" and self.stopped is None:
+        if reason is None or self.stopped is not None:
+            return
+        self.stopped, self.advice = reason, advice
+        if reason == "max_cost":
             self.progress.message("stopped before --max-cost would be exceeded; the remaining pairs have no answer")
-        self.stopped = self.stopped or reason
+
+    def _stop_if_unusable(self, requester: Requester) -> None:
+        """Do not ask again if nearly no answer of the first round can be used, since that would cost the same again."""
+        if self.rounds.number == 1 and self.stopped is None:
+            watch = self.rounds.watch_answers(0)
+            if watch.n_answers >= FIRST_ANSWERS and watch.flaws.total() > MAX_UNUSABLE_SHARE * watch.n_answers:
+                self._stop("unusable", requester.advice(watch))
 
     # -------------------------------------------------------------------------------------------------------- answers
 
@@ -183,6 +197,8 @@ class NegateSession:
             report = outputs.write_report(
                 requests,
                 judge,
+                stopped=self.stopped,
+                advice=self.advice,
                 seconds=self.resumable_run.seconds(),
                 peak_memory_bytes=self.resumable_run.peak_memory_bytes(),
             )

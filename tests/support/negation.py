@@ -17,9 +17,9 @@ from jina_data.llm.dialect import Endpoint
 from jina_data.llm.failures import RequestOutcome
 from jina_data.llm.online import ClientConfig, OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.negation.answers import read_answer
 from jina_data.negation.config import NegateConfig, RequestConfig
 from jina_data.negation.pairs import Pair
-from jina_data.negation.answers import read_answer
 from jina_data.negation.prompt import Question
 from tests.support.files import write_csv
 from tests.support.llm_server import LlmServer
