@@ -57,8 +57,7 @@ def objects_of(text: str, keys: Sequence[str]) -> list[dict[str, Any]]:
     """Return the objects in a text that have the first of the given keys, in order, with lower-case keys.
 
     The objects may be inside other text, code fences, lists, strings, or other objects. They may be Python literals,
-    have a trailing comma, or use other quotes. An object whose text was cut off is left out. An object may be listed
-    twice.
+    have a trailing comma, or use other quotes. An object whose text was cut off is left out.
 
     Args:
         text: the answer of a model without its thoughts.
@@ -72,8 +71,9 @@ def objects_of(text: str, keys: Sequence[str]) -> list[dict[str, Any]]:
         whole = None
     if isinstance(whole, (dict, list)):
         return list(_with_key(whole, keys[0]))
-    found = [item for value in values_of(text) for item in _with_key(value, keys[0])]
-    return found + [item for item in _by_fields(text, keys) if keys[0] in item]
+    values, rest = _scan(text)
+    found = [item for value in values for item in _with_key(value, keys[0])]
+    return found + [item for item in _by_fields(rest, keys) if keys[0] in item]
 
 
 def values_of(text: str) -> list[Any]:
@@ -85,13 +85,22 @@ def values_of(text: str) -> list[Any]:
             text = str(json.loads(text, strict=False)).strip()
         except ValueError:
             break
-    values = []
+    return _scan(text)[0]
+
+
+def _scan(text: str) -> tuple[list[Any], str]:
+    """Return the objects and lists in a text, and the text without them."""
+    values: list[Any] = []
+    rest: list[str] = []
     position = 0
     while (match := _OPENING.search(text, position)) is not None:
-        value, position = _value_at(text, match.start())
-        if isinstance(value, (dict, list)):
+        value, end = _value_at(text, match.start())
+        is_value = isinstance(value, (dict, list))
+        rest.append(text[position : match.start() if is_value else end])
+        if is_value:
             values.append(value)
-    return values
+        position = end
+    return values, "".join([*rest, text[position:]])
 
 
 def _value_at(text: str, start: int) -> tuple[Any, int]:

@@ -12,8 +12,9 @@ _VALUE_RANGE = re.compile(
 )
 _UNSUPPORTED = re.compile(
     r"un(?:supported|known|recogni[sz]ed|expected)|"
-    r"not (?:supported|permitted|allowed|recogni[sz]ed|implemented|a valid|available|enabled)|does(?: not|n't|n’t) (?:support|accept|allow)|extra (?:inputs|fields)|cannot find field|"
-    r"no field|invalid (?:param|argument|field|property)|deprecated",
+    r"not (?:supported|permitted|allowed|recogni[sz]ed|implemented|a valid|available|enabled)|"
+    r"does(?: not|n't|n’t) (?:support|accept|allow)|extra (?:inputs|fields)|cannot find field|no field|"
+    r"invalid (?:param|argument|field|property)|deprecated",
     re.IGNORECASE,
 )
 _SYSTEM_MESSAGE = re.compile(

@@ -59,7 +59,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
             None,
             'neither yes nor no: {"contradicts": true} {"contradicts": false}',
         ),
-        ("Thinking ...</think>\n**Answer: yes**", 1.0, "**"),
+        ("Thinking ...</think>\n**Answer: yes**", 1.0, ""),
         ("Nobody knows", None, "neither yes nor no: Nobody knows"),
         (None, None, "neither yes nor no: nothing"),
     ],

@@ -50,8 +50,10 @@ class ServerSettings:
     counts_tokens: bool = True
     batch_script: list[str] = field(default_factory=list)
     refused: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters that the server refuses, each with its message, or with the whole body of the response. `system` is the
-    role of a message, `json_schema` and `json_object` are forms."""
+    """Parameters that the server refuses, each with its message, or with the whole body of the response.
+
+    `system` is the role of a message; `json_schema` and `json_object` are forms.
+    """
     refusal_status: int = 400
     quiet: bool = False
     """Write no log, to measure memory over many requests."""
