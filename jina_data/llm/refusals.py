@@ -75,7 +75,7 @@ def is_about_parameters(message: str) -> bool:
     """Return whether an error is a refusal of parameters or of the form, whatever its status is."""
     return _UNSUPPORTED.search(message) is not None and (
         _FORM.search(message) is not None
-        or re.search(r"param|argument|field|extra inputs|UnsupportedParams", message, re.I) is not None
+        or re.search(r"param|argument|field|extra inputs|[\"'`]\w+[\"'`]", message, re.I) is not None
     )
 
 

@@ -24,7 +24,6 @@ class BatchBench(Bench):
     def __init__(self, folder: Path, server: LlmServer, **endpoint: Any) -> None:
         super().__init__(folder, server, **endpoint)
         self.scratch = folder / "scratch"
-        self.messages: list[str] = []
 
     def client(self, cost_limit: CostLimit | None = None, **settings: Any) -> BatchClient:
         config = BatchConfig(**{"poll_seconds": 0.01, **settings})

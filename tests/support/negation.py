@@ -41,6 +41,7 @@ class Bench:
         self.endpoint = Endpoint(**{"model": "tiny", "base_url": server.url, **endpoint})
         self.server = server
         self.ledger = RequestLedger(folder / "requests.sqlite")
+        self.messages: list[str] = []
 
     def ask(
         self, prompts: Sequence[Question] | Iterator[Question], cost_limit: CostLimit | None = None, **settings: Any
@@ -51,6 +52,7 @@ class Bench:
             ClientConfig(**{"concurrency": 8, **settings}),
             api_key=SECRET,
             cost_limit=cost_limit,
+            message=self.messages.append,
         )
         return asyncio.run(client.ask(prompts))
 
