@@ -13,8 +13,9 @@ from typing import Any
 from jina_data.llm.answer_text import objects_of, without_thoughts
 from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Completion, Endpoint, Form
-from jina_data.llm.online import ClientConfig, OnlineClient
+from jina_data.llm.online import OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.sender import ClientConfig
 from jina_data.negation.pairs import Answer, Opinion
 
 

@@ -10,9 +10,10 @@ from jina_data.llm.batch import BatchClient, BatchConfig
 from jina_data.llm.cost import CostLimit, Price, cost_limit_for, cost_so_far, price_of, refuse_unknown_price
 from jina_data.llm.dialect import Dialect, Endpoint
 from jina_data.llm.failures import RequestOutcome
-from jina_data.llm.online import ClientConfig, OnlineClient
+from jina_data.llm.online import OnlineClient
 from jina_data.llm.patience import AnswerWatch
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.sender import ClientConfig
 from jina_data.negation.answers import read_answer
 from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder

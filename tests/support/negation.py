@@ -15,8 +15,9 @@ import pytest
 from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Endpoint
 from jina_data.llm.failures import RequestOutcome
-from jina_data.llm.online import ClientConfig, OnlineClient
+from jina_data.llm.online import OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.sender import ClientConfig
 from jina_data.negation.answers import read_answer
 from jina_data.negation.config import NegateConfig, RequestConfig
 from jina_data.negation.pairs import Pair
