@@ -129,7 +129,9 @@ class OnlineClient(RequestSender):
             is_failing = failure.kind == "busy" and failure.status == 500 and job.attempts >= MAX_FAILED_PROBES
             if failure.kind == "refused" or (has_other_form and is_failing):
                 # This may be due to the dialect, so it does not count as a failed request.
-                self.outcome.failed -= next_job is None
+                if next_job is None:
+                    self.outcome.failed -= 1
+                    self.advance(-request.prompt.n_items)
                 self._failed_in_a_row = 0
                 return failure
             if next_job is None:

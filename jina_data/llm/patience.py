@@ -65,12 +65,16 @@ class AnswerWatch:
             self.example = " ".join((content or "").split())[:100]
 
     @property
+    def is_mostly_unusable(self) -> bool:
+        """Whether more than 90 % of the answers cannot be used."""
+        return self.flaws.total() > MAX_UNUSABLE_SHARE * self.n_answers
+
+    @property
     def is_hopeless(self) -> bool:
         """Whether so few answers can be used that more requests would be wasted."""
         if self.n_answers == FIRST_ANSWERS and self.in_a_row == FIRST_ANSWERS:
             return True
-        n_unusable = self.flaws.total()
-        if self.n_answers == MORE_ANSWERS and n_unusable > MAX_UNUSABLE_SHARE * MORE_ANSWERS:
+        if self.n_answers == MORE_ANSWERS and self.is_mostly_unusable:
             return True
         return self.in_a_row >= MAX_UNUSABLE_IN_A_ROW
 

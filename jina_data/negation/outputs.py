@@ -51,7 +51,7 @@ class NegateOutputs:
         judge: Mapping[str, Any] | None,
         *,
         stopped: str | None = None,
-        advice: str = "",
+        advice: str | None = None,
         seconds: float,
         peak_memory_bytes: int,
     ) -> NegateReport:
@@ -72,6 +72,7 @@ class NegateOutputs:
             cleaning=self.folder.read_json(cleaned) if cleaned.exists() else None,
             warnings=[advice, *warnings] if advice else warnings,
             stopped=stopped,
+            advice=advice,
             seconds=round(seconds, 3),
             peak_memory_bytes=peak_memory_bytes,
             versions=versions(self.config.generator),

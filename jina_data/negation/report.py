@@ -75,17 +75,20 @@ class NegateReport:
     seed: int
     stopped: str | None = None
     """Why the run stopped before all pairs were requested: max_cost or unusable; else None."""
+    advice: str | None = None
+    """What to do about answers that cannot be used, if nearly none can."""
     path: Path | None = None
 
     @property
     def failure(self) -> str | None:
         """Why the run is a failure: no negative was accepted, or the answers cannot be used; else None."""
-        if self.stopped == "unusable":
-            return self.warnings[0]
+        if self.stopped == "unusable" and self.advice:
+            return self.advice
         if self.pairs.accepted:
             return None
         counts = ", ".join(f"{reason} {n:,}" for reason, n in self.reasons.items()) or "no pairs"
-        return f"no negative was accepted for {self.pairs.total:,} pairs: {counts}"
+        advice = f". {self.advice}" if self.advice else ""
+        return f"no negative was accepted for {self.pairs.total:,} pairs: {counts}{advice}"
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, StoppedError, UsageError
-from jina_data.llm.patience import FIRST_ANSWERS, MAX_UNUSABLE_SHARE
+from jina_data.llm.patience import FIRST_ANSWERS
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
@@ -159,8 +159,13 @@ class NegateSession:
         """Do not ask again if nearly no answer of the first round can be used, since that would cost the same again."""
         if self.rounds.number == 1 and self.stopped is None:
             watch = self.rounds.watch_answers(0)
-            if watch.n_answers >= FIRST_ANSWERS and watch.flaws.total() > MAX_UNUSABLE_SHARE * watch.n_answers:
+            if watch.n_answers >= FIRST_ANSWERS and watch.is_mostly_unusable:
                 self._stop("unusable", requester.advice(watch))
+
+    def _advice(self, requester: Requester) -> str:
+        """Return what to do if nearly no answer can be used, in the first round and in the last; else nothing."""
+        watches = [self.rounds.watch_answers(number) for number in {0, self.rounds.number - 1}]
+        return requester.advice(watches[-1]) if all(watch.is_mostly_unusable for watch in watches) else ""
 
     # -------------------------------------------------------------------------------------------------------- answers
 
@@ -191,6 +196,7 @@ class NegateSession:
     def _write(self, requester: Requester | None) -> None:
         """Write all outputs, and mark them as complete."""
         requests, judge = (None, None) if requester is None else (requester.writer_account(), requester.judge_account())
+        advice = self.advice or ("" if requester is None else self._advice(requester))
         with self.events.unit("write"), self.progress.task("writing", None) as task:
             outputs = NegateOutputs(self.folder, self.resumable_run.fingerprint, self.config)
             outputs.write_pairs(self.rounds, task.advance)
@@ -198,7 +204,7 @@ class NegateSession:
                 requests,
                 judge,
                 stopped=self.stopped,
-                advice=self.advice,
+                advice=advice or None,
                 seconds=self.resumable_run.seconds(),
                 peak_memory_bytes=self.resumable_run.peak_memory_bytes(),
             )

@@ -120,6 +120,16 @@ def test_few_hard_pairs_do_not_stop_a_run(source: str, tmp_path: Path) -> None:
     assert report.failure is None
 
 
+def test_a_small_run_gets_the_advice_too(tmp_path: Path) -> None:
+    source = make_pairs(tmp_path / "pairs.csv", 5)
+    with LlmServer(wrap=lambda _: CUT) as server:
+        call = jina_data("negate", source, "-o", tmp_path / "run", "--model", "tiny", "--base-url", server.url)
+        assert server.n_chats == 10  # asked again once, as --retries says
+    assert call.returncode == 1
+    assert "Error: no negative was accepted for 5 pairs: cut_off 5. 5 of 5 answers of" in call.stderr
+    assert "--max-tokens 1280" in call.stderr
+
+
 @pytest.mark.parametrize("is_quiet", [False, True])
 def test_a_run_without_negatives_fails_with_its_reasons(tmp_path: Path, is_quiet: bool) -> None:
     source = make_pairs(tmp_path / "pairs.csv", 5)
