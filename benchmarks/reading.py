@@ -22,9 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -63,11 +64,13 @@ def read_with_pyarrow(path: str) -> int:
     """Read with pyarrow, with blocks of 8 MiB, its best size here."""
     block = 8 * 2**20
     if path.endswith(".jsonl"):
-        return pa.json.read_json(path, read_options=pa.json.ReadOptions(block_size=block)).num_rows
+        return int(pa.json.read_json(path, read_options=pa.json.ReadOptions(block_size=block)).num_rows)
     if path.endswith(".csv"):
         options = pa.csv.ParseOptions(newlines_in_values=True)
-        return pa.csv.read_csv(path, read_options=pa.csv.ReadOptions(block_size=block), parse_options=options).num_rows
-    return pq.read_table(path).num_rows
+        return int(
+            pa.csv.read_csv(path, read_options=pa.csv.ReadOptions(block_size=block), parse_options=options).num_rows
+        )
+    return int(pq.read_table(path).num_rows)
 
 
 def read_with_duckdb(path: str) -> int:
@@ -75,15 +78,21 @@ def read_with_duckdb(path: str) -> int:
     import duckdb
 
     function = {".jsonl": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}[Path(path).suffix]
-    return duckdb.sql(f"SELECT * FROM {function}('{path}')").to_arrow_table().num_rows
+    relation = duckdb.sql(f"SELECT * FROM {function}('{path}')")
+    assert relation is not None
+    return int(relation.to_arrow_table().num_rows)
 
 
 def read_with_polars(path: str) -> int:
     """Read with Polars into a data frame."""
     import polars
 
-    function = {".jsonl": polars.read_ndjson, ".csv": polars.read_csv, ".parquet": polars.read_parquet}
-    return function[Path(path).suffix](path).height
+    functions: dict[str, Callable[[str], Any]] = {
+        ".jsonl": polars.read_ndjson,
+        ".csv": polars.read_csv,
+        ".parquet": polars.read_parquet,
+    }
+    return int(functions[Path(path).suffix](path).height)
 
 
 def read_with_datasets(path: str) -> int:
@@ -92,7 +101,7 @@ def read_with_datasets(path: str) -> int:
 
     builder = {".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}[Path(path).suffix]
     with tempfile.TemporaryDirectory(dir=Path(path).parent) as cache:
-        return datasets.load_dataset(builder, data_files=path, split="train", cache_dir=cache).num_rows
+        return int(datasets.load_dataset(builder, data_files=path, split="train", cache_dir=cache).num_rows)
 
 
 def rows_of(corpora: str | None) -> pa.Table:
