@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from jina_data.clean.folder import CleanFolder
+from jina_data.clean.notices import MAX_UNREADABLE, check_share
 from jina_data.clean.plan import Plan, make_plan
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
@@ -73,6 +74,8 @@ class CleanConfig:
     memory_limit_bytes: int = 4 * 2**30
     batch_rows: int = 4096
     reuse: Sequence[Path] = ()
+    max_unreadable: float = MAX_UNREADABLE
+    """The share of the records of a file from 0 to 1; a file with more unreadable records stops the run."""
 
 
 def default_recipe(roles: Collection[str]) -> str:
@@ -101,13 +104,16 @@ def clean(
         JinaDataError: the inputs, the recipe or the folder cannot be used; see `jina_data.errors`.
     """
     progress = progress or SilentProgress()
+    check_share(config.max_unreadable)
     folder = CleanFolder(Path(out))
     plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
     run = ResumableRun(folder, plan.fingerprint(), progress, overwrite=overwrite)
     if run.is_finished():
         run.report_finished()
         return CleanReport.load(folder.path)
-    return CleanSession(plan, run, share_budget(plan, config, progress), reuse=config.reuse).run()
+    return CleanSession(
+        plan, run, share_budget(plan, config, progress), reuse=config.reuse, max_unreadable=config.max_unreadable
+    ).run()
 
 
 def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool, progress: Progress) -> Plan:

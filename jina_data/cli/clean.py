@@ -29,6 +29,14 @@ from jina_data.cli.options import COLUMNS, RECIPE_SETTINGS, check_output, device
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
 @click.option(
+    "--max-unreadable",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    metavar="SHARE",
+    help="Stop if more than this share of the records of a file cannot be read.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(1),
     metavar="N",
@@ -76,6 +84,7 @@ def command(
     settings: tuple[str, ...],
     where: str | None,
     limit: int | None,
+    max_unreadable: float,
     workers: int | None,
     memory_limit: str | None,
     batch_rows: int,
@@ -115,6 +124,7 @@ def command(
         columns=roles,
         out_format=out_format,
         limit=limit,
+        max_unreadable=max_unreadable,
         device=device,
         workers=workers or default_workers(inputs),
         memory_limit_bytes=memory_limit_bytes(memory_limit),

@@ -50,9 +50,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        text = json.dumps(value, indent=2)  # UTF-8 has no lone surrogates, which stand for bytes in names of files
     with atomic_file(path, "w") as sink:
-        json.dump(value, sink, ensure_ascii=False, indent=2)
-        sink.write("\n")
+        sink.write(f"{text}\n")
 
 
 @contextlib.contextmanager
