@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from jina_data.clean.folder import CleanFolder
+from jina_data.clean.json_lines import check_json_types
 from jina_data.clean.notices import MAX_UNREADABLE, check_share
 from jina_data.clean.plan import Plan, make_plan
 from jina_data.clean.recipe import Recipe
@@ -26,6 +27,7 @@ from jina_data.progress import Progress, SilentProgress
 from jina_data.read import resolve_inputs, sample_schema, unite_schemas
 from jina_data.read.checks import check_parseable
 from jina_data.roles import bind_roles
+from jina_data.run.inputs import RunInputs, check_apart
 from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
 from jina_data.stages.where import Where
@@ -123,17 +125,20 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
         JinaDataError: the inputs, the recipe or a folder cannot be used.
     """
     if folder is not None:
+        check_apart(config.inputs, folder.path)
         folder.check_writable(overwrite=overwrite)
     for old in config.reuse:
         check_reusable(CleanFolder(old), folder)
-    files = tuple(resolve_inputs(config.inputs))
+    given = RunInputs.open(config.inputs)
+    files = tuple(resolve_inputs(given.names))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
     check_parseable(files, [schema for _, schema in named_schemas])
     schema = unite_schemas(named_schemas)
     columns = dict(config.columns)
     recipe = config.recipe
     if isinstance(recipe, RecipeChoice):
-        recipe = _load_choice(recipe, schema, columns, progress)
+        recipe = _load_choice(recipe, schema, {**given.roles(columns), **columns}, progress)
+    recipe, columns = carry_over(given, recipe, columns, progress)
     plan, assumptions = make_plan(
         files,
         schema,
@@ -147,7 +152,24 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     if assumptions:
         progress.message(assumptions)
     check_text_columns(named_schemas, plan.views[0].text_columns)
+    if config.out_format == "jsonl":
+        check_json_types(plan.views[-1].schema)
     return plan
+
+
+def carry_over(
+    given: RunInputs, recipe: Recipe, columns: Mapping[str, tuple[str, ...]], progress: Progress
+) -> tuple[Recipe, dict[str, tuple[str, ...]]]:
+    """Add the roles and licences of runs that are inputs; those that the user named come first.
+
+    Raises:
+        UsageError: the runs have different roles, and the user named none.
+    """
+    carried = given.roles({**recipe.columns, **columns})
+    for line in given.notices(carried):
+        progress.message(line)
+    licenses = {**given.licenses, **recipe.licenses}
+    return replace(recipe, licenses=licenses), {**carried, **columns}
 
 
 def share_budget(plan: Plan, config: CleanConfig, progress: Progress) -> MemoryBudget:

@@ -16,6 +16,7 @@ from jina_data.clean.checks import check_laws
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.ledger import RangeCounts, ledger_groups, ledger_path, read_counts
 from jina_data.clean.notices import MAX_UNREADABLE, ReadFailures, check_readable, find_failures
+from jina_data.clean.origins import write_sources
 from jina_data.clean.plan import InputRange, Pass, Plan
 from jina_data.clean.report import CleanReport, build_report
 from jina_data.clean.report_page import write_html
@@ -95,6 +96,7 @@ class CleanSession:
             self.engine.set_plan(self.plan)
         n_rows = sum(piece.n_rows - piece.n_unreadable for piece in pieces)
         self._read_reference_rows()
+        write_sources(self.folder, self.plan)
         for current in self.plan.passes if pieces else ():
             self._run_pass(current, pieces, n_rows)
         counts = self._write_ledger(pieces)
@@ -348,6 +350,8 @@ class CleanSession:
             "recipe_sha256": self.plan.recipe.sha256,
             "roles": fingerprint["roles"],
             "source": fingerprint["source"],
+            "data_roles": {role: list(names) for role, names in self.plan.views[-1].roles.items()},
+            "data_source": self.plan.views[-1].source,
             "seed": self.plan.recipe.seed,
             "versions": versions(),
             "models": fingerprint["models"],

@@ -13,7 +13,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
@@ -24,6 +24,7 @@ from jina_data.errors import InputError
 from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
 from jina_data.read.inputs import HUB, format_of
 from jina_data.read.streams import translate_errors
+from jina_data.run.inputs import InputRun, RunInputs
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 NORMAL, SIMPLE = "normal.aligned", "simple.aligned"
@@ -40,6 +41,8 @@ class RawRow:
     values: Mapping[str, Any] | None
     error: str = ""
     """Why the row is unreadable."""
+    source: str | None = None
+    """The source of the row in the ledger of the run that it is from."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class RawTable:
     name: str
     columns: tuple[str, ...]
     file: Path | InputFile
+    run: InputRun | None = None
+    """The run whose data this file is, if any."""
 
     def rows(self, columns: Sequence[str]) -> Iterator[RawRow]:
         """Yield the rows with the given columns only."""
@@ -77,14 +82,15 @@ def open_tables(source: str, scratch: Path) -> Iterator[RawTable]:
         with _unpacked(path, scratch) as members:
             for name, member in members:
                 yield _table(member, f"{path.name}:{name}")
-    elif path.is_dir() and (special_files := _special_files(path)):
+    elif InputRun.open(source) is None and path.is_dir() and (special_files := _special_files(path)):
         yield from (_table(file, file.name) for file in special_files)
     elif path.is_file():
         yield _table(path, path.name)
     else:
-        run_data = path / "data" if (path / "manifest.json").is_file() and (path / "data").is_dir() else None
-        files = resolve_inputs([str(run_data or source)])
-        yield from (_input_table(file, file.name.rsplit("/", 1)[-1]) for file in files)
+        given = RunInputs.open([source])
+        for file in resolve_inputs(given.names):
+            table = _input_table(file, file.name.rsplit("/", 1)[-1])
+            yield replace(table, run=given.runs[0] if given.runs else None)
 
 
 def _special_files(folder: Path) -> list[Path]:

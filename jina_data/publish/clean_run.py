@@ -25,13 +25,13 @@ from jina_data.publish.facts import (
     PublishedSource,
     duckdb_config,
     hub_dataset_id,
-    lookup_license,
     public_names,
     public_value,
 )
 from jina_data.read import ROW as ROW_NUMBER
 from jina_data.read import all_ranges, resolve_inputs, sample_schema, unite_schemas
 from jina_data.roles import LABELS, ROLE_ORDER
+from jina_data.run.inputs import license_of
 from jina_data.stages.base import quoted
 
 SCORED = ("language", "consistency", "triplet_margin")
@@ -81,7 +81,7 @@ class CleanRun:
         """Return the sources of the kept rows, with the licenses that the recipe states."""
         licenses = self.manifest["recipe"].get("licenses", {})
         return [
-            PublishedSource(part.name, self._public_name(part.name), part.kept, lookup_license(licenses, part.name))
+            PublishedSource(part.name, self._public_name(part.name), part.kept, license_of(licenses, part.name))
             for part in self.report.sources
             if part.kept
         ]

@@ -23,6 +23,7 @@ from jina_data.embed.model_files import combined_sha256, model_files
 from jina_data.errors import DivergedError, StoppedError
 from jina_data.progress import Progress, SilentProgress
 from jina_data.run.files import atomic_path, remove
+from jina_data.run.inputs import check_apart
 from jina_data.run.resume import ResumableRun
 from jina_data.train.batches import Batches, Prefetcher, PreparedBatch
 from jina_data.train.checkpoint import TrainProgress, last_checkpoint, load_checkpoint, save_checkpoint
@@ -74,6 +75,7 @@ class Trainer:
         Raises:
             JinaDataError: settings, inputs, model, folder or machine cannot be used.
         """
+        check_apart(self.config.inputs, self.folder.path)
         device = settle_device(self.config.device)
         with ExitStack() as stack:
             processes = stack.enter_context(join_processes(device))
