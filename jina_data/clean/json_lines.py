@@ -163,7 +163,7 @@ def _date(days: int) -> str:
 
 def _times(values: pa.Array) -> list[Any]:
     digits = _DIGITS[values.type.unit]
-    return [None if tick is None else _clock(*divmod(tick, 10**digits), digits) for tick in _ticks(values)]
+    return [None if tick is None else _clock(tick // 10**digits, tick % 10**digits, digits) for tick in _ticks(values)]
 
 
 def _clock(seconds: int, fraction: int, digits: int) -> str:

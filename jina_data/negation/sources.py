@@ -26,7 +26,8 @@ from jina_data.negation.corpora import CORPORA, Candidate, NamedSource, Unusable
 from jina_data.negation.kinds import BOUND, DEFAULT_MIX, KindChooser, checked_mix, possible_kinds
 from jina_data.negation.pairs import Pair
 from jina_data.progress import Progress, SilentProgress
-from jina_data.run.files import atomic_path, resource_errors
+from jina_data.run.files import atomic_path
+from jina_data.run.resources import resource_errors
 
 __all__ = ["CORPORA", "SourceCounts", "parse_source", "read_counts", "read_pairs", "write_pairs"]
 

@@ -33,8 +33,9 @@ from jina_data.publish.repository import (
     list_files,
     save_record,
 )
-from jina_data.run.files import remove, resource_errors
+from jina_data.run.files import remove
 from jina_data.run.folder import file_lock
+from jina_data.run.resources import resource_errors
 
 RECORD = "built.json"
 """The file that marks the repository in the work folder as complete, with the fingerprint of its run and options."""
