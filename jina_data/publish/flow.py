@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class PublishConfig:
     source_licenses: Mapping[str, str] | None = None
     excluded_sources: Sequence[str] = ()
     test_size: float | None = None
+    languages: Sequence[str] = ()
+    """The languages on the card; empty: those that the run knows."""
     seed: int = 0
     shard_bytes: int = 500_000_000
     private: bool = False
@@ -244,7 +246,9 @@ def _build(
     license_, options = _resolve_options(run, config)
     dataset = build_shards(run, target, work, options, progress)
     excluded = [source for source in run.sources() if source.public_name in options.excluded]
-    card = CardInput(repo_id, run.facts(), dataset, license_, excluded)
+    facts = run.facts()
+    facts = replace(facts, languages=tuple(config.languages)) if config.languages else facts
+    card = CardInput(repo_id, facts, dataset, license_, excluded)
     texts = {CARD: render_card(card), RECIPE: card.facts.recipe}
     texts |= {LICENSE_FILE: license_page(license_)} if license_.ids == ("other",) else {}
     for name, text in texts.items():

@@ -26,9 +26,8 @@ def network_problem(error: BaseException, name: str) -> str | None:
     chain = list(_chain(error))
     names = [type(link).__name__ for link in chain]
     is_hub = name.startswith(("datasets:", "hf://"))
-    if "OfflineModeIsEnabled" in names or re.search(
-        "OfflineModeIsEnabled|offline mode", " ".join(map(str, chain)), re.I
-    ):
+    texts = " ".join([*names, *map(str, chain)])
+    if re.search("OfflineModeIsEnabled|offline mode", texts, re.IGNORECASE):
         return "the Hub is off, because HF_HUB_OFFLINE is set. Unset it, or name a local copy of the files"
     if re.search("GatedRepoError|gated dataset", texts, re.IGNORECASE):
         return f"the dataset is gated. To get access, {_TOKEN}"
