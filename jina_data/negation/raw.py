@@ -25,6 +25,7 @@ from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_sc
 from jina_data.read.inputs import HUB, format_of
 from jina_data.read.streams import translate_errors
 from jina_data.run.inputs import InputRun, RunInputs
+from jina_data.run.names import plain_name
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 NORMAL, SIMPLE = "normal.aligned", "simple.aligned"
@@ -103,16 +104,16 @@ def _special_files(folder: Path) -> list[Path]:
 
 
 def _table(path: Path, name: str) -> RawTable:
-    plain_name = _plain_name(path.name)
-    if plain_name == SIMPLE:
+    name, plain_suffix = plain_name(name), _plain_name(path.name)
+    if plain_suffix == SIMPLE:
         path = _sibling(path, SIMPLE, NORMAL)
-        plain_name = NORMAL
-    if plain_name == NORMAL:
+        plain_suffix = NORMAL
+    if plain_suffix == NORMAL:
         return RawTable(name, ("title", "normal", "simple"), path)
-    if plain_name.endswith(".txt"):
+    if plain_suffix.endswith(".txt"):
         with _open_text(path) as lines:
             return RawTable(name, tuple(lines.readline().rstrip("\r\n").lstrip("\ufeff").split("\t")), path)
-    if plain_name.endswith(".json") and _has_annotations(path):
+    if plain_suffix.endswith(".json") and _has_annotations(path):
         return RawTable(name, ("image_id", "id", "caption"), path)
     return _input_table(resolve_inputs([str(path)])[0], name)
 
@@ -123,7 +124,7 @@ def _input_table(file: InputFile, name: str) -> RawTable:
         if pa.types.is_struct(field.type):
             columns += [f"{field.name}.{child.name}" for child in field.type]
         columns.append(field.name)
-    return RawTable(name, tuple(columns), file)
+    return RawTable(plain_name(name), tuple(columns), file)
 
 
 def _input_rows(file: InputFile, name: str, columns: Sequence[str]) -> Iterator[RawRow]:

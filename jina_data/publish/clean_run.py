@@ -131,7 +131,8 @@ class CleanRun:
 
     def _languages(self) -> list[str]:
         """Return the languages that the recipe keeps; without a list in it, those of at least 5 % of the kept rows."""
-        named = {language for settings in self._settings("language") for language in settings["languages"] or ()}
+        lists = [settings["languages"] for settings in self._settings("language")]
+        named = {language for languages in lists if not isinstance(languages, str) for language in languages or ()}
         return sorted(name for name in named or self._labels() if re.fullmatch(r"[a-z]{2,3}", name))
 
     def _labels(self) -> set[str]:

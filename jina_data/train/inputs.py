@@ -98,9 +98,10 @@ def _find(value: str, spooled: Path) -> TrainInput:
     if path.is_dir():
         check_no_run_below(value)
         files = _parquet_in(path)
-        return TrainInput(path.resolve().name, tuple(files) or (convert(value, spooled),))
+        is_usable = bool(files) and all(map(_is_utf8, files))
+        return TrainInput(path.resolve().name, tuple(files) if is_usable else (convert(value, spooled),))
     files = [path] if path.exists() else _matching(path)
-    if files and all(map(is_parquet, files)):
+    if files and all(is_parquet(file) and _is_utf8(file) for file in files):
         return TrainInput(_stem(value), tuple(files))
     if not files:
         raise InputError(f"{value}: there is no such file or folder. Name a run folder, Parquet files, or a pattern")
@@ -127,6 +128,11 @@ def _find_outputs(path: Path, spooled: Path) -> TrainInput:
     if not files:
         raise InputError(f"{path} is a run folder without rows in data/; expected Parquet files there")
     return TrainInput(path.resolve().name, tuple(files), run=path)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Return whether the Parquet reader of Arrow can open a path."""
+    return plain_name(str(path)) == str(path)
 
 
 def _stem(value: str) -> str:
