@@ -32,9 +32,8 @@ from jina_data.cli.options import COLUMNS, RECIPE_SETTINGS, check_output, device
     "--max-unreadable",
     type=click.FloatRange(0, 1),
     default=0.5,
-    show_default=True,
     metavar="SHARE",
-    help="Stop if more than this share of the records of a file cannot be read.",
+    help="Stop if more than this share of the records of a file cannot be read (0.5).",
 )
 @click.option(
     "--workers",

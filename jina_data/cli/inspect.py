@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--row",
     metavar="FILE:ROW",
-    help="Show what happened to one row of the input; for a run of negate, the id of a pair.",
+    help="Show what happened to one row of the input. For a run of negate, the id of a pair.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed of the sample.")
 @click.option(
