@@ -60,6 +60,7 @@ class Pipeline:
         memory_limit: str | None = None,
         batch_rows: int = 4096,
         limit: int | None = None,
+        max_unreadable: float = 0.5,
         out_format: str = "parquet",
         device: str = "auto",
         reuse: str | Path | Sequence[str | Path] = (),
@@ -75,6 +76,7 @@ class Pipeline:
             memory_limit: memory of all processes together, such as "4GB"; None: half of the machine's memory.
             batch_rows: rows per batch.
             limit: maximum number of input rows.
+            max_unreadable: stop if more than this share of the records of a file, from 0 to 1, cannot be read.
             out_format: format of data/, "parquet" or "jsonl".
             device: device of models: "auto" (a GPU if there is one), "cpu" or "cuda".
             reuse: folders of earlier runs whose model scores are reused.
@@ -91,6 +93,7 @@ class Pipeline:
                 memory_limit=memory_limit,
                 batch_rows=batch_rows,
                 limit=limit,
+                max_unreadable=max_unreadable,
                 out_format=out_format,
                 device=device,
                 reuse=reuse,
@@ -145,6 +148,7 @@ class Pipeline:
         out_format: str,
         device: str,
         reuse: str | Path | Sequence[str | Path],
+        max_unreadable: float = 0.5,
     ) -> CleanConfig:
         _check_choices(out_format, device)
         return CleanConfig(
@@ -152,6 +156,7 @@ class Pipeline:
             inputs=_names(inputs),
             out_format=out_format,
             limit=limit,
+            max_unreadable=max_unreadable,
             device=device,
             workers=workers,
             memory_limit_bytes=memory_limit_bytes(memory_limit),

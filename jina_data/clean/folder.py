@@ -21,7 +21,7 @@ class CleanFolder(RunFolder):
     side_files: ClassVar[tuple[str, ...]] = ("cache",)
     """The score cache is not an output, because its bytes depend on the order of work."""
     work_name: ClassVar[re.Pattern[str]] = re.compile(
-        r"lock|(run|complete|(look|facts)-\d+)\.json|decide-\d+\.parquet|(pass|outside|look)-\d+|spool|digest|out|duckdb"
+        r"lock|(run|complete|(look|facts)-\d+)\.json|decide-\d+\.parquet|(pass|outside|look)-\d+|spool|sources|digest|out|duckdb"
         r"|index|old-index|\..*\.tmp"
     )
 
@@ -40,6 +40,10 @@ class CleanFolder(RunFolder):
     def input_sha256(self, file_index: int) -> Path:
         """The sha256 of an input file."""
         return self.work / "digest" / f"file-{file_index:05d}.json"
+
+    def sources(self, file_index: int) -> Path:
+        """The source of each row of an input file that is the data of another run; missing for other files."""
+        return self.work / "sources" / f"file-{file_index:05d}.parquet"
 
     def state(self, pass_number: int, ordinal: int) -> Path:
         """The decisions of the stages of a pass about the rows of a fixed range."""

@@ -6,7 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jina_data.clean.report import CleanReport, notices, truncation_notice
+from jina_data.clean.notices import with_folder
+from jina_data.clean.report import CleanReport, truncation_notice
 from jina_data.html.page import percent
 
 
@@ -38,8 +39,10 @@ def print_funnel(report: CleanReport, console: Console | None = None) -> None:
     for counts in report.cut:
         if counts.cut:
             console.print(truncation_notice(counts), highlight=False, markup=False, soft_wrap=True)
-    for notice in notices(report):
-        console.print(f"warning: {notice}", highlight=False, markup=False, style="bold", soft_wrap=True)
+    for notice in report.warnings:
+        console.print(
+            f"warning: {with_folder(notice, report.path)}", highlight=False, markup=False, style="bold", soft_wrap=True
+        )
     for label, place in (
         ("kept rows", f"{report.path}/data"),
         ("dropped rows and why", f"{report.path}/dropped"),

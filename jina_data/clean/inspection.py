@@ -11,8 +11,22 @@ from typing import Any, Self
 import duckdb
 
 from jina_data.clean.folder import CleanFolder
+from jina_data.clean.ledger import READ_REASON, READ_STAGE
 from jina_data.clean.report import CleanReport
 from jina_data.errors import UsageError
+from jina_data.run.inspection import (
+    DropGroup,
+    DropQuery,
+    check_name,
+    choose_groups,
+    find_file,
+    nothing_dropped,
+    shown_raw,
+    split_place,
+    text_lines,
+)
+from jina_data.run.names import plain_name
+from jina_data.stages import STAGES
 from jina_data.stages.base import quoted
 
 
@@ -45,17 +59,25 @@ class Inspection:
         return [column for columns in self.roles.values() for column in columns]
 
     def sample(
-        self, reason: str, stage_index: int, n_rows: int, seed: int, file: str | None = None
+        self,
+        reason: str,
+        stage_index: int,
+        n_rows: int,
+        seed: int,
+        file: str | None = None,
+        *,
+        source: str | None = None,
     ) -> list[dict[str, Any]]:
         """Return a seeded sample of the rows that a stage dropped for a reason, with their partners' texts.
 
-        With `file`, only rows of that input file. A row is a dict {"place", "score", "partner", "texts",
-        "partner_texts"}.
+        With `file` or `source`, only rows of that input file or source. A row is a dict {"place", "score", "partner",
+        "texts", "partner_texts"}.
         """
         picked = self.con.execute(
             "SELECT file, row, score, partner, partner_row_id FROM ledger WHERE stage_index = ? AND reason = ? "
-            "AND file = coalesce(?, file) ORDER BY hash(row_id, ?::BIGINT), row_id LIMIT ?",
-            [stage_index, reason, file, seed, n_rows],
+            "AND file = coalesce(?, file) AND source = coalesce(?, source) "
+            "ORDER BY hash(row_id, ?::BIGINT), row_id LIMIT ?",
+            [stage_index, reason, file, source, seed, n_rows],
         ).fetchall()
         return [
             {
@@ -63,7 +85,7 @@ class Inspection:
                 "score": score,
                 "partner": partner,
                 "texts": self.texts(file, row),
-                "partner_texts": self.texts(*_split_place(partner)) if partner_row_id is not None else None,
+                "partner_texts": self.texts(*split_place(partner)) if partner_row_id is not None else None,
             }
             for file, row, score, partner, partner_row_id in picked
         ]
@@ -96,31 +118,62 @@ class Inspection:
         values = self.con.execute(f"SELECT {names} FROM dropped WHERE _file = ? AND _row = ?", [file, row]).fetchone()
         return None if values is None else dict(zip(self._text_columns, values, strict=True))
 
-    def drops_text(self, *, stage: str | None, reason: str | None, n_rows: int, seed: int, width: int) -> Iterator[str]:
-        """Yield the lines of `jina-data inspect`: for each stage and reason, the count and a sample.
+    def drop_lines(self, query: DropQuery) -> Iterator[str]:
+        """Yield the counts of dropped and unreadable rows by stage and reason, each with a sample.
 
         Raises:
-            UsageError: no stage or reason of this name dropped anything.
+            UsageError: the run has no such stage, reason or source.
         """
-        chosen = [
-            (counts.index, counts.name, why, count)
-            for counts in self.report.stages
-            for why, count in counts.dropped.items()
-            if stage in (None, counts.name) and reason in (None, why)
-        ]
-        if not chosen and (stage or reason):
-            pairs = sorted({f"{counts.name} {why}" for counts in self.report.stages for why in counts.dropped})
-            raise UsageError(
-                "no rows were dropped by that stage or for that reason. "
-                f"The stages and reasons with dropped rows are: {', '.join(pairs) or 'none'}"
-            )
+        if query.source is not None:
+            check_name("source", query.source, (part.name for part in self.report.sources))
+        stages = [READ_STAGE, *(counts.name for counts in self.report.stages)]
+        chosen = choose_groups(self._groups(query.source), query, stages=stages, reasons=self._reasons())
         if not chosen:
-            yield "no rows were dropped"
-        for index, name, why, count in chosen:
-            yield f"{name} (stage {index}) {why}: {count:,} rows"
-            for drop in self.sample(why, index, n_rows, seed):
-                yield from _drop_lines(drop, width)
+            yield nothing_dropped(query)
+        for group in chosen:
+            yield f"{group.title} {group.reason}: {group.rows:,} rows"
+            if group.index is None:
+                yield from self._unreadable_lines(query)
+            else:
+                for drop in self.sample(group.reason, group.index, query.n_rows, query.seed, source=query.source):
+                    yield from _drop_lines(drop, query.width)
             yield ""
+
+    def _groups(self, source: str | None) -> list[DropGroup]:
+        rows = self.con.execute(
+            "SELECT coalesce(stage_index, -1) AS position, stage, reason, count(*) AS n FROM ledger "
+            "WHERE NOT kept AND source = coalesce(?, source) GROUP BY ALL ORDER BY position, n DESC, reason",
+            [source],
+        ).fetchall()
+        return [
+            DropGroup(stage, stage, reason, n)
+            if position < 0
+            else DropGroup(stage, f"{stage} (stage {position})", reason, n, position)
+            for position, stage, reason, n in rows
+        ]
+
+    def _reasons(self) -> list[str]:
+        """Return the reasons of this run: those for which rows were dropped first, then the others of its stages."""
+        dropped = [reason for counts in self.report.stages for reason in counts.dropped]
+        possible = [reason for counts in self.report.stages for reason in _possible_reasons(counts.name)]
+        return list(dict.fromkeys([*dropped, READ_REASON, *possible]))
+
+    def _unreadable_lines(self, query: DropQuery) -> Iterator[str]:
+        """Yield a seeded sample of the unreadable records with their errors, in the order of the input."""
+        picked = self.con.execute(
+            "SELECT file, row FROM ledger WHERE stage = ? AND source = coalesce(?, source) "
+            "ORDER BY hash(row_id, ?::BIGINT), row_id LIMIT ?",
+            [READ_STAGE, query.source, query.seed, query.n_rows],
+        ).fetchall()
+        places = set(picked)
+        for record in self._unreadable_records():
+            if (record["file"], record["row"]) in places:
+                yield f"- {record['file']}:{record['row']} ({_failure(record)})"
+                yield f"    {shown_raw(record['raw'], query.width)}"
+
+    def _unreadable_records(self) -> Iterator[dict[str, Any]]:
+        with (self.folder / "unreadable.jsonl").open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
 
     def row_text(self, place: str, *, width: int) -> str:
         """Describe what happened to one row, named as FILE:ROW.
@@ -140,35 +193,25 @@ class Inspection:
         if kept:
             lines.append("kept")
         elif index is None:
-            lines.append(f"unreadable: {self._unreadable(file, row)}")
+            record = self._unreadable(file, row)
+            lines.append(f"unreadable: {_failure(record) if record else 'not in unreadable.jsonl'}")
+            lines += [f"    {shown_raw(record['raw'], width)}"] if record else []
         else:
             lines.append(f"dropped by {stage} (stage {index}): {reason}{_score(score)}")
             if partner is not None:
                 lines.append(f"partner {partner}")
         texts = self.texts(file, row) if index is not None or kept else None
-        lines += _text_lines(texts, width)
+        lines += text_lines(texts, width)
         lines += self._scores(file, row)
         return "\n".join(lines)
 
     def _resolve(self, place: str) -> tuple[str, int]:
-        """Return the full name of the file and the row: the end of the name is enough if only one file matches."""
-        file, row = _split_place(place)
-        names = [part.name for part in self.report.files]
-        matches = [name for name in names if name == file]
-        matches = matches or [name for name in names if name.endswith(f"/{file}")]
-        matches = matches or [name for name in names if name.endswith(file)]
-        if len(matches) != 1:
-            problem = "is not a file of this run" if not matches else f"could be {' or '.join(matches)}"
-            raise UsageError(f"{file!r} {problem}; the files are {', '.join(names)}")
-        return matches[0], row
+        file, row = split_place(plain_name(place))
+        return find_file(file, [part.name for part in self.report.files]), row
 
-    def _unreadable(self, file: str, row: int) -> str:
-        with (self.folder / "unreadable.jsonl").open(encoding="utf-8") as lines:
-            for line in lines:
-                record = json.loads(line)
-                if (record["file"], record["row"]) == (file, row):
-                    return f"line {record['line']}, byte {record['byte_offset']}: {record['error']}"
-        return "not in unreadable.jsonl"
+    def _unreadable(self, file: str, row: int) -> dict[str, Any] | None:
+        records = self._unreadable_records()
+        return next((record for record in records if (record["file"], record["row"]) == (file, row)), None)
 
     def _scores(self, file: str, row: int) -> list[str]:
         entry = self.con.execute("SELECT row_id FROM ledger WHERE file = ? AND row = ?", [file, row]).fetchone()
@@ -185,28 +228,23 @@ class Inspection:
         return ["scores", *lines] if lines else []
 
 
-def _split_place(place: str) -> tuple[str, int]:
-    file, _, row = place.rpartition(":")
-    if not file or not row.isdigit():
-        raise UsageError(f"{place!r} is not FILE:ROW, for example questions.jsonl:17")
-    return file, int(row)
+def _failure(record: Mapping[str, Any]) -> str:
+    places = [f"{name} {record[key]}" for name, key in (("line", "line"), ("byte", "byte_offset"))]
+    known = [place for place in places if not place.endswith(" None")]
+    return f"{', '.join(known)}: {record['error']}" if known else str(record["error"])
+
+
+def _possible_reasons(stage: str) -> tuple[str, ...]:
+    """Return the reasons of a stage; a stage of the user's may not be known here."""
+    return STAGES[stage].reasons if stage in STAGES else ()
 
 
 def _drop_lines(drop: Mapping[str, Any], width: int) -> Iterator[str]:
     yield f"- {drop['place']}{_score(drop['score'])}"
-    yield from _text_lines(drop["texts"], width)
+    yield from text_lines(drop["texts"], width)
     if drop["partner"] is not None:
         yield f"  partner {drop['partner']}"
-        yield from _text_lines(drop["partner_texts"], width)
-
-
-def _text_lines(texts: Mapping[str, Any] | None, width: int) -> list[str]:
-    return [f"    {name}: {_cut(value, width)}" for name, value in (texts or {}).items()]
-
-
-def _cut(value: Any, width: int) -> str:
-    text = repr(value)
-    return text if len(text) <= width else f"{text[:width]}... ({len(text):,} characters)"
+        yield from text_lines(drop["partner_texts"], width)
 
 
 def _score(score: float | None) -> str:

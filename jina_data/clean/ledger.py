@@ -170,7 +170,7 @@ def ledger_table(worker: WorkerContext, piece: InputRange, outcomes: RowOutcomes
 
 def _sources(worker: WorkerContext, piece: InputRange, outcomes: RowOutcomes) -> pa.Array:
     if worker.plan.views[0].source is None:
-        return pa.array([worker.plan.file_name(piece.file_index)] * piece.n_rows, pa.string())
+        return row_sources(worker, piece, np.arange(piece.n_rows, dtype=np.int32))
     parsed = np.flatnonzero(outcomes.stage != UNREADABLE).astype(np.int32)
     out = np.full(piece.n_rows, UNKNOWN_SOURCE, dtype=object)
     out[parsed] = row_sources(worker, piece, parsed).to_pylist()

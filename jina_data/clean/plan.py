@@ -18,6 +18,7 @@ from jina_data.errors import RecipeError
 from jina_data.read import InputFile
 from jina_data.read.model import ROW_BITS
 from jina_data.roles import bind_roles, is_text, is_text_list, text_schema
+from jina_data.run.names import plain_name
 from jina_data.stages.base import Barrier, Collective, Stage
 from jina_data.stages.normalize import Normalize
 from jina_data.stages.reference import resolve_reference_files
@@ -114,8 +115,8 @@ class Plan:
         return hashes
 
     def file_name(self, file_index: int) -> str:
-        """Return the name of an input file."""
-        return self.inputs[file_index].name
+        """Return the name of an input file, as outputs show it."""
+        return plain_name(self.inputs[file_index].name)
 
 
 def make_plan(

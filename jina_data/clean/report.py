@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ import duckdb
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.histograms import Bins, ScoreCounts, count_scores
 from jina_data.clean.ledger import READ_STAGE
+from jina_data.clean.notices import ReadFailures, drop_notices, unreadable_notices
 from jina_data.clean.plan import Plan
 from jina_data.errors import RunFolderError
 from jina_data.run.resume import versions
@@ -57,7 +58,7 @@ class PartCounts:
 
 @dataclass(frozen=True)
 class CleanReport:
-    """The result of a clean run. `path` is the folder of the finished run."""
+    """The result of a clean run. `path` is the folder of the finished run; `warnings` are whole sentences."""
 
     rows: RowCounts
     stages: Sequence[StageCounts]
@@ -71,6 +72,7 @@ class CleanReport:
     mismatch: Sequence[Mismatch] = ()
     cut: Sequence[CutCounts] = ()
     scores: Sequence[ScoreCounts] = ()
+    warnings: Sequence[str] = ()
     path: Path | None = None
 
     @classmethod
@@ -117,6 +119,7 @@ def build_report(
     facts: Mapping[int, Mapping[str, Any]],
     seconds: float,
     peak_memory_bytes: int,
+    failures: Sequence[ReadFailures] = (),
 ) -> CleanReport:
     """Count the ledger and the scores in the output folder of a run.
 
@@ -125,16 +128,17 @@ def build_report(
     Args:
         events: the event log, for the time of each stage.
         facts: the results of the barrier stages, by stage index.
+        failures: the files with unreadable records.
     """
     con.read_parquet(str(folder.out / "ledger" / "*.parquet")).create_view("ledger")
     rows = _count_rows(con)
-    files = _count_parts(con, "file", [file.name for file in plan.inputs])
+    files = _count_parts(con, "file", [plan.file_name(file.index) for file in plan.inputs])
     sources = _count_parts(con, "source", [])
     dropped = con.execute(
         "SELECT stage_index, reason, count(*) FROM ledger WHERE stage_index IS NOT NULL GROUP BY 1, 2 "
         "ORDER BY 1, 3 DESC, 2"
     ).fetchall()
-    return CleanReport(
+    report = CleanReport(
         rows=rows,
         stages=_count_stages(plan, rows, dropped, _stage_seconds(events)),
         files=files,
@@ -150,6 +154,12 @@ def build_report(
         ],
         cut=count_cut(folder.cache),
     )
+    lines = [
+        *unreadable_notices(failures),
+        *drop_notices(con, plan),
+        *notices(report),
+    ]
+    return replace(report, warnings=lines)
 
 
 def _load_score(values: Mapping[str, Any]) -> ScoreCounts:
@@ -223,7 +233,7 @@ def truncation_notice(counts: CutCounts) -> str:
 
 
 def notices(report: CleanReport) -> list[str]:
-    """Return the warnings of a run: sources where a stage drops, or would drop, many pairs that are probably good."""
+    """Return the warnings of `consistency`: sources where it drops, or would drop, many probably good pairs."""
     return [
         _mismatch_notice(report.stages[mismatch.stage].name, mismatch)
         for mismatch in report.mismatch

@@ -12,7 +12,7 @@ import yaml
 from jina_data.clean import charts
 from jina_data.clean.ledger import READ_REASON, READ_STAGE, row_name
 from jina_data.clean.plan import InputRange, Plan
-from jina_data.clean.report import CleanReport, PartCounts, notices, truncation_notice
+from jina_data.clean.report import CleanReport, PartCounts, truncation_notice
 from jina_data.clean.report_samples import sample_drops, sample_unreadable
 from jina_data.clean.worker import WorkerContext
 from jina_data.html import page
@@ -41,7 +41,7 @@ def render_report(report: CleanReport, worker: WorkerContext, pieces: Sequence[I
         scores=_scores(report),
         languages=_languages(worker),
         notes=_notes(worker, report),
-        notices=notices(report),
+        notices=report.warnings,
         drops=sample_drops(worker, pieces),
         unreadable=sample_unreadable(worker),
         recipe=recipe_yaml(plan),

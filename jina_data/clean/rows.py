@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jina_data.clean.origins import known_sources
 from jina_data.clean.plan import UNKNOWN_SOURCE, InputRange, Pass, Plan
 from jina_data.clean.spool import read_rows
 from jina_data.clean.worker import WorkerContext
@@ -212,10 +213,11 @@ def without(values: pa.Array, mask: pa.Array) -> pa.Array:
 
 
 def row_sources(worker: WorkerContext, piece: InputRange, positions: Positions) -> pa.Array:
-    """Return the sources of rows of a range: the values of the source column, or the name of the file."""
+    """Return the sources of rows of a range: of the source column, of an earlier run, or the name of the file."""
     column = worker.plan.views[0].source
     if column is None:
-        return pa.array([worker.plan.file_name(piece.file_index)] * len(positions), pa.string())
+        known = known_sources(worker.folder, piece.file_index, positions.astype(np.int64) + piece.first_row)
+        return pa.array([worker.plan.file_name(piece.file_index)] * len(positions)) if known is None else known
     table = _pick(read_rows(worker.folder, piece, [column], worker.plan.views[0].schema), positions)
     values = pc.fill_null(to_text(table.column(column)), UNKNOWN_SOURCE).combine_chunks()
     return values if isinstance(values, pa.Array) else values.combine_chunks()

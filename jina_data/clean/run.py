@@ -14,6 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from jina_data.clean.folder import CleanFolder
+from jina_data.clean.json_lines import check_json_types
+from jina_data.clean.notices import MAX_UNREADABLE, check_share
 from jina_data.clean.plan import Plan, make_plan
 from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
@@ -25,6 +27,7 @@ from jina_data.progress import Progress, SilentProgress
 from jina_data.read import InputOptions, input_notes, resolve_inputs, sample_schema, unite_schemas
 from jina_data.read.checks import check_parseable
 from jina_data.roles import bind_roles, text_schema
+from jina_data.run.inputs import RunInputs, check_apart
 from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
 from jina_data.stages.where import Where
@@ -75,6 +78,8 @@ class CleanConfig:
     memory_limit_bytes: int = 4 * 2**30
     batch_rows: int = 4096
     reuse: Sequence[Path] = ()
+    max_unreadable: float = MAX_UNREADABLE
+    """The share of the records of a file from 0 to 1; a file with more unreadable records stops the run."""
 
 
 def default_recipe(roles: Collection[str]) -> str:
@@ -103,13 +108,16 @@ def clean(
         JinaDataError: the inputs, the recipe or the folder cannot be used; see `jina_data.errors`.
     """
     progress = progress or SilentProgress()
+    check_share(config.max_unreadable)
     folder = CleanFolder(Path(out))
     plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
     run = ResumableRun(folder, plan.fingerprint(), progress, overwrite=overwrite)
     if run.is_finished():
         run.report_finished()
         return CleanReport.load(folder.path)
-    return CleanSession(plan, run, share_budget(plan, config, progress), reuse=config.reuse).run()
+    return CleanSession(
+        plan, run, share_budget(plan, config, progress), reuse=config.reuse, max_unreadable=config.max_unreadable
+    ).run()
 
 
 def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool, progress: Progress) -> Plan:
@@ -119,10 +127,12 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
         JinaDataError: the inputs, the recipe or a folder cannot be used.
     """
     if folder is not None:
+        check_apart(config.inputs, folder.path)
         folder.check_writable(overwrite=overwrite)
     for old in config.reuse:
         check_reusable(CleanFolder(old), folder)
-    files = tuple(resolve_inputs(config.inputs, input_options(config)))
+    given = RunInputs.open(config.inputs)
+    files = tuple(resolve_inputs(given.names, input_options(config)))
     for note in input_notes(files):
         progress.message(note)
     named_schemas = [(file.name, sample_schema(file)) for file in files]
@@ -131,7 +141,8 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     columns = dict(config.columns)
     recipe = config.recipe
     if isinstance(recipe, RecipeChoice):
-        recipe = _load_choice(recipe, schema, columns, progress)
+        recipe = _load_choice(recipe, schema, {**given.roles(columns), **columns}, progress)
+    recipe, columns = carry_over(given, recipe, columns, progress)
     plan, assumptions = make_plan(
         files,
         schema,
@@ -145,6 +156,8 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     if assumptions:
         progress.message(assumptions)
     check_text_columns(named_schemas, plan.views[0].text_columns)
+    if config.out_format == "jsonl":
+        check_json_types(plan.views[-1].schema)
     return plan
 
 
@@ -156,6 +169,21 @@ def input_options(config: CleanConfig) -> InputOptions:
             return config.input
         recipe = recipe.recipe_for(())
     return recipe.input.merged(config.input)
+
+
+def carry_over(
+    given: RunInputs, recipe: Recipe, columns: Mapping[str, tuple[str, ...]], progress: Progress
+) -> tuple[Recipe, dict[str, tuple[str, ...]]]:
+    """Add the roles and licences of runs that are inputs; those that the user named come first.
+
+    Raises:
+        UsageError: the runs have different roles, and the user named none.
+    """
+    carried = given.roles({**recipe.columns, **columns})
+    for line in given.notices(carried):
+        progress.message(line)
+    licenses = {**given.licenses, **recipe.licenses}
+    return replace(recipe, licenses=licenses), {**carried, **columns}
 
 
 def share_budget(plan: Plan, config: CleanConfig, progress: Progress) -> MemoryBudget:

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from jina_data.clean.checks import check_laws
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.ledger import RangeCounts, ledger_groups, ledger_path, read_counts
+from jina_data.clean.notices import MAX_UNREADABLE, ReadFailures, check_readable, find_failures
+from jina_data.clean.origins import write_sources
 from jina_data.clean.plan import InputRange, Pass, Plan
 from jina_data.clean.report import CleanReport, build_report
 from jina_data.clean.report_page import write_html
@@ -53,11 +55,19 @@ class CleanSession:
     """One session of a run: it does the steps that are not done."""
 
     def __init__(
-        self, plan: Plan, run: ResumableRun[CleanFolder], budget: MemoryBudget, *, reuse: Sequence[Path] = ()
+        self,
+        plan: Plan,
+        run: ResumableRun[CleanFolder],
+        budget: MemoryBudget,
+        *,
+        reuse: Sequence[Path] = (),
+        max_unreadable: float = MAX_UNREADABLE,
     ) -> None:
         self.plan = plan
         self.resumable_run = run
         self.reuse = reuse
+        self.max_unreadable = max_unreadable
+        self.failures: Sequence[ReadFailures] = ()
         self.folder = run.folder
         self.progress = run.progress
         self.budget = budget
@@ -84,11 +94,14 @@ class CleanSession:
         self._read()
         self._report_mended()
         pieces, schema = self._list_ranges()
+        self.failures = find_failures(self.folder, self.plan, pieces)
+        check_readable(self.failures, self.max_unreadable)
         if schema != self.plan.views[0].schema:
             self.plan = self.plan.with_schema(schema)
             self.engine.set_plan(self.plan)
         n_rows = sum(piece.n_rows - piece.n_unreadable for piece in pieces)
         self._read_reference_rows()
+        write_sources(self.folder, self.plan)
         for current in self.plan.passes if pieces else ():
             self._run_pass(current, pieces, n_rows)
         counts = self._write_ledger(pieces)
@@ -333,6 +346,7 @@ class CleanSession:
                 facts=facts,
                 seconds=run.seconds(),
                 peak_memory_bytes=run.peak_memory_bytes(),
+                failures=self.failures,
             )
             check_laws(self.folder.out, report, pieces)
             write_json(self.folder.out / "report.json", report.to_json())
@@ -342,7 +356,7 @@ class CleanSession:
             rows[piece.file_index] += piece.n_rows
         inputs = [
             {
-                "name": file.name,
+                "name": self.plan.file_name(file.index),
                 "size": file.size,
                 "sha256": self.folder.read_json(self.folder.input_sha256(file.index))["sha256"],
                 "rows": rows[file.index],
@@ -356,6 +370,8 @@ class CleanSession:
             "recipe_sha256": self.plan.recipe.sha256,
             "roles": fingerprint["roles"],
             "source": fingerprint["source"],
+            "data_roles": {role: list(names) for role, names in self.plan.views[-1].roles.items()},
+            "data_source": self.plan.views[-1].source,
             "seed": self.plan.recipe.seed,
             "versions": versions(),
             "models": fingerprint["models"],

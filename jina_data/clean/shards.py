@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.clean.folder import CleanFolder
+from jina_data.clean.json_lines import write_json_lines
 from jina_data.clean.ledger import RangeCounts, RowOutcomes, partners_of, read_outcomes, reason_name, stage_name
 from jina_data.clean.plan import InputRange, Plan, grouped
 from jina_data.clean.rows import load_table
@@ -74,10 +72,8 @@ def write_shard(worker: WorkerContext, shard: Shard) -> dict[str, Any]:
     schema = shard_schema(worker.plan, shard.kind)
     with atomic_path(shard.path(worker.folder, worker.plan.out_format)) as temporary:
         tables = (_group_table(worker, shard.kind, group) for group in shard.groups)
-        writer = (
-            _write_jsonl if shard.path(worker.folder, worker.plan.out_format).suffix == ".jsonl" else _write_parquet
-        )
-        n_rows = writer(temporary, schema, tables)
+        is_json = shard.path(worker.folder, worker.plan.out_format).suffix == ".jsonl"
+        n_rows = write_json_lines(temporary, tables) if is_json else _write_parquet(temporary, schema, tables)
     return {"rows": n_rows}
 
 
@@ -131,27 +127,3 @@ def _write_parquet(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) ->
             writer.write_table(table, row_group_size=max(1, table.num_rows))
             n_rows += table.num_rows
     return n_rows
-
-
-def _write_jsonl(path: Path, _schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
-    n_rows = 0
-    with path.open("w", encoding="utf-8") as sink:
-        for table in tables:
-            for batch in table.to_batches(max_chunksize=1024):
-                for row in batch.to_pylist():
-                    sink.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
-            n_rows += table.num_rows
-    return n_rows
-
-
-def _plain(value: Any) -> Any:
-    """Convert types that JSON lacks: times to ISO 8601, decimals to text, bytes to hexadecimal digits."""
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, decimal.Decimal):
-        return str(value)
-    raise TypeError(f"cannot write {type(value).__name__} as JSON")

@@ -72,14 +72,31 @@ def main() -> None:
     except JinaDataError as error:
         if debug:
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {_plain(str(error))}", err=True)
         sys.exit(error.exit_status)
     except Exception as error:
         if debug:
             raise
+        if (problem := _resource_problem(error)) is not None:
+            click.echo(f"Error: {problem} and run the same command again", err=True)
+            sys.exit(1)
         click.echo(
             f"Error: {type(error).__name__}: {error}\nThis is a bug in jina-data. Run the command again with --debug, "
             "and report it with the traceback",
             err=True,
         )
         sys.exit(1)
+
+
+def _resource_problem(error: Exception) -> str | None:
+    """Return what the machine lacks, such as space on a disk; None for any other error."""
+    from jina_data.run.resources import resource_problem
+
+    return resource_problem(error)
+
+
+def _plain(text: str) -> str:
+    """Return a message as valid Unicode; it may name files whose names are not UTF-8."""
+    from jina_data.run.names import plain_name
+
+    return plain_name(text)

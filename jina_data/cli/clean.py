@@ -39,6 +39,13 @@ from jina_data.read.options import InputOptions
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
 @click.option(
+    "--max-unreadable",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    metavar="SHARE",
+    help="Stop if more than this share of the records of a file cannot be read (0.5).",
+)
+@click.option(
     "--workers",
     type=click.IntRange(1),
     metavar="N",
@@ -87,6 +94,7 @@ def command(
     settings: tuple[str, ...],
     where: str | None,
     limit: int | None,
+    max_unreadable: float,
     workers: int | None,
     memory_limit: str | None,
     batch_rows: int,
@@ -127,6 +135,7 @@ def command(
         columns=roles,
         out_format=out_format,
         limit=limit,
+        max_unreadable=max_unreadable,
         device=device,
         workers=workers or default_workers(inputs),
         memory_limit_bytes=memory_limit_bytes(memory_limit),

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from jina_data.cli.options import check_output, run_folder, run_switches
+from jina_data.cli.options import COLUMNS, check_output, run_folder, run_switches
 
 
 @click.command(name="negate")
@@ -57,6 +57,7 @@ from jina_data.cli.options import check_output, run_folder, run_switches
     is_flag=True,
     help="Add pairs of a text and its paraphrase with a negated antonym: The door is open, The door is not closed.",
 )
+@COLUMNS
 @click.option("--recipe", metavar="RECIPE", help="Clean the pairs with this recipe first, such as pairs.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed.")
 @click.option(
@@ -204,6 +205,7 @@ def command(
     limit: int | None,
     test_fraction: float,
     mix: str | None,
+    columns: tuple[str, ...],
     recipe: str | None,
     seed: int,
     pairs_per_request: int,
@@ -253,6 +255,7 @@ def command(
     from jina_data.negation.kinds import parse_mix
     from jina_data.negation.run import negate
     from jina_data.progress import progress_for
+    from jina_data.roles import parse_roles
 
     check_output(output, plan=plan)
     choices: dict[str, Any] = {"generator": generator, "form": None if structured == "auto" else structured}
@@ -288,6 +291,7 @@ def command(
         mix=parse_mix(mix) if mix is not None else None,
         restate=restate,
         recipe=recipe,
+        columns=parse_roles(columns),
         nli=nli,
         judge_model=judge_model,
         judge_base_url=judge_base_url,

@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     "--exclude-source", "excluded", multiple=True, metavar="NAME", help="Leave out the rows of a source. Repeatable."
 )
 @click.option(
+    "--language",
+    "languages",
+    multiple=True,
+    metavar="CODE",
+    help="Language of the texts for the card, such as en. Default: those of the stage language. Repeatable.",
+)
+@click.option(
     "--test-size",
     metavar="SIZE",
     help="Create a test split with this fraction (0.05) or number (1000) of rows. Rows that share a text other than "
@@ -68,6 +75,7 @@ def command(
     license_id: str | None,
     source_licenses: tuple[str, ...],
     excluded: tuple[str, ...],
+    languages: tuple[str, ...],
     test_size: str | None,
     seed: int,
     shard_size: str,
@@ -94,6 +102,7 @@ def command(
       jina-data publish cleaned me/my-pairs --license cc-by-4.0 --private
     """
     from jina_data.progress import progress_for
+    from jina_data.publish.card import check_languages
     from jina_data.publish.flow import PublishConfig, publish, write_repository
     from jina_data.publish.licenses import parse_source_licenses
     from jina_data.publish.preview import size_lines, warning_lines
@@ -105,6 +114,7 @@ def command(
         license=license_id,
         source_licenses=parse_source_licenses(source_licenses),
         excluded_sources=excluded,
+        languages=check_languages(languages),
         test_size=parse_test_size(test_size) if test_size is not None else None,
         seed=seed,
         shard_bytes=parse_bytes(shard_size),

@@ -39,6 +39,7 @@ from jina_data.read.arrow_types import is_string
 from jina_data.read.checks import check_parseable
 from jina_data.run.files import atomic_path, remove, write_json
 from jina_data.run.folder import RunFolder
+from jina_data.run.inputs import RunInputs, check_apart
 from jina_data.run.resume import ResumableRun
 
 SLICE_ROWS = 2048
@@ -89,11 +90,13 @@ def encode(
         RunFolderError: the output exists and is from another run.
     """
     progress, output = progress or SilentProgress(), Path(out)
-    files = resolve_inputs(config.inputs)
+    check_apart(config.inputs, output)
+    given = RunInputs.open(config.inputs)
+    files = resolve_inputs(given.names)
     schemas = [sample_schema(file) for file in files]
     check_parseable(files, schemas)
     schema = unite_schemas(schemas)
-    column = _text_column(schema, config)
+    column = _text_column(schema, config, given)
     fingerprint = _fingerprint(files, column, config)
     folder = VectorFile(output)
     run = ResumableRun(folder, fingerprint, progress, overwrite=overwrite)
@@ -328,8 +331,8 @@ class _RangeEncoder:
         return writable(kept).append(pa.field(self.config.vector_column, pa.list_(pa.float32(), self.model.dim)))
 
 
-def _text_column(schema: pa.Schema, config: EncodeConfig) -> str:
-    """Return the column to encode: the column of the config, else `text`, else the only string column."""
+def _text_column(schema: pa.Schema, config: EncodeConfig, given: RunInputs) -> str:
+    """Return the column to encode: the given one, else the only text of a run, else `text`, else the only string."""
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
     if config.vector_column in schema.names and not config.vectors_only:
         raise UsageError(
@@ -344,6 +347,9 @@ def _text_column(schema: pa.Schema, config: EncodeConfig) -> str:
                 f"--column {config.column} has the type {schema.field(config.column).type}; expected strings"
             )
         return config.column
+    of_runs = {name for run in given.runs for names in run.roles.values() for name in names}
+    if len(of_runs) == 1 and not given.has_others and of_runs <= set(schema.names):
+        return of_runs.pop()
     strings = [field.name for field in schema if is_string(field.type)]
     if "text" in strings or len(strings) == 1:
         return "text" if "text" in strings else strings[0]

@@ -22,7 +22,7 @@ from jina_data.clean.plan import Plan
 from jina_data.clean.worker import WorkerContext, open_worker
 from jina_data.engines.base import Work
 from jina_data.errors import ResourceError
-from jina_data.run.files import resource_errors
+from jina_data.run.resources import resource_errors
 
 PROCESS_BYTES = 260 * 2**20
 """The memory of a process before it reads a row: interpreter, Arrow, DuckDB, kernels, small models."""

@@ -24,6 +24,7 @@ from jina_data.progress import Progress, SilentProgress
 from jina_data.read import resolve_inputs
 from jina_data.run.files import remove, write_json
 from jina_data.run.folder import RunFolder
+from jina_data.run.inputs import RunInputs, check_apart
 from jina_data.run.resume import ResumableRun
 
 if TYPE_CHECKING:
@@ -146,6 +147,10 @@ def ablate(
     """
     progress = progress or SilentProgress()
     folder = AblateFolder(Path(out))
+    check_apart(config.inputs, folder.path)
+    given = RunInputs.open(config.inputs)
+    for line in given.notices(given.roles({**config.recipe.columns, **config.columns})):
+        progress.message(line)
     variants = variants_of(replace(config.recipe, columns={**config.recipe.columns, **config.columns}))
     run = ResumableRun(folder, _fingerprint(variants, config), progress, overwrite=overwrite)
     if run.is_finished():
@@ -256,6 +261,6 @@ def _kept_sha256(run: Path) -> str:
 
 
 def _fingerprint(variants: Mapping[str, Recipe], config: AblateConfig) -> dict[str, Any]:
-    files = [{"name": file.name, "size": file.size} for file in resolve_inputs(config.inputs)]
+    files = [{"name": file.name, "size": file.size} for file in resolve_inputs(RunInputs.open(config.inputs).names)]
     recipes = {name: recipe.to_dict() for name, recipe in variants.items()}
     return {"inputs": files, "recipe": recipes, "settings": config.settings()}

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from jina_data.embed.base import Embedder
 from jina_data.errors import InputError
+from jina_data.evaluate.intervals import FEW_TRIPLETS, newcombe, wilson
 from jina_data.evaluate.output import model_labels
 from jina_data.evaluate.triplets import Triplet
 from jina_data.progress import Progress, SilentProgress
@@ -32,7 +33,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Score:
-    """A share of negatives with its 95 % bootstrap interval."""
+    """A share of negatives with its 95 % interval: bootstrap, or Wilson for few triplets."""
 
     value: float
     low: float
@@ -238,10 +239,19 @@ def _group(
     sums = frequencies @ patterns
     resampled = (sums[:, 1:] / sums[:, :1]).reshape(resamples, *shares.shape)
     scores = {
-        label: {measure: _score(shares[m, k], resampled[:, m, k]) for k, measure in enumerate(MEASURES)}
+        label: {
+            measure: _share_score(shares[m, k], resampled[:, m, k], n_triplets) for k, measure in enumerate(MEASURES)
+        }
         for m, label in enumerate(labels)
     }
     return TripletGroup(by, name, n_triplets, total, scores), resampled
+
+
+def _share_score(value: float, resampled: npt.NDArray[np.float64], n_triplets: int) -> Score:
+    """Return a share with its bootstrap interval; of few triplets, or if all resamples agree, with Wilson's."""
+    if n_triplets >= FEW_TRIPLETS and resampled.min() < resampled.max():
+        return _score(value, resampled)
+    return Score(float(value), *wilson(float(value), n_triplets, LEVEL))
 
 
 def _score(value: float, resampled: npt.NDArray[np.float64]) -> Score:
@@ -253,11 +263,19 @@ def _differences(group: TripletGroup, resampled: npt.NDArray[np.float64], labels
     differences = []
     for (m, first), (n, second) in combinations(enumerate(labels), 2):
         scores = {
-            measure: _score(
-                group.scores[second][measure].value - group.scores[first][measure].value,
+            measure: _difference_score(
+                group.scores[first][measure].value,
+                group.scores[second][measure].value,
                 resampled[:, n, k] - resampled[:, m, k],
+                group.triplets,
             )
             for k, measure in enumerate(MEASURES)
         }
         differences.append(Difference(first, second, scores))
     return differences
+
+
+def _difference_score(first: float, second: float, resampled: npt.NDArray[np.float64], n_triplets: int) -> Score:
+    if n_triplets >= FEW_TRIPLETS:
+        return _score(second - first, resampled)
+    return Score(second - first, *newcombe(first, second, n_triplets, LEVEL))

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jina_data.evaluate.intervals import FEW_TRIPLETS
 from jina_data.evaluate.negation import ALL, MEASURES, NegationReport, Score
 from jina_data.run.files import atomic_path
 
@@ -40,7 +41,8 @@ def print_negation(report: NegationReport, console: Console | None = None) -> No
         )
     console.print(
         f"{report.overall.triplets:,} triplets, {report.unusable:,} rows skipped; in percent, with 95 % intervals "
-        f"from {report.resamples:,} resamples (seed {report.seed})",
+        f"from {report.resamples:,} resamples (seed {report.seed}); by Wilson's formula for less than {FEW_TRIPLETS} "
+        "triplets, and if a model gets all or none right",
         highlight=False,
         soft_wrap=True,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from jina_data.errors import MissingExtraError, ResourceError, RunFolderError, UsageError
+from jina_data.errors import MissingExtraError, ResourceError, RunFolderError, UsageError, first_line
 
 
 def need_matplotlib(feature: str) -> None:
@@ -53,9 +53,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ResourceError(
-            f"{path} cannot be written: {error.strerror}. Free some space, or name another path"
-        ) from None
+        reason = error.strerror or first_line(error)
+        raise ResourceError(f"{path} cannot be written: {reason}. Free some space, or name another path") from None
 
 
 def _ready(folder: Path, output: str) -> None:

@@ -262,11 +262,12 @@ def print_tasks(report: TasksReport, console: Console | None = None) -> None:
     names = list(report.models[0].tasks)
     if len(names) <= 8:
         _print(console, names, [[100 * model.tasks[name].value for name in names] for model in report.models], report)
+    types = [column for column in TYPES if any(column in model.types for model in report.models)]
     means = [
-        [*(100 * model.types[column] if column in model.types else None for column in TYPES), 100 * model.average]
+        [*(100 * model.types[column] if column in model.types else None for column in types), 100 * model.average]
         for model in report.models
     ]
-    _print(console, [*TYPES, "average"], means, report)
+    _print(console, [*types, "average"], means, report)
     measures = sorted({(score.type, score.measure) for score in report.models[0].tasks.values()})
     listed = ", ".join(f"{measure} for {kind}" for kind, measure in measures)
     caption = f"{len(names):,} task{'s' if len(names) > 1 else ''}; in percent: {listed}"

@@ -12,6 +12,7 @@ import pyarrow as pa
 from jina_data.errors import InputError, UsageError
 from jina_data.read import InputFile, all_ranges, resolve_inputs, sample_schema
 from jina_data.roles import bind_roles
+from jina_data.run.inputs import InputRun
 
 SPLITS = ("test", "train", "all")
 UNSPECIFIED = "unsaid"
@@ -59,8 +60,17 @@ class TripletReader:
             InputError: there are no files.
             UsageError: a split is given, but the path is not a run folder of `negate`.
         """
-        files = resolve_inputs(_inputs(path, split))
-        return cls(files, roles or {}, limit)
+        given = InputRun.open(path)
+        carried: Mapping[str, tuple[str, ...]] = {}
+        if given is not None and given.kind != "negate":
+            if split is not None:
+                raise _no_split(path, split)
+            carried, names = given.roles_beside(roles or {}), list(map(str, given.files))
+            if not names:
+                raise InputError(f"{path} is a run that kept no row; see its report for the reasons")
+        else:
+            names = _inputs(path, split)
+        return cls(resolve_inputs(names), {**carried, **(roles or {})}, limit)
 
     def __iter__(self) -> Iterator[Triplet]:
         """Yield the triplets, in order."""
@@ -93,7 +103,7 @@ def _inputs(path: str, split: str | None) -> list[str]:
     shards = next((shards for name in ("full", "triplet") if (shards := folder / name).is_dir()), None)
     if shards is None:
         if split is not None:
-            raise UsageError(f"{path} is not a run folder of negate, so it has no split {split!r}. Remove --split")
+            raise _no_split(path, split)
         return [path]
     names = sorted(str(shard) for shard in shards.glob("*.parquet"))
     tests = [name for name in names if Path(name).name.startswith("test-")]
@@ -102,6 +112,10 @@ def _inputs(path: str, split: str | None) -> list[str]:
     if not selected:
         raise InputError(f"{shards} has no files {chosen}-*.parquet. Name another --split: {', '.join(SPLITS)}")
     return selected
+
+
+def _no_split(path: str, split: str) -> UsageError:
+    return UsageError(f"{path} is not a run folder of negate, so it has no split {split!r}. Remove --split")
 
 
 def _bind_columns(file: InputFile, schema: pa.Schema, given: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

@@ -25,8 +25,9 @@ from jina_data.forecast.sample import IntArray, Part
 from jina_data.progress import SilentProgress
 from jina_data.read import ROW, ParsedRange
 from jina_data.read.model import ROW_BITS
-from jina_data.run.files import resource_errors, write_json
+from jina_data.run.files import write_json
 from jina_data.run.memory import MemoryWatch
+from jina_data.run.resources import resource_errors
 from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
 from jina_data.stages.sample import Sample

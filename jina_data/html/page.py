@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from markupsafe import Markup
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+Item = TypeVar("Item")
 
 INVISIBLE = {
     # Control characters become their symbols (U+2400 ...). C1 controls, characters that change the direction of a line,
@@ -37,7 +40,8 @@ def _html_environment() -> Environment:
 def template_environment(*, is_html: bool) -> Environment:
     """Return the environment of all templates; `is_html` escapes values and shows control characters.
 
-    Filters: `count` (1,234; four decimals for a float), `percent` (part, total), `compact` (12.5k).
+    Filters: `count` (1,234; four decimals for a float), `percent` (part, total), `compact` (12.5k), `largest`
+    (the items with the largest attribute), `n_more` (how many items it leaves out).
     """
     from jinja2 import Environment, PackageLoader
 
@@ -50,12 +54,35 @@ def template_environment(*, is_html: bool) -> Environment:
         finalize=visible if is_html else None,
     )
     environment.filters |= {"count": count, "percent": percent, "compact": compact}
+    environment.filters |= {"largest": largest, "n_more": n_more}
     return environment
 
 
 def visible(value: Any) -> Any:
     """Replace control characters in a string, so that a page shows them and no text can change its layout."""
     return value.translate(INVISIBLE) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+MAX_ROWS = 40
+"""The maximum number of sources or files in a list for readers; the largest are shown."""
+
+
+def largest(items: Sequence[Item], size: str, limit: int = MAX_ROWS) -> list[Item]:
+    """Return the items with the largest values of an attribute or key, in their order."""
+    if len(items) <= limit:
+        return list(items)
+
+    def value(number: int) -> Any:
+        item: Any = items[number]
+        return item[size] if isinstance(item, Mapping) else getattr(item, size)
+
+    chosen = sorted(range(len(items)), key=lambda number: (-value(number), number))[:limit]
+    return [items[number] for number in sorted(chosen)]
+
+
+def n_more(items: Sequence[Any], limit: int = MAX_ROWS) -> int:
+    """Return how many items `largest` leaves out."""
+    return max(0, len(items) - limit)
 
 
 def count(value: float) -> str:

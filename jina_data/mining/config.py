@@ -11,7 +11,8 @@ from typing import Any, Literal
 from jina_data.embed.base import STATIC
 from jina_data.embed.load import model_hashes
 from jina_data.errors import UsageError
-from jina_data.read import InputFile
+from jina_data.read import InputFile, resolve_inputs
+from jina_data.run.inputs import RunInputs
 from jina_data.stages.reference import resolve_reference_files
 
 OutputFormat = Literal["triplet", "n-tuple"]
@@ -107,7 +108,6 @@ class MineConfig:
             InputError: a file does not exist or has an unknown format.
             RunFolderError: a run folder is not finished.
         """
-        inputs, corpus = resolve_reference_files(self.inputs), resolve_reference_files(self.corpus)
-        if not inputs:
+        if not self.inputs:
             raise UsageError("no input: name files with an anchor and a positive in each row")
-        return inputs, corpus
+        return tuple(resolve_inputs(RunInputs.open(self.inputs).names)), resolve_reference_files(self.corpus)

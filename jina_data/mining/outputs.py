@@ -25,6 +25,7 @@ from jina_data.mining.store import UNIT_ROWS
 from jina_data.progress import Task
 from jina_data.read import InputFile
 from jina_data.run.files import count_rows, remove, write_json
+from jina_data.run.inputs import license_of
 from jina_data.run.resume import versions
 
 SHARD_UNITS = 64
@@ -66,8 +67,17 @@ DROPPED = pa.schema(
 class MineOutputs:
     """Writes the outputs into the work folder, from where they are moved into place when all are complete."""
 
-    def __init__(self, folder: MiningFolder, data: MiningData, config: MineConfig, files: Sequence[InputFile]) -> None:
+    def __init__(
+        self,
+        folder: MiningFolder,
+        data: MiningData,
+        config: MineConfig,
+        files: Sequence[InputFile],
+        *,
+        licenses: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder, self.data, self.config, self.files = folder, data, config, files
+        self.licenses = licenses or {}
         self.out = folder.out
         self.audit = NegativeAudit(config.audit_quantile)
         self.negatives: Counter[int] = Counter()
@@ -191,7 +201,16 @@ class MineOutputs:
             "kind": "mine",
             "inputs": fingerprint["inputs"],
             "corpus": fingerprint["corpus"],
-            "sources": [{"name": source["name"], "rows": source["written"]} for source in report.sources],
+            "sources": [
+                {
+                    "name": source["name"],
+                    "rows": source["written"],
+                    "license": license_of(self.licenses, source["name"]),
+                }
+                for source in report.sources
+            ],
+            "data_roles": {"anchor": ["anchor"], "positive": ["positive"], "negative": self.names},
+            "data_source": None,
             "output_format": self.config.output_format,
             "seed": report.seed,
             "versions": dict(report.versions),

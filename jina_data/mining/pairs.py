@@ -26,7 +26,9 @@ from jina_data.read import InputFile, all_ranges, sample_schema
 from jina_data.read.model import ROW_BITS
 from jina_data.roles import bind_roles
 from jina_data.run.files import remove
-from jina_data.run.sources import run_sources
+from jina_data.run.inputs import run_of_file
+from jina_data.run.names import plain_name
+from jina_data.run.sources import SourceLabels, count_rows_of
 
 TableRows = tuple[pa.Table, LongArray]
 """Rows as strings, and their packed ids."""
@@ -250,8 +252,9 @@ def _read_pairs(
         columns |= {"source": source} if source else {}
         for table, row_ids in _rows(file, schema, columns, index=index):
             first_row = int(row_ids[0]) & ((1 << ROW_BITS) - 1) if len(row_ids) else 0
-            labels = run_labels.get(Path(file.name), [])[first_row : first_row + table.num_rows]
-            default = pa.array(labels or [file.name] * table.num_rows, pa.large_string())
+            labels = run_labels.get(Path(file.name))
+            names = labels[first_row : first_row + table.num_rows].to_names() if labels else None
+            default = pa.array(names or [plain_name(file.name)] * table.num_rows, pa.large_string())
             sources = pc.coalesce(table.column("source"), default) if source else default
             yield pa.table(
                 [table.column("anchor"), table.column("positive"), pa.array(row_ids), sources.cast(pa.string())],
@@ -259,19 +262,19 @@ def _read_pairs(
             )
 
 
-def _sources_in_runs(inputs: Sequence[InputFile]) -> dict[Path, list[str]]:
-    """Return the source of each row, for the files in data/ of a run that had several sources."""
-    sources: dict[Path, list[str]] = {}
-    runs = {Path(file.name).parent.parent for file in inputs if file.is_local and Path(file.name).parent.name == "data"}
-    for run in sorted(runs):
-        files = sorted((run / "data").glob("*.parquet"))
-        labels = run_sources(run, files)
-        if labels is None:
+def _sources_in_runs(inputs: Sequence[InputFile]) -> dict[Path, SourceLabels]:
+    """Return the source of each row, for the files in data/ of a run."""
+    sources: dict[Path, SourceLabels] = {}
+    for file in inputs:
+        path = Path(file.name)
+        if not file.is_local or path in sources or (run := run_of_file(path)) is None:
+            continue
+        if (labels := run.labels()) is None:
             continue
         start = 0
-        for path in files:
-            stop = start + pq.read_metadata(path).num_rows
-            sources[path] = [labels.names[code] for code in labels.codes[start:stop]]
+        for shard in run.files:
+            stop = start + count_rows_of(shard)
+            sources[shard] = labels[start:stop]
             start = stop
     return sources
 
@@ -334,7 +337,7 @@ def _check_texts(texts: Any, file: InputFile, column: str, first_row: int) -> No
 
 def unpack_row_id(files: Sequence[InputFile], row_id: int) -> tuple[str, int]:
     """Return the name of a row's file, and its row in the file."""
-    return files[row_id >> ROW_BITS].name, row_id & ((1 << ROW_BITS) - 1)
+    return plain_name(files[row_id >> ROW_BITS].name), row_id & ((1 << ROW_BITS) - 1)
 
 
 def row_names(files: Sequence[InputFile], row_ids: npt.NDArray[np.int64]) -> list[str]:

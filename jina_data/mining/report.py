@@ -14,7 +14,7 @@ from rich.table import Table
 
 from jina_data.errors import RunFolderError
 from jina_data.html import page
-from jina_data.html.page import percent
+from jina_data.html.page import largest, n_more, percent
 from jina_data.html.text_diff import Excerpt, Span, compare
 from jina_data.mining.folder import MiningFolder
 from jina_data.run.files import atomic_file
@@ -104,8 +104,10 @@ def print_report(report: MineReport, console: Console | None = None) -> None:
     table.add_column("source", overflow="fold")
     for name in ("pairs", "kept", "dropped", "rows"):
         table.add_column(name, justify="right")
-    for source in report.sources:
+    for source in largest(report.sources, "read"):
         table.add_row(source["name"], *(f"{source[name]:,}" for name in ("read", "kept", "dropped", "written")))
+    if n := n_more(report.sources):
+        table.add_row(f"and {n:,} more; see report.json")
     console.print(table)
     if report.scores:
         _print_scores(report, console)

@@ -21,6 +21,7 @@ from jina_data.mining.report import MineReport
 from jina_data.mining.store import UNIT_ROWS, TextStore, Vectors, embed
 from jina_data.progress import Progress, SilentProgress
 from jina_data.run.files import atomic_path
+from jina_data.run.inputs import RunInputs, check_apart
 from jina_data.run.resume import ResumableRun
 
 
@@ -34,6 +35,7 @@ def mine(
     """
     progress = progress or SilentProgress()
     config.check()
+    check_apart([*config.inputs, *config.corpus], Path(out))
     inputs, corpus = config.files()
     run = ResumableRun(MiningFolder(Path(out)), config.fingerprint(inputs, corpus), progress, overwrite=overwrite)
     if run.is_finished():
@@ -53,6 +55,8 @@ class MineSession:
         self.resumable_run, self.config, self.progress, self.events = run, config, run.progress, run.events
         self.folder = run.folder
         self.inputs, self.corpus = files
+        self.given = RunInputs.open(config.inputs)
+        """The runs among the inputs, whose roles, sources and licences carry over."""
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
@@ -64,7 +68,8 @@ class MineSession:
         data = MiningData(pairs, anchors, corpus, vectors["anchors"], vectors["corpus"])
         refused = self._choose(data)
         with self.events.unit("write"), self.progress.task("writing", len(pairs)) as task:
-            outputs = MineOutputs(self.folder, data, self.config, [*self.inputs, *self.corpus])
+            files = [*self.inputs, *self.corpus]
+            outputs = MineOutputs(self.folder, data, self.config, files, licenses=self.given.licenses)
             outputs.write(task)
             report = outputs.report(
                 seconds=self.resumable_run.seconds(),
@@ -77,13 +82,16 @@ class MineSession:
 
     def _read(self) -> Pairs:
         if not self.folder.pairs.exists():
+            carried = self.given.roles(self.config.roles)
+            for line in self.given.notices(carried):
+                self.progress.message(line)
             with self.events.unit("read"):
                 write_pairs(
                     self.folder.pairs,
                     self.folder.texts,
                     inputs=self.inputs,
                     corpus=self.corpus,
-                    roles=self.config.roles,
+                    roles={**carried, **self.config.roles},
                     limit=self.config.limit,
                     message=self.progress.message,
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +13,14 @@ from jina_data.english.cues import Kind
 from jina_data.english.paraphrase import VERSION as RESTATE_VERSION
 from jina_data.errors import UsageError
 from jina_data.llm.dialect import Endpoint, Form
+from jina_data.negation.columns import COLUMN_ROLES
 from jina_data.negation.corpora import NamedSource, parse_source
 from jina_data.negation.judge import JUDGE_PROMPT_HASH
 from jina_data.negation.kinds import DEFAULT_MIX, RULES_MIX, checked_mix
 from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.verify import VerifyConfig
+from jina_data.run.inputs import InputRun
 
 JUDGE_TOKENS = 256
 """Token limit of an answer of the judge: room for a short reason and some thoughts."""
@@ -69,6 +71,8 @@ class NegateConfig:
     restate: bool = False
     """Add pairs of a text and its paraphrase by a negated opposite."""
     recipe: str | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The columns of the roles anchor, positive and source; others are found by name, or are those of a run."""
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     nli: str | None = None
     """A cross-encoder for natural language inference that must confirm the contradiction."""
@@ -86,8 +90,12 @@ class NegateConfig:
             UsageError: they are not.
         """
         checked_mix(self.shares)
-        for source in self.sources:
-            parse_source(source)
+        self.named_sources()
+        unknown = sorted(set(self.columns) - set(COLUMN_ROLES))
+        if unknown:
+            raise UsageError(
+                f"-c {unknown[0]}=...: negate reads the roles {', '.join(COLUMN_ROLES)}; expected one of them"
+            )
         if self.generator == "llm" and not self.model:
             raise UsageError("an LLM needs a name: set --model, or use --generator rules, which needs no model")
         if self.generator == "rules" and (self.model or self.base_url):
@@ -127,6 +135,14 @@ class NegateConfig:
         url = self.judge_base_url or self.base_url
         return Endpoint(model=self.judge_model, base_url=url, max_tokens=self.max_tokens or JUDGE_TOKENS)
 
+    def named_sources(self) -> list[NamedSource]:
+        """Return the sources with the columns of their roles.
+
+        Raises:
+            InputError: a source is unknown, or has no path.
+        """
+        return [replace(parse_source(source), columns=self.columns) for source in self.sources]
+
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that determine the results, as plain data without secrets.
 
@@ -150,6 +166,7 @@ class NegateConfig:
             "limit": self.limit,
             "test_fraction": self.test_fraction,
             "mix": dict(self.shares),
+            **({"columns": {role: list(names) for role, names in self.columns.items()}} if self.columns else {}),
             **({"restate": RESTATE_VERSION} if self.restate else {}),
             "recipe": _recipe_of(self.recipe),
             "checks": self.verify.model_dump(mode="json"),
@@ -169,8 +186,10 @@ def _check_address(option: str, url: str | None) -> None:
 
 
 def _files_of(source: NamedSource) -> dict[str, Any]:
-    path = Path(source.path)
-    if path.is_dir():
+    path = Path(source.path).expanduser()
+    if (run := InputRun.open(source.path)) is not None:
+        files = list(run.files)
+    elif path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
     else:
         files = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(source.path))]  # noqa: PTH207

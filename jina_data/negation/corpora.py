@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jina_data.english.paraphrase import RESTATED, antonym_paraphrase
 from jina_data.english.texts import detokenised, folded
 from jina_data.errors import InputError
+from jina_data.negation.columns import named_columns, named_pair, named_source, with_sources
 from jina_data.negation.raw import RawRow, RawTable, open_tables
 from jina_data.roles import LABELS
+from jina_data.run.inputs import license_of
 
 REASONS = (
     "unreadable",
@@ -109,6 +111,8 @@ class NamedSource:
 
     corpus: Corpus
     path: str
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The columns of the roles anchor, positive and source that the user named."""
 
     def candidates(self, scratch: Path, *, restate: bool = False) -> Iterator[Candidate | UnusableRow]:
         """Yield a candidate or an unusable row for each row. Archives are unpacked into `scratch`.
@@ -119,18 +123,18 @@ class NamedSource:
             InputError: the path has no readable files, or a table without columns of pairs.
         """
         for table in open_tables(self.path, scratch):
-            source_format = CorpusFormat.of(table)
-            for row in table.rows(source_format.columns):
+            source_format = CorpusFormat.of(table, self.columns)
+            for row in with_sources(table, table.rows(source_format.columns)):
                 yield self._candidate(row, source_format)
                 if restate:
                     yield from self._restated(row, source_format)
 
     def _candidate(self, row: RawRow, source_format: CorpusFormat) -> Candidate | UnusableRow:
-        name = self.corpus.name
+        name = row.source or self.corpus.name
         if row.values is None:
             return UnusableRow(name, "unreadable", row.location)
         values = row.values
-        name = _value(values, "source") or name
+        name = _value(values, source_format.source) or name
         anchor, entailment = (self._text(values, column) for column in source_format.texts)
         if not anchor or (not entailment and not source_format.is_captions):
             return UnusableRow(name, "missing_text", row.location)
@@ -148,7 +152,7 @@ class NamedSource:
             location=row.location,
             source=name,
             source_id=_id_of(row, values),
-            source_license=self._license(values, source_format),
+            source_license=self._license(name, values, source_format),
             group=group,
             unique_key=group if source_format.is_captions else f"text:{folded(anchor)}",
             anchor=anchor,
@@ -158,6 +162,7 @@ class NamedSource:
     def _restated(self, row: RawRow, source_format: CorpusFormat) -> Iterator[Candidate]:
         """Yield two pairs of each text of a row and its paraphrase, one for each order. The label does not matter."""
         values = row.values or {}
+        name = _value(values, source_format.source) or row.source or self.corpus.name
         anchor = self._text(values, source_format.texts[0])
         for number, column in enumerate(source_format.texts):
             paraphrase = antonym_paraphrase(self._text(values, column))
@@ -167,18 +172,18 @@ class NamedSource:
             for order, (first, second) in enumerate((texts, texts[::-1])):
                 yield Candidate(
                     location=f"{row.location}{RESTATED}-{number}{order}",
-                    source=_value(values, "source") or self.corpus.name,
+                    source=name,
                     source_id=_id_of(row, values) + RESTATED,
-                    source_license=self._license(values, source_format),
+                    source_license=self._license(name, values, source_format),
                     group=_group(values, source_format, anchor),
                     unique_key=f"text:{RESTATED}{order}{folded(paraphrase.plain)}",
                     anchor=first,
                     entailment=second,
                 )
 
-    def _license(self, values: Mapping[str, Any], source_format: CorpusFormat) -> str | None:
+    def _license(self, name: str, values: Mapping[str, Any], source_format: CorpusFormat) -> str | None:
         stated = (_value(values, "source_license") or _value(values, "license")) if source_format.has_license else None
-        return stated or self.corpus.license
+        return stated or license_of(source_format.licenses, name) or self.corpus.license
 
     def _text(self, values: Mapping[str, Any], column: str | None) -> str:
         value = values.get(column) if column else None
@@ -195,6 +200,9 @@ class CorpusFormat:
     group: str | None
     columns: tuple[str, ...]
     has_license: bool
+    source: str = "source"
+    licenses: Mapping[str, str] = field(default_factory=dict)
+    """The licences that a run states, by source."""
 
     @property
     def is_captions(self) -> bool:
@@ -202,21 +210,24 @@ class CorpusFormat:
         return self.texts[1] is None
 
     @classmethod
-    def of(cls, table: RawTable) -> CorpusFormat:
-        """Determine the meaning of the columns of a table.
+    def of(cls, table: RawTable, named: Mapping[str, tuple[str, ...]]) -> CorpusFormat:
+        """Determine the meaning of the columns of a table; those that the user named come first, then those of a run.
 
         Raises:
             InputError: no columns of pairs are among them, or premise and hypothesis have no label.
         """
         columns = set(table.columns)
-        pairs = next((names for names in PAIR_COLUMNS if columns.issuperset(names)), None)
+        source = named_columns(table, named).get("source", ("source",))[0]
+        pairs = named_pair(table, named) or next((names for names in PAIR_COLUMNS if columns.issuperset(names)), None)
         if pairs is None and not columns.issuperset(CAPTION_COLUMNS):
             raise InputError(
                 f"{table.name}: no columns of pairs among {', '.join(table.columns[:12]) or 'no columns'}. Expected "
                 f"{', '.join('/'.join(names) for names in PAIR_COLUMNS)}, or image_id and caption. Rename two columns."
             )
-        label = next((name for name in LABEL_COLUMNS if name in columns), None)
-        if pairs == ("premise", "hypothesis") and label is None:
+        # A run of clean has chosen its rows, so its pairs belong together whatever their labels are.
+        is_chosen = table.run is not None and bool(table.run.roles) and "anchor" not in named
+        label = None if is_chosen else next((name for name in LABEL_COLUMNS if name in columns), None)
+        if pairs == ("premise", "hypothesis") and label is None and not is_chosen:
             raise InputError(
                 f"{table.name}: columns premise and hypothesis, but no column 'label' or 'gold_label' that marks the "
                 "entailments. If all rows are entailments, rename the columns to anchor and entailment."
@@ -228,11 +239,14 @@ class CorpusFormat:
                 f"texts that do not entail each other. {SELECT_ROWS.format(column=judged)}"
             )
         group = next((name for name in GROUP_COLUMNS if name in columns), None)
-        has_source = "source" in columns and "source_license" in columns
+        has_source = source in columns and "source_license" in columns
         texts = pairs or (CAPTION_COLUMNS[1], None)
-        needed = [*texts, label, group, *(("source", "source_license") if has_source else ("license",)), *ID_COLUMNS]
+        origin = (source, "source_license") if has_source else ("license", *named_source(table, named))
+        needed = [*texts, label, group, *origin, *ID_COLUMNS]
         to_read = tuple(dict.fromkeys(name for name in needed if name and name in columns))
-        return cls(texts, label if pairs else None, group, to_read, has_source or "license" in columns)
+        licenses = table.run.licenses if table.run is not None else {}
+        has_license = has_source or "license" in columns
+        return cls(texts, label if pairs else None, group, to_read, has_license, source, licenses)
 
     def check_label(self, value: Any, location: str) -> None:
         """Check that a label is a word if a number can mean entailment as well as its opposite.

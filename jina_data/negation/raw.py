@@ -13,7 +13,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
@@ -24,6 +24,8 @@ from jina_data.errors import InputError
 from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
 from jina_data.read.inputs import HUB, format_of
 from jina_data.read.streams import translate_errors
+from jina_data.run.inputs import InputRun, RunInputs
+from jina_data.run.names import plain_name
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 NORMAL, SIMPLE = "normal.aligned", "simple.aligned"
@@ -40,6 +42,8 @@ class RawRow:
     values: Mapping[str, Any] | None
     error: str = ""
     """Why the row is unreadable."""
+    source: str | None = None
+    """The source of the row in the ledger of the run that it is from."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class RawTable:
     name: str
     columns: tuple[str, ...]
     file: Path | InputFile
+    run: InputRun | None = None
+    """The run whose data this file is, if any."""
 
     def rows(self, columns: Sequence[str]) -> Iterator[RawRow]:
         """Yield the rows with the given columns only."""
@@ -77,14 +83,15 @@ def open_tables(source: str, scratch: Path) -> Iterator[RawTable]:
         with _unpacked(path, scratch) as members:
             for name, member in members:
                 yield _table(member, f"{path.name}:{name}")
-    elif path.is_dir() and (special_files := _special_files(path)):
+    elif InputRun.open(source) is None and path.is_dir() and (special_files := _special_files(path)):
         yield from (_table(file, file.name) for file in special_files)
     elif path.is_file():
         yield _table(path, path.name)
     else:
-        run_data = path / "data" if (path / "manifest.json").is_file() and (path / "data").is_dir() else None
-        files = resolve_inputs([str(run_data or source)])
-        yield from (_input_table(file, file.name.rsplit("/", 1)[-1]) for file in files)
+        given = RunInputs.open([source])
+        for file in resolve_inputs(given.names):
+            table = _input_table(file, file.name.rsplit("/", 1)[-1])
+            yield replace(table, run=given.runs[0] if given.runs else None)
 
 
 def _special_files(folder: Path) -> list[Path]:
@@ -97,16 +104,16 @@ def _special_files(folder: Path) -> list[Path]:
 
 
 def _table(path: Path, name: str) -> RawTable:
-    plain_name = _plain_name(path.name)
-    if plain_name == SIMPLE:
+    name, plain_suffix = plain_name(name), _plain_name(path.name)
+    if plain_suffix == SIMPLE:
         path = _sibling(path, SIMPLE, NORMAL)
-        plain_name = NORMAL
-    if plain_name == NORMAL:
+        plain_suffix = NORMAL
+    if plain_suffix == NORMAL:
         return RawTable(name, ("title", "normal", "simple"), path)
-    if plain_name.endswith(".txt"):
+    if plain_suffix.endswith(".txt"):
         with _open_text(path) as lines:
             return RawTable(name, tuple(lines.readline().rstrip("\r\n").lstrip("\ufeff").split("\t")), path)
-    if plain_name.endswith(".json") and _has_annotations(path):
+    if plain_suffix.endswith(".json") and _has_annotations(path):
         return RawTable(name, ("image_id", "id", "caption"), path)
     return _input_table(resolve_inputs([str(path)])[0], name)
 
@@ -117,7 +124,7 @@ def _input_table(file: InputFile, name: str) -> RawTable:
         if pa.types.is_struct(field.type):
             columns += [f"{field.name}.{child.name}" for child in field.type]
         columns.append(field.name)
-    return RawTable(name, tuple(columns), file)
+    return RawTable(plain_name(name), tuple(columns), file)
 
 
 def _input_rows(file: InputFile, name: str, columns: Sequence[str]) -> Iterator[RawRow]:

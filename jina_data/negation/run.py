@@ -22,10 +22,11 @@ from jina_data.negation.report import NegateReport
 from jina_data.negation.requester import Requester, check_cost
 from jina_data.negation.rounds import Rounds
 from jina_data.negation.rules import RuleGenerator
-from jina_data.negation.sources import COUNTS, PAIR_SCHEMA, write_pairs
+from jina_data.negation.sources import COUNTS, PAIR_SCHEMA, parse_source, write_pairs
 from jina_data.negation.verify import AcceptedTexts, Verifier
 from jina_data.progress import Progress, SilentProgress
 from jina_data.run.files import atomic_path, write_json
+from jina_data.run.inputs import InputRun, check_apart
 from jina_data.run.resume import ResumableRun
 
 
@@ -41,6 +42,7 @@ def negate(
     """
     progress = progress or SilentProgress()
     config.check()
+    check_apart([parse_source(source).path for source in config.sources], Path(out))
     folder = NegationFolder(Path(out))
     run = ResumableRun(folder, config.fingerprint(), progress, overwrite=overwrite)
     check_cost(config)
@@ -105,9 +107,12 @@ class NegateSession:
     def _make_pairs(self) -> None:
         config = self.config
         if not self.folder.pairs.exists():
+            for source in config.named_sources():
+                if (given := InputRun.open(source.path)) is not None:
+                    self.progress.message(given.notice(given.roles_beside(config.columns)))
             with self.events.unit("pairs") as metrics:
                 counts = write_pairs(
-                    config.sources,
+                    config.named_sources(),
                     self.folder.pairs,
                     seed=config.seed,
                     limit=config.limit,

@@ -26,7 +26,8 @@ from jina_data.negation.corpora import CORPORA, Candidate, NamedSource, Unusable
 from jina_data.negation.kinds import BOUND, DEFAULT_MIX, KindChooser, checked_mix, possible_kinds
 from jina_data.negation.pairs import Pair
 from jina_data.progress import Progress, SilentProgress
-from jina_data.run.files import atomic_path, resource_errors
+from jina_data.run.files import atomic_path
+from jina_data.run.resources import resource_errors
 
 __all__ = ["CORPORA", "SourceCounts", "parse_source", "read_counts", "read_pairs", "write_pairs"]
 
@@ -263,9 +264,11 @@ def _write(
             sink.write_table(pa.Table.from_pylist([asdict(pair) for pair in pairs], PAIR_SCHEMA))
         counts = _counts(rows, tallies, unusable)
         if not sum(tallies["source"].values()):
-            raise InputError(
-                f"no row of the sources is a pair: {dict(counts.unusable)}. Check the names of the sources"
+            reasons = "; ".join(
+                f"{source}: {', '.join(f'{reason} {n:,}' for reason, n in by_reason.items())}"
+                for source, by_reason in counts.unusable.items()
             )
+            raise InputError(f"no row of the sources is a pair ({reasons}). Check the sources and their columns")
         sink.add_key_value_metadata({COUNTS: json.dumps(counts.to_json(), sort_keys=True)})
     return counts
 

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jina_data.html.page import percent
+from jina_data.html.page import largest, n_more, percent
 from jina_data.llm.cost import dollars
 from jina_data.negation.forecast import CostForecast
 from jina_data.negation.report import NegateReport
@@ -23,10 +23,12 @@ def print_report(report: NegateReport, console: Console | None = None) -> None:
     for name in ("pairs", "accepted", "rejected", "unanswered", "of all"):
         table.add_column(name, justify="right")
     table.add_column("reasons", overflow="fold")
-    for source in report.sources:
+    for source in largest(report.sources, "total"):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in list(source.reasons.items())[:5])
         counts = (source.total, source.accepted, source.rejected, source.unanswered)
         table.add_row(source.name, *(f"{n:,}" for n in counts), percent(source.accepted, source.total), reasons)
+    if n := n_more(report.sources):
+        table.add_row(f"and {n:,} more; see report.json")
     console.print(table)
     pairs = report.pairs
     _print(

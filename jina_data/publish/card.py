@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from jina_data.html.page import template_environment, visible
+from jina_data.errors import UsageError
+from jina_data.html.page import MAX_ROWS, n_more, template_environment, visible
 from jina_data.publish.facts import CardFacts, PublishedSource
 from jina_data.publish.layout import FULL
-from jina_data.publish.licenses import RepositoryLicense
+from jina_data.publish.licenses import RepositoryLicense, SourceLicense
 from jina_data.publish.repository import RECIPE, BuiltDataset
 from jina_data.publish.survey import example_rows
 from jina_data.stages import STAGES
@@ -38,6 +39,14 @@ class CardInput:
     dataset: BuiltDataset
     license: RepositoryLicense
     excluded: Sequence[PublishedSource]
+
+    @property
+    def shown_sources(self) -> Sequence[SourceLicense]:
+        """The sources with the most rows, with their licenses."""
+        entries = self.license.by_source
+        if not n_more(entries):
+            return entries
+        return sorted(entries, key=lambda entry: -entry.source.rows)[:MAX_ROWS]
 
     @property
     def title(self) -> str:
@@ -96,6 +105,18 @@ def _metadata(card: CardInput) -> dict[str, Any]:
     return values
 
 
+def check_languages(codes: Sequence[str]) -> tuple[str, ...]:
+    """Return codes of languages.
+
+    Raises:
+        UsageError: a code is not one of ISO 639, such as en or deu.
+    """
+    for code in codes:
+        if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|code|multilingual", code):
+            raise UsageError(f"--language {code}: expected a code of a language, such as en, de or zh")
+    return tuple(dict.fromkeys(codes))
+
+
 def size_category(rows: int) -> str:
     """Return the size category of a number of rows."""
     for power, name in enumerate(SIZES):
@@ -131,9 +152,9 @@ def short_recipe(text: str) -> str:
     stages: list[Any] = []
     for stage in recipe.get("stages", []):
         name, options = next(iter(stage.items()))
-        defaults = {
-            key: field.get_default(call_default_factory=True) for key, field in STAGES[name].model_fields.items()
-        }
+        # A stage of the user may not be known here; then all of its options are shown.
+        options_of = STAGES[name].model_fields if name in STAGES else {}
+        defaults = {key: field.get_default(call_default_factory=True) for key, field in options_of.items()}
         changed = {key: value for key, value in (options or {}).items() if not _is_default(value, defaults.get(key))}
         stages.append({name: changed} if changed else name)
     columns = {"columns": recipe["columns"]} if recipe.get("columns") else {}
@@ -162,7 +183,11 @@ def fenced(text: str, language: str = "") -> str:
 def license_page(license_: RepositoryLicense) -> str:
     """Return LICENSE.md, for a repository with the license id `other`."""
     lines = ["# License", "", "The texts come from these sources. Each source has its own terms:", ""]
-    for entry in license_.by_source:
+    shown = sorted(license_.by_source, key=lambda entry: -entry.source.rows)[:MAX_ROWS]
+    for entry in shown if n_more(license_.by_source) else license_.by_source:
         basis = f" ({entry.basis})" if entry.basis else ""
         lines.append(f"- {cell(entry.source.public_name)}: {entry.license or 'unknown'}{basis}")
+    if n := n_more(license_.by_source):
+        ids = sorted({entry.license or "unknown" for entry in license_.by_source})
+        lines.append(f"- and {n:,} more sources; all licenses: {', '.join(ids)}")
     return "\n".join(lines) + "\n"

@@ -25,17 +25,20 @@ from jina_data.publish.facts import (
     PublishedSource,
     duckdb_config,
     hub_dataset_id,
-    lookup_license,
     public_names,
     public_value,
 )
 from jina_data.read import ROW as ROW_NUMBER
 from jina_data.read import all_ranges, resolve_inputs, settled_schema
 from jina_data.roles import LABELS, ROLE_ORDER
+from jina_data.run.inputs import license_of
 from jina_data.stages.base import quoted
 
 SCORED = ("language", "consistency", "triplet_margin")
 """The stages whose model scores are published with the rows."""
+
+LANGUAGE_SHARE = 0.05
+"""The share of the kept rows that a language needs for the card."""
 
 
 class CleanRun:
@@ -81,7 +84,7 @@ class CleanRun:
         """Return the sources of the kept rows, with the licenses that the recipe states."""
         licenses = self.manifest["recipe"].get("licenses", {})
         return [
-            PublishedSource(part.name, self._public_name(part.name), part.kept, lookup_license(licenses, part.name))
+            PublishedSource(part.name, self._public_name(part.name), part.kept, license_of(licenses, part.name))
             for part in self.report.sources
             if part.kept
         ]
@@ -98,9 +101,7 @@ class CleanRun:
             "rows were kept. Dropped rows are counted by reason below.",
             steps=[FunnelStep("read", rows.read, rows.read - rows.unreadable, self._unreadable()), *steps],
             unreadable=rows.unreadable,
-            recipe=yaml.safe_dump(
-                public_value(self.manifest["recipe"]), sort_keys=False, allow_unicode=True, width=100
-            ),
+            recipe=self._recipe(),
             details={"recipe sha256": self.report.recipe_sha256},
             columns=self._meanings(),
             versions=self.report.versions,
@@ -110,6 +111,18 @@ class CleanRun:
             hub_sources=sorted({hub_id for name in self._names if (hub_id := hub_dataset_id(name))}),
         )
 
+    def _recipe(self) -> str:
+        """Return the recipe with the columns that the run used and the seed, and above it the command that uses it."""
+        source = self.manifest.get("source")
+        columns = {**self.manifest["roles"], **({"source": [source]} if source is not None else {})}
+        recipe = {**self.manifest["recipe"], "columns": columns, "seed": self.manifest.get("seed", 0)}
+        fingerprint = self.manifest.get("fingerprint", {})
+        options = [f"--limit {limit}" for limit in [fingerprint.get("limit")] if limit is not None]
+        options += ["--format jsonl"] if fingerprint.get("format") == "jsonl" else []
+        command = " ".join(["jina-data clean INPUT... -o DIR -p recipe.yaml", *options])
+        text = yaml.safe_dump(public_value(recipe), sort_keys=False, allow_unicode=True, width=100)
+        return f"# {command}\n{text}"
+
     def _unreadable(self) -> dict[str, int]:
         return {"unreadable": self.report.rows.unreadable} if self.report.rows.unreadable else {}
 
@@ -117,8 +130,29 @@ class CleanRun:
         return [stage[stage_name] for stage in self.manifest["recipe"]["stages"] if stage_name in stage]
 
     def _languages(self) -> list[str]:
-        named = {language for settings in self._settings("language") for language in settings["languages"] or ()}
-        return sorted(name for name in named if re.fullmatch(r"[a-z]{2,3}", name))
+        """Return the languages that the recipe keeps; without a list in it, those of at least 5 % of the kept rows."""
+        lists = [settings["languages"] for settings in self._settings("language")]
+        named = {language for languages in lists if not isinstance(languages, str) for language in languages or ()}
+        return sorted(name for name in named or self._labels() if re.fullmatch(r"[a-z]{2,3}", name))
+
+    def _labels(self) -> set[str]:
+        """Return the frequent labels of the last stage `language` among the kept rows."""
+        folders = [folder for folder in sorted((self.folder / "scores").glob("*-language")) if any(folder.iterdir())]
+        if not folders:
+            return set()
+        scores = str(folders[-1] / "*.parquet")
+        with duckdb.connect(config=duckdb_config(self.folder)) as con:
+            names = [name for name in con.read_parquet(scores).columns if name.endswith(".language")]
+            labels: set[str] = set()
+            for name in names:
+                found = con.execute(
+                    f"SELECT {quoted(name)}, count(*) FROM read_parquet(?) JOIN read_parquet(?) USING (row_id) "
+                    f"WHERE kept AND {quoted(name)} IS NOT NULL GROUP BY 1 "
+                    f"HAVING count(*) >= {LANGUAGE_SHARE} * {self.report.rows.kept}",
+                    [scores, str(self.folder / "ledger" / "*.parquet")],
+                ).fetchall()
+                labels |= {label for label, _ in found}
+        return labels
 
     def _limitations(self) -> list[str]:
         limitations = [

@@ -157,8 +157,3 @@ def hub_dataset_id(name: str) -> str | None:
     """Return the id of the dataset on the Hub that an input names, or None."""
     match = re.match(r"(?:datasets:|hf://datasets/)([\w.-]+/[\w.-]+)", name)
     return match[1] if match and not Path(name.removeprefix("datasets:")).exists() else None
-
-
-def lookup_license(licenses: Mapping[str, str], name: str) -> str | None:
-    """Return the license that a recipe states for a source, by its name or by the last part of its path."""
-    return licenses.get(name, licenses.get(name.rsplit("/", 1)[-1]))

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -33,8 +33,9 @@ from jina_data.publish.repository import (
     list_files,
     save_record,
 )
-from jina_data.run.files import remove, resource_errors
+from jina_data.run.files import remove
 from jina_data.run.folder import file_lock
+from jina_data.run.resources import resource_errors
 
 RECORD = "built.json"
 """The file that marks the repository in the work folder as complete, with the fingerprint of its run and options."""
@@ -49,6 +50,8 @@ class PublishConfig:
     source_licenses: Mapping[str, str] | None = None
     excluded_sources: Sequence[str] = ()
     test_size: float | None = None
+    languages: Sequence[str] = ()
+    """The languages on the card; empty: those that the run knows."""
     seed: int = 0
     shard_bytes: int = 500_000_000
     private: bool = False
@@ -243,7 +246,9 @@ def _build(
     license_, options = _resolve_options(run, config)
     dataset = build_shards(run, target, work, options, progress)
     excluded = [source for source in run.sources() if source.public_name in options.excluded]
-    card = CardInput(repo_id, run.facts(), dataset, license_, excluded)
+    facts = run.facts()
+    facts = replace(facts, languages=tuple(config.languages)) if config.languages else facts
+    card = CardInput(repo_id, facts, dataset, license_, excluded)
     texts = {CARD: render_card(card), RECIPE: card.facts.recipe}
     texts |= {LICENSE_FILE: license_page(license_)} if license_.ids == ("other",) else {}
     for name, text in texts.items():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from jina_data.errors import LicenseError, UsageError
+from jina_data.html.page import n_more
 from jina_data.publish.facts import PublishedSource, hub_dataset_id
 
 FREE = (
@@ -39,6 +40,9 @@ RESTRICTED = {
     "unknown": "its terms are unknown",
 }
 """Licenses that require a decision of the user, and why."""
+
+MAX_LINES = 10
+"""The maximum number of sources in a message."""
 
 LICENSE_IDS = (*FREE, *SHARE_ALIKE, *RESTRICTED)
 
@@ -125,7 +129,9 @@ class RepositoryLicense:
             return []
         problems = [f"{entry.source.public_name}: {entry.problem}" for entry in self.by_source if entry.problem]
         stricter = [entry for entry in self.by_source if entry.license in SHARE_ALIKE and entry.license not in self.ids]
-        return problems + [f"{entry.source.public_name} requires {entry.license}" for entry in stricter]
+        lines = problems + [f"{entry.source.public_name} requires {entry.license}" for entry in stricter]
+        more = [f"{n:,} more sources have such a problem"] if (n := n_more(lines, MAX_LINES)) else []
+        return [*lines[:MAX_LINES], *more]
 
 
 def check_license(name: str, option: str) -> str:
@@ -241,7 +247,11 @@ def _refusal(undecided: Sequence[SourceLicense]) -> str:
 
 
 def _lines(licenses: Sequence[SourceLicense]) -> str:
-    return "\n".join(
-        f"  {entry.source.public_name}: {entry.source.rows:,} rows, {entry.problem or entry.license}"
-        for entry in licenses
+    shown = (
+        sorted(licenses, key=lambda entry: -entry.source.rows)[:MAX_LINES] if n_more(licenses, MAX_LINES) else licenses
     )
+    more = [f"  and {n:,} more sources"] if (n := n_more(licenses, MAX_LINES)) else []
+    lines = [
+        f"  {entry.source.public_name}: {entry.source.rows:,} rows, {entry.problem or entry.license}" for entry in shown
+    ]
+    return "\n".join([*lines, *more])

@@ -62,9 +62,15 @@ class MineRun:
         return {"anchor": names[:1], "positive": names[1:2], "negative": names[2:]}
 
     def sources(self) -> Sequence[PublishedSource]:
-        """Return the sources of the pairs; the run states no licenses."""
+        """Return the sources of the pairs, with the licenses that the runs before it stated."""
+        licenses = {source["name"]: source.get("license") for source in self.manifest.get("sources", ())}
         return [
-            PublishedSource(source["name"], self._public_name(source["name"]), source["written"])
+            PublishedSource(
+                source["name"],
+                self._public_name(source["name"]),
+                source["written"],
+                licenses.get(source["name"]),
+            )
             for source in self.report.sources
             if source["written"]
         ]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from jina_data.errors import InputError, JinaDataError, MissingExtraError
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange
 from jina_data.read.names import usable_names
+from jina_data.read.network import network_problem, quiet_retries
 from jina_data.read.schema import conform, conform_or_text, unite_schemas
 
 BATCH_ROWS = 256
@@ -63,12 +64,15 @@ def _call(file: InputFile, function_name: str, **arguments: Any) -> Any:
     config = file.option("config") or None
     function = getattr(_datasets(), function_name)
     try:
-        if function_name == "get_dataset_split_names":
-            return function(file.option("id"), config, **data, **arguments)
-        return function(file.option("id"), name=config, **data, **arguments)
+        with quiet_retries():
+            if function_name == "get_dataset_split_names":
+                return function(file.option("id"), config, **data, **arguments)
+            return function(file.option("id"), name=config, **data, **arguments)
     except JinaDataError:
         raise
     except Exception as error:
+        if (problem := network_problem(error, file.name)) is not None:
+            raise InputError(f"{file.name}: {problem}.") from error
         raise InputError(f"{file.name}: the dataset could not be opened: {error}") from error
 
 
@@ -89,9 +93,12 @@ def _stream(file: InputFile, start: int = 0) -> Any:
 def _tables(file: InputFile, start: int, n_rows: int) -> Iterator[pa.Table]:
     stream = _stream(file, start)
     try:
-        for table in stream.iter(batch_size=n_rows):
-            yield table.replace_schema_metadata(None)
+        with quiet_retries():
+            for table in stream.iter(batch_size=n_rows):
+                yield table.replace_schema_metadata(None)
     except Exception as error:
+        if (problem := network_problem(error, file.name)) is not None:
+            raise InputError(f"{file.name}: {problem}.") from error
         raise InputError(f"{file.name}: the dataset could not be read: {type(error).__name__}: {error}") from error
 
 

@@ -117,11 +117,16 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pt.is_dictionary(kind) else kind
 
 
+def _is_utf8(name: str) -> bool:
+    """Return whether Arrow can open a file by its name."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def _open_seekable(file: InputFile) -> Any:
     """Open a file for seeking; a compressed file, or a remote one that cannot seek, is copied to a temporary file."""
     if file.compression is None:
         stored = open_stored(file)
-        if not file.is_local and _can_seek(stored):
+        if _can_seek(stored) and (not file.is_local or not _is_utf8(file.name)):
             return stored
         stored.close()
         if file.is_local:

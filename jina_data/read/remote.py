@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from jina_data.errors import InputError, JinaDataError, MissingExtraError
+from jina_data.read.network import network_problem
 
 _PACKAGES = {
     "s3": "s3fs",
@@ -68,9 +69,11 @@ def _translate_errors(name: str) -> Iterator[None]:
         raise MissingExtraError(
             f"{name}: reading {protocol}:// requires a package that is not installed: {advice}"
         ) from error
-    except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file. Check the URL, and that your credentials give access.") from error
     except Exception as error:
+        if (problem := network_problem(error, name)) is not None:
+            raise InputError(f"{name}: {problem}.") from error
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"{name}: no such file. Check the URL, and that your credentials give access.") from error
         text = str(error) or type(error).__name__
         raise InputError(f"{name}: could not be reached: {text}. Check the URL, network and credentials.") from error
 

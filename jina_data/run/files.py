@@ -1,22 +1,17 @@
-"""Atomic writes, hashes and row counts of files, and clear errors for full disks and lack of memory."""
+"""Atomic writes, hashes and row counts of files."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
-
-from jina_data.errors import ResourceError
 
 
 def remove(path: Path) -> None:
@@ -50,42 +45,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        text = json.dumps(value, indent=2)  # UTF-8 has no lone surrogates, which stand for bytes in names of files
     with atomic_file(path, "w") as sink:
-        json.dump(value, sink, ensure_ascii=False, indent=2)
-        sink.write("\n")
-
-
-@contextlib.contextmanager
-def resource_errors(folder: Path) -> Iterator[None]:
-    """Translate errors about a full disk or a lack of memory into one clear error, which names `folder`.
-
-    Raises:
-        ResourceError: the disk is full, or memory ran out.
-    """
-    try:
-        yield
-    except Exception as error:
-        duckdb = sys.modules.get("duckdb")  # without an import, there are no DuckDB errors
-        library_errors = (pa.ArrowException, *((duckdb.Error,) if duckdb is not None else ()))
-        if isinstance(error, (OSError, *library_errors)) and _is_disk_full(error):
-            raise ResourceError(
-                f"the disk of {folder} is full. Free some space and run the same command again: the run will resume"
-            ) from None
-        is_duckdb_memory = duckdb is not None and isinstance(error, duckdb.OutOfMemoryException)
-        if is_duckdb_memory or isinstance(error, pa.ArrowMemoryError):
-            raise ResourceError(
-                f"out of memory: {str(error).splitlines()[0]}. Raise --memory-limit or lower --workers, and run the "
-                "same command again: the run will resume"
-            ) from None
-        if isinstance(error, MemoryError):
-            raise ResourceError(
-                "out of memory. Lower --workers or --batch-rows, and run the same command again: the run will resume"
-            ) from None
-        raise
-
-
-def _is_disk_full(error: Exception) -> bool:
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        sink.write(f"{text}\n")
 
 
 def sha256_of(path: Path) -> str:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from jina_data.errors import RunFolderError, first_line
 from jina_data.run.files import remove
+from jina_data.run.names import plain_name
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,11 @@ class RunFolder:
         Raises:
             RunFolderError: the path is a file, or the folder has files that runs do not write.
         """
+        if plain_name(str(self.path.absolute())) != str(self.path.absolute()):
+            raise RunFolderError(
+                f"the name of the output folder, {plain_name(str(self.path))}, is not UTF-8, which the libraries "
+                "that write there cannot use. Name another folder with -o"
+            )
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; -o expects a folder")
         if not self.path.is_dir():

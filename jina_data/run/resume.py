@@ -22,9 +22,10 @@ from typing import Any, Generic, Self, TypeVar
 from jina_data.errors import JinaDataError, RunFolderError, StoppedError
 from jina_data.progress import Progress
 from jina_data.run.events import Events
-from jina_data.run.files import remove, resource_errors, sha256_of, write_json
+from jina_data.run.files import remove, sha256_of, write_json
 from jina_data.run.folder import RunFolder
 from jina_data.run.memory import MemoryWatch
+from jina_data.run.resources import resource_errors
 
 Folder = TypeVar("Folder", bound=RunFolder)
 

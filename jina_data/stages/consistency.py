@@ -16,6 +16,7 @@ from typing_extensions import override
 from jina_data.embed import load
 from jina_data.embed.base import STATIC
 from jina_data.kernels.keys import KeyArray, content_keys
+from jina_data.run.resources import allocate
 from jina_data.stages.base import Barrier, Context, FitResult, Outcome, RemainingRows, Threshold
 from jina_data.stages.mismatch import AUDITED_SOURCES, audit, find_far_pairs
 from jina_data.stages.rows import Rows, View
@@ -358,10 +359,7 @@ def _write_excluded(remaining: RemainingRows) -> int:
     """)
     total = int(con.execute("SELECT count(*) FROM excluded").fetchall()[0][0])
     columns = {ANCHOR_HIGH: np.uint64, ANCHOR_LOW: np.uint64, ORDINAL: np.int64}
-    sinks = [
-        np.lib.format.open_memmap(remaining.folder / name, mode="w+", dtype=kind, shape=(total,))
-        for name, kind in columns.items()
-    ]
+    sinks = [_open_sink(remaining.folder / name, kind, total) for name, kind in columns.items()]
     written = 0
     for batch in con.sql("SELECT * FROM excluded ORDER BY ALL").to_arrow_reader(CHUNK):
         for sink, column in zip(sinks, batch.columns, strict=True):
@@ -371,6 +369,14 @@ def _write_excluded(remaining: RemainingRows) -> int:
         sink.flush()
     con.execute("DROP TABLE excluded")
     return total
+
+
+def _open_sink(path: Path, kind: npt.DTypeLike, total: int) -> Any:
+    """Map a new array of N numbers into memory, with its space on the disk reserved."""
+    sink = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(total,))
+    with path.open("r+b") as file:
+        allocate(file, path.stat().st_size)
+    return sink
 
 
 def _read_excluded(folder: Path, anchors: KeyArray) -> Exclusions:

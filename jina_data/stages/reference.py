@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from jina_data.errors import InputError, RunFolderError
 from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
 from jina_data.read.model import ROW_BITS
+from jina_data.run.names import plain_name
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,12 @@ class ReferenceRows:
 
     def row_name(self, packed_row_id: int) -> str:
         """Return the name "file:row" of a row."""
-        return f"{self.files[packed_row_id >> ROW_BITS].name}:{packed_row_id & (2**ROW_BITS - 1)}"
+        return f"{plain_name(self.files[packed_row_id >> ROW_BITS].name)}:{packed_row_id & (2**ROW_BITS - 1)}"
 
     def sql_row_name(self, packed_row_id: str) -> str:
         """Return an SQL expression for the name "file:row" of a row."""
         # DuckDB lists count from 1.
-        names = ", ".join("'" + file.name.replace("'", "''") + "'" for file in self.files)
+        names = ", ".join("'" + plain_name(file.name).replace("'", "''") + "'" for file in self.files)
         file, row = f"({packed_row_id} >> {ROW_BITS})::BIGINT", f"({packed_row_id} & {2**ROW_BITS - 1})"
         return f"([{names}])[{file} + 1] || ':' || {row}"
 

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError, first_line
 from jina_data.roles import bind_roles, parse_roles
+from jina_data.run.inputs import InputRun, check_no_run_below
+from jina_data.run.names import plain_name
 from jina_data.train.config import Phase
 from jina_data.train.convert import convert, is_parquet
 
@@ -30,6 +32,8 @@ class TrainInput:
     name: str
     files: tuple[Path, ...]
     run: Path | None = None
+    given: InputRun | None = None
+    """The run folder with its manifest, if it has one."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -87,24 +91,48 @@ def _find(value: str, spooled: Path) -> TrainInput:
     path = Path(value).expanduser()
     if value.startswith(_URLS):
         return TrainInput(_stem(value), (convert(value, spooled),))
-    if (path / "data").is_dir() and any((path / name).is_file() for name in ("manifest.json", "report.json")):
-        # negate writes its triplets twice: data/full has all columns, the other folders only the texts.
-        data = path / "data" / "full" if (path / "data" / "full").is_dir() else path / "data"
-        files = [file for file in _parquet_in(data) if not file.name.startswith(_HELD_OUT)]
-        if not files and any((path / "data").glob("*.jsonl")):
-            return TrainInput(path.name, (convert(str(path / "data"), spooled),), run=path)
-        if not files:
-            raise InputError(f"{value} is a run folder without rows in data/; expected Parquet files there")
-        return TrainInput(path.resolve().name, tuple(files), run=path)
+    if (given := InputRun.open(value)) is not None:
+        return _find_run(given, spooled)
+    if (path / "data").is_dir() and (path / "report.json").is_file():
+        return _find_outputs(path, spooled)
     if path.is_dir():
+        check_no_run_below(value)
         files = _parquet_in(path)
-        return TrainInput(path.resolve().name, tuple(files) or (convert(value, spooled),))
+        is_usable = bool(files) and all(map(_is_utf8, files))
+        return TrainInput(path.resolve().name, tuple(files) if is_usable else (convert(value, spooled),))
     files = [path] if path.exists() else _matching(path)
-    if files and all(map(is_parquet, files)):
+    if files and all(is_parquet(file) and _is_utf8(file) for file in files):
         return TrainInput(_stem(value), tuple(files))
     if not files:
         raise InputError(f"{value}: there is no such file or folder. Name a run folder, Parquet files, or a pattern")
     return TrainInput(_stem(value), (convert(value, spooled),))
+
+
+def _find_run(given: InputRun, spooled: Path) -> TrainInput:
+    """Return the files of a run; JSON lines are converted."""
+    if not given.files:
+        raise InputError(f"{given.name} is a run that kept no row, so there is nothing to train on; see its report")
+    files = given.files
+    if not all(map(is_parquet, files)):
+        files = (convert(str(given.path / "data"), spooled),)
+    return TrainInput(given.path.resolve().name, files, run=given.path, given=given)
+
+
+def _find_outputs(path: Path, spooled: Path) -> TrainInput:
+    """Return the files of a folder that has the outputs of a run without its manifest."""
+    # negate writes its triplets twice: data/full has all columns, the other folders only the texts.
+    data = path / "data" / "full" if (path / "data" / "full").is_dir() else path / "data"
+    files = [file for file in _parquet_in(data) if not file.name.startswith(_HELD_OUT)]
+    if not files and any((path / "data").glob("*.jsonl")):
+        return TrainInput(path.name, (convert(str(path / "data"), spooled),), run=path)
+    if not files:
+        raise InputError(f"{path} is a run folder without rows in data/; expected Parquet files there")
+    return TrainInput(path.resolve().name, tuple(files), run=path)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Return whether the Parquet reader of Arrow can open a path."""
+    return plain_name(str(path)) == str(path)
 
 
 def _stem(value: str) -> str:
@@ -141,10 +169,8 @@ def bind_input(entry: TrainInput, columns: Sequence[str], phase: Phase) -> tuple
         UsageError: a column does not exist, or the roles do not fit the phase.
     """
     assigned = parse_roles(columns)
-    manifest = entry.manifest
-    if not any(role != "source" for role in assigned) and isinstance(manifest.get("roles"), dict):
-        of_run = {role: tuple(names) for role, names in manifest["roles"].items() if names}
-        assigned = {**of_run, **assigned}
+    carried = entry.given.roles_beside(assigned) if entry.given is not None else {}
+    assigned = {**carried, **assigned}
     try:
         roles, source, message = bind_roles(entry.schema, assigned)
     except UsageError as error:
@@ -152,8 +178,10 @@ def bind_input(entry: TrainInput, columns: Sequence[str], phase: Phase) -> tuple
         raise UsageError(f"{entry.name}: {error}{hint if '--where' in str(error) else ''}") from None
     if "sentence1" in roles and "anchor" not in roles:
         roles |= {"anchor": roles["sentence1"], "positive": roles["sentence2"]}
-    if source is None and manifest.get("kind") == "negate" and "source" in entry.schema.names:
+    if source is None and entry.given is not None and entry.given.kind == "negate":
         source = "source"
+    if not message and entry.given is not None:
+        message = entry.given.notice(carried).removeprefix(f"{plain_name(entry.given.name)}: ")
     needed = {"mlm": ("text",), "pairs": ("anchor", "positive"), "triplets": ("anchor", "positive", "negative")}[phase]
     if phase == "mlm" and "text" not in roles:
         roles |= {"text": tuple(name for role in ("anchor", "positive") for name in roles.get(role, ()))}

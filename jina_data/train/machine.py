@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from jina_data.errors import ResourceError, StoppedError
+from jina_data.errors import JinaDataError, ResourceError, StoppedError
+from jina_data.run.resources import is_disk_full
 from jina_data.train.config import TrainConfig
 
 PACKAGES = ("jina-data", "torch", "numpy", "pyarrow", "tokenizers", "transformers", "sentence-transformers")
@@ -62,9 +63,8 @@ def translate_resource_errors(config: TrainConfig, folder: Path, *, token_budget
             f"the GPU is out of memory: {str(error).splitlines()[0]} Try, in this order: "
             f"{', '.join(_memory_options(config, token_budget))}; a smaller --batch-size gives fewer negatives"
         ) from None
-    except (OSError, RuntimeError) as error:
-        # torch.save gives no reason when a file cannot be written further; it only names its writer.
-        if not any(text in str(error) for text in ("No space left", "PytorchStreamWriter", "inline_container")):
+    except Exception as error:
+        if isinstance(error, JinaDataError) or not is_disk_full(error):
             raise
         raise ResourceError(
             f"the disk of {folder} is full. Free space, then run the same command again to resume from the last "

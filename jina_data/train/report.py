@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from jina_data.errors import RunFolderError
 from jina_data.html.curves import curve
+from jina_data.html.page import largest, n_more
 from jina_data.run.files import atomic_file, write_json
 
 
@@ -73,9 +74,11 @@ class TrainReport:
             f"({self.tokens_per_second:,.0f} tokens/s on {self.device})"
         )
         yield f"loss {self.first_loss:.4f} -> {self.last_loss:.4f}"
-        for source in self.sources:
-            if n_unusable := source["unusable"]:
-                yield f"{source['source']}: {n_unusable:,} of {source['rows']:,} rows lack a text and were skipped"
+        lacking = [source for source in self.sources if source["unusable"]]
+        for source in largest(lacking, "unusable"):
+            yield f"{source['source']}: {source['unusable']:,} of {source['rows']:,} rows lack a text and were skipped"
+        if n := n_more(lacking):
+            yield f"and {n:,} more sources have rows that lack a text"
         for name, score in self.scores.items():
             yield f"{name} {score:.4f}"
         yield f"model: {self.model}"
@@ -114,10 +117,15 @@ def _page(report: TrainReport, metrics: Sequence[Mapping[str, Any]]) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>\n'
         f"<style>{style}</style></head>\n<body><header><h1>{html.escape(title)}</h1>\n{facts}</header><main>\n"
         f'<h2>Curves</h2>\n<div class="charts">{"".join(charts)}</div>\n'
-        f"<h2>Sources</h2>\n{_table(report.sources)}\n"
+        f"<h2>Sources</h2>\n{_table(largest(report.sources, 'rows'))}{_more(report.sources)}\n"
         f"<h2>Settings</h2>\n{_table([{'setting': k, 'value': _format(v)} for k, v in report.settings.items()])}\n"
         "</main></body></html>\n"
     )
+
+
+def _more(sources: Sequence[Any]) -> str:
+    n = n_more(sources)
+    return f"<p>and {n:,} more sources; see report.json</p>" if n else ""
 
 
 def _series(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:

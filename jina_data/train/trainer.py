@@ -21,8 +21,10 @@ import torch
 from jina_data.embed.device import settle_device
 from jina_data.embed.model_files import combined_sha256, model_files
 from jina_data.errors import DivergedError, StoppedError
+from jina_data.html.page import MAX_ROWS, n_more
 from jina_data.progress import Progress, SilentProgress
 from jina_data.run.files import atomic_path, remove
+from jina_data.run.inputs import check_apart
 from jina_data.run.resume import ResumableRun
 from jina_data.train.batches import Batches, Prefetcher, PreparedBatch
 from jina_data.train.checkpoint import TrainProgress, last_checkpoint, load_checkpoint, save_checkpoint
@@ -74,6 +76,7 @@ class Trainer:
         Raises:
             JinaDataError: settings, inputs, model, folder or machine cannot be used.
         """
+        check_apart(self.config.inputs, self.folder.path)
         device = settle_device(self.config.device)
         with ExitStack() as stack:
             processes = stack.enter_context(join_processes(device))
@@ -222,9 +225,10 @@ class _TrainSession:
         n_weights = sum(weight.numel() for weight in self.model.module.parameters())
         sources = ", ".join(
             f"{source.name} {source.n_rows:,} ({rate:.0%})"
-            for source, rate in zip(self.sources, self.batches.rates, strict=True)
+            for source, rate in list(zip(self.sources, self.batches.rates, strict=True))[:MAX_ROWS]
         )
-        self.progress.message(f"sources: {sources}")
+        more = f" and {n:,} more" if (n := n_more(self.sources)) else ""
+        self.progress.message(f"sources: {sources}{more}")
         self.progress.message(f"{self.steps - done.step:,} steps, {n_weights:,} weights, on {self.device}")
 
     def _evaluate(self, done: TrainProgress) -> None:

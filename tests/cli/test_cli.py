@@ -178,9 +178,12 @@ def test_schema_is_printed_as_json() -> None:
         (["inspect", "run", "--row", "other.jsonl:1"], "'other.jsonl' is not a file of this run; the files are rows.j"),
         (
             ["inspect", "run", "--stage", "rules"],
-            "are: exact_dedup exact_duplicate, length empty, length too_short",
+            "this run has no stage 'rules'. The stages of this run are read, length, exact_dedup",
         ),
-        (["inspect", "run", "--reason", "nope"], "no rows were dropped by that stage or for that reason."),
+        (
+            ["inspect", "run", "--reason", "nope"],
+            "no reason 'nope'. The reasons with rows in this run are unreadable, empty, too_short, exact_duplicate",
+        ),
     ],
 )
 @pytest.mark.usefixtures("finished")
@@ -337,9 +340,9 @@ def test_inspect_shows_counts_and_samples_with_partners(here: Path) -> None:
     duplicate = output[output.index("exact_dedup") :].splitlines()
     assert duplicate[1:5] == [
         "- rows.jsonl:1",
-        "    text: 'the  FIRST text '",
+        '    text: "the  FIRST text "',
         "  partner rows.jsonl:0",
-        "    text: 'the first text'",
+        '    text: "the first text"',
     ]
 
 
@@ -356,17 +359,17 @@ def test_inspect_by_stage_reason_and_size_of_sample(here: Path) -> None:
 @pytest.mark.usefixtures("finished")
 def test_inspect_a_kept_row(here: Path) -> None:
     output = inspected(here, "--row", "rows.jsonl:5").splitlines()
-    assert output[:3] == ["rows.jsonl:5 (source rows.jsonl)", "kept", "    text: 'ein anderer Text'"]
+    assert output[:3] == ["rows.jsonl:5 (source rows.jsonl)", "kept", '    text: "ein anderer Text"']
     assert any("00-length: " in line and "text.words 3" in line for line in output)
 
 
 @pytest.mark.usefixtures("finished")
 def test_inspect_a_dropped_row(here: Path) -> None:
     output = inspected(here, "--row", "rows.jsonl:3").splitlines()
-    assert output[1:3] == ["dropped by length (stage 0): too_short (score 1)", "    text: 'short'"]
+    assert output[1:3] == ["dropped by length (stage 0): too_short (score 1)", '    text: "short"']
     output = inspected(here, "--row", "rows.jsonl:1").splitlines()
     assert output[1:3] == ["dropped by exact_dedup (stage 1): exact_duplicate", "partner rows.jsonl:0"]
-    assert "    text: 'the  FIRST text '" in output
+    assert '    text: "the  FIRST text "' in output
 
 
 @pytest.mark.usefixtures("finished")
@@ -378,12 +381,12 @@ def test_inspect_an_unreadable_row(here: Path) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_inspect_truncates_long_texts(here: Path) -> None:
-    assert "'the  FIRST text '" in inspected(here, "--width", "20")
+    assert '"the  FIRST text "' in inspected(here, "--width", "20")
     rows = here / "long.jsonl"
     rows.write_text(json.dumps({"text": "x" * 500}) + "\n", encoding="utf-8")
     jina_data("clean", "long.jsonl", "-o", "long", "-p", "recipe.yaml", "--workers", "1", cwd=here)
     output = jina_data("inspect", "long", "--width", "50", cwd=here).stdout
-    assert f"    text: '{'x' * 49}... (502 characters)" in output
+    assert f'    text: "{"x" * 49}... (502 characters)' in output
 
 
 def test_inspect_finds_a_file_by_its_name(tmp_path: Path) -> None:
@@ -394,8 +397,8 @@ def test_inspect_finds_a_file_by_its_name(tmp_path: Path) -> None:
     recipe.write_text(RECIPE, encoding="utf-8")
     call = jina_data("clean", "a", "b", "-o", "run", "-p", recipe, "--workers", "1", cwd=tmp_path)
     assert call.returncode == 0, call.stderr
-    assert "'in a'" in jina_data("inspect", "run", "--row", "pairs.jsonl:0", cwd=tmp_path).stdout
-    assert "'in b'" in jina_data("inspect", "run", "--row", "b/more-pairs.jsonl:0", cwd=tmp_path).stdout
+    assert '"in a"' in jina_data("inspect", "run", "--row", "pairs.jsonl:0", cwd=tmp_path).stdout
+    assert '"in b"' in jina_data("inspect", "run", "--row", "b/more-pairs.jsonl:0", cwd=tmp_path).stdout
     unclear = jina_data("inspect", "run", "--row", "jsonl:0", cwd=tmp_path)
     assert (unclear.returncode, "could be a/pairs.jsonl or b/more-pairs.jsonl" in unclear.stderr) == (2, True)
 

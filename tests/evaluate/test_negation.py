@@ -110,6 +110,24 @@ def test_resampling_by_patterns_is_resampling_by_triplets() -> None:
     assert (score.low, score.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])), abs=0.012)
 
 
+@pytest.mark.parametrize(
+    ("n", "low"),
+    [(1, 0.2065), (2, 0.3424), (10, 0.7225), (29, 0.8830), (300, 0.9874)],
+)
+def test_a_model_that_gets_all_right_has_an_interval(n: int, low: float) -> None:
+    triplets = [triplet(0, 20, 80.0) for _ in range(n)]
+    score = evaluate_negation(triplets, [Angles("a")], resamples=200).overall.scores["a"]["easy"]
+    assert (score.value, score.high) == (1.0, 1.0)
+    assert score.low == pytest.approx(low, abs=1e-4)  # n / (n + z^2) with z = 1.96
+
+
+def test_two_models_on_one_triplet_do_not_differ_significantly() -> None:
+    report = evaluate_negation([triplet(0, 20, 80.0)], [Angles("a"), Angles("none", 0.0)], resamples=200)
+    (difference,) = report.differences
+    assert difference.scores["easy"].value == -1
+    assert difference.scores["easy"].low == -1 < 0 < difference.scores["easy"].high
+
+
 def test_models_side_by_side_are_compared_in_pairs() -> None:
     rng = np.random.default_rng(2)
     triplets = [triplet(0, 20, float(rng.choice([10, 80])), source=str(n % 2)) for n in range(300)]

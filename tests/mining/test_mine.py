@@ -347,10 +347,32 @@ def test_a_second_call_does_nothing_and_other_options_are_refused(tmp_path: Path
         MineReport.load(tmp_path)
 
 
-def test_inspect_names_the_kind_of_the_run(tmp_path: Path) -> None:
-    run(tmp_path, pair_rows(8), num_negatives=1)
-    with pytest.raises(RunFolderError, match="holds a run of 'mine'; expected a run of 'clean'"):
-        CliRunner().invoke(cli, ["inspect", str(tmp_path / "out")], catch_exceptions=False)
+def test_inspect_shows_dropped_pairs_and_the_negatives_of_a_pair(tmp_path: Path) -> None:
+    run(tmp_path, pair_rows(8), num_negatives=1, min_score=0.95)
+    output = inspected(tmp_path)
+    ledger = pq.read_table(tmp_path / "out" / "ledger").to_pylist()
+    dropped = [row for row in ledger if not row["kept"]]
+    assert dropped, "the case needs dropped pairs"
+    assert f"mine too_few_negatives: {len(dropped)} rows\n- " in output
+    assert output.count("(negatives found: 0)") == min(5, len(dropped))
+    assert inspected(tmp_path, "--row", f"pairs.parquet:{dropped[0]['row']}").splitlines()[1] == (
+        "dropped by mine: too_few_negatives"
+    )
+    run(tmp_path / "all", pair_rows(8), num_negatives=2)
+    (first, *_) = pq.read_table(tmp_path / "all" / "out" / "data").to_pylist()[2:]
+    lines = inspected(tmp_path / "all", "--row", "pairs.parquet:1").splitlines()
+    assert lines[1:3] == ["kept", f'    anchor: "{first["anchor"]}"']
+    assert first["negative"] in lines[4]
+    assert sum(line.startswith("  negative ") for line in lines) == 2
+    assert inspected(tmp_path / "all") == "no rows were dropped\n"
+    wrong = CliRunner().invoke(cli, ["inspect", str(tmp_path / "all" / "out"), "--stage", "mien"])
+    assert "no stage 'mien'; did you mean 'mine'?" in str(wrong.exception)
+
+
+def inspected(folder: Path, *options: str) -> str:
+    done = CliRunner().invoke(cli, ["inspect", str(folder / "out"), *options], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def test_a_clean_run_is_an_input(tmp_path: Path) -> None:

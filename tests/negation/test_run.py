@@ -393,3 +393,29 @@ def test_the_folder_and_its_columns_are_documented(plain: Path) -> None:
 
 def test_scores_have_their_columns() -> None:
     assert {"length_ratio", "token_overlap", "nli_contradiction", "judge_contradiction"} == set(SCORES)
+
+
+# ------------------------------------------------------------------------------------------------------------ inspect
+
+
+def test_inspect_shows_rejected_and_unanswered_pairs(tmp_path: Path, source: str) -> None:
+    folder = tmp_path / "run"
+    with LlmServer(answer=lambda item: str(item["entailment"])) as server:
+        negate(settings_for(server, source, requests=options_for(), retries=0), folder)
+    report = NegateReport.load(folder)
+    assert report.pairs.rejected, "the case needs rejected pairs"
+    output = jina_data("inspect", folder, "--sample", "2").stdout
+    for reason, n in report.reasons.items():
+        assert f"check {reason}: {n} rows" in output
+    reason = next(iter(report.reasons))
+    assert (
+        jina_data("inspect", folder, "--stage", "check", "--reason", reason, "--sample", "1").stdout.count("\n- ") == 1
+    )
+    rejected = read(folder, "rejected")[0]
+    lines = jina_data("inspect", folder, "--row", rejected["id"]).stdout.splitlines()
+    assert lines[0] == rejected["id"]
+    assert lines[1].startswith(f"attempt 1: rejected: {rejected['reason']}")
+    wrong = jina_data("inspect", folder, "--stage", "chekc")
+    assert (wrong.returncode, "no stage 'chekc'; did you mean 'check'?" in wrong.stderr) == (2, True)
+    wrong = jina_data("inspect", folder, "--row", "nothing")
+    assert "'nothing' is not a pair of this run; expected the id of a pair" in wrong.stderr

@@ -5,12 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
+import signal
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +26,9 @@ from jina_data.clean.folder import CleanFolder
 from jina_data.engines.local import PROCESS_BYTES, WORK_BYTES, MemoryBudget
 from jina_data.errors import ResourceError, RunFolderError, UsageError
 from jina_data.run.events import Events
-from jina_data.run.files import atomic_file, atomic_path, remove, resource_errors, write_json
+from jina_data.run.files import atomic_file, atomic_path, remove, write_json
 from jina_data.run.memory import parse_bytes
+from jina_data.run.resources import allocate, resource_errors
 
 MIB = 2**20
 ONE_WORKER = PROCESS_BYTES + WORK_BYTES
@@ -306,6 +314,16 @@ def test_follow_counts_the_rows_of_finished_units(tmp_path: Path) -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device"), "disk of .*out is full. Free some space .* will resume"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk of .*out is full"),
+        (OSError("262144 requested and 32768 written"), "disk of .*out is full"),  # numpy
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "disk of .*is full"),
+        (
+            RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "disk of .*is full",
+        ),
+        (sqlite3.OperationalError("database or disk is full"), "disk of .*out is full"),
+        (duckdb.OutOfMemoryException("failed to offload data block of size 192.0 KiB"), "disk of .*out is full"),
+        (OSError(errno.EFBIG, "File too large"), r"out: a file would be larger than .*\(ulimit -f\)"),
+        (OSError(errno.EROFS, "Read-only file system"), "out: the file system is read-only. .* will resume"),
         (pa.ArrowException("[Errno 28] Error writing bytes: No space left on device"), "disk of .*out is full"),
         (duckdb.IOException('Could not write file "x": No space left on device'), "disk of .*out is full"),
         (duckdb.OutOfMemoryException("Out of Memory Error: 1 GiB\nmore"), r"out of memory: .*1 GiB\. Raise --memory"),
@@ -319,6 +337,38 @@ def test_follow_counts_the_rows_of_finished_units(tmp_path: Path) -> None:
 def test_resource_errors_name_a_remedy(tmp_path: Path, error: Exception, expected: str) -> None:
     with pytest.raises(ResourceError, match=expected), resource_errors(tmp_path / "out"):
         raise error
+
+
+def write_numpy(path: Path) -> None:
+    np.save(path, np.arange(2**18))
+
+
+def write_parquet(path: Path) -> None:
+    pq.write_table(pa.table({"a": np.random.default_rng(0).random(2**18)}), path)
+
+
+def write_memory_map(path: Path) -> None:
+    with path.open("wb") as file:
+        allocate(file, 2**20)
+
+
+@pytest.mark.parametrize("write", [write_numpy, write_parquet, write_memory_map], ids=lambda write: write.__name__)
+def test_a_limit_of_the_size_of_files_is_no_defect(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    with limited_file_size(2**16), pytest.raises(ResourceError, match=r"is full|ulimit -f"), resource_errors(tmp_path):
+        write(tmp_path / "file")
+
+
+@contextmanager
+def limited_file_size(n_bytes: int) -> Iterator[None]:
+    """Let a write beyond this size fail, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), duckdb.BinderException("x"), KeyError()])

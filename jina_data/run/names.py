@@ -1,0 +1,20 @@
+"""Names of files that are not UTF-8: the form that outputs and messages show."""
+
+from __future__ import annotations
+
+import re
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def plain_name(name: str) -> str:
+    r"""Return a name as valid Unicode: each byte that is not UTF-8 becomes \xNN.
+
+    Python represents such bytes in names of files by lone surrogates, which no output can store.
+    """
+    return name if name.isascii() else _SURROGATE.sub(_escape, name)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
