@@ -12,6 +12,7 @@ import pytest
 
 from jina_data.embed.base import BoolArray, HalfArray
 from jina_data.embed.load import load_embedder
+from jina_data.embed.prompts import ModelPrompts
 from jina_data.errors import MissingExtraError
 from jina_data.evaluate import mteb_tasks
 from jina_data.evaluate.mteb_model import MtebEmbedder
@@ -41,11 +42,10 @@ class Prompted:
     name = "static"
     max_tokens: int | None = None
 
-    class _Model:
-        prompts = {"query": "query: ", "document": "passage: "}
+    prompts = ModelPrompts({"query": "query: ", "document": "passage: "})
 
     def __init__(self) -> None:
-        self._static, self._model = load_embedder("static"), self._Model()
+        self._static = load_embedder("static")
         self.model_id, self.dim = self._static.model_id, self._static.dim
         self.texts: list[str] = []
 
