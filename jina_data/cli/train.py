@@ -39,7 +39,12 @@ _SHARED = [
         metavar="N",
         help="Rows per step, over all processes.",
     ),
-    click.option("--learning-rate", type=float, metavar="R", help="Peak learning rate. Default: 2e-5; 1e-3 for mlm."),
+    click.option(
+        "--learning-rate",
+        type=float,
+        metavar="R",
+        help="Peak learning rate. Default: 2e-5; 1e-3 for mlm; 0.01 for a static model.",
+    ),
     click.option(
         "--schedule",
         type=click.Choice(["linear", "cosine", "constant"]),
@@ -136,7 +141,7 @@ NO_IN_BATCH = click.option(
     "--no-in-batch",
     multiple=True,
     metavar="SOURCE",
-    help="Source without in-batch negatives, only with hard negatives; for triplets only. Repeatable.",
+    help="Source without in-batch negatives, only with hard negatives. Repeatable.",
 )
 MAX_LENGTH = click.option(
     "--max-length",
@@ -203,7 +208,6 @@ def mlm(preset: str | None, model: str | None, **options: Any) -> None:
 @MODEL
 @MAX_LENGTH
 @TEMPERATURE
-@NO_IN_BATCH
 def pairs(**options: Any) -> None:
     """Train on pairs with in-batch negatives (InfoNCE).
 

@@ -76,7 +76,13 @@ def load_trainable_mlm(name: str, *, tokenizer: Tokenizer | None, device: str, s
     if folder is not None:
         _load_head(masked, folder)
     encoder = Encoder(
-        model, start.encoder.tokenizer, device=device, dtype="float32", max_length=start.encoder.max_length
+        model,
+        start.encoder.tokenizer,
+        device=device,
+        dtype="float32",
+        max_length=start.encoder.max_length,
+        prompts=start.encoder.prompts,
+        default_prompt_name=start.encoder.default_prompt_name,
     )
     return TrainableMlm(encoder, masked.to(encoder.device))
 

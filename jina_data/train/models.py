@@ -55,6 +55,8 @@ class TrainableModel(Protocol):
     """Maximum number of tokens of a text; None: no limit."""
     micro_tokens: Mapping[str, int]
     """Tokens per micro-batch, by device type."""
+    is_static: bool
+    """Whether the model is a table of token vectors, which learns at far higher rates than a transformer."""
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, truncated to `max_length`. May be called from another thread."""
@@ -80,6 +82,7 @@ class TrainableModel(Protocol):
 class TrainableEncoder:
     """The encoder of jina-data: JinaBERT or T5."""
 
+    is_static = False
     micro_tokens: Mapping[str, int] = MICRO_TOKENS
 
     def __init__(self, encoder: Encoder) -> None:
@@ -118,6 +121,8 @@ class TrainableEncoder:
 
 class TrainableTransformer:
     """A sentence-transformers model that starts with a transformer and its tokenizer."""
+
+    is_static = False
 
     def __init__(self, model: SentenceTransformer, name: str) -> None:
         backend = getattr(model.tokenizer, "backend_tokenizer", None)
@@ -182,6 +187,7 @@ class TrainableStatic:
     """A table of token vectors: the vector of a text is the mean of its token vectors."""
 
     max_length: int | None = None
+    is_static = True
     # Each micro-batch computes a gradient as large as the table, and there is no padding that small batches would save.
     micro_tokens: Mapping[str, int] = {"cpu": 2**22, "cuda": 2**22}
 

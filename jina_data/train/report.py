@@ -31,6 +31,8 @@ class TrainReport:
     scores: Mapping[str, float] = field(default_factory=dict)
     """The last evaluation."""
     sources: Sequence[Mapping[str, Any]] = ()
+    warnings: Sequence[str] = ()
+    """What keeps the run from learning, such as batches of equal texts."""
     parameters: int = 0
     processes: int = 1
     device: str = "cpu"
@@ -76,6 +78,8 @@ class TrainReport:
         for source in self.sources:
             if n_unusable := source["unusable"]:
                 yield f"{source['source']}: {n_unusable:,} of {source['rows']:,} rows lack a text and were skipped"
+        for warning in self.warnings:
+            yield f"warning: {warning}"
         for name, score in self.scores.items():
             yield f"{name} {score:.4f}"
         yield f"model: {self.model}"

@@ -75,7 +75,7 @@ class Stream:
                 self._rows = self._window()
             for example in self._rows:
                 self.position.offset += 1
-                if self._is_usable(example):
+                if is_usable(example, self.source):
                     self._has_usable_rows = True
                     return example
                 self.n_unusable += self.position.epoch == 0
@@ -111,11 +111,18 @@ class Stream:
         order = np.random.default_rng([*self.seed, position.epoch, position.window]).permutation(table.num_rows)
         return _examples(table, order[position.offset :])
 
-    def _is_usable(self, example: Example) -> bool:
-        if "text" in self.source.roles:
-            return bool(example.anchor)
-        has_negatives = "negative" not in self.source.roles or bool(example.negatives)
-        return bool(example.anchor and example.positive and has_negatives)
+
+def is_usable(example: Example, source: TrainSource) -> bool:
+    """Return whether a row has the texts that its source needs."""
+    if "text" in source.roles:
+        return bool(example.anchor.strip())
+    has_negatives = "negative" not in source.roles or bool(example.negatives)
+    return bool(example.anchor.strip() and example.positive.strip() and has_negatives)
+
+
+def usable_examples(source: TrainSource, table: pa.Table, order: np.ndarray[Any, Any]) -> Iterator[Example]:
+    """Yield the usable rows of a table of a source, in an order."""
+    return (example for example in _examples(table, order) if is_usable(example, source))
 
 
 def _examples(table: pa.Table, order: np.ndarray[Any, Any]) -> Iterator[Example]:
@@ -125,5 +132,6 @@ def _examples(table: pa.Table, order: np.ndarray[Any, Any]) -> Iterator[Example]
         positives = rows.get("positive") or [""] * len(anchors)
         negatives = rows.get("negatives") or [()] * len(anchors)
         for anchor, positive, texts in zip(anchors, positives, negatives, strict=True):
-            kept = tuple(dict.fromkeys(text for text in texts or () if text and text not in (positive, anchor)))
+            own = (positive, anchor)
+            kept = tuple(dict.fromkeys(text for text in texts or () if text and text.strip() and text not in own))
             yield Example(anchor or "", positive or "", kept)
