@@ -54,7 +54,7 @@ class ContrastivePhase:
         owner = np.repeat(np.arange(len(gathered)), [len(example.negatives) for example in gathered])
         ids = self.model.tokenize(texts, self.length)
         rows = tuple(len(share) for share in shares)
-        alike = find_alike([batch.examples[row] for row in gathered]) if batch.n_alike else None
+        alike = find_alike(gathered) if batch.n_alike else None
         return PreparedBatch(batch, ids, rows=rows, negatives=n_negatives, owner=owner, alike=alike, state=state)
 
     def step(self, prepared: PreparedBatch) -> Tensor:

@@ -18,6 +18,7 @@ from jina_data.train.models import TRAIN_TOKENIZER, TrainableModel, load_trainab
 from jina_data.train.processes import Processes
 from jina_data.train.sources import TrainSource, find_sources
 from jina_data.train.steps import Autocast
+from jina_data.train.texts import flat_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -103,7 +104,6 @@ def _texts(sources: Sequence[TrainSource]) -> Iterator[str]:
         for unit in source.units:
             table = source.read(unit)
             for name in table.column_names:
-                values = table[name].combine_chunks()
-                flat = values.flatten() if name == "negatives" else values
+                flat = flat_texts(table[name].combine_chunks())
                 for start in range(0, len(flat), 4096):
                     yield from (text for text in flat.slice(start, 4096).to_pylist() if text)
