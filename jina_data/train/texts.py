@@ -33,8 +33,8 @@ def check_columns(path: Path, schema: pa.Schema, roles: Mapping[str, Sequence[st
             value = kind.value_type if is_list(kind) or pa.types.is_dictionary(kind) else kind
             if pa.types.is_nested(value):
                 raise UsageError(
-                    f"{path}: the column {name!r} ({role}) has the type {_shortened(kind)}; expected texts, or lists of "
-                    f"texts. Name another column: -c {role}=COLUMN"
+                    f"{path}: the column {name!r} ({role}) has the type {_shortened(kind)}; expected texts, or lists "
+                    f"of texts. Name another column: -c {role}=COLUMN"
                 )
 
 
@@ -46,14 +46,16 @@ def check_not_empty(name: str, schemas: Sequence[pa.Schema], roles: Mapping[str,
     """
     for role, columns in roles.items():
         kinds = [schema.field(column).type for schema in schemas for column in columns]
-        if kinds and all(
-            pa.types.is_null(kind) or (is_list(kind) and pa.types.is_null(kind.value_type)) for kind in kinds
-        ):
+        if kinds and all(map(_is_empty, kinds)):
             what = "empty lists or nulls" if is_list(kinds[0]) else "nulls"
             raise UsageError(
-                f"{name}: the column {', '.join(columns)} ({role}) holds only {what}; expected texts, or lists of texts. "
-                f"Name another column: -c {role}=COLUMN"
+                f"{name}: the column {', '.join(columns)} ({role}) holds only {what}; expected texts, or lists of "
+                f"texts. Name another column: -c {role}=COLUMN"
             )
+
+
+def _is_empty(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_null(kind.value_type if is_list(kind) else kind))
 
 
 def column_texts(table: pa.Table, name: str, *, path: Path, first_row: int) -> pa.Array:
