@@ -21,6 +21,7 @@ from jina_data.embed.model_files import (
     token_limit,
     truncated_mask,
 )
+from jina_data.embed.token_limits import max_tokens_of
 from jina_data.errors import ModelError, first_line
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ class PairScorer:
         self.model = model
         self.name = name
         self.device = device
-        limits = (model.max_seq_length, model.tokenizer.model_max_length)
-        self.max_length = min(int(limit) for limit in limits if limit)
+        self.max_length = max_tokens_of(model)
         self.max_tokens = token_limit(self.max_length)
         self.sha256 = sha256
         self.prompt = str(model.prompts.get(model.default_prompt_name or "") or "")

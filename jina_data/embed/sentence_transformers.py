@@ -20,6 +20,7 @@ from jina_data.embed.model_files import (
     truncated_mask,
 )
 from jina_data.embed.prompts import ModelPrompts, read_prompts
+from jina_data.embed.token_limits import max_tokens_of
 from jina_data.errors import ModelError, first_line
 
 if TYPE_CHECKING:
@@ -133,5 +134,4 @@ def _max_length(model: SentenceTransformer) -> int:
     """Return the token limit of a model; 0 if it does not start with a transformer and a fast tokenizer."""
     if not hasattr(model[0], "auto_model") or not getattr(model.tokenizer, "is_fast", False):
         return 0
-    limits = [model.max_seq_length, model.tokenizer.model_max_length]
-    return min(int(limit) for limit in limits if limit)
+    return max_tokens_of(model)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from jina_data.embed.base import STATIC
 from jina_data.embed.jina_encoder import is_encoder_folder
-from jina_data.embed.model_files import model_folder, no_progress_bars, require_torch
+from jina_data.embed.model_files import model_folder, no_progress_bars, require_torch, token_limit
+from jina_data.embed.token_limits import max_tokens_of
 from jina_data.encoder.batches import Ids, padded, tokenize_start
 from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import PRESETS as JINA_BERT_PRESETS
@@ -134,8 +135,7 @@ class TrainableTransformer:
         self.model = model
         self.module: nn.Module = model
         self.pad_id = int(model.tokenizer.pad_token_id or 0)
-        limits = [model.max_seq_length, model.tokenizer.model_max_length]
-        self.max_length: int | None = min((int(limit) for limit in limits if limit and limit < 10**9), default=None)
+        self.max_length: int | None = token_limit(max_tokens_of(model))
         self._tokenizer = copy_tokenizer(backend)
         self._lowers = bool(getattr(model[0], "do_lower_case", False))
         self.micro_tokens: Mapping[str, int] = MICRO_TOKENS
