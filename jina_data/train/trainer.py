@@ -23,7 +23,7 @@ from jina_data.embed.model_files import combined_sha256, model_files
 from jina_data.errors import DivergedError, StoppedError
 from jina_data.progress import Progress, SilentProgress
 from jina_data.run.files import atomic_path, remove
-from jina_data.run.resume import ResumableRun
+from jina_data.run.resume import ResumableRun, versions
 from jina_data.train.batches import Batches, Prefetcher, PreparedBatch
 from jina_data.train.checkpoint import TrainProgress, last_checkpoint, load_checkpoint, save_checkpoint
 from jina_data.train.checks import ZeroLossWatch, end_warnings, learnable_rates, start_warnings
@@ -31,7 +31,7 @@ from jina_data.train.config import TrainConfig
 from jina_data.train.evaluators import evaluate, read_eval
 from jina_data.train.folder import TrainFolder
 from jina_data.train.inputs import identify_inputs
-from jina_data.train.machine import device_name, peak_bytes, stop_on_signals, translate_resource_errors, versions
+from jina_data.train.machine import PACKAGES, device_name, peak_bytes, stop_on_signals, translate_resource_errors
 from jina_data.train.meter import Metrics, StepMeter, step_meter
 from jina_data.train.models import find_local_folder
 from jina_data.train.optimizer import adamw, average_weights, copy_weights, learning_rate
@@ -334,7 +334,7 @@ class _TrainSession:
             "seed": self.config.seed,
             "steps": self.steps,
             "processes": self.processes.world,
-            "versions": versions(),
+            "versions": versions(PACKAGES),
         }
 
 
