@@ -33,7 +33,7 @@ def _position_limit(model: Any) -> int | None:
         limit for name in ("max_seq_len", "max_sequence_length") if (limit := getattr(transformer.config, name, 0))
     ]
     for module in transformer.modules():
-        table = getattr(module, "position_embeddings", None)
+        table: Any = getattr(module, "position_embeddings", None)
         if hasattr(table, "weight"):
             padding = getattr(module, "padding_idx", None)
             limits.append(len(table.weight) - (padding + 1 if isinstance(padding, int) else 0))

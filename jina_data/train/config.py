@@ -59,6 +59,10 @@ class TrainConfig:
     """Share of the initial weights in the saved model, to preserve what the initial model could do (WiSE-FT)."""
     seed: int = 0
 
+    query_prompt: str | None = None
+    """Prompt before each anchor, which is saved with the model; by default that of the model; "none": no prompt."""
+    corpus_prompt: str | None = None
+    """Prompt before each positive and negative, which is saved with the model, in the same way."""
     temperature: float = 0.05
     loss: Loss = "v2"
     margin: float = V1_MARGIN

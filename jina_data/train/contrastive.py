@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jina_data.embed.prompts import ModelPrompts
 from jina_data.errors import UsageError
 from jina_data.train.alike import find_alike
 from jina_data.train.batches import Batch, PreparedBatch
@@ -28,6 +29,8 @@ class ContrastivePhase:
         self.model, self.config, self.processes = model, config, processes
         self.token_budget, self.cast = token_budget, cast
         self.length = min(config.length, model.max_length or config.length)
+        self.prompts = ModelPrompts()
+        """The prompts before anchors, and before positives and negatives."""
 
     def check(self, sources: list[TrainSource]) -> None:
         """Check that every source has negatives.
@@ -46,8 +49,10 @@ class ContrastivePhase:
         """Return the share of this process, tokenized: rows are dealt to the processes in turn."""
         shares = self.processes.split_rows(len(batch.examples))
         local = [batch.examples[row] for row in shares[self.processes.rank]]
-        texts = [example.anchor for example in local] + [example.positive for example in local]
-        texts += [text for example in local for text in example.negatives]
+        query, document = self.prompts.query, self.prompts.document
+        texts = [query + example.anchor for example in local]
+        texts += [document + example.positive for example in local]
+        texts += [document + text for example in local for text in example.negatives]
         # The rows of all processes, in the order in which their vectors are gathered.
         gathered = [batch.examples[row] for share in shares for row in share]
         n_negatives = tuple(sum(len(batch.examples[row].negatives) for row in share) for share in shares)

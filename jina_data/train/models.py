@@ -59,6 +59,11 @@ class TrainableModel(Protocol):
     is_static: bool
     """Whether the model is a table of token vectors, which learns at far higher rates than a transformer."""
 
+    @property
+    def prompted(self) -> Any:
+        """The encoder, or the model of sentence-transformers, which has the prompts."""
+        ...
+
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, truncated to `max_length`. May be called from another thread."""
         ...
@@ -90,6 +95,11 @@ class TrainableEncoder:
         self.encoder = encoder
         self.module: nn.Module = encoder.model
         self.max_length: int | None = encoder.max_length
+
+    @property
+    def prompted(self) -> Any:
+        """The encoder."""
+        return self.encoder
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts."""
@@ -144,6 +154,11 @@ class TrainableTransformer:
             enable_packing(model)
             self.micro_tokens = {**MICRO_TOKENS, "cpu": PACKED_TOKENS}
 
+    @property
+    def prompted(self) -> Any:
+        """The model of sentence-transformers."""
+        return self.model
+
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, with special tokens."""
         return tokenize_start(self._tokenizer, [text.lower() for text in texts] if self._lowers else texts, max_length)
@@ -195,6 +210,11 @@ class TrainableStatic:
         self.model = model
         self.module: nn.Module = model
         self._tokenizer = copy_tokenizer(_first(model).tokenizer)
+
+    @property
+    def prompted(self) -> Any:
+        """The model of sentence-transformers."""
+        return self.model
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts without special tokens, as StaticEmbedding does."""

@@ -36,6 +36,7 @@ from jina_data.train.meter import Metrics, StepMeter, step_meter
 from jina_data.train.models import find_local_folder
 from jina_data.train.optimizer import adamw, average_weights, copy_weights, learning_rate
 from jina_data.train.processes import Processes, join_processes
+from jina_data.train.prompts import settle_prompts
 from jina_data.train.report import TrainReport, read_metrics, write_report
 from jina_data.train.setup import count_steps, load_model, load_sources, make_phase
 from jina_data.train.sources import source_rates
@@ -120,6 +121,8 @@ class _TrainSession:
         self.budget = config.micro_tokens or self.model.micro_tokens[self.device.type]
         self.phase = make_phase(self.model, config, processes, token_budget=self.budget, cast=self._cast)
         self.phase.check(self.sources)
+        self.prompts, self._prompts_line = settle_prompts(self.model.prompted, config)
+        self.phase.prompts = self.prompts
         self.optimizer = adamw(self.model.module, phase=config.phase, weight_decay=config.weight_decay)
         rates, self.warnings = learnable_rates(self.sources, source_rates(self.sources, config), config)
         self.batches = Batches(self.sources, rates, config)
@@ -239,6 +242,8 @@ class _TrainSession:
             f"{self.steps - done.step:,} steps, {n_weights:,} weights, learning rate {self.rate:g}{default}, on "
             f"{self.device}"
         )
+        if self._prompts_line:
+            self.progress.message(self._prompts_line)
         for warning in self.warnings:
             self.progress.message(f"warning: {warning}")
 
@@ -248,7 +253,14 @@ class _TrainSession:
         length = min(self.config.length, self.model.max_length or self.config.length)
         scores: dict[str, float] = {}
         for table in self.evals:
-            scores |= evaluate(self.model, table, max_length=length, token_budget=self.budget, cast=self._cast)
+            scores |= evaluate(
+                self.model,
+                table,
+                max_length=length,
+                token_budget=self.budget,
+                cast=self._cast,
+                prompts=self.prompts,
+            )
         rounded = {name: round(score, 6) for name, score in scores.items()}
         self.metrics.write({"step": done.step, "seconds": done.seconds, "eval": rounded})
         self.progress.message(
