@@ -99,7 +99,7 @@ def start_warnings(
     if is_static and rate < STATIC_RATE:
         warnings.append(
             f"a static model hardly learns at a learning rate of {rate:g}; leave --learning-rate out, or use 0.003 to "
-            "0.1"
+            "0.03"
         )
     return warnings
 

@@ -212,7 +212,7 @@ def test_the_tokenizer_of_a_corpus_is_always_the_same(tmp_path: Path) -> None:
     code = (
         "import hashlib; from jina_data.encoder import train_wordpiece\n"
         "from tests.support.train_inputs import questions\n"
-        "texts = [text for pair in questions(200) for text in pair] + [chr(0x4E00 + n) * (n % 3) for n in range(3000)]\n"
+        "texts = [text for pair in questions(200) for text in pair] + [chr(19968 + n) * (n % 3) for n in range(3000)]\n"
         "print(hashlib.sha256(train_wordpiece(iter(texts), vocab_size=1500).to_str().encode()).hexdigest())"
     )
     outputs = {
