@@ -155,6 +155,9 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     )
     if assumptions:
         progress.message(assumptions)
+    for stage in recipe.stages:
+        if line := stage.announcement():
+            progress.message(line)
     check_text_columns(named_schemas, plan.views[0].text_columns)
     if config.out_format == "jsonl":
         check_json_types(plan.views[-1].schema)

@@ -51,7 +51,10 @@ from jina_data.cli.options import COLUMNS, DEBUG, QUIET, RECIPE_SETTINGS, REQUIR
     "--batch-size", type=click.IntRange(2), default=256, show_default=True, metavar="N", help="Rows per step."
 )
 @click.option(
-    "--learning-rate", type=float, metavar="X", help="Peak learning rate (2e-5). The static model needs about 0.01."
+    "--learning-rate",
+    type=float,
+    metavar="X",
+    help="Peak learning rate. Default: 2e-5; 0.01 for a static model.",
 )
 @click.option(
     "--max-length",

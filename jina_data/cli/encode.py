@@ -43,7 +43,16 @@ from jina_data.cli.options import DEBUG, QUIET, device
 @click.option(
     "--truncate-dim", type=click.IntRange(1), metavar="N", help="Keep only the first N dimensions of each vector."
 )
-@click.option("--prompt", metavar="TEXT", help="Prompt to prepend to each text.")
+@click.option(
+    "--prompt",
+    metavar="TEXT",
+    help="Prompt to prepend to each text; none: no prompt. Default: the default prompt of the model, if it has one.",
+)
+@click.option(
+    "--prompt-name",
+    metavar="NAME",
+    help="Prompt of the model by its name, such as query or document, instead of --prompt; none: no prompt.",
+)
 @click.option("--no-normalize", is_flag=True, help="Do not normalize vectors to length 1.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
 @device("the model")
@@ -59,6 +68,7 @@ def command(
     max_length: int | None,
     truncate_dim: int | None,
     prompt: str | None,
+    prompt_name: str | None,
     limit: int | None,
     device: str,
     *,
@@ -71,8 +81,8 @@ def command(
     """Encode a text column into vectors with an embedding model.
 
     INPUT is anything that clean reads. FILE holds the rows and columns of the input in the same order, with a column
-    of vectors after them. --max-length, --truncate-dim, --prompt and --no-normalize require a JinaBERT or a model
-    saved by jina-data. To resume a stopped run, run the same command again.
+    of vectors after them. --max-length, --truncate-dim and --no-normalize require a JinaBERT or a model saved by
+    jina-data. To resume a stopped run, run the same command again.
 
     \b
     Examples:
@@ -90,6 +100,7 @@ def command(
         max_length=max_length,
         truncate_dim=truncate_dim,
         prompt=prompt,
+        prompt_name=prompt_name,
         normalize=not no_normalize,
         column=column,
         vector_column=vector_column,

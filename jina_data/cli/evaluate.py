@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from jina_data.cli.options import COLUMNS, DEBUG, QUIET, device
 
-if TYPE_CHECKING:
-    pass
-
 
 def _measured(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that all subcommands share: models, device, --quiet and --debug."""
+    """Add the options that all subcommands share: models, device, --no-prompts, --quiet and --debug."""
     options = (
         click.option(
             "-m",
@@ -28,6 +25,11 @@ def _measured(command: Callable[..., None]) -> Callable[..., None]:
             "sentence-transformers). LABEL=M sets its name in the report. Repeatable.",
         ),
         device(),
+        click.option(
+            "--no-prompts",
+            is_flag=True,
+            help="Do not use the prompts of the model folder, nor the instructions of mteb tasks.",
+        ),
         QUIET,
         DEBUG,
     )
@@ -106,6 +108,7 @@ def negation(
     seed: int,
     device: str,
     *,
+    no_prompts: bool,
     quiet: bool,
     debug: bool,
 ) -> None:
@@ -135,7 +138,7 @@ def negation(
         if path is not None:
             ready_file(path)
     reader = TripletReader.open(triplets, roles=parse_roles(columns), split=split, limit=limit)
-    embedders, labels = load_models(models, device)
+    embedders, labels = load_models(models, device, prompts=not no_prompts)
     report = evaluate_negation(
         reader, embedders, labels=labels, seed=seed, resamples=resamples, progress=progress_for(quiet=quiet)
     )
@@ -149,25 +152,38 @@ def negation(
         print_negation(report)
 
 
-def _evaluate(tasks: Sequence[str], models: Sequence[str], device: str, output: Path | None, *, quiet: bool) -> None:
+def _evaluate(tasks: Sequence[str], models: Sequence[str], output: Path | None, *, quiet: bool, **options: Any) -> None:
     """Evaluate the models on the tasks, and print the table."""
     from jina_data.evaluate.run import EvaluateConfig, evaluate
     from jina_data.evaluate.tasks import print_tasks
     from jina_data.progress import progress_for
 
-    report = evaluate(
-        EvaluateConfig(tasks=tasks, models=models, device=device), output, progress=progress_for(quiet=quiet)
-    )
+    config = EvaluateConfig(tasks=tasks, models=models, **options)
+    report = evaluate(config, output, progress=progress_for(quiet=quiet))
     if not quiet:
         print_tasks(report)
 
 
 @command.command(name="mteb")
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+@click.option(
+    "--instruction",
+    metavar="TEMPLATE",
+    help="Prompt with {instruction}, in whose place a model gets the instruction of each task; none: no instructions. "
+    "Default: as mteb has it for the model, or as the prompt for queries in the model folder shows it.",
+)
 @_OUTPUT
 @_measured
 def mteb(
-    tasks: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
+    tasks: tuple[str, ...],
+    output: Path | None,
+    models: tuple[str, ...],
+    device: str,
+    instruction: str | None,
+    *,
+    no_prompts: bool,
+    quiet: bool,
+    debug: bool,
 ) -> None:
     """Evaluate on mteb tasks and benchmarks, and on local files.
 
@@ -176,7 +192,7 @@ def mteb(
     NAME.corpus.parquet, NAME.queries.parquet and NAME.qrels.parquet. KIND:PATH sets the kind of local data: sts,
     pair_classification, reranking, summarization, clustering, classification or retrieval.
     """
-    _evaluate(tasks, models, device, output, quiet=quiet)
+    _evaluate(tasks, models, output, device=device, quiet=quiet, prompts=not no_prompts, instruction=instruction)
 
 
 @command.command(name="sts")
@@ -184,14 +200,21 @@ def mteb(
 @_OUTPUT
 @_measured
 def sts(
-    files: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
+    files: tuple[str, ...],
+    output: Path | None,
+    models: tuple[str, ...],
+    device: str,
+    *,
+    no_prompts: bool,
+    quiet: bool,
+    debug: bool,
 ) -> None:
     """Evaluate on sentence pairs with similarity scores (Spearman).
 
     The score is Spearman's correlation of the cosine similarities and the scores in the file. FILE is a Parquet file
     with the columns sentence1, sentence2 and score.
     """
-    _evaluate([f"sts:{name}" for name in files], models, device, output, quiet=quiet)
+    _evaluate([f"sts:{name}" for name in files], models, output, device=device, quiet=quiet, prompts=not no_prompts)
 
 
 @command.command(name="retrieval")
@@ -199,14 +222,23 @@ def sts(
 @_OUTPUT
 @_measured
 def retrieval(
-    prefixes: tuple[str, ...], output: Path | None, models: tuple[str, ...], device: str, *, quiet: bool, debug: bool
+    prefixes: tuple[str, ...],
+    output: Path | None,
+    models: tuple[str, ...],
+    device: str,
+    *,
+    no_prompts: bool,
+    quiet: bool,
+    debug: bool,
 ) -> None:
     """Evaluate retrieval over a corpus (nDCG@10).
 
     PREFIX is the common prefix of the files PREFIX.corpus.parquet (doc_id, title, text), PREFIX.queries.parquet
     (query_id, text) and PREFIX.qrels.parquet (query_id, doc_id, score), or a folder with such files.
     """
-    _evaluate([f"retrieval:{name}" for name in prefixes], models, device, output, quiet=quiet)
+    _evaluate(
+        [f"retrieval:{name}" for name in prefixes], models, output, device=device, quiet=quiet, prompts=not no_prompts
+    )
 
 
 @command.command(name="length")
@@ -228,6 +260,7 @@ def length(
     models: tuple[str, ...],
     device: str,
     *,
+    no_prompts: bool,
     quiet: bool,
     debug: bool,
 ) -> None:
@@ -252,7 +285,7 @@ def length(
     except ValueError:
         raise UsageError(f"--lengths {lengths}: expected numbers separated by commas, such as 128,512") from None
     tasks = [data for prefix in prefixes for data in read_retrieval(prefix)]
-    embedders, labels = load_models(models, device)
+    embedders, labels = load_models(models, device, prompts=not no_prompts)
     report = evaluate_length(
         tasks, embedders, lengths=token_counts, labels=labels, folder=output, progress=progress_for(quiet=quiet)
     )

@@ -88,8 +88,17 @@ from jina_data.cli.options import COLUMNS, DEBUG, QUIET, REQUIRED_FOLDER, device
     show_default=True,
     help="triplet: one row per negative; n-tuple: one row per pair, with negative_1, negative_2, ...",
 )
-@click.option("--query-prompt", default="", metavar="TEXT", help="Prompt to prepend to each anchor.")
-@click.option("--corpus-prompt", default="", metavar="TEXT", help="Prompt to prepend to each positive and candidate.")
+@click.option(
+    "--query-prompt",
+    metavar="TEXT",
+    help="Prompt to prepend to each anchor; none: no prompt. Default: the model's prompt for queries, if it has one.",
+)
+@click.option(
+    "--corpus-prompt",
+    metavar="TEXT",
+    help="Prompt to prepend to each positive and candidate; none: no prompt. Default: the model's prompt for "
+    "documents, if it has one.",
+)
 @click.option(
     "--audit-quantile",
     type=click.FloatRange(0, 1),

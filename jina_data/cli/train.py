@@ -39,7 +39,12 @@ _SHARED = [
         metavar="N",
         help="Rows per step, over all processes.",
     ),
-    click.option("--learning-rate", type=float, metavar="R", help="Peak learning rate. Default: 2e-5; 1e-3 for mlm."),
+    click.option(
+        "--learning-rate",
+        type=float,
+        metavar="R",
+        help="Peak learning rate. Default: 2e-5; 1e-3 for mlm; 0.01 for a static model.",
+    ),
     click.option(
         "--schedule",
         type=click.Choice(["linear", "cosine", "constant"]),
@@ -132,11 +137,25 @@ MODEL = click.option(
 TEMPERATURE = click.option(
     "--temperature", type=float, metavar="T", help="Temperature of the loss, by which cosines are divided (0.05)."
 )
+PROMPTS = (
+    click.option(
+        "--query-prompt",
+        metavar="TEXT",
+        help="Prompt to prepend to each anchor, saved with the model; none: no prompt. Default: the model's prompt for "
+        "queries, if it has one.",
+    ),
+    click.option(
+        "--corpus-prompt",
+        metavar="TEXT",
+        help="Prompt to prepend to each positive and negative, saved with the model; none: no prompt. Default: the "
+        "model's prompt for documents, if it has one.",
+    ),
+)
 NO_IN_BATCH = click.option(
     "--no-in-batch",
     multiple=True,
     metavar="SOURCE",
-    help="Source without in-batch negatives, only with hard negatives; for triplets only. Repeatable.",
+    help="Source without in-batch negatives, only with hard negatives. Repeatable.",
 )
 MAX_LENGTH = click.option(
     "--max-length",
@@ -146,6 +165,13 @@ MAX_LENGTH = click.option(
     metavar="N",
     help="Maximum number of tokens per text; longer texts are truncated.",
 )
+
+
+def prompts(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of the prompts."""
+    for option in reversed(PROMPTS):
+        function = option(function)
+    return function
 
 
 @click.group(name="train")
@@ -203,7 +229,7 @@ def mlm(preset: str | None, model: str | None, **options: Any) -> None:
 @MODEL
 @MAX_LENGTH
 @TEMPERATURE
-@NO_IN_BATCH
+@prompts
 def pairs(**options: Any) -> None:
     """Train on pairs with in-batch negatives (InfoNCE).
 
@@ -221,6 +247,7 @@ def pairs(**options: Any) -> None:
 @MODEL
 @MAX_LENGTH
 @TEMPERATURE
+@prompts
 @NO_IN_BATCH
 @click.option(
     "--loss",

@@ -21,6 +21,7 @@ from jina_data.embed.model_files import (
     token_limit,
     truncated_mask,
 )
+from jina_data.embed.token_limits import max_tokens_of
 from jina_data.errors import ModelError, first_line
 
 if TYPE_CHECKING:
@@ -40,15 +41,16 @@ class PairScorer:
         self.model = model
         self.name = name
         self.device = device
-        limits = (model.max_seq_length, model.tokenizer.model_max_length)
-        self.max_length = min(int(limit) for limit in limits if limit)
+        self.max_length = max_tokens_of(model)
         self.max_tokens = token_limit(self.max_length)
         self.sha256 = sha256
+        self.prompt = str(model.prompts.get(model.default_prompt_name or "") or "")
+        """The default prompt of the model, before each query."""
 
     @property
     def model_id(self) -> str:
         """The key of the scores in the cache; it changes with the model, the device and the limit."""
-        return f"cross-encoder-{self.device}-{self.sha256[:24]}"
+        return f"cross-encoder-{self.device}-{self.sha256[:24]}{'-prompt' if self.prompt else ''}"
 
     def score(
         self, queries: Sequence[str], passages: Sequence[str], *, cut: BoolArray | None = None
@@ -66,7 +68,11 @@ class PairScorer:
         import torch
 
         tokens = self.model.tokenizer(
-            list(queries), list(passages), truncation=True, max_length=self.max_length, padding=False
+            [self.prompt + query for query in queries],
+            list(passages),
+            truncation=True,
+            max_length=self.max_length,
+            padding=False,
         )
         if cut is not None:
             cut[:] = truncated_mask(tokens)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from jina_data.embed.base import BoolArray, HalfArray, unit_half
 from jina_data.embed.batches import fixed_batches
 from jina_data.embed.model_files import combined_sha256, model_files, model_folder
+from jina_data.embed.prompts import ModelPrompts
 
 if TYPE_CHECKING:
     from jina_data.encoder.encoder import Encoder
@@ -38,6 +39,11 @@ class EncoderEmbedder:
         self.model_id = f"encoder-{encoder.device.type}-{precision}-{sha256[:32]}"
         self.dim = encoder.dim
         self.max_tokens: int | None = encoder.max_length
+
+    @property
+    def prompts(self) -> ModelPrompts:
+        """The prompts of the model; `encode` uses none of them."""
+        return ModelPrompts(self.encoder.prompts, self.encoder.default_prompt_name)
 
     @classmethod
     def load(cls, name: str, device: str) -> Self:

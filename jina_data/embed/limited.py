@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from jina_data.embed.base import BoolArray, Embedder, HalfArray
+from jina_data.embed.prompts import PromptedEmbedder
 from jina_data.errors import UsageError
 
 
@@ -22,6 +23,8 @@ def limited(embedder: Embedder, max_tokens: int) -> Embedder:
 
     if embedder.max_tokens is not None and max_tokens > embedder.max_tokens:
         raise UsageError(f"{embedder.name!r} reads at most {embedder.max_tokens} tokens; got {max_tokens}")
+    if isinstance(embedder, PromptedEmbedder):
+        return PromptedEmbedder(limited(embedder.embedder, max_tokens), embedder.prompt, prompts=embedder.prompts)
     if isinstance(embedder, StaticEmbedder):
         return _TruncatedStaticEmbedder(embedder, max_tokens)
     shorter: Any = copy.copy(embedder)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from jina_data.embed.base import STATIC, Embedder
 from jina_data.embed.model_files import file_sha256, model_files, model_folder, require_torch
+from jina_data.embed.prompts import prompts_of, with_prompt
 
 
 def load_embedder(name: str, device: str = "cpu") -> Embedder:
     """Load an embedder, once per process: "static", or a model by its folder or its name on the Hub.
 
-    A JinaBERT, or any model that jina-data saved, runs in its own encoder; other models in sentence-transformers.
+    A JinaBERT, or any model that jina-data saved, runs in its own encoder; other models in sentence-transformers. As
+    in sentence-transformers, texts get the default prompt of the model if it has one; `with_prompt` sets another.
 
     Raises:
         ModelError: there is no such model, or its files are broken.
@@ -57,7 +59,8 @@ def _load(name: str, device: str) -> Embedder:
     from jina_data.embed.sentence_transformers import TransformerEmbedder
 
     kind = EncoderEmbedder if is_encoder_folder(model_folder(name, "embedder")) else TransformerEmbedder
-    return kind.load(name, device)
+    embedder = kind.load(name, device)
+    return with_prompt(embedder, prompts_of(embedder).default)
 
 
 def _files(name: str) -> list[Path]:

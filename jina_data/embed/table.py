@@ -45,7 +45,7 @@ from jina_data.run.resume import ResumableRun
 SLICE_ROWS = 2048
 """Rows of a slice: they are sorted by length for encoding, and form a row group of the output."""
 
-VERSION = 1
+VERSION = 2
 """To be raised whenever the same input and model give other vectors."""
 
 _KEY = b"jina_data.encode"
@@ -105,6 +105,8 @@ def encode(
         return folder.report()
     if config.column is None:
         progress.message(f"texts: column {column!r} (choose another with --column)")
+    if line := config.vectors.prompt_line():
+        progress.message(line)
     with run.session():
         encoder = _RangeEncoder(files, schema, column, config, work=folder.work)
         with progress.task("encode", config.limit or _known_rows(files)) as task:

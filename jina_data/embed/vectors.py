@@ -16,25 +16,31 @@ import numpy.typing as npt
 from jina_data.embed.base import STATIC
 from jina_data.embed.device import settle_device
 from jina_data.embed.load import load_embedder, model_hashes
+from jina_data.embed.prompts import NONE, given_prompt, model_prompts, shown, with_prompt
 from jina_data.errors import UsageError
 
 _FLAGS = {
     "max_length": "--max-length",
     "truncate_dim": "--truncate-dim",
-    "prompt": "--prompt",
     "normalize": "--no-normalize",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorConfig:
-    """A model and the options of its vectors. Only the encoder of jina-data accepts other values than the defaults."""
+    """A model and the options of its vectors.
+
+    Only the encoder of jina-data accepts other values than the defaults for max_length, truncate_dim and normalize.
+    """
 
     model: str
     device: str = "cpu"
     max_length: int | None = None
     truncate_dim: int | None = None
     prompt: str | None = None
+    """Prompt before each text; by default that of `prompt_name`."""
+    prompt_name: str | None = None
+    """Name of a prompt of the model, or "none"; by default the default prompt of the model, if it has one."""
     normalize: bool = True
 
     def model_key(self) -> str:
@@ -44,8 +50,39 @@ class VectorConfig:
             ModelError: there is no such model.
             MissingExtraError: the model needs a package that is not installed.
         """
-        key = {**asdict(self), "model": model_hashes(self.model)}
+        prompt = {"prompt": self.resolved_prompt(), "prompt_name": None}
+        key = {**asdict(self), **prompt, "model": model_hashes(self.model)}
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+    def resolved_prompt(self) -> str:
+        """Return the prompt before each text, "" for none; the model is not loaded.
+
+        Raises:
+            UsageError: the model has no prompt with the given name, or both options are given.
+            ModelError: there is no such model.
+            MissingExtraError: the model needs a package that is not installed.
+        """
+        if self.prompt is not None and self.prompt_name is not None:
+            raise UsageError("--prompt and --prompt-name are both given; give only one of them")
+        if self.prompt is not None:
+            return given_prompt(self.prompt, "")
+        prompts = model_prompts(self.model)
+        return prompts.default if self.prompt_name is None else prompts.named(self.prompt_name)
+
+    def prompt_line(self) -> str:
+        """Return a line about the prompt that the model's folder sets, or about the prompts it has; "" if none."""
+        prompts = model_prompts(self.model)
+        if not prompts.texts or self.prompt is not None or self.prompt_name is not None:
+            return ""
+        if prompts.default:
+            return (
+                f"prompt before each text: {shown(prompts.default)} ({prompts.default_name}, the default of the model; "
+                f"turn it off with --prompt-name {NONE})"
+            )
+        return (
+            f"the model has the prompts {', '.join(prompts.texts)} and no default, so no prompt is used (choose one "
+            f"with --prompt-name {next(iter(prompts.texts))})"
+        )
 
 
 def choose_device(device: str, model: str) -> str:
@@ -80,18 +117,19 @@ def load_vector_model(options: VectorConfig) -> VectorModel:
         ModelError: there is no such model, or its files are broken.
         MissingExtraError: the model needs a package that is not installed.
     """
-    embedder: Any = load_embedder(options.model, options.device)
-    if hasattr(embedder, "encoder"):
-        return _EncoderVectors(embedder.encoder, options)
-    return _EmbedderVectors(embedder, options)
+    prompt = options.resolved_prompt()
+    bare: Any = with_prompt(load_embedder(options.model, options.device), "")
+    if hasattr(bare, "encoder"):
+        return _EncoderVectors(bare.encoder, options, prompt)
+    return _EmbedderVectors(with_prompt(bare, prompt), options)
 
 
 class _EncoderVectors:
     """The encoder of jina-data with its options."""
 
-    def __init__(self, encoder: Any, options: VectorConfig) -> None:
+    def __init__(self, encoder: Any, options: VectorConfig, prompt: str) -> None:
         encoder.n_cut = 0
-        self._encoder, self._options = encoder, options
+        self._encoder, self._options, self._prompt = encoder, options, prompt
         if options.truncate_dim and options.truncate_dim > encoder.dim:
             raise UsageError(
                 f"--truncate-dim is {options.truncate_dim}; expected at most {encoder.dim}, the dimensions of the model"
@@ -110,7 +148,7 @@ class _EncoderVectors:
                 max_length=options.max_length,
                 normalize_embeddings=options.normalize,
                 truncate_dim=options.truncate_dim,
-                prompt=options.prompt,
+                prompt=self._prompt,
             )
         return vectors.astype(np.float32, copy=False)
 
@@ -131,7 +169,7 @@ class _EmbedderVectors:
 
     def __init__(self, embedder: Any, options: VectorConfig) -> None:
         defaults = asdict(VectorConfig(model=options.model, device=options.device))
-        others = [name for name, value in asdict(options).items() if value != defaults[name]]
+        others = [name for name in _FLAGS if getattr(options, name) != defaults[name]]
         if others:
             kind = "the static model" if options.model == STATIC else "a model of sentence-transformers"
             raise UsageError(

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jina_data.embed.prompts import DOCUMENT_NAMES, QUERY_NAMES, ModelPrompts
 from jina_data.encoder.batches import check_texts, padded, token_batches, tokenize
 from jina_data.encoder.jina_bert import JinaBert, JinaBertConfig
 from jina_data.encoder.load import Model, check_pipeline, find_folder, load_model, read_settings
 from jina_data.encoder.options import (
     Precision,
+    check_default_prompt,
     check_option,
     check_precision,
     check_prompts,
@@ -59,6 +61,7 @@ class Encoder:
         dtype: str | torch.dtype | None = None,
         max_length: int | None = None,
         prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
     ) -> None:
         """Combine a model and a tokenizer.
 
@@ -69,6 +72,7 @@ class Encoder:
             dtype: dtype of weights and activations; by default float32 on a CPU, bfloat16 on a GPU.
             max_length: maximum number of tokens of a text; by default that of the config for JinaBERT, 512 for T5.
             prompts: prefixes of texts, by name; `encode_query` and `encode_document` use `query` and `document`.
+            default_prompt_name: the name of the prompt that `encode` uses if no other is given.
 
         Raises:
             ModelError: the tokenizer has more words than the model has vectors.
@@ -85,6 +89,7 @@ class Encoder:
         self.dtype = find_dtype(dtype, self.device)
         self.max_length = _default_max_length(model) if max_length is None else self._checked_length(max_length)
         self.prompts = check_prompts(prompts or {})
+        self.default_prompt_name = check_default_prompt(default_prompt_name, self.prompts)
         self.model = model.to(self.device, self.dtype).eval()
         self.dim = model_dim(model)
         self.n_cut = 0
@@ -130,7 +135,8 @@ class Encoder:
         """
         model = self.model.float() if self.dtype != torch.float32 else self.model
         try:
-            save_model(model, Path(folder), tokenizer=self.tokenizer, max_length=self.max_length, prompts=self.prompts)
+            prompts = ModelPrompts(self.prompts, self.default_prompt_name)
+            save_model(model, Path(folder), tokenizer=self.tokenizer, max_length=self.max_length, prompts=prompts)
         finally:
             self.model.to(self.dtype)
 
@@ -165,8 +171,8 @@ class Encoder:
             device: move the model to this device first.
             precision: float32, or one of the quantized types of sentence-transformers.
             truncate_dim: keep only the first `truncate_dim` dimensions.
-            prompt: a prefix for each text.
-            prompt_name: the name of a prompt in `prompts`.
+            prompt: a prefix for each text; "" for none.
+            prompt_name: the name of a prompt in `prompts`; without both, the default prompt of the model is used.
 
         Raises:
             InputError: a text is not a string; the message names its position.
@@ -191,12 +197,12 @@ class Encoder:
         return out[0] if is_single else out
 
     def encode_query(self, texts: str | Sequence[str], **options: Any) -> Any:
-        """Return the vectors of queries, with the prompt `query` if the model has one."""
-        return self.encode(texts, **self._with_prompt("query", options))
+        """Return the vectors of queries, with the prompt `query` if the model has one, else without a prompt."""
+        return self.encode(texts, **self._with_prompt(QUERY_NAMES, options))
 
     def encode_document(self, texts: str | Sequence[str], **options: Any) -> Any:
-        """Return the vectors of documents, with the prompt `document` if the model has one."""
-        return self.encode(texts, **self._with_prompt("document", options))
+        """Return the vectors of documents, with the prompt `document`, `passage` or `corpus`, else without a prompt."""
+        return self.encode(texts, **self._with_prompt(DOCUMENT_NAMES, options))
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Return the cosine similarity of each of N vectors with each of M, (N, M)."""
@@ -250,11 +256,13 @@ class Encoder:
             )
         return max_length
 
-    def _with_prompt(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
-        is_named = name in self.prompts and not {"prompt", "prompt_name"} & set(options)
-        return {**options, "prompt_name": name} if is_named else options
+    def _with_prompt(self, names: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:
+        if options.get("prompt") is not None or options.get("prompt_name") is not None:
+            return options
+        return {**options, "prompt": next((self.prompts[name] for name in names if self.prompts.get(name)), "")}
 
     def _prompted(self, texts: Sequence[str], prompt: str | None, prompt_name: str | None) -> Sequence[str]:
+        prompt_name = self.default_prompt_name if prompt_name is None else prompt_name
         if prompt is None and prompt_name is not None:
             if prompt_name not in self.prompts:
                 names = ", ".join(self.prompts) or "none"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jina_data.embed.prompts import read_prompts
 from jina_data.encoder.jina_bert import JinaBert, JinaBertConfig, JinaBertForMaskedLM
 from jina_data.encoder.t5 import T5Config, T5Encoder
 from jina_data.errors import ModelError, first_line
@@ -113,25 +114,26 @@ def check_pipeline(folder: Path) -> None:
         raise ModelError(
             f"{folder} has another pooling; expected the mean of tokens. Load it with sentence-transformers"
         )
+    if pooling.get("include_prompt") is False and read_prompts(folder).texts:
+        raise ModelError(
+            f"{folder} leaves the prompt out of its mean (include_prompt is false); expected the mean of all tokens. "
+            "Load it with sentence-transformers"
+        )
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read `max_length` and `prompts` from the files for transformers and sentence-transformers in a folder.
+    """Read `max_length` and the prompts from the files for transformers and sentence-transformers in a folder.
 
     Raises:
         ModelError: a file is broken.
     """
     limits = [_limit(folder / "sentence_bert_config.json", "max_seq_length")]
     limits.append(_limit(folder / "tokenizer_config.json", "model_max_length"))
-    path = folder / "config_sentence_transformers.json"
-    prompts = _read_json(path).get("prompts") if path.is_file() else None
-    if not isinstance(prompts, dict | None) or not all(
-        isinstance(text, str | None) for text in (prompts or {}).values()
-    ):
-        raise ModelError(f"{path}: prompts is {prompts!r}; expected strings by name. Fix the file, or copy it again")
+    prompts = read_prompts(folder)
     return {
         "max_length": min((limit for limit in limits if limit is not None), default=None),
-        "prompts": {name: text for name, text in (prompts or {}).items() if text},
+        "prompts": prompts.texts,
+        "default_prompt_name": prompts.default_name,
     }
 
 

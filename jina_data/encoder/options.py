@@ -88,6 +88,17 @@ def check_prompts(prompts: Mapping[str, str]) -> dict[str, str]:
     return dict(prompts)
 
 
+def check_default_prompt(name: str | None, prompts: Mapping[str, str]) -> str | None:
+    """Return the name of the default prompt; None if it stands for no text.
+
+    Raises:
+        UsageError: it is not the name of a prompt.
+    """
+    if name is None or name in prompts or name in ("query", "document"):
+        return name if name in prompts else None
+    raise UsageError(f"default_prompt_name is {name!r}; expected one of the prompts: {', '.join(prompts) or 'none'}")
+
+
 def required_vocab_size(tokenizer: Tokenizer) -> int:
     """Return the number of vectors that a model needs for a tokenizer: the largest word id plus 1.
 

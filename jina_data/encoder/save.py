@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jina_data.embed.prompts import ModelPrompts
 from jina_data.encoder.jina_bert import JinaBert
 from jina_data.encoder.load import CONFIG, WEIGHTS, Model
 from jina_data.encoder.tokenizer import FILE, copy_tokenizer, tokenizer_settings
@@ -28,7 +29,7 @@ _MODULES = [
 
 
 def save_model(
-    model: Model, folder: Path, *, tokenizer: Tokenizer, max_length: int, prompts: Mapping[str, str] | None = None
+    model: Model, folder: Path, *, tokenizer: Tokenizer, max_length: int, prompts: ModelPrompts | None = None
 ) -> None:
     """Save a model with its tokenizer. A new folder is written atomically.
 
@@ -46,7 +47,7 @@ def save_model(
         write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, max_length))
         write_json(target / "modules.json", _MODULES)
         write_json(target / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
-        write_json(target / "config_sentence_transformers.json", _sentence_transformers(prompts or {}))
+        write_json(target / "config_sentence_transformers.json", _sentence_transformers(prompts or ModelPrompts()))
         pooling = {"word_embedding_dimension": model_dim(model), "pooling_mode_mean_tokens": True}
         write_json(target / "1_Pooling" / CONFIG, pooling)
         for name in CODE if isinstance(model, JinaBert) else ():
@@ -79,12 +80,12 @@ def _config(model: Model) -> dict[str, Any]:
     }
 
 
-def _sentence_transformers(prompts: Mapping[str, str]) -> dict[str, Any]:
+def _sentence_transformers(prompts: ModelPrompts) -> dict[str, Any]:
     return {
         "__version__": {"jina-data": _version()},
         "model_type": "SentenceTransformer",
-        "prompts": dict(prompts),
-        "default_prompt_name": None,
+        "prompts": dict(prompts.texts),
+        "default_prompt_name": prompts.default_name,
         "similarity_fn_name": "cosine",
     }
 

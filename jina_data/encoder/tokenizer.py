@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ SPECIALS = {
     "mask_token": "[MASK]",
 }
 """The special tokens of WordPiece, in the order of their ids."""
+ALPHABET = 1000
+"""Maximum number of letters in a trained vocabulary; rarer ones become [UNK]."""
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -76,7 +80,8 @@ def train_wordpiece(
     """Train a WordPiece tokenizer on texts, with the normalization and splitting of bert-base-uncased.
 
     The special tokens come first: [PAD] is 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4. A small corpus may give a smaller
-    vocabulary than `vocab_size`.
+    vocabulary than `vocab_size`. The texts are read twice (an iterator is read into memory first), and the same texts
+    always give the same vocabulary.
 
     Args:
         texts: a corpus; it is read once and may be larger than memory.
@@ -89,11 +94,17 @@ def train_wordpiece(
     """
     from tokenizers.trainers import WordPieceTrainer
 
+    texts = list(_strings(texts)) if isinstance(texts, Iterator) else texts
     tokenizer = _bert_tokenizer({}, lowercase=lowercase)
+    letters, later_letters = _letters(texts, tokenizer)
     trainer = WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=list(SPECIALS.values()),
+        # The trainer numbers letters inside of words, and chooses between rare letters, in an order that changes from
+        # run to run; both decide ties. So both are given.
+        special_tokens=[*SPECIALS.values(), *(f"##{letter}" for letter in later_letters)],
+        initial_alphabet=letters,
+        limit_alphabet=ALPHABET,
         show_progress=False,
         continuing_subword_prefix="##",
     )
@@ -101,6 +112,20 @@ def train_wordpiece(
     if tokenizer.get_vocab_size() <= len(SPECIALS):
         raise InputError("the corpus has no words to train a vocabulary on; expected texts")
     return _bert_tokenizer(tokenizer.get_vocab(), lowercase=lowercase)
+
+
+def _letters(texts: Iterable[str], tokenizer: Tokenizer) -> tuple[list[str], list[str]]:
+    """Return the most frequent letters of texts, and those of them that occur after the first letter of a word."""
+    counts, pairs = Counter[str](), set[tuple[str, str]]()
+    for text in _strings(texts):
+        normal = tokenizer.normalizer.normalize_str(text)
+        counts.update(normal)
+        pairs.update(pairwise(normal))
+    frequent = sorted((-count, letter) for letter, count in counts.items() if not letter.isspace())[:ALPHABET]
+    letters = sorted(letter for _, letter in frequent)
+    split = tokenizer.pre_tokenizer.pre_tokenize_str
+    joined = {second for first, second in pairs if len(split(first + second)) == 1 and not second.isspace()}
+    return letters, sorted(joined & set(letters))
 
 
 def _strings(texts: Iterable[str]) -> Iterator[str]:

@@ -261,6 +261,8 @@ def _kept_sha256(run: Path) -> str:
 
 
 def _fingerprint(variants: Mapping[str, Recipe], config: AblateConfig) -> dict[str, Any]:
+    from jina_data.train.trainer import VERSION
+
     files = [{"name": file.name, "size": file.size} for file in resolve_inputs(RunInputs.open(config.inputs).names)]
     recipes = {name: recipe.to_dict() for name, recipe in variants.items()}
-    return {"inputs": files, "recipe": recipes, "settings": config.settings()}
+    return {"inputs": files, "recipe": recipes, "settings": config.settings(), "version": VERSION}

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.embed.base import Embedder
+from jina_data.embed.prompts import with_prompt
 from jina_data.evaluate.mteb_tasks import need_mteb
+from jina_data.evaluate.task_prompts import TaskPrompts
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-PROMPTS = {"query": ("query",), "document": ("document", "passage")}
-"""For each prompt type of mteb, the names that the model's prompt may have; the first one that is set is used."""
 
 
 class MtebEmbedder:
@@ -25,20 +24,22 @@ class MtebEmbedder:
     that the vectors depend on. A label that is not of the form `owner/name` becomes `local/label`.
     """
 
-    def __init__(self, embedder: Embedder, label: str) -> None:
-        """Wrap an embedder.
+    def __init__(self, embedder: Embedder, label: str, *, instruction: str | None = None) -> None:
+        """Wrap an embedder; `instruction` is a template for the instructions of tasks, see `TaskPrompts`.
 
         Raises:
             MissingExtraError: mteb is not installed.
+            UsageError: the template is not valid.
         """
         need_mteb("MtebEmbedder")
         from mteb.models import ModelMeta
 
         self.embedder, self.label = embedder, label
+        self.prompts = TaskPrompts(embedder, instruction)
         is_hub_name = label.count("/") == 1 and not label.startswith(("/", "."))
         overwrites = {
             "name": label if is_hub_name else f"local/{label.strip('./').replace('/', '_') or 'model'}",
-            "revision": embedder.model_id,
+            "revision": f"{embedder.model_id}{self.prompts.key and f'-{self.prompts.key}'}",
             "max_tokens": embedder.max_tokens,
             "embed_dim": embedder.dim,
         }
@@ -54,10 +55,10 @@ class MtebEmbedder:
         prompt_type: Any = None,
         **options: Any,
     ) -> npt.NDArray[np.float32]:
-        """Return the vectors of all texts of a loader of batches, (N, D), each text after the model's prompt."""
-        prompt = _prompt(self.embedder, prompt_type)
-        texts = [prompt + text for batch in inputs for text in batch["text"]]
-        return self.embedder.encode(texts).astype(np.float32)
+        """Return the vectors of all texts of a loader of batches, (N, D), with the prompt of the model for the task."""
+        prompt = self.prompts.prompt(task_metadata, prompt_type)
+        texts = [text for batch in inputs for text in batch["text"]]
+        return with_prompt(self.embedder, prompt).encode(texts).astype(np.float32)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Return the cosine similarity of each pair of N and M vectors, (N, M); one vector, (D,), is one row."""
@@ -73,11 +74,3 @@ def _unit(vectors: Any) -> Tensor:
 
     rows = torch.as_tensor(vectors, dtype=torch.float32)
     return torch.nn.functional.normalize(rows if rows.ndim > 1 else rows[None], dim=-1)
-
-
-def _prompt(embedder: Embedder, prompt_type: Any) -> str:
-    """Return the model's prompt for queries or documents, "" if it has none."""
-    model = getattr(embedder, "encoder", None) or getattr(embedder, "_model", None)
-    prompts: Mapping[str, str] = getattr(model, "prompts", None) or {}
-    kind = str(getattr(prompt_type, "value", prompt_type))
-    return next((prompts[name] for name in PROMPTS.get(kind, ()) if prompts.get(name)), "")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jina_data.embed.base import STATIC
 from jina_data.embed.device import settle_device
 from jina_data.embed.load import load_embedder
+from jina_data.embed.prompts import NONE, without_prompts
 from jina_data.errors import UsageError
 from jina_data.evaluate.mteb_tasks import need_mteb, tasks_named
 from jina_data.evaluate.output import model_labels, ready_folder, writing
@@ -30,6 +31,10 @@ class EvaluateConfig:
     models: Sequence[str]
     """Names or folders of models, or LABEL=MODEL."""
     device: str = "auto"
+    prompts: bool = True
+    """Whether the prompts of the models, and the instructions of the tasks, are used."""
+    instruction: str | None = None
+    """Template for the instruction of a task, with {instruction}; by default as the model has it; "none": none."""
 
 
 def evaluate(
@@ -49,19 +54,22 @@ def evaluate(
     need_mteb("jina-data evaluate")
     folder = None if out is None else Path(out)
     tasks = tasks_named(config.tasks)
-    embedders, labels = load_models(config.models, config.device)
+    embedders, labels = load_models(config.models, config.device, prompts=config.prompts)
+    instruction = config.instruction if config.prompts else NONE
     if folder is not None and overwrite:
         ready_folder(folder)
         remove(folder / "results")
-    report = evaluate_tasks(tasks, embedders, labels=labels, folder=folder, progress=progress)
+    report = evaluate_tasks(tasks, embedders, labels=labels, folder=folder, progress=progress, instruction=instruction)
     if folder is not None:
         with writing(folder):
             report.write(folder / "report.json")
     return report
 
 
-def load_models(models: Sequence[str], device: str) -> tuple[list[Embedder], list[str]]:
+def load_models(models: Sequence[str], device: str, *, prompts: bool = True) -> tuple[list[Embedder], list[str]]:
     """Load models given as MODEL or LABEL=MODEL; return the embedders and their labels.
+
+    With `prompts` false, the embedders have none of the prompts of their models.
 
     Raises:
         UsageError: a model is named twice, or a label or model is empty.
@@ -70,7 +78,8 @@ def load_models(models: Sequence[str], device: str) -> tuple[list[Embedder], lis
     given_labels, names = zip(*map(_split_label, models), strict=True)
     labels = model_labels(given_labels)
     settled_device = settle_device(device) if set(names) != {STATIC} else "cpu"
-    return [load_embedder(name, settled_device) for name in names], labels
+    embedders = [load_embedder(name, settled_device) for name in names]
+    return embedders if prompts else [*map(without_prompts, embedders)], labels
 
 
 def _split_label(argument: str) -> tuple[str, str]:

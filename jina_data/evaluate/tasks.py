@@ -147,6 +147,7 @@ def evaluate_tasks(
     labels: Sequence[str] | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
+    instruction: str | None = None,
 ) -> TasksReport:
     """Run every model on every task.
 
@@ -157,13 +158,14 @@ def evaluate_tasks(
         folder: folder for results in the format of mteb, `results/MODEL/REVISION/TASK.json`. An existing result of the
             same model and data is reused.
         progress: receives the progress.
+        instruction: template for the instruction of a task, see `TaskPrompts`.
 
     Raises:
         InputError: the data of a task could not be downloaded.
         ModelError: a score is undefined.
         ResourceError: the disk is full.
         RunFolderError: the folder is not writable, or is the run folder of another command.
-        UsageError: there is no task or model, or a model occurs twice.
+        UsageError: there is no task or model, a model occurs twice, or the template is not valid.
         MissingExtraError: mteb is not installed.
     """
     need_mteb("evaluation")
@@ -173,13 +175,18 @@ def evaluate_tasks(
     if folder is not None:
         ready_folder(folder)
     model_scores = []
-    with (progress or SilentProgress()).task("evaluate", len(tasks) * len(models)) as steps, without_bars():
-        for model, label in zip(models, labels, strict=True):
-            mteb_model, scores = MtebEmbedder(model, label), {}
+    progress = progress or SilentProgress()
+    adapted = [MtebEmbedder(model, label, instruction=instruction) for model, label in zip(models, labels, strict=True)]
+    for mteb_model in adapted:
+        if line := mteb_model.prompts.line():
+            progress.message(f"{mteb_model.label} {line}")
+    with progress.task("evaluate", len(tasks) * len(models)) as steps, without_bars():
+        for model, mteb_model in zip(models, adapted, strict=True):
+            scores = {}
             for task in tasks:
                 scores[task.metadata.name] = _run(task, mteb_model, folder)
                 steps.advance(1)
-            model_scores.append(ModelScores(label, model.model_id, scores))
+            model_scores.append(ModelScores(mteb_model.label, model.model_id, scores))
     return TasksReport(model_scores)
 
 

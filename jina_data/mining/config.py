@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib import metadata
 from typing import Any, Literal
 
 from jina_data.embed.base import STATIC
 from jina_data.embed.load import model_hashes
+from jina_data.embed.prompts import NONE, given_prompt, model_prompts, role_prompts_line
 from jina_data.errors import UsageError
 from jina_data.read import InputFile, resolve_inputs
 from jina_data.run.inputs import RunInputs
@@ -31,8 +33,11 @@ class MineConfig:
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)
     embedder: str = STATIC
     device: str = "cpu"
-    query_prompt: str = ""
-    corpus_prompt: str = ""
+    query_prompt: str | None = None
+    """Prompt before each anchor; None: that of the model's folder for queries; "" or "none": no prompt."""
+    corpus_prompt: str | None = None
+    """Prompt before each text of the corpus; None: that of the model's folder for documents; "" or "none": no prompt.
+    """
     range_min: int = 0
     range_max: int | None = None
     max_score: float | None = None
@@ -70,6 +75,17 @@ class MineConfig:
         if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
             raise UsageError(f"--min-score {self.min_score} is above --max-score {self.max_score}: no score is between")
 
+    @cached_property
+    def prompts(self) -> tuple[str, str]:
+        """The prompts before anchors and before texts of the corpus, "" for none."""
+        of_model = model_prompts(self.embedder)
+        return given_prompt(self.query_prompt, of_model.query), given_prompt(self.corpus_prompt, of_model.document)
+
+    def prompts_line(self) -> str:
+        """Return a line about the prompts that the model's folder sets, or ""."""
+        options = f"--query-prompt and --corpus-prompt, or {NONE}"
+        return role_prompts_line(model_prompts(self.embedder), self.query_prompt, self.corpus_prompt, options=options)
+
     @property
     def n_candidates(self) -> int:
         """How many of the closest texts are retrieved for an anchor."""
@@ -96,6 +112,7 @@ class MineConfig:
             "inputs": [file.to_json() for file in inputs],
             "corpus": [file.to_json() for file in corpus],
             **options,
+            **dict(zip(("query_prompt", "corpus_prompt"), self.prompts, strict=True)),
             "roles": {role: list(columns) for role, columns in self.roles.items()},
             **models,
             "version": metadata.version("jina-data"),

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jina_data.embed.load import load_embedder
+from jina_data.embed.prompts import with_prompt
 from jina_data.mining.choose import Chooser, MiningData
 from jina_data.mining.config import MineConfig
 from jina_data.mining.folder import MiningFolder
@@ -41,6 +42,8 @@ def mine(
     if run.is_finished():
         run.report_finished()
     else:
+        if line := config.prompts_line():
+            progress.message(line)
         with run.session():
             if not run.is_complete:
                 MineSession(run, config, (inputs, corpus)).run()
@@ -100,17 +103,14 @@ class MineSession:
     def _embed(self, texts: dict[str, TextStore]) -> tuple[dict[str, Vectors], dict[str, int]]:
         """Embed anchors and corpus; return their vectors, and how many texts were truncated, by kind."""
         embedder = load_embedder(self.config.embedder, self.config.device)
-        prompts = {"anchors": self.config.query_prompt, "corpus": self.config.corpus_prompt}
+        embedders = {
+            kind: with_prompt(embedder, prompt)
+            for kind, prompt in zip(("anchors", "corpus"), self.config.prompts, strict=True)
+        }
         vectors = {kind: Vectors(self.folder.vectors(kind), embedder.dim) for kind in texts}
         with self.progress.task("embedding", sum(map(len, texts.values()))) as task:
             cut = {
-                kind: embed(
-                    *(texts[kind], vectors[kind], embedder),
-                    prompt=prompts[kind],
-                    kind=kind,
-                    events=self.events,
-                    task=task,
-                )
+                kind: embed(texts[kind], vectors[kind], embedders[kind], kind=kind, events=self.events, task=task)
                 for kind in texts
             }
         return vectors, cut

@@ -106,9 +106,7 @@ class Vectors:
         return out
 
 
-def embed(
-    texts: TextStore, vectors: Vectors, embedder: Embedder, *, prompt: str, kind: str, events: Events, task: Task
-) -> int:
+def embed(texts: TextStore, vectors: Vectors, embedder: Embedder, *, kind: str, events: Events, task: Task) -> int:
     """Embed all texts that have no vectors yet; return how many of all texts were truncated by the model.
 
     Raises:
@@ -122,7 +120,7 @@ def embed(
         if not counts.exists():
             with events.unit(f"embed {kind} {unit}"):
                 cut = np.zeros(stop - start, np.bool_)
-                encoded = embedder.encode([prompt + text for text in texts.take(range(start, stop))], cut=cut)
+                encoded = embedder.encode(texts.take(range(start, stop)), cut=cut)
                 if not np.isfinite(encoded).all():
                     raise ModelError(
                         f"the embedder {embedder.name!r} returned vectors that are not finite. Its weights may be "

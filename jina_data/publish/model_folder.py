@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jina_data.embed.prompts import read_prompts
 from jina_data.errors import LicenseError, RunFolderError
 from jina_data.publish.facts import WORK_NAME
 from jina_data.publish.licenses import check_license
@@ -78,6 +79,18 @@ class TrainedModel:
         return not any(part.startswith(".") for part in path.parts) and path.as_posix() not in EXCLUDED_FILES
 
 
+PROMPTS = """
+## Prompts
+
+The model has prompts, which `encode_query`, `encode_document` and `encode(..., prompt_name=NAME)` add before each text:
+
+| name | prompt |
+| --- | --- |
+{rows}
+
+{default}
+"""
+
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "jina-data")
 
 BODY = """# {title}
@@ -128,5 +141,18 @@ def _card(model: TrainedModel, repo_id: str, license_id: str | None) -> tuple[st
     card.data["pipeline_tag"] = "sentence-similarity"
     card.data["tags"] = [*tags, *(tag for tag in TAGS if tag not in tags)]
     if not card.text.strip():
-        card.text = "\n" + BODY.format(title=repo_id.rsplit("/", 1)[-1], repo_id=repo_id)
+        card.text = "\n" + BODY.format(title=repo_id.rsplit("/", 1)[-1], repo_id=repo_id) + _prompts(model.folder)
     return str(card), license_id
+
+
+def _prompts(folder: Path) -> str:
+    """Return the section of the card about the prompts of a model, "" if it has none."""
+    prompts = read_prompts(folder)
+    if not prompts.texts:
+        return ""
+    rows = "\n".join(
+        f"| {name} | {json.dumps(text, ensure_ascii=False).replace('|', chr(92) + '|')} |"
+        for name, text in prompts.texts.items()
+    )
+    default = f"`encode` uses `{prompts.default_name}`." if prompts.default else "`encode` uses none by default."
+    return PROMPTS.format(rows=rows, default=default)

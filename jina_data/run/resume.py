@@ -13,7 +13,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from platform import python_version
 from types import FrameType, TracebackType
@@ -262,10 +262,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return " and ".join(changes) or "other settings"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results may depend on."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of those of the packages that are installed."""
     installed = {"python": python_version()}
-    for name in PACKAGES:
+    for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)
     return installed

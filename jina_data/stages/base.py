@@ -135,6 +135,10 @@ class Stage(BaseModel):
         """Return the memory that each worker needs for the stage's models, in bytes."""
         return 0
 
+    def announcement(self) -> str:
+        """Return a line that is printed before the run, about what the settings do not show; "" for none."""
+        return ""
+
     def model_hashes(self) -> dict[str, str]:
         """Return the sha256 of every model file that the results depend on, by name.
 

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from jina_data.embed import load
 from jina_data.embed.base import STATIC
+from jina_data.embed.prompts import NONE, given_prompt, model_prompts, role_prompts_line, with_prompt
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.run.resources import allocate
 from jina_data.stages.base import Barrier, Context, FitResult, Outcome, RemainingRows, Threshold
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ROLES = ("anchor", "positive")
 POOL, ANCHOR_HIGH, ANCHOR_LOW, ORDINAL = "pool.f16", "anchor_high.npy", "anchor_low.npy", "ordinal.npy"
+_END_OF_PROMPT = "\x1f"
+"""Ends the prompt in the key of a text; a model may treat the tokens of its prompt in another way."""
 CHUNK = 2**12
 """Number of pool rows, or of excluded pairs, that are processed at a time. Their vectors are scattered over the cache,
 and every page that is read there counts as memory of this process."""
@@ -48,6 +51,7 @@ class Consistency(Barrier):
     """
 
     name: ClassVar[str] = "consistency"
+    version: ClassVar[int] = 2
     reasons: ClassVar[tuple[str, ...]] = ("inconsistent",)
     uses_device: ClassVar[bool] = True
 
@@ -58,8 +62,10 @@ class Consistency(Barrier):
     rank_cap: int = Field(default=100, ge=1, le=2**31 - 2)
     audit_rows: int = Field(default=1000, ge=0)
     min_precision: float | None = Field(default=None, ge=0, le=1)
-    anchor_prompt: str = ""
-    positive_prompt: str = ""
+    anchor_prompt: str | None = None
+    """Prompt before each anchor; None: that of the model's folder for queries; "" or "none": no prompt."""
+    positive_prompt: str | None = None
+    """Prompt before each positive; None: that of the model's folder for documents; "" or "none": no prompt."""
 
     @model_validator(mode="after")
     def _cap(self) -> Self:
@@ -96,12 +102,21 @@ class Consistency(Barrier):
         return load.model_hashes(self.embedder)
 
     @override
+    def announcement(self) -> str:
+        options = f"{self.name}.anchor_prompt and {self.name}.positive_prompt, or {NONE}"
+        line = role_prompts_line(
+            model_prompts(self.embedder), self.anchor_prompt, self.positive_prompt, options=options
+        )
+        return line and f"{self.name}: {line}"
+
+    @override
     def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
         keys: dict[str, KeyArray] = {}
         for role in ROLES:
             keys[role] = _content([_texts(rows, role)])
-            prompted = pa.array(self._prompted(rows, role), pa.large_string())
-            keys[f"{role}_text"] = content_keys([prompted], case=False, whitespace=False)
+            prompt = self._prompt(role)
+            prompted = [f"{prompt}{_END_OF_PROMPT}{text}" if prompt else text for text in _texts(rows, role)]
+            keys[f"{role}_text"] = content_keys([pa.array(prompted, pa.large_string())], case=False, whitespace=False)
         # Fills the cache, from which `fit` and `apply` read the vectors.
         exact = np.concatenate([keys[f"{role}_text"] for role in ROLES])
         self._vectors(rows, exact, context, context.cache)
@@ -124,7 +139,8 @@ class Consistency(Barrier):
         remaining.con.execute("DROP TABLE pool")
         facts = {"pool": n_pool, "parts": parts, "excluded": n_excluded}
         facts["mismatch"] = self._audit(remaining, embedder, parts) if self.audit_rows and n_pool else []
-        return facts | {"model": embedder.model_id, "dim": embedder.dim}
+        prompts = {f"{role}_prompt": prompt for role in ROLES if (prompt := self._prompt(role))}
+        return facts | {"model": with_prompt(embedder, "").model_id, "dim": embedder.dim, **prompts}
 
     @override
     def apply(self, rows: Rows, fit_result: FitResult, context: Context) -> Outcome:
@@ -222,16 +238,20 @@ class Consistency(Barrier):
         sample: dict[str, npt.NDArray[Any]] = remaining.con.execute(query, [self.audit_rows]).fetchnumpy()
         return sample
 
-    def _prompted(self, rows: Rows, role: str) -> list[str]:
-        prompt = self.anchor_prompt if role == "anchor" else self.positive_prompt
-        return [prompt + text for text in _texts(rows, role)]
+    def _prompt(self, role: str) -> str:
+        """Return the prompt before each text of a role, "" for none."""
+        given = self.anchor_prompt if role == "anchor" else self.positive_prompt
+        if given is not None:
+            return given_prompt(given, "")
+        of_model = model_prompts(self.embedder)
+        return of_model.query if role == "anchor" else of_model.document
 
     def _vectors(self, rows: Rows, keys: KeyArray, context: Context, cache: ScoreCache) -> HalfArray:
         """Return the vectors of N anchors, then of N positives, (2 N, D), by the keys of their texts."""
         embedder = load.load_embedder(self.embedder, context.device)
 
         def compute(positions: npt.NDArray[np.int64]) -> Computed:
-            texts = [text for role in ROLES for text in self._prompted(rows, role)]
+            texts = [(self._prompt(role), text) for role in ROLES for text in _texts(rows, role)]
             return _embed(embedder, [texts[i] for i in positions.tolist()])
 
         return _cached_vectors(cache, embedder, keys, compute)
@@ -277,9 +297,9 @@ class Consistency(Barrier):
         def compute(positions: npt.NDArray[np.int64]) -> Computed:
             assert remaining.fetch is not None
             row_ids = table["row_id"][positions]
-            texts: list[str] = []
-            for rows in remaining.fetch(np.sort(row_ids)):
-                texts += self._prompted(rows, role)
+            texts = [
+                (self._prompt(role), text) for rows in remaining.fetch(np.sort(row_ids)) for text in _texts(rows, role)
+            ]
             # Rows are fetched by ascending id; the double argsort gives the place of each in that order.
             order = np.argsort(np.argsort(row_ids))
             return _embed(embedder, [texts[i] for i in order.tolist()])
@@ -330,13 +350,22 @@ def _cached_vectors(
     keys: KeyArray,
     compute: Callable[[npt.NDArray[np.int64]], Computed],
 ) -> HalfArray:
-    model = ScoreReader(embedder.model_id, embedder.name, "texts", embedder.max_tokens)
+    # The keys are those of texts with their prompts, so the id is that of the model alone.
+    bare = with_prompt(embedder, "")
+    model = ScoreReader(bare.model_id, embedder.name, "texts", embedder.max_tokens)
     return cache.scores(model, keys, 2 * embedder.dim, compute).view(np.float16)
 
 
-def _embed(embedder: Embedder, texts: list[str]) -> Computed:
-    cut = np.zeros(len(texts), np.bool_)
-    return embedder.encode(texts, cut=cut).view(np.uint8), cut
+def _embed(embedder: Embedder, texts: Sequence[tuple[str, str]]) -> Computed:
+    """Return the vectors of texts, each given with its prompt, and which texts were cut."""
+    vectors, cut = np.empty((len(texts), embedder.dim), np.float16), np.zeros(len(texts), np.bool_)
+    for prompt in sorted({prompt for prompt, _ in texts}):
+        chosen = np.array([other == prompt for other, _ in texts])
+        was_cut = np.zeros(int(chosen.sum()), np.bool_)
+        of_prompt = [text for other, text in texts if other == prompt]
+        vectors[chosen] = with_prompt(embedder, prompt).encode(of_prompt, cut=was_cut)
+        cut[chosen] = was_cut
+    return vectors.view(np.uint8), cut
 
 
 def _read_pool(path: Path, dim: int, start: int, stop: int) -> HalfArray:

@@ -1,7 +1,8 @@
-"""Makes batches, each from one source and without rows that would be false negatives of each other.
+"""Makes batches, each from one source and, as far as possible, without false negatives of each other.
 
-A row that conflicts with a batch is deferred to a later batch. The deferred rows and the positions of the streams are
-the state of the data: from the same state, the same batches follow.
+A row that conflicts with a batch is deferred to a later batch. If so many rows are deferred that a batch would be
+short, it is filled up with the rows that have waited longest; their equal texts are no negatives of each other. The
+deferred rows and the positions of the streams are the state of the data: from the same state, the same batches follow.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.encoder.batches import Ids
+from jina_data.train.alike import Alike, fold
 from jina_data.train.config import TrainConfig
 from jina_data.train.sources import FloatArray, TrainSource
 from jina_data.train.stream import Example, Stream
 
 PUT_OFF_BATCHES = 4
-"""Maximum number of deferred rows of a source, in batches; beyond it, a batch may have fewer rows."""
+"""Maximum number of deferred rows of a source, in batches; beyond it, a batch is filled up with them."""
 
 MIN_WINDOW_ROWS = 8192
 
@@ -35,6 +37,8 @@ class Batch:
     source: str
     in_batch: bool
     examples: tuple[Example, ...]
+    n_alike: int = 0
+    """Rows that share a text with another row of the batch, where it is no negative."""
 
 
 @dataclass
@@ -46,6 +50,8 @@ class Counts:
     put_off: int = 0
     """How often a row was deferred."""
     short_batches: int = 0
+    alike: int = 0
+    """Used rows that shared a text with another row of their batch."""
 
 
 @dataclass
@@ -74,14 +80,16 @@ class Batches:
         source = source_queue.stream.source
         n_rows = min(self.config.batch_size, source.n_rows)
         can_conflict = self.config.phase != "mlm" and source.in_batch
+        n_alike = 0
         if can_conflict:
-            examples = _take_without_conflicts(source_queue, n_rows)
+            examples, n_alike = _take_without_conflicts(source_queue, n_rows)
         else:
             examples = [source_queue.stream.take() for _ in range(n_rows)]
         source_queue.counts.batches += 1
         source_queue.counts.used += len(examples)
         source_queue.counts.short_batches += len(examples) < self.config.batch_size
-        return Batch(step, source.name, source.in_batch, tuple(examples))
+        source_queue.counts.alike += n_alike
+        return Batch(step, source.name, source.in_batch, tuple(examples), n_alike)
 
     def state(self) -> dict[str, Any]:
         """Return the state that the next batches depend on, by source."""
@@ -115,19 +123,19 @@ class Batches:
             source_queue.counts = Counts(**values["counts"])
 
 
-def _take_without_conflicts(source_queue: _SourceQueue, n_rows: int) -> list[Example]:
-    """Return rows for one batch that do not conflict, deferred rows first.
+def _take_without_conflicts(source_queue: _SourceQueue, n_rows: int) -> tuple[list[Example], int]:
+    """Return rows for one batch that do not conflict, deferred rows first, and the number of rows that do.
 
     Rows conflict if they share an anchor or a positive, or if a hard negative of one is an anchor or positive of the
-    other: it would be a false negative.
+    other: it would be a false negative. Rows that conflict fill up a batch that would be short.
     """
     batch: list[Example] = []
     texts, negatives = set[str](), set[str]()
     waiting: list[Example] = []
 
     def add_or_defer(example: Example) -> None:
-        pair = {_fold(example.anchor), _fold(example.positive)}
-        hard = {_fold(text) for text in example.negatives}
+        pair = {fold(example.anchor), fold(example.positive)}
+        hard = {fold(text) for text in example.negatives}
         if len(batch) == n_rows or pair & texts or pair & negatives or hard & texts:
             waiting.append(example)
             return
@@ -140,14 +148,10 @@ def _take_without_conflicts(source_queue: _SourceQueue, n_rows: int) -> list[Exa
     n_waited = len(waiting)
     while len(batch) < n_rows and len(waiting) < PUT_OFF_BATCHES * n_rows:
         add_or_defer(source_queue.stream.take())
-    source_queue.counts.put_off += len(waiting) - n_waited
-    source_queue.waiting = waiting
-    return batch
-
-
-def _fold(text: str) -> str:
-    """Return the form of a text that is compared for equality: case-folded, with single blanks."""
-    return " ".join(text.casefold().split())
+    n_alike = n_rows - len(batch)
+    source_queue.counts.put_off += max(0, len(waiting) - n_waited - n_alike)
+    source_queue.waiting = waiting[n_alike:]
+    return batch + waiting[:n_alike], n_alike
 
 
 AHEAD = 8
@@ -173,6 +177,8 @@ class PreparedBatch:
     negatives: tuple[int, ...] = ()
     owner: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     targets: Ids = ()
+    alike: Alike | None = None
+    """The texts that are not negatives, in the order of the gathered rows; None: there are none."""
     state: Any = None
     """The state of the data after this batch."""
 

@@ -20,8 +20,9 @@ V1_MARGIN = 0.05
 
 TEMPERATURE = "temperature:"
 
-MLM_LEARNING_RATE, LEARNING_RATE = 1e-3, 2e-5
-"""Default peak learning rates: for MLM that of the paper for JinaBERT small, else a common value for fine-tuning."""
+MLM_LEARNING_RATE, LEARNING_RATE, STATIC_LEARNING_RATE = 1e-3, 2e-5, 1e-2
+"""Default peak learning rates: for MLM that of the paper for JinaBERT small, else a common value for fine-tuning; the
+vectors of a static model are changed one by one, so they need a far higher rate."""
 
 RESUMABLE_SETTINGS = ("save_every", "keep_checkpoints", "log_every", "device")
 """Settings that do not affect the weights, so that a run can resume with other values."""
@@ -48,7 +49,7 @@ class TrainConfig:
     max_length: int | None = None
     """Maximum number of tokens of a text: 128 by default, 512 for mlm."""
     learning_rate: float | None = None
-    """Peak learning rate: 2e-5 by default, 1e-3 for mlm."""
+    """Peak learning rate: 2e-5 by default, 1e-3 for mlm, 0.01 for a static model."""
     schedule: Schedule = "linear"
     warmup_steps: int | None = None
     """Steps of the warmup; by default a tenth of all steps."""
@@ -58,6 +59,10 @@ class TrainConfig:
     """Share of the initial weights in the saved model, to preserve what the initial model could do (WiSE-FT)."""
     seed: int = 0
 
+    query_prompt: str | None = None
+    """Prompt before each anchor, which is saved with the model; by default that of the model; "none": no prompt."""
+    corpus_prompt: str | None = None
+    """Prompt before each positive and negative, which is saved with the model, in the same way."""
     temperature: float = 0.05
     loss: Loss = "v2"
     margin: float = V1_MARGIN
@@ -127,10 +132,10 @@ class TrainConfig:
         if self.mask_share >= 1:
             raise UsageError(f"mask_share is {self.mask_share}; expected a share below 1")
 
-    @property
-    def peak(self) -> float:
-        """The peak learning rate."""
-        return self.learning_rate or (MLM_LEARNING_RATE if self.phase == "mlm" else LEARNING_RATE)
+    def peak(self, *, is_static: bool) -> float:
+        """Return the peak learning rate, by default that of the phase and the kind of model."""
+        default = STATIC_LEARNING_RATE if is_static else LEARNING_RATE
+        return self.learning_rate or (MLM_LEARNING_RATE if self.phase == "mlm" else default)
 
     @property
     def length(self) -> int:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 import torch.nn.functional as F
 
+from jina_data.embed.prompts import ModelPrompts
 from jina_data.encoder.batches import token_batches
 from jina_data.errors import UsageError
 from jina_data.train.convert import read_table
@@ -79,18 +80,28 @@ def _first(value: object) -> str:
 
 
 def evaluate(
-    model: TrainableModel, table: EvalTable, *, max_length: int, token_budget: int, cast: Autocast
+    model: TrainableModel,
+    table: EvalTable,
+    *,
+    max_length: int,
+    token_budget: int,
+    cast: Autocast,
+    prompts: ModelPrompts | None = None,
 ) -> dict[str, float]:
     """Return the scores of a model on a table, from 0 to 1, by name.
 
     `sts`: Spearman correlation of cosine similarity and score. `triplets`: share of rows with the positive closer than
     the negative. `pairs`: share of rows whose positive is the closest of all positives, and its mean reciprocal rank.
+    Anchors get the prompt for queries, positives and negatives that for documents, and sentences the default prompt.
     """
+    prompts = prompts or ModelPrompts()
+    of_column = [prompts.default] * 2 if table.kind == "sts" else [prompts.query, prompts.document, prompts.document]
+    columns = [[prompt + text for text in texts] for prompt, texts in zip(of_column, table.texts, strict=False)]
     was_training = model.module.training
     model.module.eval()
     try:
         first, second, *rest = (
-            _unit(model, texts, max_length=max_length, token_budget=token_budget, cast=cast) for texts in table.texts
+            _unit(model, texts, max_length=max_length, token_budget=token_budget, cast=cast) for texts in columns
         )
     finally:
         model.module.train(was_training)

@@ -18,6 +18,7 @@ from jina_data.run.inputs import InputRun, check_no_run_below
 from jina_data.run.names import plain_name
 from jina_data.train.config import Phase
 from jina_data.train.convert import convert, is_parquet
+from jina_data.train.texts import check_not_empty
 
 Roles = Mapping[str, tuple[str, ...]]
 
@@ -186,6 +187,9 @@ def bind_input(entry: TrainInput, columns: Sequence[str], phase: Phase) -> tuple
     if phase == "mlm" and "text" not in roles:
         roles |= {"text": tuple(name for role in ("anchor", "positive") for name in roles.get(role, ()))}
     missing = [role for role in needed if not roles.get(role)]
+    for field in entry.schema:
+        if missing and field.name.lower().rstrip("s") == missing[0]:
+            check_not_empty(entry.name, [entry.schema], {missing[0]: (field.name,)})
     if missing:
         raise UsageError(
             f"{entry.name}: {phase} needs the role {missing[0]}; the columns are {', '.join(entry.schema.names)}. "

@@ -14,34 +14,47 @@ from jina_data.encoder.pooling import unit_length
 from jina_data.train.config import V1_MARGIN
 
 
-def pairs_loss(q_BD: Tensor, p_BD: Tensor, *, temperature: float) -> Tensor:
+def pairs_loss(q_BD: Tensor, p_BD: Tensor, *, temperature: float, alike_BB: Tensor | None = None) -> Tensor:
     """Return InfoNCE in both directions, summed; the texts of all other rows are negatives.
 
     L = mean_i -ln e^{s(q_i,p_i)/t} / sum_j e^{s(q_i,p_j)/t}  +  mean_i -ln e^{s(p_i,q_i)/t} / sum_j e^{s(p_i,q_j)/t}
 
     Jina v1 (arXiv 2307.11224), section 3.1. It is twice the symmetric MultipleNegativesRankingLoss of
-    sentence-transformers, which averages the directions.
+    sentence-transformers, which averages the directions. Rows j with `alike_BB` are left out of the sums of row i.
     """
     q_BD, p_BD = unit_length(q_BD), unit_length(p_BD)
-    logits_BB = q_BD @ p_BD.T / temperature
+    logits_BB = _without(q_BD @ p_BD.T / temperature, alike_BB)
     target_B = torch.arange(len(q_BD), device=q_BD.device)
     return F.cross_entropy(logits_BB, target_B) + F.cross_entropy(logits_BB.T, target_B)
 
 
-def triplets_v2_loss(q_BD: Tensor, p_BD: Tensor, n_MD: Tensor, *, temperature: float) -> Tensor:
+def triplets_v2_loss(
+    q_BD: Tensor,
+    p_BD: Tensor,
+    n_MD: Tensor,
+    *,
+    temperature: float,
+    alike_BB: Tensor | None = None,
+    alike_BM: Tensor | None = None,
+) -> Tensor:
     """Return InfoNCE in both directions, with the hard negatives of all rows among the candidates of a query.
 
     L = mean_i -ln e^{s(q_i,p_i)/t} / (sum_j e^{s(q_i,p_j)/t} + sum_m e^{s(q_i,n_m)/t})
       + mean_i -ln e^{s(p_i,q_i)/t} / sum_j e^{s(p_i,q_j)/t}
 
     Jina v2 (arXiv 2310.19923), section 4.3: the negatives enter the direction from query to passage only. A row may
-    have any number of them.
+    have any number of them. Rows j with `alike_BB` and negatives m with `alike_BM` are left out of the sums of row i.
     """
     q_BD, p_BD, n_MD = unit_length(q_BD), unit_length(p_BD), unit_length(n_MD)
-    forth_BB = q_BD @ p_BD.T / temperature
-    hard_BM = q_BD @ n_MD.T / temperature
+    forth_BB = _without(q_BD @ p_BD.T / temperature, alike_BB)
+    hard_BM = _without(q_BD @ n_MD.T / temperature, alike_BM)
     target_B = torch.arange(len(q_BD), device=q_BD.device)
     return F.cross_entropy(torch.cat([forth_BB, hard_BM], 1), target_B) + F.cross_entropy(forth_BB.T, target_B)
+
+
+def _without(logits: Tensor, alike: Tensor | None) -> Tensor:
+    """Return logits with -inf where texts are equal, which leaves them out of the sums; symmetric for rows."""
+    return logits if alike is None else logits.masked_fill(alike, -torch.inf)
 
 
 def triplets_v1_loss(

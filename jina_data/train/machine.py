@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -91,15 +90,3 @@ def peak_bytes(device: torch.device) -> int:
 def device_name(device: torch.device) -> str:
     """Return the name of a device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def versions() -> dict[str, str | None]:
-    """Return the versions of Python and of the packages that training uses."""
-    return {"python": sys.version.split()[0], **{name: _version(name) for name in PACKAGES}}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jina_data.embed.prompts import ModelPrompts
 from jina_data.encoder.batches import Ids, padded
 from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import JinaBert, JinaBertForMaskedLM
@@ -76,7 +77,13 @@ def load_trainable_mlm(name: str, *, tokenizer: Tokenizer | None, device: str, s
     if folder is not None:
         _load_head(masked, folder)
     encoder = Encoder(
-        model, start.encoder.tokenizer, device=device, dtype="float32", max_length=start.encoder.max_length
+        model,
+        start.encoder.tokenizer,
+        device=device,
+        dtype="float32",
+        max_length=start.encoder.max_length,
+        prompts=start.encoder.prompts,
+        default_prompt_name=start.encoder.default_prompt_name,
     )
     return TrainableMlm(encoder, masked.to(encoder.device))
 
@@ -91,7 +98,9 @@ def _load_head(masked: JinaBertForMaskedLM, folder: Path) -> None:
 
 
 class MlmPhase:
-    """The phase `mlm`."""
+    """The phase `mlm`, without prompts."""
+
+    prompts = ModelPrompts()
 
     def __init__(
         self, model: TrainableMlm, config: TrainConfig, processes: Processes, *, token_budget: int, cast: Autocast

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from jina_data.embed.base import STATIC
 from jina_data.embed.jina_encoder import is_encoder_folder
-from jina_data.embed.model_files import model_folder, no_progress_bars, require_torch
+from jina_data.embed.model_files import model_folder, no_progress_bars, require_torch, token_limit
+from jina_data.embed.token_limits import max_tokens_of
 from jina_data.encoder.batches import Ids, padded, tokenize_start
 from jina_data.encoder.encoder import Encoder
 from jina_data.encoder.jina_bert import PRESETS as JINA_BERT_PRESETS
@@ -55,6 +56,13 @@ class TrainableModel(Protocol):
     """Maximum number of tokens of a text; None: no limit."""
     micro_tokens: Mapping[str, int]
     """Tokens per micro-batch, by device type."""
+    is_static: bool
+    """Whether the model is a table of token vectors, which learns at far higher rates than a transformer."""
+
+    @property
+    def prompted(self) -> Any:
+        """The encoder, or the model of sentence-transformers, which has the prompts."""
+        ...
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, truncated to `max_length`. May be called from another thread."""
@@ -80,12 +88,18 @@ class TrainableModel(Protocol):
 class TrainableEncoder:
     """The encoder of jina-data: JinaBERT or T5."""
 
+    is_static = False
     micro_tokens: Mapping[str, int] = MICRO_TOKENS
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.module: nn.Module = encoder.model
         self.max_length: int | None = encoder.max_length
+
+    @property
+    def prompted(self) -> Any:
+        """The encoder."""
+        return self.encoder
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts."""
@@ -119,6 +133,8 @@ class TrainableEncoder:
 class TrainableTransformer:
     """A sentence-transformers model that starts with a transformer and its tokenizer."""
 
+    is_static = False
+
     def __init__(self, model: SentenceTransformer, name: str) -> None:
         backend = getattr(model.tokenizer, "backend_tokenizer", None)
         if not hasattr(model[0], "auto_model") or backend is None:
@@ -129,8 +145,7 @@ class TrainableTransformer:
         self.model = model
         self.module: nn.Module = model
         self.pad_id = int(model.tokenizer.pad_token_id or 0)
-        limits = [model.max_seq_length, model.tokenizer.model_max_length]
-        self.max_length: int | None = min((int(limit) for limit in limits if limit and limit < 10**9), default=None)
+        self.max_length: int | None = token_limit(max_tokens_of(model))
         self._tokenizer = copy_tokenizer(backend)
         self._lowers = bool(getattr(model[0], "do_lower_case", False))
         self.micro_tokens: Mapping[str, int] = MICRO_TOKENS
@@ -138,6 +153,11 @@ class TrainableTransformer:
         if self._is_packed:
             enable_packing(model)
             self.micro_tokens = {**MICRO_TOKENS, "cpu": PACKED_TOKENS}
+
+    @property
+    def prompted(self) -> Any:
+        """The model of sentence-transformers."""
+        return self.model
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts, with special tokens."""
@@ -182,6 +202,7 @@ class TrainableStatic:
     """A table of token vectors: the vector of a text is the mean of its token vectors."""
 
     max_length: int | None = None
+    is_static = True
     # Each micro-batch computes a gradient as large as the table, and there is no padding that small batches would save.
     micro_tokens: Mapping[str, int] = {"cpu": 2**22, "cuda": 2**22}
 
@@ -189,6 +210,11 @@ class TrainableStatic:
         self.model = model
         self.module: nn.Module = model
         self._tokenizer = copy_tokenizer(_first(model).tokenizer)
+
+    @property
+    def prompted(self) -> Any:
+        """The model of sentence-transformers."""
+        return self.model
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> Ids:
         """Return the tokens of texts without special tokens, as StaticEmbedding does."""

@@ -32,6 +32,8 @@ class TrainReport:
     scores: Mapping[str, float] = field(default_factory=dict)
     """The last evaluation."""
     sources: Sequence[Mapping[str, Any]] = ()
+    warnings: Sequence[str] = ()
+    """What keeps the run from learning, such as batches of equal texts."""
     parameters: int = 0
     processes: int = 1
     device: str = "cpu"
@@ -79,6 +81,8 @@ class TrainReport:
             yield f"{source['source']}: {source['unusable']:,} of {source['rows']:,} rows lack a text and were skipped"
         if n := n_more(lacking):
             yield f"and {n:,} more sources have rows that lack a text"
+        for warning in self.warnings:
+            yield f"warning: {warning}"
         for name, score in self.scores.items():
             yield f"{name} {score:.4f}"
         yield f"model: {self.model}"

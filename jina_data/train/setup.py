@@ -18,6 +18,7 @@ from jina_data.train.models import TRAIN_TOKENIZER, TrainableModel, load_trainab
 from jina_data.train.processes import Processes
 from jina_data.train.sources import TrainSource, find_sources
 from jina_data.train.steps import Autocast
+from jina_data.train.texts import flat_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -95,15 +96,20 @@ def train_tokenizer(sources: Sequence[TrainSource], option: str) -> Tokenizer:
         raise UsageError(
             f"--tokenizer {option}: expected {TRAIN_TOKENIZER}VOCAB with a vocabulary size of at least 100"
         )
-    return train_wordpiece(_texts(sources), vocab_size=int(size))
+    return train_wordpiece(_Texts(sources), vocab_size=int(size))
 
 
-def _texts(sources: Sequence[TrainSource]) -> Iterator[str]:
-    for source in sources:
-        for unit in source.units:
-            table = source.read(unit)
-            for name in table.column_names:
-                values = table[name].combine_chunks()
-                flat = values.flatten() if name == "negatives" else values
-                for start in range(0, len(flat), 4096):
-                    yield from (text for text in flat.slice(start, 4096).to_pylist() if text)
+class _Texts:
+    """All texts of sources, read anew in each iteration."""
+
+    def __init__(self, sources: Sequence[TrainSource]) -> None:
+        self._sources = sources
+
+    def __iter__(self) -> Iterator[str]:
+        for source in self._sources:
+            for unit in source.units:
+                table = source.read(unit)
+                for name in table.column_names:
+                    flat = flat_texts(table[name].combine_chunks())
+                    for start in range(0, len(flat), 4096):
+                        yield from (text for text in flat.slice(start, 4096).to_pylist() if text)

@@ -10,17 +10,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, UsageError, first_line
 from jina_data.run.sources import IntArray, SourceLabels, run_sources
 from jina_data.train.config import TrainConfig
 from jina_data.train.inputs import Roles, TrainInput, bind_input, find_inputs, read_schema
+from jina_data.train.texts import check_columns, check_not_empty, column_texts, flat_texts, join_lists
 
 FloatArray = npt.NDArray[np.float64]
-
-TEXT, LIST = pa.large_string(), pa.large_list(pa.large_string())
 
 
 @dataclass(frozen=True)
@@ -51,42 +49,31 @@ class TrainSource:
     def read(self, unit: Unit) -> pa.Table:
         """Read the texts of a unit: `anchor`, and for pairs `positive`, for triplets `negatives` (lists).
 
-        Documents are anchors; with several text columns, each row gives several documents.
+        Anchors and positives are lists if the file has lists. Documents are anchors; with several text columns, or with
+        lists, each row gives several documents.
 
         Raises:
-            InputError: a file cannot be read.
+            InputError: a file cannot be read, or a value is not a text.
         """
         columns = list(dict.fromkeys(name for names in self.roles.values() for name in names))
         try:
             with pq.ParquetFile(unit.path) as file:
                 table = file.read_row_group(unit.group, columns=columns)
+                first_row = sum(file.metadata.row_group(group).num_rows for group in range(unit.group))
         except (OSError, pa.ArrowException, IndexError) as error:
             raise InputError(
                 f"{unit.path}, row group {unit.group} cannot be read: {first_line(error)}. Copy it again"
             ) from None
+        texts = {name: column_texts(table, name, path=unit.path, first_row=first_row) for name in columns}
+        table = pa.table(texts)
         table = table.slice(0, unit.n_rows) if unit.rows is None else table.take(pa.array(unit.rows))
+        texts = {name: table[name].combine_chunks() for name in columns}
         if "text" in self.roles:
-            return pa.table({"anchor": pa.concat_arrays([_texts(table, name) for name in self.roles["text"]])})
-        out = {role: _texts(table, self.roles[role][0]) for role in ("anchor", "positive")}
+            return pa.table({"anchor": pa.concat_arrays([flat_texts(texts[name]) for name in self.roles["text"]])})
+        out = {role: texts[self.roles[role][0]] for role in ("anchor", "positive")}
         if "negative" in self.roles:
-            out["negatives"] = _lists(table, self.roles["negative"])
+            out["negatives"] = join_lists([texts[name] for name in self.roles["negative"]])
         return pa.table(out)
-
-
-def _texts(table: pa.Table, name: str) -> pa.Array:
-    return pc.cast(table[name], TEXT).combine_chunks()
-
-
-def _lists(table: pa.Table, names: Sequence[str]) -> pa.Array:
-    """Return the negatives of each row as one list, in the order of their columns."""
-    if len(names) == 1 and pa.types.is_nested(table.schema.field(names[0]).type):
-        return pc.cast(table[names[0]], LIST).combine_chunks()
-    n_rows, n_columns = table.num_rows, len(names)
-    # The columns are concatenated; `order` then interleaves them, so that the values of a row are consecutive.
-    flat = pa.concat_arrays([_texts(table, name) for name in names])
-    order = np.arange(n_rows * n_columns).reshape(n_columns, n_rows).T.reshape(-1)
-    ends = np.arange(0, n_rows * n_columns + 1, n_columns, dtype=np.int64)
-    return pa.LargeListArray.from_arrays(pa.array(ends), flat.take(pa.array(order)))
 
 
 def find_sources(config: TrainConfig, spool: Path) -> tuple[list[TrainSource], list[str]]:
@@ -105,6 +92,7 @@ def find_sources(config: TrainConfig, spool: Path) -> tuple[list[TrainSource], l
     for entry in inputs:
         roles, column, message = bind_input(entry, config.columns, config.phase)
         messages += [f"{entry.name}: {message}"] if message else []
+        _check_types(entry, roles)
         prefix = f"{entry.name}/" if len(inputs) > 1 else ""
         for name, unit in _units(entry, column, rows_left):
             full_name = prefix + name if name else entry.name
@@ -118,6 +106,16 @@ def find_sources(config: TrainConfig, spool: Path) -> tuple[list[TrainSource], l
         for source in _matching(name, sources):
             source.in_batch = False
     return list(sources.values()), messages
+
+
+def _check_types(entry: TrainInput, roles: Roles) -> None:
+    """Check the types of the columns with roles, in all files of an input that have them."""
+    schemas = {path: read_schema(path) for path in entry.files}
+    names = {name for columns in roles.values() for name in columns}
+    complete = {path: schema for path, schema in schemas.items() if names <= set(schema.names)}
+    for path, schema in complete.items():
+        check_columns(path, schema, roles)
+    check_not_empty(entry.name, list(complete.values()), roles)
 
 
 def _units(entry: TrainInput, column: str | None, rows_left: int | None) -> Iterator[tuple[str, Unit]]:

@@ -8,7 +8,7 @@ before its window.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from jina_data.errors import InputError
 from jina_data.train.sources import TrainSource, Unit
+from jina_data.train.texts import as_lists
 
 _SLICE_ROWS = 512
 
@@ -75,7 +76,7 @@ class Stream:
                 self._rows = self._window()
             for example in self._rows:
                 self.position.offset += 1
-                if self._is_usable(example):
+                if is_usable(example, self.source):
                     self._has_usable_rows = True
                     return example
                 self.n_unusable += self.position.epoch == 0
@@ -107,23 +108,55 @@ class Stream:
         """Return the remaining rows of the window at the position."""
         position = self.position
         units = self._windows(position.epoch)[position.window]
-        table = pa.concat_tables([self.source.read(unit) for unit in units])
-        order = np.random.default_rng([*self.seed, position.epoch, position.window]).permutation(table.num_rows)
-        return _examples(table, order[position.offset :])
-
-    def _is_usable(self, example: Example) -> bool:
-        if "text" in self.source.roles:
-            return bool(example.anchor)
-        has_negatives = "negative" not in self.source.roles or bool(example.negatives)
-        return bool(example.anchor and example.positive and has_negatives)
+        table = _joined([self.source.read(unit) for unit in units])
+        seed = [*self.seed, position.epoch, position.window]
+        order = np.random.default_rng(seed).permutation(table.num_rows)
+        draws = np.random.default_rng([*seed, 1]).random(table.num_rows)
+        return _examples(table, order[position.offset :], draws)
 
 
-def _examples(table: pa.Table, order: np.ndarray[Any, Any]) -> Iterator[Example]:
+def is_usable(example: Example, source: TrainSource) -> bool:
+    """Return whether a row has the texts that its source needs."""
+    if "text" in source.roles:
+        return bool(example.anchor.strip())
+    has_negatives = "negative" not in source.roles or bool(example.negatives)
+    return bool(example.anchor.strip() and example.positive.strip() and has_negatives)
+
+
+def usable_examples(source: TrainSource, table: pa.Table, order: np.ndarray[Any, Any]) -> Iterator[Example]:
+    """Yield the usable rows of a table of a source, in an order."""
+    draws = np.zeros(table.num_rows)
+    return (example for example in _examples(table, order, draws) if is_usable(example, source))
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Concatenate tables; where only some have lists of texts, the texts of the others become lists of one."""
+    names = tables[0].column_names
+    mixed = {name for name in names if len({table.schema.field(name).type for table in tables}) > 1}
+    return pa.concat_tables(
+        pa.table({name: as_lists(table[name].combine_chunks()) if name in mixed else table[name] for name in names})
+        for table in tables
+    )
+
+
+def _drawn(texts: str | list[str | None] | None, draw: float) -> str:
+    """Return a text, or one of several texts that are not blank, by a number from 0 to below 1; "" if there is none."""
+    if isinstance(texts, list):
+        usable = [text for text in texts if text and text.strip()]
+        return usable[int(draw * len(usable))] if usable else ""
+    return texts or ""
+
+
+def _examples(table: pa.Table, order: np.ndarray[Any, Any], draws: np.ndarray[Any, Any]) -> Iterator[Example]:
+    """Yield the rows of a table in an order; of several anchors or positives of a row, one is drawn."""
     for start in range(0, len(order), _SLICE_ROWS):
         rows = table.take(pa.array(order[start : start + _SLICE_ROWS])).to_pydict()
         anchors = rows["anchor"]
         positives = rows.get("positive") or [""] * len(anchors)
         negatives = rows.get("negatives") or [()] * len(anchors)
-        for anchor, positive, texts in zip(anchors, positives, negatives, strict=True):
-            kept = tuple(dict.fromkeys(text for text in texts or () if text and text not in (positive, anchor)))
-            yield Example(anchor or "", positive or "", kept)
+        drawn = draws[order[start : start + _SLICE_ROWS]].tolist()
+        for anchors_of, positives_of, texts, draw in zip(anchors, positives, negatives, drawn, strict=True):
+            anchor, positive = _drawn(anchors_of, draw), _drawn(positives_of, draw)
+            own = (positive, anchor)
+            kept = tuple(dict.fromkeys(text for text in texts or () if text and text.strip() and text not in own))
+            yield Example(anchor, positive, kept)

@@ -25,23 +25,25 @@ from jina_data.html.page import MAX_ROWS, n_more
 from jina_data.progress import Progress, SilentProgress
 from jina_data.run.files import atomic_path, remove
 from jina_data.run.inputs import check_apart
-from jina_data.run.resume import ResumableRun
+from jina_data.run.resume import ResumableRun, versions
 from jina_data.train.batches import Batches, Prefetcher, PreparedBatch
 from jina_data.train.checkpoint import TrainProgress, last_checkpoint, load_checkpoint, save_checkpoint
+from jina_data.train.checks import ZeroLossWatch, end_warnings, learnable_rates, start_warnings
 from jina_data.train.config import TrainConfig
 from jina_data.train.evaluators import evaluate, read_eval
 from jina_data.train.folder import TrainFolder
 from jina_data.train.inputs import identify_inputs
-from jina_data.train.machine import device_name, peak_bytes, stop_on_signals, translate_resource_errors, versions
+from jina_data.train.machine import PACKAGES, device_name, peak_bytes, stop_on_signals, translate_resource_errors
 from jina_data.train.meter import Metrics, StepMeter, step_meter
 from jina_data.train.models import find_local_folder
 from jina_data.train.optimizer import adamw, average_weights, copy_weights, learning_rate
 from jina_data.train.processes import Processes, join_processes
+from jina_data.train.prompts import settle_prompts
 from jina_data.train.report import TrainReport, read_metrics, write_report
 from jina_data.train.setup import count_steps, load_model, load_sources, make_phase
 from jina_data.train.sources import source_rates
 
-VERSION = 2
+VERSION = 3
 """To be raised whenever the same settings and inputs give other weights."""
 
 _TAIL_SHARE = 0.1
@@ -122,10 +124,18 @@ class _TrainSession:
         self.budget = config.micro_tokens or self.model.micro_tokens[self.device.type]
         self.phase = make_phase(self.model, config, processes, token_budget=self.budget, cast=self._cast)
         self.phase.check(self.sources)
+        self.prompts, self._prompts_line = settle_prompts(self.model.prompted, config)
+        self.phase.prompts = self.prompts
         self.optimizer = adamw(self.model.module, phase=config.phase, weight_decay=config.weight_decay)
-        self.batches = Batches(self.sources, source_rates(self.sources, config), config)
+        rates, self.warnings = learnable_rates(self.sources, source_rates(self.sources, config), config)
+        self.batches = Batches(self.sources, rates, config)
         self.steps = count_steps(config, self.sources)
+        self.rate = config.peak(is_static=self.model.is_static)
+        self.warnings += start_warnings(
+            self.sources, rates, config, steps=self.steps, is_static=self.model.is_static, rate=self.rate
+        )
         self.is_stopped = False
+        self.zero_loss = ZeroLossWatch(self.steps)
 
     def run(self) -> TrainReport:
         """Do the remaining steps, then write the model and the report."""
@@ -162,6 +172,8 @@ class _TrainSession:
                 seconds = time.perf_counter() - started
                 done = TrainProgress(done.step + 1, done.tokens + tokens, round(seconds, 3), prepared.state)
                 meter.advance(loss, tokens)
+                if line := self.zero_loss.add(loss):
+                    self.progress.message(line)
                 self._log(done, prepared, meter, loss=loss, norm=norm, rate=rate)
                 is_last = done.step == self.steps
                 if is_last or (self.config.eval_every and done.step % self.config.eval_every == 0):
@@ -183,7 +195,7 @@ class _TrainSession:
         """
         config, step = self.config, prepared.batch.step
         rate = learning_rate(
-            step, steps=self.steps, warmup_steps=config.warmup_steps, peak=config.peak, schedule=config.schedule
+            step, steps=self.steps, warmup_steps=config.warmup_steps, peak=self.rate, schedule=config.schedule
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -229,7 +241,15 @@ class _TrainSession:
         )
         more = f" and {n:,} more" if (n := n_more(self.sources)) else ""
         self.progress.message(f"sources: {sources}{more}")
-        self.progress.message(f"{self.steps - done.step:,} steps, {n_weights:,} weights, on {self.device}")
+        default = "" if self.config.learning_rate else " (default)"
+        self.progress.message(
+            f"{self.steps - done.step:,} steps, {n_weights:,} weights, learning rate {self.rate:g}{default}, on "
+            f"{self.device}"
+        )
+        if self._prompts_line:
+            self.progress.message(self._prompts_line)
+        for warning in self.warnings:
+            self.progress.message(f"warning: {warning}")
 
     def _evaluate(self, done: TrainProgress) -> None:
         if not (self.evals and self.processes.is_first):
@@ -237,7 +257,14 @@ class _TrainSession:
         length = min(self.config.length, self.model.max_length or self.config.length)
         scores: dict[str, float] = {}
         for table in self.evals:
-            scores |= evaluate(self.model, table, max_length=length, token_budget=self.budget, cast=self._cast)
+            scores |= evaluate(
+                self.model,
+                table,
+                max_length=length,
+                token_budget=self.budget,
+                cast=self._cast,
+                prompts=self.prompts,
+            )
         rounded = {name: round(score, 6) for name, score in scores.items()}
         self.metrics.write({"step": done.step, "seconds": done.seconds, "eval": rounded})
         self.progress.message(
@@ -296,6 +323,7 @@ class _TrainSession:
         losses = [line["loss"] for line in metrics if "loss" in line]
         n_tail = max(1, int(_TAIL_SHARE * len(losses)))
         scores = [line["eval"] for line in metrics if "eval" in line]
+        source_rows = self.batches.source_rows(done.data)
         return TrainReport(
             path=self.folder.path,
             phase=self.config.phase,
@@ -305,12 +333,13 @@ class _TrainSession:
             first_loss=float(np.mean(losses[:n_tail])) if losses else math.nan,
             last_loss=float(np.mean(losses[-n_tail:])) if losses else math.nan,
             scores=scores[-1] if scores else {},
-            sources=self.batches.source_rows(done.data),
+            sources=source_rows,
+            warnings=[*self.warnings, *end_warnings(source_rows, losses)],
             parameters=sum(weight.numel() for weight in self.model.module.parameters()),
             processes=self.processes.world,
             device=device_name(self.device),
             peak_memory_bytes=peak_bytes(self.device),
-            settings=self.config.to_json(),
+            settings={**self.config.to_json(), "learning_rate": self.rate},
         )
 
     def _manifest(self) -> dict[str, Any]:
@@ -321,7 +350,7 @@ class _TrainSession:
             "seed": self.config.seed,
             "steps": self.steps,
             "processes": self.processes.world,
-            "versions": versions(),
+            "versions": versions(PACKAGES),
         }
 
 

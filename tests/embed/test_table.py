@@ -221,7 +221,7 @@ def test_models_take_the_options_that_they_know(tmp_path: Path) -> None:
     cases: dict[str, dict[str, Any]] = {
         "--max-length": {"max_length": 5},
         "--truncate-dim": {"truncate_dim": 8},
-        "--prompt, --no-normalize": {"prompt": "x", "normalize": False},
+        "--max-length, --no-normalize": {"max_length": 5, "normalize": False},
     }
     for named, options in cases.items():
         with pytest.raises(UsageError, match=f"the static model does not support {named}"):

@@ -12,9 +12,11 @@ import pytest
 
 from jina_data.embed.base import BoolArray, HalfArray
 from jina_data.embed.load import load_embedder
-from jina_data.errors import MissingExtraError
+from jina_data.embed.prompts import ModelPrompts, without_prompts
+from jina_data.errors import MissingExtraError, UsageError
 from jina_data.evaluate import mteb_tasks
 from jina_data.evaluate.mteb_model import MtebEmbedder
+from jina_data.evaluate.task_prompts import TaskPrompts
 from tests.support.files import write_parquet
 
 mteb = pytest.importorskip("mteb")
@@ -41,11 +43,10 @@ class Prompted:
     name = "static"
     max_tokens: int | None = None
 
-    class _Model:
-        prompts = {"query": "query: ", "document": "passage: "}
+    prompts = ModelPrompts({"query": "query: ", "document": "passage: "})
 
     def __init__(self) -> None:
-        self._static, self._model = load_embedder("static"), self._Model()
+        self._static = load_embedder("static")
         self.model_id, self.dim = self._static.model_id, self._static.dim
         self.texts: list[str] = []
 
@@ -60,6 +61,130 @@ def test_prompts_of_a_model_go_in_front() -> None:
     for kind in ("query", "document", None):
         model.encode([{"text": ["a"]}], prompt_type=kind, **CALL)
     assert embedder.texts == ["query: a", "passage: a", "a"]
+
+
+def task(name: str, **metadata: Any) -> Any:
+    """Return the metadata of a task in the form of mteb."""
+    defaults = {
+        "name": name,
+        "description": "A local task.",
+        "dataset": {"path": "local/x", "revision": "1"},
+        "type": "Retrieval",
+        "category": "t2t",
+        "eval_splits": ["test"],
+        "eval_langs": ["eng-Latn"],
+        "main_score": "ndcg_at_10",
+    }
+    return mteb.TaskMetadata(**{**defaults, **metadata})
+
+
+PROMPTS = {
+    "query": "q: ",
+    "document": "d: ",
+    "STS": "sts: ",
+    "Reranking-query": "rq: ",
+    "SciFact": "scifact: ",
+    "SciFact-document": "sd: ",
+}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kind", "expected"),
+    [
+        (task("Other"), "query", "q: "),
+        (task("Other"), "document", "d: "),
+        (task("Other"), None, ""),
+        (task("Other", type="STS"), None, "sts: "),
+        (task("Other", type="Reranking"), "query", "rq: "),
+        (task("Other", type="Reranking"), "document", "d: "),
+        (task("SciFact"), "query", "scifact: "),
+        (task("SciFact"), "document", "sd: "),
+    ],
+)
+def test_the_prompt_of_a_task_is_that_of_mteb(metadata: Any, kind: str | None, expected: str) -> None:
+    from mteb.models.abs_encoder import get_prompt
+    from mteb.types import PromptType
+
+    class Model(Prompted):
+        prompts = ModelPrompts(PROMPTS)
+
+    ours = TaskPrompts(Model()).prompt(metadata, kind)
+    assert ours == expected == (get_prompt(PROMPTS, metadata, PromptType(kind) if kind else None) or "")
+
+
+INSTRUCT = "Instruct: Given a web search query, retrieve relevant passages\nQuery: "
+
+
+@pytest.mark.parametrize(
+    ("query", "instruction", "kind", "metadata", "expected"),
+    [
+        (INSTRUCT, None, "query", task("A", prompt={"query": "Find it"}), "Instruct: Find it\nQuery: "),
+        (INSTRUCT, None, "document", task("B", prompt={"query": "Find it"}), ""),
+        (INSTRUCT, None, None, task("C", type="STS", prompt="Find the same"), "Instruct: Find the same\nQuery: "),
+        (INSTRUCT, None, "query", task("D"), INSTRUCT),  # the task has no instruction
+        (INSTRUCT, "none", "query", task("E", prompt={"query": "Find it"}), INSTRUCT),
+        ("q: ", None, "query", task("F", prompt={"query": "Find it"}), "q: "),
+        ("q: ", "do {instruction}: ", "query", task("G", prompt={"query": "Find it"}), "do Find it: "),
+    ],
+)
+def test_a_model_that_takes_instructions_gets_those_of_the_task(
+    query: str, instruction: str | None, kind: str | None, metadata: Any, expected: str
+) -> None:
+    class Model(Prompted):
+        prompts = ModelPrompts({"query": query})
+
+    prompts = TaskPrompts(Model(), instruction)
+    assert prompts.prompt(metadata, kind) == expected
+    without = without_prompts(Model())
+    assert TaskPrompts(without, "none").prompt(metadata, kind) == ""
+    assert TaskPrompts(without, "none").line() == TaskPrompts(without, "none").key == ""
+
+
+def test_a_model_that_mteb_knows_gets_its_template() -> None:
+    class Model(Prompted):
+        name = "intfloat/multilingual-e5-large-instruct"
+        prompts = ModelPrompts()
+
+    known = TaskPrompts(Model())
+    asked = task("A", prompt={"query": "Find it"})
+    assert known.prompt(asked, "query") == "Instruct: Find it\nQuery: "
+    assert known.prompt(asked, "document") == ""
+    assert "the instruction of each task, as" in known.line()
+
+
+def test_a_template_needs_a_place_for_the_instruction() -> None:
+    with pytest.raises(UsageError, match=r"--instruction .* has no \{instruction\}"):
+        TaskPrompts(Prompted(), "Instruct: ")
+
+
+def test_mteb_tasks_get_their_instructions_from_the_command_line(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from jina_data.cli import cli
+
+    prompts = {"query": INSTRUCT}
+    jina_bert(tokenizer, prompts=prompts).save_pretrained(tmp_path / "model")
+    docs = [{"doc_id": str(n), "title": "", "text": text} for n, text in enumerate(TEXTS)]
+    queries = [{"query_id": str(n), "text": text[::-1]} for n, text in enumerate(TEXTS)]
+    qrels = [{"query_id": str(n), "doc_id": str(n), "score": 1} for n in range(len(TEXTS))]
+    for name, rows in (("corpus", docs), ("queries", queries), ("qrels", qrels)):
+        write_parquet(tmp_path / f"egg.{name}.parquet", rows)
+    call = [
+        "evaluate",
+        "mteb",
+        f"retrieval:{tmp_path / 'egg'}",
+        "-m",
+        str(tmp_path / "model"),
+        "-o",
+        str(tmp_path / "o"),
+    ]
+    result = CliRunner().invoke(cli, call, catch_exceptions=False)
+    assert 'the instruction of each task, as "Instruct: {instruction}' in result.output
+    assert "uses the prompts of the model (query)" in result.output
+    revisions = {path.name for path in (tmp_path / "o" / "results").glob("*/*")}
+    off = CliRunner().invoke(cli, [*call, "--no-prompts"], catch_exceptions=False)
+    assert "prompts" not in off.output
+    assert len({path.name for path in (tmp_path / "o" / "results").glob("*/*")} - revisions) == 1
 
 
 def test_a_saved_encoder_follows_the_protocol_of_mteb(tokenizer: Tokenizer, tmp_path: Path) -> None:

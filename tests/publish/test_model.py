@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -74,6 +75,19 @@ def test_a_missing_card_is_written(model: Path, tmp_path: Path) -> None:
     repository = write_repository(replace(options, folder=model), "me/tiny", tmp_path / "repo")
     assert 'SentenceTransformer("me/tiny")' in (repository.folder / "README.md").read_text()
     assert head(repository.folder)["library_name"] == "sentence-transformers"
+
+
+def test_the_card_lists_the_prompts(model: Path, tmp_path: Path) -> None:
+    (model / "README.md").unlink(missing_ok=True)
+    path = model / "config_sentence_transformers.json"
+    values = json.loads(path.read_text())
+    values |= {"prompts": {"query": "find | it: ", "document": ""}, "default_prompt_name": "query"}
+    path.write_text(json.dumps(values))
+    config = replace(LICENSED, license="apache-2.0", folder=model)
+    card = (write_repository(config, "me/tiny", tmp_path / "repo").folder / "README.md").read_text()
+    assert '| query | "find \\| it: " |' in card
+    assert "`encode` uses `query`." in card
+    assert json.loads((tmp_path / "repo" / path.name).read_text())["prompts"]["query"] == "find | it: "
 
 
 def test_no_license_is_assumed(model: Path, tmp_path: Path) -> None:

@@ -44,8 +44,10 @@ class Reference:
     def __init__(self, rows: Sequence[tuple[str, str, str]], stage: Consistency, seed: int = 0) -> None:
         anchors, positives, sources = map(list, zip(*rows, strict=True))
         embedder = load_embedder(stage.embedder)
-        self.of_anchor = embedder.encode([stage.anchor_prompt + text for text in anchors]).astype(np.float64)
-        self.of_positive = embedder.encode([stage.positive_prompt + text for text in positives]).astype(np.float64)
+        self.of_anchor = embedder.encode([(stage.anchor_prompt or "") + text for text in anchors]).astype(np.float64)
+        self.of_positive = embedder.encode([(stage.positive_prompt or "") + text for text in positives]).astype(
+            np.float64
+        )
         anchor_keys, positive_keys = _keys(anchors), _keys(positives)
         hashes = [one[0] for one in _keys(positives, seed)]
         siblings: dict[Any, set[Any]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,41 @@ def check_alone(embedder: base.Embedder, texts: list[str], singles: int) -> None
 
 def bits(vectors: HalfArray) -> npt.NDArray[np.uint16]:
     return vectors.view(np.uint16)
+
+
+KINDS = {"bert": "BertConfig", "roberta": "RobertaConfig", "xlm-roberta": "XLMRobertaConfig", "mpnet": "MPNetConfig"}
+
+
+def write_transformer(
+    folder: Path,
+    tokenizer: Tokenizer,
+    *,
+    kind: str = "bert",
+    positions: int = 64,
+    include_prompt: bool = True,
+    model_max_length: int | None = None,
+    **options: Any,
+) -> Path:
+    """Save a tiny model of sentence-transformers with random weights: a transformer and the mean of its tokens.
+
+    `options` are those of SentenceTransformer, such as prompts and default_prompt_name. Without `model_max_length`, the
+    tokenizer has no limit.
+    """
+    import transformers
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    torch.manual_seed(0)
+    pad = tokenizer.token_to_id("[PAD]")
+    config = getattr(transformers, KINDS[kind])(
+        vocab_size=256, max_position_embeddings=positions, pad_token_id=pad, initializer_range=0.2, **TINY
+    )
+    plain = folder.with_name(f"{folder.name}-plain")
+    transformers.AutoModel.from_config(config).save_pretrained(plain)
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    limit = {} if model_max_length is None else {"model_max_length": model_max_length}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **limit).save_pretrained(plain)
+    modules = [Transformer(str(plain)), Pooling(32, "mean", include_prompt=include_prompt)]
+    model: Any = SentenceTransformer(modules=modules, device="cpu", **options)
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder

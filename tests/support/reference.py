@@ -756,7 +756,8 @@ def ranked(stage: Consistency, table: Table, live: list[LiveRow], seed: int) -> 
     positives_of: dict[str, set[str]] = {}
     for anchor, positive in content:
         positives_of.setdefault(anchor, set()).add(positive)
-    prompted = {text for a, p in pairs for text in (stage.anchor_prompt + a, stage.positive_prompt + p)}
+    anchor_prompt, positive_prompt = stage.anchor_prompt or "", stage.positive_prompt or ""
+    prompted = {text for a, p in pairs for text in (anchor_prompt + a, positive_prompt + p)}
     vectors = {text: vector_of(stage.embedder, text) for text in prompted}
     parts = [row.outcome.source if stage.pool_by == "source" else "" for row in live]
     pools: dict[str, dict[str, str]] = {}
@@ -767,10 +768,10 @@ def ranked(stage: Consistency, table: Table, live: list[LiveRow], seed: int) -> 
         for part, texts in pools.items()
     }
     for row, part, (anchor, positive), (folded_anchor, _) in zip(live, parts, pairs, content, strict=True):
-        vector = vectors[stage.anchor_prompt + anchor]
-        to_positive = vector @ vectors[stage.positive_prompt + positive]
+        vector = vectors[anchor_prompt + anchor]
+        to_positive = vector @ vectors[positive_prompt + positive]
         competitors = (pools[part][key] for key in chosen[part] if key not in positives_of[folded_anchor])
-        rank = 1 + sum(bool(vector @ vectors[stage.positive_prompt + text] > to_positive) for text in competitors)
+        rank = 1 + sum(bool(vector @ vectors[positive_prompt + text] > to_positive) for text in competitors)
         yield row, min(rank, stage.rank_cap + 1)
 
 

@@ -32,7 +32,7 @@ def _questions() -> list[tuple[str, str]]:
         for row in _rows(lines):
             pair = row.get("question"), row.get("answer")
             folded = {" ".join(str(text).casefold().split()) for text in pair}
-            if all(isinstance(text, str) and text for text in pair) and not folded & used:
+            if all(isinstance(text, str) and text.strip() for text in pair) and not folded & used:
                 used |= folded
                 pairs.append((str(pair[0]), str(pair[1])))
     return pairs

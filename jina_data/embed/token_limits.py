@@ -1,0 +1,42 @@
+"""Finds the maximum number of tokens that a model of sentence-transformers can read, special tokens included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NO_LIMIT = 2**31 - 1
+"""The limit of a model without one; tokenizers report other large numbers, which their own code cannot read."""
+
+_LARGE = 10**9
+
+
+def max_tokens_of(model: Any) -> int:
+    """Return the token limit of a model of sentence-transformers that starts with a transformer; else NO_LIMIT.
+
+    It is the lowest of the limits of the folder, the tokenizer and the table of positions.
+    """
+    limits = [model.max_seq_length, getattr(model.tokenizer, "model_max_length", None), _position_limit(model)]
+    return min((int(limit) for limit in limits if limit and 0 < limit < _LARGE), default=NO_LIMIT)
+
+
+def _position_limit(model: Any) -> int | None:
+    """Return the number of tokens for which a transformer has positions; None if it has no table of positions.
+
+    RoBERTa and similar models count positions from the id of the padding token plus 1, and BART and OPT from 2: a
+    table of 514 positions is for 512 tokens, though the config says 514.
+    """
+    transformer = getattr(model[0], "auto_model", None)
+    if transformer is None:
+        return None
+    # MPT adds a bias for positions up to this number, and has no table.
+    limits = [
+        limit for name in ("max_seq_len", "max_sequence_length") if (limit := getattr(transformer.config, name, 0))
+    ]
+    for module in transformer.modules():
+        table: Any = getattr(module, "position_embeddings", None)
+        if hasattr(table, "weight"):
+            padding = getattr(module, "padding_idx", None)
+            limits.append(len(table.weight) - (padding + 1 if isinstance(padding, int) else 0))
+        elif isinstance(getattr(module, "offset", None), int) and hasattr(module, "num_embeddings"):
+            limits.append(module.num_embeddings - module.offset)
+    return min(limits, default=None)
