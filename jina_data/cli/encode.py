@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from jina_data.cli.options import DEBUG, QUIET, device
+from jina_data.cli.options import DEBUG, QUIET, device, input_options
+
+if TYPE_CHECKING:
+    from jina_data.read import InputOptions
 
 
 @click.command(name="encode")
@@ -28,6 +32,7 @@ from jina_data.cli.options import DEBUG, QUIET, device
     "sentence-transformers).",
 )
 @click.option("--column", metavar="NAME", help="Text column to encode. Default: text, or the only text column.")
+@input_options
 @click.option(
     "--vector-column", default="vector", show_default=True, metavar="NAME", help="Name of the column of vectors."
 )
@@ -64,6 +69,7 @@ def command(
     output: Path,
     model: str,
     column: str | None,
+    input_options: InputOptions,
     vector_column: str,
     max_length: int | None,
     truncate_dim: int | None,
@@ -95,6 +101,7 @@ def command(
 
     config = EncodeConfig(
         inputs=inputs,
+        input=input_options,
         model=model,
         device=choose_device(device, model),
         max_length=max_length,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jina_data.cli.options import COLUMNS, DEBUG, QUIET, REQUIRED_FOLDER, device
+from jina_data.cli.options import COLUMNS, DEBUG, QUIET, REQUIRED_FOLDER, device, input_options
+
+if TYPE_CHECKING:
+    from jina_data.read import InputOptions
 
 
 @click.command(name="mine")
@@ -29,6 +32,7 @@ from jina_data.cli.options import COLUMNS, DEBUG, QUIET, REQUIRED_FOLDER, device
     help="More candidate texts, in addition to the positives; same formats as the main INPUT. Repeatable.",
 )
 @COLUMNS
+@input_options
 @click.option(
     "--num-negatives", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Negatives per pair."
 )
@@ -119,6 +123,7 @@ def command(
     output: Path,
     corpus: tuple[str, ...],
     columns: tuple[str, ...],
+    input_options: InputOptions,
     device: str,
     *,
     overwrite: bool,
@@ -148,6 +153,7 @@ def command(
 
     settings = MineConfig(
         inputs=inputs,
+        input=input_options,
         corpus=corpus,
         roles=parse_roles(columns),
         device=choose_device(device, options["embedder"]),

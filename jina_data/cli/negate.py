@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jina_data.cli.options import COLUMNS, check_output, run_folder, run_switches
+from jina_data.cli.options import COLUMNS, check_output, input_options, run_folder, run_switches
+
+if TYPE_CHECKING:
+    from jina_data.read import InputOptions
 
 
 @click.command(name="negate")
@@ -58,6 +61,7 @@ from jina_data.cli.options import COLUMNS, check_output, run_folder, run_switche
     help="Add pairs of a text and its paraphrase with a negated antonym: The door is open, The door is not closed.",
 )
 @COLUMNS
+@input_options
 @click.option("--recipe", metavar="RECIPE", help="Clean the pairs with this recipe first, such as pairs.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed.")
 @click.option(
@@ -206,6 +210,7 @@ def command(
     test_fraction: float,
     mix: str | None,
     columns: tuple[str, ...],
+    input_options: InputOptions,
     recipe: str | None,
     seed: int,
     pairs_per_request: int,
@@ -292,6 +297,7 @@ def command(
         restate=restate,
         recipe=recipe,
         columns=parse_roles(columns),
+        input=input_options,
         nli=nli,
         judge_model=judge_model,
         judge_base_url=judge_base_url,

@@ -11,7 +11,7 @@ import glob
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,8 +25,10 @@ from jina_data.progress import Progress, SilentProgress, Task
 from jina_data.read import (
     ROW,
     InputFile,
+    InputOptions,
     ParsedRange,
     conform,
+    input_notes,
     parse_range,
     resolve_inputs,
     sample_schema,
@@ -35,8 +37,10 @@ from jina_data.read import (
     unite_schemas,
     writable,
 )
-from jina_data.read.arrow_types import is_string
+from jina_data.read.arrow_types import is_nested, is_string
 from jina_data.read.checks import check_parseable
+from jina_data.read.paths import type_at
+from jina_data.roles import text_schema
 from jina_data.run.files import atomic_path, remove, write_json
 from jina_data.run.folder import RunFolder
 from jina_data.run.inputs import RunInputs, check_apart
@@ -56,6 +60,8 @@ class EncodeConfig(VectorConfig):
     """The inputs, the model and its options, and which columns are read and written."""
 
     inputs: Sequence[str]
+    input: InputOptions = field(default_factory=InputOptions)
+    """What is known about the input files."""
     column: str | None = None
     """The text column; None: `text`, or the only string column."""
     vector_column: str = "vector"
@@ -92,11 +98,14 @@ def encode(
     progress, output = progress or SilentProgress(), Path(out)
     check_apart(config.inputs, output)
     given = RunInputs.open(config.inputs)
-    files = resolve_inputs(given.names)
+    files = resolve_inputs(given.names, config.input)
+    for note in input_notes(files):
+        progress.message(note)
     schemas = [sample_schema(file) for file in files]
     check_parseable(files, schemas)
-    schema = unite_schemas(schemas)
-    column = _text_column(schema, config, given)
+    column = _text_column(unite_schemas(schemas), config, given)
+    files = [replace(file, text_columns=(column,)) for file in files]
+    schema = text_schema(unite_schemas(schemas), (column,))
     fingerprint = _fingerprint(files, column, config)
     folder = VectorFile(output)
     run = ResumableRun(folder, fingerprint, progress, overwrite=overwrite)
@@ -342,12 +351,12 @@ def _text_column(schema: pa.Schema, config: EncodeConfig, given: RunInputs) -> s
             "leave out the input columns with --vectors-only"
         )
     if config.column is not None:
-        if config.column not in schema.names:
+        exists = config.column in schema.names
+        kind = schema.field(config.column).type if exists else type_at(schema, config.column)
+        if kind is None:
             raise UsageError(f"--column {config.column}: there is no such column; the input has: {columns}")
-        if not is_string(schema.field(config.column).type):
-            raise UsageError(
-                f"--column {config.column} has the type {schema.field(config.column).type}; expected strings"
-            )
+        if is_nested(kind):
+            raise UsageError(f"--column {config.column} has the type {kind}; expected texts, or a path to a text in it")
         return config.column
     of_runs = {name for run in given.runs for names in run.roles.values() for name in names}
     if len(of_runs) == 1 and not given.has_others and of_runs <= set(schema.names):

@@ -13,7 +13,7 @@ from jina_data.embed.base import STATIC
 from jina_data.embed.load import model_hashes
 from jina_data.embed.prompts import NONE, given_prompt, model_prompts, role_prompts_line
 from jina_data.errors import UsageError
-from jina_data.read import InputFile, resolve_inputs
+from jina_data.read import InputFile, InputOptions, resolve_inputs
 from jina_data.run.inputs import RunInputs
 from jina_data.stages.reference import resolve_reference_files
 
@@ -30,6 +30,8 @@ class MineConfig:
 
     inputs: Sequence[str]
     corpus: Sequence[str] = ()
+    input: InputOptions = field(default_factory=InputOptions)
+    """What is known about the files of inputs and corpus."""
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)
     embedder: str = STATIC
     device: str = "cpu"
@@ -101,7 +103,7 @@ class MineConfig:
             ModelError: a model does not exist.
             MissingExtraError: a model needs a package that is not installed.
         """
-        options = {name: value for name, value in asdict(self).items() if name not in ("inputs", "corpus")}
+        options = {name: value for name, value in asdict(self).items() if name not in ("inputs", "corpus", "input")}
         models = {"embedder_files": model_hashes(self.embedder), "cross_encoder_files": None}
         if self.cross_encoder is not None:
             from jina_data.embed.cross_encoder import pair_scorer_sha256
@@ -127,4 +129,5 @@ class MineConfig:
         """
         if not self.inputs:
             raise UsageError("no input: name files with an anchor and a positive in each row")
-        return tuple(resolve_inputs(RunInputs.open(self.inputs).names)), resolve_reference_files(self.corpus)
+        inputs = resolve_inputs(RunInputs.open(self.inputs).names, self.input)
+        return tuple(inputs), resolve_reference_files(self.corpus, self.input)

@@ -20,6 +20,7 @@ from jina_data.negation.kinds import DEFAULT_MIX, RULES_MIX, checked_mix
 from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.negation.rules import RuleGenerator
 from jina_data.negation.verify import VerifyConfig
+from jina_data.read import InputOptions
 from jina_data.run.inputs import InputRun
 
 JUDGE_TOKENS = 256
@@ -73,6 +74,8 @@ class NegateConfig:
     recipe: str | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The columns of the roles anchor, positive and source; others are found by name, or are those of a run."""
+    input: InputOptions = field(default_factory=InputOptions)
+    """What is known about the files of the sources."""
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     nli: str | None = None
     """A cross-encoder for natural language inference that must confirm the contradiction."""
@@ -141,7 +144,7 @@ class NegateConfig:
         Raises:
             InputError: a source is unknown, or has no path.
         """
-        return [replace(parse_source(source), columns=self.columns) for source in self.sources]
+        return [replace(parse_source(source), columns=self.columns, input=self.input) for source in self.sources]
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that determine the results, as plain data without secrets.
@@ -167,6 +170,7 @@ class NegateConfig:
             "test_fraction": self.test_fraction,
             "mix": dict(self.shares),
             **({"columns": {role: list(names) for role, names in self.columns.items()}} if self.columns else {}),
+            **({"input": self.input.to_json()} if self.input.to_json() else {}),
             **({"restate": RESTATE_VERSION} if self.restate else {}),
             "recipe": _recipe_of(self.recipe),
             "checks": self.verify.model_dump(mode="json"),

@@ -13,6 +13,7 @@ from jina_data.english.texts import detokenised, folded
 from jina_data.errors import InputError
 from jina_data.negation.columns import named_columns, named_pair, named_source, with_sources
 from jina_data.negation.raw import RawRow, RawTable, open_tables
+from jina_data.read import InputOptions
 from jina_data.roles import LABELS
 from jina_data.run.inputs import license_of
 
@@ -113,6 +114,8 @@ class NamedSource:
     path: str
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The columns of the roles anchor, positive and source that the user named."""
+    input: InputOptions = field(default_factory=InputOptions)
+    """What is known about the files."""
 
     def candidates(self, scratch: Path, *, restate: bool = False) -> Iterator[Candidate | UnusableRow]:
         """Yield a candidate or an unusable row for each row. Archives are unpacked into `scratch`.
@@ -122,7 +125,7 @@ class NamedSource:
         Raises:
             InputError: the path has no readable files, or a table without columns of pairs.
         """
-        for table in open_tables(self.path, scratch):
+        for table in open_tables(self.path, scratch, self.input):
             source_format = CorpusFormat.of(table, self.columns)
             for row in with_sources(table, table.rows(source_format.columns)):
                 yield self._candidate(row, source_format)

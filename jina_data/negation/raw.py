@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jina_data.errors import InputError
-from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
+from jina_data.read import ROW, InputFile, InputOptions, all_ranges, resolve_inputs, sample_schema
 from jina_data.read.inputs import HUB, format_of
+from jina_data.read.model import DETECTED
 from jina_data.read.streams import translate_errors
 from jina_data.run.inputs import InputRun, RunInputs
 from jina_data.run.names import plain_name
@@ -66,7 +67,7 @@ class RawTable:
         return _caption_rows(self.file, self.name) if name.endswith(".json") else _aligned_rows(self.file, self.name)
 
 
-def open_tables(source: str, scratch: Path) -> Iterator[RawTable]:
+def open_tables(source: str, scratch: Path, settings: InputOptions = DETECTED) -> Iterator[RawTable]:
     """Yield the tables of a path, folder, pattern, archive, URL or `datasets:ID`.
 
     The files of an archive are unpacked into `scratch`, one at a time. If an archive has a training part, only that is
@@ -77,19 +78,19 @@ def open_tables(source: str, scratch: Path) -> Iterator[RawTable]:
     """
     path = Path(source).expanduser()
     if source.startswith(HUB) or "://" in source:
-        files = resolve_inputs([source])
+        files = resolve_inputs([source], settings)
         yield from (_input_table(file, file.name) for file in files)
     elif path.is_file() and path.name.lower().endswith(ARCHIVES):
         with _unpacked(path, scratch) as members:
             for name, member in members:
-                yield _table(member, f"{path.name}:{name}")
+                yield _table(member, f"{path.name}:{name}", settings)
     elif InputRun.open(source) is None and path.is_dir() and (special_files := _special_files(path)):
-        yield from (_table(file, file.name) for file in special_files)
+        yield from (_table(file, file.name, settings) for file in special_files)
     elif path.is_file():
-        yield _table(path, path.name)
+        yield _table(path, path.name, settings)
     else:
         given = RunInputs.open([source])
-        for file in resolve_inputs(given.names):
+        for file in resolve_inputs(given.names, settings):
             table = _input_table(file, file.name.rsplit("/", 1)[-1])
             yield replace(table, run=given.runs[0] if given.runs else None)
 
@@ -103,7 +104,7 @@ def _special_files(folder: Path) -> list[Path]:
     return aligned or ([] if has_inputs else tables)
 
 
-def _table(path: Path, name: str) -> RawTable:
+def _table(path: Path, name: str, settings: InputOptions) -> RawTable:
     name, plain_suffix = plain_name(name), _plain_name(path.name)
     if plain_suffix == SIMPLE:
         path = _sibling(path, SIMPLE, NORMAL)
@@ -115,7 +116,7 @@ def _table(path: Path, name: str) -> RawTable:
             return RawTable(name, tuple(lines.readline().rstrip("\r\n").lstrip("\ufeff").split("\t")), path)
     if plain_suffix.endswith(".json") and _has_annotations(path):
         return RawTable(name, ("image_id", "id", "caption"), path)
-    return _input_table(resolve_inputs([str(path)])[0], name)
+    return _input_table(resolve_inputs([str(path)], settings)[0], name)
 
 
 def _input_table(file: InputFile, name: str) -> RawTable:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, RunFolderError
-from jina_data.read import ROW, InputFile, all_ranges, resolve_inputs, sample_schema
-from jina_data.read.model import ROW_BITS
+from jina_data.read import ROW, InputFile, InputOptions, all_ranges, resolve_inputs, sample_schema
+from jina_data.read.model import DETECTED, ROW_BITS
 from jina_data.run.names import plain_name
 
 
@@ -34,7 +34,7 @@ class ReferenceRows:
         return f"([{names}])[{file} + 1] || ':' || {row}"
 
 
-def resolve_reference_files(names: Sequence[str]) -> tuple[InputFile, ...]:
+def resolve_reference_files(names: Sequence[str], settings: InputOptions = DETECTED) -> tuple[InputFile, ...]:
     """Return the files that the given names stand for. The folder of a finished run stands for its data/.
 
     Raises:
@@ -50,7 +50,7 @@ def resolve_reference_files(names: Sequence[str]) -> tuple[InputFile, ...]:
             raise RunFolderError(f"{name} holds an unfinished run; expected a finished run, or files")
         else:
             expanded.append(name)
-    return tuple(resolve_inputs(expanded)) if expanded else ()
+    return tuple(resolve_inputs(expanded, settings)) if expanded else ()
 
 
 def _has_rows(shard: Path) -> bool:
