@@ -223,7 +223,7 @@ class MineOutputs:
 
 
 def _plain_config(config: MineConfig) -> dict[str, Any]:
-    options = asdict(config)
+    options = asdict(config) | {"input": config.input.to_json()}
     return (
         options
         | {"roles": {role: list(columns) for role, columns in config.roles.items()}}

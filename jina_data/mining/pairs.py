@@ -7,7 +7,7 @@ corpus consists of all positives, in the order of the pairs, and then of the fil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.kernels.rank import Exclusions
 from jina_data.mining.store import UNIT_ROWS, LongArray, write_texts
 from jina_data.read import InputFile, all_ranges, sample_schema
+from jina_data.read.arrow_types import is_list
 from jina_data.read.model import ROW_BITS
-from jina_data.roles import bind_roles
+from jina_data.roles import bind_roles, text_schema
 from jina_data.run.files import remove
 from jina_data.run.inputs import run_of_file
 from jina_data.run.names import plain_name
@@ -249,6 +250,14 @@ def _read_pairs(
         if notice and not index:
             message(notice)
         columns = {"anchor": bound["anchor"][0], "positive": bound["positive"][0]}
+        schema = text_schema(schema, tuple(columns.values()))
+        for role, column in columns.items():
+            if is_list(schema.field(column).type):
+                raise UsageError(
+                    f"{file.name}: column {column!r} ({role}) holds lists; expected one text in each row. To make a row "
+                    f"of each item: --explode {column}"
+                )
+        file = replace(file, text_columns=tuple(columns.values()))  # noqa: PLW2901
         columns |= {"source": source} if source else {}
         for table, row_ids in _rows(file, schema, columns, index=index):
             first_row = int(row_ids[0]) & ((1 << ROW_BITS) - 1) if len(row_ids) else 0
