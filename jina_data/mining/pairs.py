@@ -254,8 +254,8 @@ def _read_pairs(
         for role, column in columns.items():
             if is_list(schema.field(column).type):
                 raise UsageError(
-                    f"{file.name}: column {column!r} ({role}) holds lists; expected one text in each row. To make a row "
-                    f"of each item: --explode {column}"
+                    f"{file.name}: column {column!r} ({role}) holds lists; expected one text in each row. To make a "
+                    f"row of each item: --explode {column}"
                 )
         file = replace(file, text_columns=tuple(columns.values()))  # noqa: PLW2901
         columns |= {"source": source} if source else {}
