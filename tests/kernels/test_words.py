@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jina_data.kernels import make_unicode_words
+from tests.support import make_unicode_words
 from jina_data.kernels.words import (
     LETTER,
     NUMBER,

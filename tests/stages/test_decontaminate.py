@@ -34,6 +34,7 @@ from jina_data.stages.base import KEEP
 from jina_data.stages.decontaminate import Decontaminate
 from jina_data.stages.rows import Rows, View
 from tests.support.files import write_csv, write_jsonl, write_parquet
+from tests.support.signs import signed_words
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 USUAL = Limits(n_grams=13, min_words=5, min_words_changed=8)
@@ -45,9 +46,7 @@ Overlap = tuple[int, Fraction, str] | None
 
 
 def words_of(text: str) -> list[str]:
-    raw = text.encode()
-    spans = word_spans(pa.array([text], pa.large_string()))
-    return [raw[a:b].decode().casefold() for a, b in zip(spans.starts, spans.ends, strict=True)]
+    return list(signed_words(text))
 
 
 def stands_in(part: list[str], whole: list[str]) -> bool:

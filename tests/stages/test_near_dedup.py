@@ -30,7 +30,6 @@ from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
 from jina_data.errors import RecipeError
 from jina_data.kernels.shingles import KEEP, Shingling, text_elements
-from jina_data.kernels.words import word_spans
 from jina_data.pipeline import Pipeline
 from jina_data.stages import NearDedup
 from jina_data.stages.base import Context, RemainingRows
@@ -38,6 +37,7 @@ from jina_data.stages.near_dedup import _mapped, choose_bands
 from jina_data.stages.rows import Rows, View
 from tests.support.files import write_jsonl, write_parquet
 from tests.support.memory import resident_bytes
+from tests.support.signs import has_mark, signed_words
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 
@@ -51,10 +51,7 @@ Drop = tuple[float, Any]
 
 
 def words_of(text: str) -> list[str]:
-    encoded = text.encode()
-    spans = word_spans(pa.array([text], pa.large_string()))
-    cut = zip(spans.starts.tolist(), spans.ends.tolist(), strict=True)
-    return [encoded[start:end].decode().casefold() for start, end in cut]
+    return list(signed_words(text))
 
 
 def set_of(texts: Sequence[str | None], stage: NearDedup) -> Set:
@@ -63,13 +60,18 @@ def set_of(texts: Sequence[str | None], stage: NearDedup) -> Set:
     for text in texts:
         words = words_of(text or "")
         n = stage.n_grams
+        if len(words) >= n and stage.threshold == 1:
+            out.add(("content", tuple(words)))
+            continue
         if len(words) >= n:
             out |= {("words", tuple(words[i : i + n])) for i in range(len(words) - n + 1)}
+            ends = [part for k in range(1, n) for part in (("first", words[:k]), ("last", words[-k:]))]
+            out |= {(name, tuple(part)) for name, part in ends if any(map(has_mark, part))}
             continue
         folded = " ".join((text or "").split()).casefold()
         if not folded or stage.short_text == "keep":
             continue
-        if stage.short_text == "exact":
+        if stage.short_text == "exact" or stage.threshold == 1:
             out.add(("text", folded))
         else:
             size = stage.char_n_grams
