@@ -30,7 +30,11 @@ GUESSES: tuple[Mapping[str, str], ...] = (
 )
 """Column names from which the roles of a table are guessed, tried in this order."""
 
-LABELS = ("label", "labels", "score", "similarity", "relatedness", "gold_label", "is_duplicate", "relevance")
+LABELS = (
+    *("label", "labels", "score", "similarity", "relatedness", "gold_label", "is_duplicate", "relevance"),
+    *("similarity_score", "relatedness_score", "is_paraphrase", "paraphrase", "duplicate"),
+    *("entailment_label", "entailment_judgment"),
+)
 """A table of pairs with one of these columns has labelled pairs: not all of them are positives."""
 
 
@@ -126,7 +130,7 @@ def _check_no_labels(schema: pa.Schema, roles: Mapping[str, tuple[str, ...]]) ->
     if label is None:
         return
     columns = [column for names in roles.values() for column in names]
-    condition = _positive_condition(label.type, columns)
+    condition = positive_condition(label.type, columns)
     raise UsageError(
         f"the columns {' and '.join(columns)} come with {label.name!r}, so some rows may be pairs of texts that do not "
         f"belong together. Select the rows that do by {label.name!r}, and assign the roles: "
@@ -134,7 +138,7 @@ def _check_no_labels(schema: pa.Schema, roles: Mapping[str, tuple[str, ...]]) ->
     )
 
 
-def _positive_condition(kind: pa.DataType, columns: Sequence[str]) -> str:
+def positive_condition(kind: pa.DataType, columns: Sequence[str]) -> str:
     """Return the usual condition on such a label for two texts that belong together."""
     if is_text(kind):
         return "= 'entailment'"

@@ -174,7 +174,7 @@ def _n_grams(words: HashArray, n: Integer, seeds: HashArray, out: HashArray, n_e
     for k in range(1, n):
         rolled += words[len(words) - k] * power
         power *= _BASE
-        if marked > len(words) - k - 1:
+        if marked > len(words) - k:
             out[n_elements] = finish(rolled ^ seeds[4])
             n_elements += 1
     return n_elements

@@ -5,9 +5,10 @@ written without spaces, each letter is a segment, together with the marks that f
 
 So "don't" and "3.14" are one word each, "well-known" is two, 北京 is two, 2024年 is two, and "!?" is none. Letters and
 numbers are the general categories L and N; a mark is a character of Word_Break Extend, Format or ZWJ, and is never
-counted by itself. `tests.support.make_unicode_words` lists the scripts written without spaces; for them the definition is UAX #29
-with Word_Break = Other for their letters, so a run of Katakana is split too. Their digits are no letters: a run of
-digits is one word in every script. The stages for length, near-duplicates and rules share this definition.
+counted by itself. `tests.support.make_unicode_words`, which writes the table of properties, lists the scripts written
+without spaces; for them the definition is UAX #29 with Word_Break = Other for their letters, so a run of Katakana is
+split too. Their digits are no letters: a run of digits is one word in every script. The stages for length,
+near-duplicates and rules share this definition.
 
 The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from jina_data.english.paraphrase import RESTATED, antonym_paraphrase
 from jina_data.english.texts import detokenised, folded
 from jina_data.errors import InputError
 from jina_data.negation.raw import RawRow, RawTable, open_tables
+from jina_data.roles import LABELS, is_text, positive_condition
 
 REASONS = (
     "unreadable",
@@ -54,8 +57,10 @@ CORPORA = {
 PAIR_COLUMNS = (
     ("anchor", "entailment"),
     ("anchor", "positive"),
+    ("premise", "entailment"),
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
+    ("sentence_A", "sentence_B"),
     ("graph.sentence", "compression.text"),
     ("text", "simplified"),
     ("sentence", "compression"),
@@ -65,7 +70,8 @@ PAIR_COLUMNS = (
 """Column names of anchor and entailment, in the order of the search. A table without any of them is an error."""
 
 CAPTION_COLUMNS = ("image_id", "caption")
-LABEL_COLUMNS = ("gold_label", "label")
+LABEL_COLUMNS = ("gold_label", "label", "labels", "entailment_label", "entailment_judgment")
+"""Columns that mark entailments, unless they are numbers with another meaning: see `_label_column`."""
 ID_COLUMNS = ("source_id", "pairID", "pair_id", "graph.id", "id")
 GROUP_COLUMNS = ("group", "captionID", "promptID", "doc_id", "title", "image_id")
 
@@ -114,7 +120,7 @@ class NamedSource:
             InputError: the path has no readable files, or a table without columns of pairs.
         """
         for table in open_tables(self.path, scratch):
-            source_format = CorpusFormat.of(table)
+            source_format = CorpusFormat.of(table, is_nli=self.corpus.name in ("snli", "multi_nli"))
             for row in table.rows(source_format.columns):
                 yield self._candidate(row, source_format)
                 if restate:
@@ -193,11 +199,12 @@ class CorpusFormat:
         return self.texts[1] is None
 
     @classmethod
-    def of(cls, table: RawTable) -> CorpusFormat:
+    def of(cls, table: RawTable, *, is_nli: bool = False) -> CorpusFormat:
         """Determine the meaning of the columns of a table.
 
         Raises:
-            InputError: no columns of pairs are among them, or premise and hypothesis have no label.
+            InputError: no columns of pairs are among them, premise and hypothesis have no label, or the label does not
+                tell which pairs are entailments.
         """
         columns = set(table.columns)
         pairs = next((names for names in PAIR_COLUMNS if columns.issuperset(names)), None)
@@ -206,7 +213,7 @@ class CorpusFormat:
                 f"{table.name}: no columns of pairs among {', '.join(table.columns[:12]) or 'no columns'}. Expected "
                 f"{', '.join('/'.join(names) for names in PAIR_COLUMNS)}, or image_id and caption. Rename two columns."
             )
-        label = next((name for name in LABEL_COLUMNS if name in columns), None)
+        label = _label_column(table, pairs, is_nli=is_nli) if pairs else None
         if pairs == ("premise", "hypothesis") and label is None:
             raise InputError(
                 f"{table.name}: columns premise and hypothesis, but no column 'label' or 'gold_label' that marks the "
@@ -217,7 +224,35 @@ class CorpusFormat:
         texts = pairs or (CAPTION_COLUMNS[1], None)
         needed = [*texts, label, group, *(("source", "source_license") if has_source else ("license",)), *ID_COLUMNS]
         to_read = tuple(dict.fromkeys(name for name in needed if name and name in columns))
-        return cls(texts, label if pairs else None, group, to_read, has_source or "license" in columns)
+        return cls(texts, label, group, to_read, has_source or "license" in columns)
+
+
+def _label_column(table: RawTable, pairs: tuple[str, str], *, is_nli: bool) -> str | None:
+    """Return the column that marks entailments, None if there is no label.
+
+    In words, and with premise and hypothesis or a corpus of inference, a label is one of inference: 0 is entailment.
+    Elsewhere, a number is a grade or a class: 0 means that the texts do not belong together, or no one knows.
+
+    Raises:
+        InputError: there is another label.
+    """
+    by_key = {name.lower(): name for name in reversed(table.columns)}
+    labels = [by_key[name] for name in (*LABEL_COLUMNS, *LABELS) if name in by_key]
+    for name in labels:
+        kind = table.types.get(name, pa.string())
+        is_inference = is_nli or "hypothesis" in pairs or is_text(kind) or pa.types.is_null(kind)
+        if name.lower() in LABEL_COLUMNS and is_inference:
+            return name
+    if not labels:
+        return None
+    name = labels[0]
+    condition = positive_condition(table.types.get(name, pa.float64()), pairs)
+    raise InputError(
+        f"{table.name}: the columns {' and '.join(pairs)} come with {name!r}, so some rows may be pairs of texts that "
+        f"do not belong together. Select the rows that do, and drop the column {name!r}, for example with this recipe "
+        f"for `jina-data clean`: {{columns: {{sentence1: {pairs[0]}, sentence2: {pairs[1]}}}, stages: "
+        f'[where: "{name} {condition}", select: {{drop: [{name}]}}]}}'
+    )
 
 
 def _label_reason(value: Any) -> str | None:

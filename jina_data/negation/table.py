@@ -28,6 +28,11 @@ def print_report(report: NegateReport, console: Console | None = None) -> None:
         counts = (source.total, source.accepted, source.rejected, source.unanswered)
         table.add_row(source.name, *(f"{n:,}" for n in counts), percent(source.accepted, source.total), reasons)
     console.print(table)
+    for name, reasons in report.rows["unusable"].items():
+        counts_by_reason = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        no_pairs = f"{sum(reasons.values()):,} of {report.rows['rows'][name]:,} rows give no pair"
+        if reasons:
+            _print(console, f"{name}: {no_pairs}: {counts_by_reason}")
     pairs = report.pairs
     _print(
         console,

@@ -228,6 +228,11 @@ CASES: list[tuple[str, str, Overlap]] = [
     (" ".join(LONG.split()[9:21]), LONG, None),
     ("我爱北京天安门", "我爱北京天安门。", (0, Fraction(1), "equal")),
     ("今天我爱北京天安门上", "我爱北京天安门。", (0, Fraction(1), "contained")),
+    ("Is 5 > 3?", "Is 5 < 3?", None),
+    ("Is 5 > 3?", "is (5>3)", (0, Fraction(1), "equal")),
+    ("What is C++?", "What is C?", None),
+    ("so one two three four five % and", "One two three four five %", (0, Fraction(1), "contained")),
+    ("one two three four five six seven eight > nine ten", TEN, (0, Fraction(9, 10), "changed")),
 ]
 
 

@@ -257,7 +257,7 @@ def test_no_chain_is_closed_over(tmp_path: Path) -> None:
 
 
 def test_every_role_must_be_near(tmp_path: Path) -> None:
-    long = " ".join(f"w{i}" for i in range(50))
+    long = " ".join(f"w{i}x" for i in range(50))
     columns: dict[str, list[str | None]] = {
         "anchor": [SEVEN, SEVEN, SEVEN, None, None, SEVEN, "x", "x"],
         "positive": [long, long + " x", "other", long, long + " x", None, None, ""],
@@ -280,6 +280,51 @@ def test_several_texts_of_a_role_are_one_set(tmp_path: Path) -> None:
     }
     rows = make_rows(columns, {"negative": ("a", "b")})
     assert check(rows, NearDedup(threshold=0.8), tmp_path).dropped == {1: (0.8, 0), 4: (1.0, 3)}
+
+
+SIGNS = [
+    "Compute 12 + 5 * 3 and show all of the steps in between.",
+    "Compute 12 - 5 / 3 and show all of the steps in between.",
+    "if (a > b) { return the first of the two values to the caller }",
+    "if (a < b) { return the first of the two values to the caller }",
+    "if (a == b) { return the first of the two values to the caller }",
+    "if (a != b) { return the first of the two values to the caller }",
+    "The temperature is -5 degrees in the town on the hill today",
+    "The temperature is 5 degrees in the town on the hill today",
+    "The temperature is +5 degrees in the town on the hill today",
+    "Write a program in C that prints all of the prime numbers below ten",
+    "Write a program in C++ that prints all of the prime numbers below ten",
+    "Write a program in C# that prints all of the prime numbers below ten",
+    "I love the new phone that they gave me for my birthday last week on Monday 😍",
+    "I love the new phone that they gave me for my birthday last week on Monday 😡",
+    "In the end the share that the state had to pay for it all was close to 50 %",
+    "In the end the share that the state had to pay for it all was close to 50 €",
+    "Nobody has told me that they close at noon on the days before a feast :)",
+    "Nobody has told me that they close at noon on the days before a feast :(",
+    "Farm to Market Road lies in the south of the state and its number in the list is 1506.",
+    "Farm to Market Road lies in the south of the state and its number in the list is 1507.",
+]
+
+
+@pytest.mark.parametrize("threshold", [0.8, 0.9, 1.0])
+def test_sentences_that_differ_in_a_sign_or_a_number_are_kept(tmp_path: Path, threshold: float) -> None:
+    assert check(make_rows({"text": SIGNS}), NearDedup(threshold=threshold), tmp_path).dropped == {}
+    same = ["I love the new phone, that they gave me", "“I love the NEW phone that they gave me.”"]
+    assert check(make_rows({"text": same}), NearDedup(threshold=threshold), tmp_path).dropped == {1: (1.0, 0)}
+
+
+@pytest.mark.parametrize(("threshold", "dropped"), [(0.99, {1: (1.0, 0), 3: (1.0, 2)}), (1.0, {3: (1.0, 2)})])
+def test_at_threshold_one_the_content_is_equal(tmp_path: Path, threshold: float, dropped: dict[int, Drop]) -> None:
+    """A repeated passage gives no new n-grams, but other content."""
+    verse = "row row row row row row"
+    lines = [verse, verse + " row", "one two three four five six", "One, two: three; four -- five (six)!"]
+    assert check(make_rows({"text": lines}), NearDedup(threshold=threshold), tmp_path).dropped == dropped
+
+
+def test_at_threshold_one_short_texts_are_equal_character_by_character(tmp_path: Path) -> None:
+    rows = make_rows({"text": ["ababab ab", "abababab ab", "Yes.", "yes.", "Yes!"]})
+    stage = NearDedup(threshold=1.0, short_text="char_ngrams", char_n_grams=2)
+    assert check(rows, stage, tmp_path).dropped == {3: (1.0, 2)}
 
 
 def test_case_folds_by_character(tmp_path: Path) -> None:
@@ -577,12 +622,12 @@ def test_against(tmp_path: Path, own_file: Path, kind: str) -> None:
 
 def chain(n_rows: int) -> list[str]:
     """Return rows that each differ from the previous row by one word of fifty."""
-    return [" ".join(f"w{j}" for j in range(i, i + 50)) for i in range(n_rows)]
+    return [" ".join(f"w{j}x" for j in range(i, i + 50)) for i in range(n_rows)]
 
 
 def nearly_one(n_rows: int) -> list[str]:
     """Return rows that differ from each other by one word of a hundred."""
-    words = [f"w{j}" for j in range(100)]
+    words = [f"w{j}x" for j in range(100)]
     return [" ".join([*words[: i % 97], f"x{i}", *words[i % 97 + 1 :]]) for i in range(n_rows)]
 
 
@@ -592,7 +637,7 @@ def same(n_rows: int) -> list[str]:
 
 def template(n_rows: int) -> list[str]:
     """Return rows that share most bands, but no pair reaches the threshold: one text with three variable words."""
-    words = [f"w{j}" for j in range(100)]
+    words = [f"w{j}x" for j in range(100)]
     blanks = (5, 39, 73)
     return [" ".join(f"x{i}b{j}" if j in blanks else word for j, word in enumerate(words)) for i in range(n_rows)]
 
