@@ -50,7 +50,11 @@ GUESSES: tuple[Mapping[str, str], ...] = (
 NEGATIVES = ("negative", "negatives", "neg", "negs", "hard_negative", "hard_negatives")
 """Names of a column of negatives of a pair."""
 
-LABELS = ("label", "labels", "score", "similarity", "relatedness", "gold_label", "is_duplicate", "relevance")
+LABELS = (
+    *("label", "labels", "score", "similarity", "relatedness", "gold_label", "is_duplicate", "relevance"),
+    *("similarity_score", "relatedness_score", "is_paraphrase", "paraphrase", "duplicate"),
+    *("entailment_label", "entailment_judgment"),
+)
 """A table of pairs with one of these columns has labelled pairs: not all of them are positives."""
 
 _SCORES = ("score", "similarity", "relatedness", "relevance")
@@ -214,7 +218,7 @@ def _check_no_labels(schema: pa.Schema, roles: Mapping[str, tuple[str, ...]]) ->
     if label is None:
         return
     columns = [column for names in roles.values() for column in names]
-    condition = _positive_condition(label.name, label.type, columns)
+    condition = positive_condition(label.type, columns, label.name)
     written = f"TRY_CAST({label.name} AS DOUBLE)" if is_text(label.type) and condition.startswith(">") else label.name
     raise UsageError(
         f"the columns {' and '.join(columns)} come with {label.name!r}, so some rows may be pairs of texts that do not "
@@ -223,7 +227,7 @@ def _check_no_labels(schema: pa.Schema, roles: Mapping[str, tuple[str, ...]]) ->
     )
 
 
-def _positive_condition(label: str, kind: pa.DataType, columns: Sequence[str]) -> str:
+def positive_condition(kind: pa.DataType, columns: Sequence[str], label: str = "label") -> str:
     """Return the usual condition on such a label for two texts that belong together."""
     if is_text(kind):
         return "= 'entailment'" if label.lower() not in _SCORES else ">= 4"

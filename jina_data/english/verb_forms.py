@@ -11,6 +11,9 @@ from jina_data.english.word_lists import read_lines, read_words
 _DOUBLING = read_words("doubling_verbs.txt")
 """Regular verbs that double the last consonant before -ed and -ing."""
 
+_EITHER = read_words("either_spelling_verbs.txt")
+"""Regular verbs for which both spellings are in use, as in travelled and traveled."""
+
 STATIVE_PARTICIPLES = read_words("stative_participles.txt")
 """Participles that describe a state in a caption without a verb."""
 
@@ -45,6 +48,10 @@ def _by_form() -> dict[str, tuple[VerbForms, ...]]:
     for forms in verbs().values():
         for form in dict.fromkeys(forms):
             by_form.setdefault(form, []).append(forms)
+    for kind in _KINDS:
+        for form, forms in _variants(kind).items():
+            if forms not in by_form.setdefault(form, []):
+                by_form[form].append(forms)
     return {form: tuple(candidates) for form, candidates in by_form.items()}
 
 
@@ -70,19 +77,37 @@ def pasts() -> dict[str, VerbForms]:
     """Return the verbs by their past form."""
     # "found" is the past of find, "lay" that of lie, "saw" that of see: irregular verbs come last and replace the
     # regular verbs with the same form.
-    return {forms.past: forms for forms in verbs().values()}
+    return _variants("past") | {forms.past: forms for forms in verbs().values()}
 
 
 @cache
 def gerunds() -> dict[str, VerbForms]:
     """Return the verbs by their form in -ing."""
-    return {forms.gerund: forms for forms in verbs().values()}
+    return _variants("gerund") | {forms.gerund: forms for forms in verbs().values()}
 
 
 @cache
 def participles() -> frozenset[str]:
     """Return the past participles of all verbs."""
-    return frozenset(forms.participle for forms in verbs().values())
+    return frozenset(forms.participle for forms in verbs().values()) | _variants("participle").keys()
+
+
+_KINDS = ("past", "participle", "gerund")
+
+
+@cache
+def _variants(kind: str) -> dict[str, VerbForms]:
+    """Return the verbs by forms of a kind that are as correct as those in `verbs()`; they are read, but not written."""
+    variants = {form: verbs()[base] for form, base, kinds in _variant_lines() if kind in kinds.split()}
+    for base in _EITHER:
+        stem = base if base in _DOUBLING else base + base[-1]
+        variants[stem + ("ing" if kind == "gerund" else "ed")] = verbs()[base]
+    return variants
+
+
+def _variant_lines() -> list[tuple[str, str, str]]:
+    lines = (line.split("\t") for line in read_lines("verb_variants.tsv"))
+    return [(form, base, kinds) for form, base, kinds in lines]
 
 
 def _third(base: str) -> str:
@@ -100,7 +125,7 @@ def _past(base: str) -> str:
         return base + "d"
     if _has_consonant_y(base):
         return base[:-1] + "ied"
-    return base + (base[-1] if base in _DOUBLING else "") + "ed"
+    return _closed(base) + "ed"
 
 
 def _gerund(base: str) -> str:
@@ -108,8 +133,14 @@ def _gerund(base: str) -> str:
         return base[:-2] + "ying"
     if base.endswith("e") and not base.endswith(("ee", "oe", "ye")) and len(base) > 2:
         return base[:-1] + "ing"
-    doubled = base in _DOUBLING or base in _DOUBLING_IRREGULAR
-    return base + (base[-1] if doubled else "") + "ing"
+    return _closed(base) + "ing"
+
+
+def _closed(base: str) -> str:
+    """Return the base as it is written before -ed and -ing: "permitt", "mimick"."""
+    if base.endswith("ic"):
+        return base + "k"
+    return base + (base[-1] if base in _DOUBLING or base in _DOUBLING_IRREGULAR else "")
 
 
 _DOUBLING_IRREGULAR = word_set(

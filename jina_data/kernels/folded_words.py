@@ -1,7 +1,8 @@
-"""Hashes the case-folded words of texts to 64 bits; texts are compared by these hashes.
+"""Hashes the case-folded words of texts to 64 bits, each with its signs; texts are compared by these hashes.
 
-Words are those of `kernels.words`. Case folds code point by code point, as Python folds it (full Unicode); white space
-folds to a blank. Equal hashes count as equal words.
+Words are those of `kernels.words`, signs those of `kernels.signs`. A sign belongs to the word before it, and at the
+start of a text to the first word. Case folds code point by code point, as Python folds it (full Unicode); white space
+folds to a blank, and the variation selectors of text and emoji to nothing. Equal hashes count as equal words.
 
 The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.
@@ -18,15 +19,20 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit, types
 
+from jina_data.kernels.signs import is_counted, may_be_sign, plain_sign, sign_end, sign_table
+from jina_data.kernels.text_marks import last_char
 from jina_data.kernels.words import (
     BYTES,
+    LETTER,
     LONGS,
+    NUMBER,
+    UNCOUNTED,
     ByteArray,
     IntArray,
     Integer,
     decode,
     inner,
-    next_word,
+    next_segment,
     string_buffers,
     word_table,
 )
@@ -38,6 +44,7 @@ ULONGS = types.Array(types.uint64, 1, "C", readonly=True)
 FOLDS = types.Array(types.int32, 1, "C", readonly=True), types.Array(types.int32, 2, "C", readonly=True)
 """Types of kernel arguments: hashes, and the two arrays of `fold_table`."""
 
+COUNTED = LETTER | NUMBER
 SPACE = np.int64(32)
 NONE, ONE, HALF = np.uint64(0), np.uint64(1), np.uint64(32)
 
@@ -46,37 +53,36 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT, _BYTE, _FULL, _NOT_ASCII = np.uint64(33), np.uint64(8), np.uint64(56), np.uint64(1 << 63)
 
-_UNDERSCORE, _APART, _UNSURE = 95, 128, 129
+_WORD, _APART, _STOP, _OTHER = range(4)
 
 
-def _ascii_folded() -> ByteArray:
-    """Return, for each byte: an ASCII letter in lower case, a digit or underscore; or _APART where it always separates
-    words (unless marks follow, which are not ASCII); or _UNSURE."""
-    table = np.full(256, _APART, np.uint8)
-    table[128:] = _UNSURE
-    table[list(b"'.:,;")] = _UNSURE
-    for char in ascii_letters + digits + "_":
-        table[ord(char)] = ord(char.lower())
-    return table
+def _gap_sorts() -> ByteArray:
+    """Return, for each byte: _WORD if it begins a word, _APART if it is never a sign, _STOP if it is none before a
+    blank, or _OTHER. Marks, which are not ASCII, can change that."""
+    sorts = np.full(256, _APART, np.uint8)
+    for sort, chars in ((_WORD, ascii_letters + digits), (_STOP, ".:;"), (_OTHER, "!#$%&*+-/<=>@\\^_|~")):
+        sorts[list(chars.encode())] = sort
+    sorts[128:] = _OTHER
+    return sorts
 
 
-# Words of ASCII are found and hashed in one pass, which is twice as fast as two passes.
-_ASCII_FOLDED = _ascii_folded()
+_GAP_SORTS = _gap_sorts()
 
 
 class FoldedWords(NamedTuple):
-    """The words of T texts as hashes (W,): those of text t are `offsets[t]` to `offsets[t + 1]` (T + 1,)."""
+    """The words of T texts, each with its signs, as hashes (W,): those of text t are `offsets[t]` to `offsets[t + 1]`
+    (T + 1,). A hash is odd if its word has signs or ends in a number."""
 
     hashes: HashArray
     offsets: IntArray
 
 
 def word_hashes(values: pa.LargeStringArray) -> FoldedWords:
-    """Hash the words of T texts, case folded."""
+    """Hash the words of T texts with their signs, case folded."""
     data, offsets = string_buffers(values)
     # There are at most as many words as bytes; pages of the array that are not written cost no memory.
     hashes, ends = np.empty(int(offsets[-1] - offsets[0]) + 1, np.uint64), np.zeros(len(values) + 1, np.int64)
-    n_words = _hash_words(data, offsets, word_table(), *fold_table(), hashes, ends)
+    n_words = _hash_words(data, offsets, word_table(), sign_table(), *fold_table(), hashes, ends)
     return FoldedWords(hashes[:n_words], ends)
 
 
@@ -84,15 +90,16 @@ def word_hashes(values: pa.LargeStringArray) -> FoldedWords:
 def fold_table() -> tuple[FoldArray, FoldArray]:
     """Return the case folding of every code point, (2**17,), and the foldings to several characters, (E, 3).
 
-    A negative entry -1 - e stands for expansion e, which is padded with 0. White space folds to a blank.
+    A negative entry -1 - e stands for expansion e, which is padded with 0. White space folds to a blank, U+FE0E and
+    U+FE0F to nothing.
     """
     table, expansions = np.arange(_FOLDED_CODES, dtype=np.int32), []
     for code in range(_FOLDED_CODES):
-        folded = chr(code).casefold()
+        folded = "" if code in (0xFE0E, 0xFE0F) else chr(code).casefold()
         if chr(code).isspace():
             table[code] = SPACE
-        elif len(folded) > 1:
-            expansions.append([*map(ord, folded), 0][:3])
+        elif len(folded) != 1:
+            expansions.append([*map(ord, folded), 0, 0, 0][:3])
             table[code] = -len(expansions)
         else:
             table[code] = ord(folded)
@@ -130,45 +137,75 @@ def next_folded(data: ByteArray, i: Integer, end: Integer, fold: FoldArray) -> t
     return np.int64(fold[code]) if code < _FOLDED_CODES else np.int64(code), i
 
 
-@njit(nogil=True, forceinline=True)
-def next_folded_word(
-    data: ByteArray, i: Integer, end: Integer, table: ByteArray, fold: FoldArray, expansions: FoldArray
-) -> tuple[Integer, np.uint64, bool]:
-    """Return the end of the first word in bytes `i` to `end`, its hash, and whether there is one.
+@njit(nogil=True, forceinline=True, **UNCOUNTED)
+def _skip_gap(
+    data: ByteArray, start: Integer, i: Integer, end: Integer, table: ByteArray, sorts: ByteArray, fold: FoldArray
+) -> tuple[Integer, np.uint64]:
+    """Return the start of the next word, or `end`, and the hash of the signs before it (0: there are none).
 
-    `i` must be the start of a text or the end of a word.
+    `i` is the start of a text or the end of a word. Blanks and ordinary punctuation are skipped here.
     """
-    while i < end and _ASCII_FOLDED[data[i]] == _APART and (i + 1 == end or data[i + 1] < 128):
+    while i < end:
+        sort = _GAP_SORTS[data[i]]
+        following = data[i + 1] if i + 1 < end else 32
+        if sort == _WORD or (data[i] >= 128 and is_counted(sorts[decode(data, i, end)[0]])):
+            return i, NONE
+        if sort == _APART and following >= 128 and is_counted(sorts[decode(data, i + 1, end)[0]]):
+            return i + 1, NONE  # a letter is no mark that would join
+        if not (sort == _APART and following < 128) and not (sort == _STOP and following <= 32):
+            return _skip_signs(data, start, i, end, table, sorts, fold)
         i += 1
-    if i == end:
-        return end, NONE, False
-    stop, h = _ascii_word(data, i, end)
-    if stop > i:
-        return stop, h, True
-    start, stop, kinds = next_word(data, i, end, table)
-    if kinds == 0:
-        return end, NONE, False
-    return stop, _hash_word(data, start, stop, fold, expansions), True
+    return i, NONE
 
 
-@njit(nogil=True, forceinline=True)
-def _ascii_word(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, np.uint64]:
-    """Find the end of a word of ASCII letters and digits, and hash it; return `i` itself for any other word.
+@inner
+def _skip_signs(
+    data: ByteArray, start: Integer, i: Integer, end: Integer, table: ByteArray, sorts: ByteArray, fold: FoldArray
+) -> tuple[Integer, np.uint64]:
+    """Do the same for all characters. Each round moves on by a byte at least, to the end of a segment."""
+    signs = NONE
+    while i < end:
+        code, stop = decode(data, i, end)
+        sort = sorts[code]
+        if is_counted(sort):
+            break
+        is_layout = i + 3 < end and data[i + 1] == code and data[i + 2] == code and data[i + 3] == code
+        if code == 95 or code >= 128 or (stop < end and data[stop] >= 128):
+            stop, kinds = next_segment(data, i, end, table)
+            if kinds & COUNTED:
+                break
+        if is_layout:
+            while i < end and data[i] == code:
+                i += 1
+            continue
+        if may_be_sign(sort):
+            stop_sign = sign_end(data, start, i, stop, end, sorts)
+            signs = _hash_sign(signs, data, i, stop_sign, fold)
+            stop = max(stop, stop_sign)
+        i = stop
+    return i, signs
 
-    `pending` holds up to 7 characters, a byte each, that are not in `h` yet; with the eighth, all are mixed in.
-    `_hash_word` does the same, so both give the same hash.
-    """
-    start, h, pending = i, ONE, NONE
-    if _ASCII_FOLDED[data[i]] == _UNDERSCORE:
-        return start, h
-    while i < end and _ASCII_FOLDED[data[i]] < _APART:
-        pending = pending << _BYTE | np.uint64(_ASCII_FOLDED[data[i]])
-        if pending >> _FULL:
-            h, pending = step(h, pending), NONE
-        i += 1
-    if i < end and _ASCII_FOLDED[data[i]] != _APART:
-        return start, h
-    return i, step(h, pending)
+
+@inner
+def _hash_sign(signs: np.uint64, data: ByteArray, i: Integer, stop: Integer, fold: FoldArray) -> np.uint64:
+    """Add the sign in bytes `i` to `stop`, with its marks, to a hash."""
+    while i < stop:
+        code, i = decode(data, i, stop)
+        code = plain_sign(code)
+        folded = np.int64(fold[code]) if code < _FOLDED_CODES else np.int64(code)
+        if folded >= 0:
+            signs = step(signs, np.uint64(folded))
+    return signs
+
+
+@inner
+def _ends_in_number(data: ByteArray, i: Integer, stop: Integer, table: ByteArray) -> bool:
+    """Return whether the last letter or number of a word is a number; marks may follow it."""
+    kind = np.uint8(0)
+    while stop > i and kind & COUNTED == 0:
+        stop = last_char(data, i, stop)
+        kind = table[decode(data, stop, len(data))[0]]
+    return bool(kind & NUMBER)
 
 
 @inner
@@ -207,17 +244,20 @@ def _push(h: np.uint64, pending: np.uint64, code: Integer) -> tuple[np.uint64, n
 
 
 # `hashes` has room for a word per byte of the texts and one more. At the top of the inner loop, `hashes[:n_words]` are
-# the words of all texts before `row` and of this text before byte `stop`, so `n_words` stays below the number of bytes
-# read. A word is hashed from its bytes alone: its hash depends neither on the batch nor on the thread.
+# the words of all texts before `row` and of this text before byte `i`, the start of a word, so `n_words` stays below
+# the number of bytes read. A word is hashed from its bytes and its signs alone, and a sign is found by its text: a hash
+# depends neither on the batch nor on the thread.
 @njit(
-    types.int64(BYTES, LONGS, BYTES, *FOLDS, types.uint64[::1], types.int64[::1]),
+    types.int64(BYTES, LONGS, BYTES, BYTES, *FOLDS, types.uint64[::1], types.int64[::1]),
     nogil=True,
     cache=True,
+    **UNCOUNTED,
 )
 def _hash_words(
     data: ByteArray,
     offsets: IntArray,
     table: ByteArray,
+    sorts: ByteArray,
     fold: FoldArray,
     expansions: FoldArray,
     hashes: HashArray,
@@ -225,11 +265,24 @@ def _hash_words(
 ) -> Integer:
     n_words = np.int64(0)
     for row in range(len(offsets) - 1):
-        stop, end = offsets[row], offsets[row + 1]
-        while stop < end:
-            stop, h, is_word = next_folded_word(data, stop, end, table, fold, expansions)
-            if is_word:
-                hashes[n_words] = h
+        start, end = offsets[row], offsets[row + 1]
+        i, leading, h, is_marked, is_first = start, NONE, NONE, False, True
+        while True:
+            i, signs = _skip_gap(data, start, i, end, table, sorts, fold)
+            if is_first:
+                leading = signs
+            else:
+                h = step(h, signs) if signs else h
+                hashes[n_words] = h & ~ONE | np.uint64(is_marked or signs != NONE)
                 n_words += 1
+            if i >= end:
+                break
+            stop, _ = next_segment(data, i, end, table)
+            h = _hash_word(data, i, stop, fold, expansions)
+            is_marked = _ends_in_number(data, i, stop, table)
+            if is_first and leading:
+                # The same signs after the word make another hash.
+                h, is_marked = step(finish(h), leading), True
+            i, is_first = stop, False
         ends[row + 1] = n_words
     return n_words

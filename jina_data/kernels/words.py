@@ -5,9 +5,10 @@ written without spaces, each letter is a segment, together with the marks that f
 
 So "don't" and "3.14" are one word each, "well-known" is two, 北京 is two, 2024年 is two, and "!?" is none. Letters and
 numbers are the general categories L and N; a mark is a character of Word_Break Extend, Format or ZWJ, and is never
-counted by itself. `make_unicode_words` lists the scripts written without spaces; for them the definition is UAX #29
-with Word_Break = Other for their letters, so a run of Katakana is split too. Their digits are no letters: a run of
-digits is one word in every script. The stages for length, near-duplicates and rules share this definition.
+counted by itself. `tests.support.make_unicode_words`, which writes the table of properties, lists the scripts written
+without spaces; for them the definition is UAX #29 with Word_Break = Other for their letters, so a run of Katakana is
+split too. Their digits are no letters: a run of digits is one word in every script. The stages for length,
+near-duplicates and rules share this definition.
 
 The kernels release the GIL and start no threads. Importing this module loads them from numba's cache or
 compiles them.
@@ -27,6 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit, types
+from numba.core.options import DefaultOptions
 
 ByteArray = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
@@ -36,8 +38,11 @@ Integer = int | np.int64
 BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 LONGS = types.Array(types.int64, 1, "C", readonly=True)
 
+# Counting the references to array arguments takes longer than the work on a word. It is needed only by functions that
+# create or return arrays.
+UNCOUNTED = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
 # Decorates functions that only kernels call: they get no Python wrapper, and are compiled into the calling kernel.
-inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **UNCOUNTED)
 
 # The class of a code point: its Word_Break in the lower five bits, and three flags.
 _BREAK_NAMES = """
@@ -68,19 +73,15 @@ _KANA_RUN = _bits(_KATAKANA, _EXTEND_NUM_LET)
 _PICTS = _bits(_PICT, _PICT_LETTER)
 
 
-def _ascii_sorts() -> ByteArray:
-    """Return, for each byte: LETTER, NUMBER, _JOINS (to both), _MAY_JOIN (between two), _BEYOND (not ASCII); or 0."""
-    sorts = np.zeros(256, np.uint8)
-    for sort, chars in ((LETTER, ascii_letters), (NUMBER, digits), (_JOINS, "_"), (_MAY_JOIN, "'.:,;")):
-        sorts[list(chars.encode())] = sort
-    sorts[128:] = _BEYOND
-    return sorts
+def _apart_bytes() -> npt.NDArray[np.bool_]:
+    """Return, for each byte, whether it is an ASCII character that no word contains except between two others."""
+    apart = np.arange(256) < 128
+    apart[list(f"{ascii_letters}{digits}_".encode())] = False
+    return apart
 
 
-_JOINS, _MAY_JOIN, _BEYOND = 1, 2, 4
-_ASCII_RUN = _COUNTS | _JOINS
 # These 256 bytes stay in the L1 cache, unlike the table of all code points.
-_ASCII = _ascii_sorts()
+_APART = _apart_bytes()
 
 
 class CodepointRange(NamedTuple):
@@ -186,7 +187,7 @@ def segments(text: str, *, tailored: bool = False) -> list[str]:
     return [piece.decode("utf-8", "surrogatepass") for piece in cut]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, **UNCOUNTED)
 def decode(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, Integer]:
     """Return the code point at byte `i` < `end` and the index after it; a character cut off at `end` becomes U+FFFD.
 
@@ -204,7 +205,7 @@ def decode(data: ByteArray, i: Integer, end: Integer) -> tuple[Integer, Integer]
     return (lead & 0x7F >> width) << 6 * (width - 1) | code, i + width
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@njit(nogil=True, cache=True, forceinline=True, **UNCOUNTED)
 def next_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer, Integer]:
     """Find the first word in bytes `i` to `end`: its start, its end, and the flags of its characters together.
 
@@ -212,48 +213,15 @@ def next_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tu
     end are `end`. A word ends after `i`, so a caller that continues at its end reaches `end`.
     """
     while i < end:
-        sort = _ASCII[data[i]]
-        if sort & _COUNTS:
-            start, stop, kinds = _ascii_word(data, i, end, table)
-            return start, stop, kinds
         # Only marks join to such a character, and marks are not ASCII.
-        if sort == 0 and (i + 1 == end or data[i + 1] < 128):
+        if _APART[data[i]] and (i + 1 == end or data[i + 1] < 128):
             i += 1
             continue
-        stop, kinds = _segment(data, i, end, table)
+        stop, kinds = next_segment(data, i, end, table)
         if kinds & _COUNTS:
             return i, stop, kinds & _FLAGS
         i = stop
     return end, end, 0
-
-
-@njit(nogil=True, forceinline=True)
-def _ascii_word(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer, Integer]:
-    """Find the end of the word that starts with an ASCII letter or digit at `i`; return also its start and its flags.
-
-    At the top of the outer loop, all bytes from `start` to before `i` belong to the word.
-    """
-    start = i
-    kinds = np.int64(0)
-    while True:
-        while i < end and _ASCII[data[i]] & _ASCII_RUN:
-            kinds |= _ASCII[data[i]]
-            i += 1
-        if i == end or _ASCII[data[i]] == 0:
-            return start, i, kinds & _FLAGS
-        previous = _word_break(table, data[i - 1])
-        if data[i] < 128 and (i + 1 == end or data[i + 1] < 128):
-            if i + 1 == end or not _bridges(previous, _word_break(table, data[i]), _word_break(table, data[i + 1])):
-                return start, i, kinds & _FLAGS
-            i += 1
-        else:
-            i, joined_kinds = _join(data, i, end, table, previous)
-            return start, i, (kinds | joined_kinds) & _FLAGS
-
-
-@inner
-def _word_break(table: ByteArray, code: Integer) -> Integer:
-    return np.int64(table[code] & _BREAK_BITS)
 
 
 @inner
@@ -269,7 +237,7 @@ def _bridges(before: Integer, middle: Integer, after: Integer) -> bool:
 
 
 @inner
-def _segment(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer]:
+def next_segment(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> tuple[Integer, Integer]:
     """Find the end of the segment that starts at `i`, and the combined classes of its characters."""
     code, after = decode(data, i, end)
     kind = np.int64(table[code])
@@ -332,7 +300,7 @@ def _next_base(data: ByteArray, i: Integer, end: Integer, table: ByteArray) -> I
 
 
 # Text `row` is bytes `offsets[row]` to `offsets[row + 1]`. Each row is segmented by itself and writes its own count.
-@njit(types.void(BYTES, LONGS, BYTES, types.int64[::1]), nogil=True, cache=True)
+@njit(types.void(BYTES, LONGS, BYTES, types.int64[::1]), nogil=True, cache=True, **UNCOUNTED)
 def _count_words(data: ByteArray, offsets: IntArray, table: ByteArray, counts: IntArray) -> None:
     for row in range(len(offsets) - 1):
         stop, end = offsets[row], offsets[row + 1]
@@ -344,7 +312,7 @@ def _count_words(data: ByteArray, offsets: IntArray, table: ByteArray, counts: I
 
 
 # `starts` and `ends` have room for the words that `_count_words` counted; `word` is the number of words before.
-@njit(types.void(BYTES, LONGS, BYTES, types.int64[::1], types.int64[::1]), nogil=True, cache=True)
+@njit(types.void(BYTES, LONGS, BYTES, types.int64[::1], types.int64[::1]), nogil=True, cache=True, **UNCOUNTED)
 def _find_words(data: ByteArray, offsets: IntArray, table: ByteArray, starts: IntArray, ends: IntArray) -> None:
     word = 0
     for row in range(len(offsets) - 1):
@@ -357,11 +325,11 @@ def _find_words(data: ByteArray, offsets: IntArray, table: ByteArray, starts: In
 
 
 # A segment takes a byte at least, so `stops` (a place per byte) has room for all.
-@njit(types.int64(BYTES, BYTES, types.int64[::1]), nogil=True, cache=True)
+@njit(types.int64(BYTES, BYTES, types.int64[::1]), nogil=True, cache=True, **UNCOUNTED)
 def _find_segments(data: ByteArray, table: ByteArray, stops: IntArray) -> Integer:
     n_segments, i = np.int64(0), np.int64(0)
     while i < len(data):
-        i, _ = _segment(data, i, len(data), table)
+        i, _ = next_segment(data, i, len(data), table)
         stops[n_segments] = i
         n_segments += 1
     return n_segments

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from jina_data.english.paraphrase import RESTATED, antonym_paraphrase
 from jina_data.english.texts import detokenised, folded
 from jina_data.errors import InputError
 from jina_data.negation.columns import named_columns, named_pair, named_source, with_sources
 from jina_data.negation.raw import RawRow, RawTable, open_tables
 from jina_data.read import InputOptions
-from jina_data.roles import LABELS
+from jina_data.roles import LABELS, is_text, positive_condition
 from jina_data.run.inputs import license_of
 
 REASONS = (
@@ -61,6 +63,7 @@ PAIR_COLUMNS = (
     ("premise", "entailment"),
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
+    ("sentence_A", "sentence_B"),
     ("graph.sentence", "compression.text"),
     ("text", "simplified"),
     ("sentence", "compression"),
@@ -70,12 +73,10 @@ PAIR_COLUMNS = (
 """Column names of anchor and entailment, in the order of the search. A table without any of them is an error."""
 
 CAPTION_COLUMNS = ("image_id", "caption")
-LABEL_COLUMNS = ("gold_label", "label")
+LABEL_COLUMNS = ("gold_label", "label", "labels", "entailment_label", "entailment_judgment")
+"""Columns that mark entailments, unless they are numbers with another meaning: see `_label_column`."""
 ID_COLUMNS = ("source_id", "pairID", "pair_id", "graph.id", "id")
 GROUP_COLUMNS = ("group", "captionID", "promptID", "doc_id", "title", "image_id")
-
-JUDGED_COLUMNS = ("sentence1", "sentence2")
-"""Columns that are common to datasets of entailment, paraphrase and similarity, so that numbers may mean anything."""
 
 ENTAILMENT = frozenset({"entailment", "0"})
 NO_LABEL = frozenset({"-", "-1", "", "none"})
@@ -125,8 +126,9 @@ class NamedSource:
         Raises:
             InputError: the path has no readable files, or a table without columns of pairs.
         """
+        is_nli = self.corpus.name in ("snli", "multi_nli")
         for table in open_tables(self.path, scratch, self.input):
-            source_format = CorpusFormat.of(table, self.columns)
+            source_format = CorpusFormat.of(table, self.columns, is_nli=is_nli)
             for row in with_sources(table, table.rows(source_format.columns)):
                 yield self._candidate(row, source_format)
                 if restate:
@@ -143,8 +145,6 @@ class NamedSource:
             return UnusableRow(name, "missing_text", row.location)
         reason = None
         if source_format.label:
-            if self.corpus.name == "pairs":
-                source_format.check_label(values.get(source_format.label), row.location)
             reason = _label_reason(values.get(source_format.label))
         if reason is None and not source_format.is_captions and folded(anchor) == folded(entailment):
             reason = "same_text"
@@ -213,11 +213,12 @@ class CorpusFormat:
         return self.texts[1] is None
 
     @classmethod
-    def of(cls, table: RawTable, named: Mapping[str, tuple[str, ...]]) -> CorpusFormat:
+    def of(cls, table: RawTable, named: Mapping[str, tuple[str, ...]], *, is_nli: bool = False) -> CorpusFormat:
         """Determine the meaning of the columns of a table; those that the user named come first, then those of a run.
 
         Raises:
-            InputError: no columns of pairs are among them, or premise and hypothesis have no label.
+            InputError: no columns of pairs are among them, premise and hypothesis have no label, or the label does not
+                tell which pairs are entailments.
         """
         columns = set(table.columns)
         source = named_columns(table, named).get("source", ("source",))[0]
@@ -229,17 +230,11 @@ class CorpusFormat:
             )
         # A run of clean has chosen its rows, so its pairs belong together whatever their labels are.
         is_chosen = table.run is not None and bool(table.run.roles) and "anchor" not in named
-        label = None if is_chosen else next((name for name in LABEL_COLUMNS if name in columns), None)
+        label = None if is_chosen or pairs is None else _label_column(table, pairs, is_nli=is_nli)
         if pairs == ("premise", "hypothesis") and label is None and not is_chosen:
             raise InputError(
                 f"{table.name}: columns premise and hypothesis, but no column 'label' or 'gold_label' that marks the "
                 "entailments. If all rows are entailments, rename the columns to anchor and entailment."
-            )
-        judged = next((name for name in table.columns if name.lower() in LABELS), None)
-        if pairs == JUDGED_COLUMNS and label is None and judged is not None:
-            raise InputError(
-                f"{table.name}: the columns sentence1 and sentence2 come with {judged!r}, so some rows may be pairs of "
-                f"texts that do not entail each other. {SELECT_ROWS.format(column=judged)}"
             )
         group = next((name for name in GROUP_COLUMNS if name in columns), None)
         has_source = source in columns and "source_license" in columns
@@ -249,26 +244,35 @@ class CorpusFormat:
         to_read = tuple(dict.fromkeys(name for name in needed if name and name in columns))
         licenses = table.run.licenses if table.run is not None else {}
         has_license = has_source or "license" in columns
-        return cls(texts, label if pairs else None, group, to_read, has_license, source, licenses)
-
-    def check_label(self, value: Any, location: str) -> None:
-        """Check that a label is a word if a number can mean entailment as well as its opposite.
-
-        Raises:
-            InputError: it is a number.
-        """
-        is_number = isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value))
-        if self.texts == JUDGED_COLUMNS and is_number and value != -1:
-            raise InputError(
-                f"{location}: the columns sentence1 and sentence2 have the label {value}. In some datasets 0 marks an "
-                f"entailment (RTE), in others 1 marks a paraphrase (MRPC). {SELECT_ROWS.format(column=self.label)}"
-            )
+        return cls(texts, label, group, to_read, has_license, source, licenses)
 
 
-SELECT_ROWS = (
-    "Select the rows that are entailments first: jina-data clean FILE -o DIR --where CONDITION -c anchor=sentence1 "
-    "-c positive=sentence2, with a condition on {column}, and then use pairs=DIR"
-)
+def _label_column(table: RawTable, pairs: tuple[str, str], *, is_nli: bool) -> str | None:
+    """Return the column that marks entailments, None if there is no label.
+
+    In words, and with premise and hypothesis or a corpus of inference, a label is one of inference: 0 is entailment.
+    Elsewhere, a number is a grade or a class: 0 means that the texts do not belong together, or no one knows.
+
+    Raises:
+        InputError: there is another label.
+    """
+    by_key = {name.lower(): name for name in reversed(table.columns)}
+    labels = [by_key[name] for name in (*LABEL_COLUMNS, *LABELS) if name in by_key]
+    for name in labels:
+        kind = table.types.get(name, pa.string())
+        is_inference = is_nli or "hypothesis" in pairs or is_text(kind) or pa.types.is_null(kind)
+        if name.lower() in LABEL_COLUMNS and is_inference:
+            return name
+    if not labels:
+        return None
+    name = labels[0]
+    condition = positive_condition(table.types.get(name, pa.float64()), pairs)
+    raise InputError(
+        f"{table.name}: the columns {' and '.join(pairs)} come with {name!r}, so some rows may be pairs of texts that "
+        f"do not belong together. Select the rows that do, and drop the column {name!r}, for example with this recipe "
+        f"for `jina-data clean`: {{columns: {{sentence1: {pairs[0]}, sentence2: {pairs[1]}}}, stages: "
+        f'[where: "{name} {condition}", select: {{drop: [{name}]}}]}}'
+    )
 
 
 def _label_reason(value: Any) -> str | None:

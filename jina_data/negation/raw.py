@@ -13,7 +13,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
@@ -56,6 +56,8 @@ class RawTable:
     file: Path | InputFile
     run: InputRun | None = None
     """The run whose data this file is, if any."""
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    """The types of columns; those of text files are missing."""
 
     def rows(self, columns: Sequence[str]) -> Iterator[RawRow]:
         """Yield the rows with the given columns only."""
@@ -120,12 +122,13 @@ def _table(path: Path, name: str, settings: InputOptions) -> RawTable:
 
 
 def _input_table(file: InputFile, name: str) -> RawTable:
+    schema = sample_schema(file)
     columns: list[str] = []
-    for field in sample_schema(file):
-        if pa.types.is_struct(field.type):
-            columns += [f"{field.name}.{child.name}" for child in field.type]
-        columns.append(field.name)
-    return RawTable(plain_name(name), tuple(columns), file)
+    for column in schema:
+        if pa.types.is_struct(column.type):
+            columns += [f"{column.name}.{child.name}" for child in column.type]
+        columns.append(column.name)
+    return RawTable(plain_name(name), tuple(columns), file, types=dict(zip(schema.names, schema.types, strict=True)))
 
 
 def _input_rows(file: InputFile, name: str, columns: Sequence[str]) -> Iterator[RawRow]:

@@ -18,7 +18,7 @@ from jina_data.english.sentence import Sentence
 from jina_data.english.texts import hash_64, sentence_count, word_set
 from jina_data.negation.pairs import Answer, Pair
 
-VERSION = 2
+VERSION = 3
 """Increased with every change of a rule that changes negatives."""
 
 ORDER: tuple[Kind, ...] = ("antonym", "verbal", "quantifier", "affix")

@@ -264,11 +264,13 @@ def _write(
             sink.write_table(pa.Table.from_pylist([asdict(pair) for pair in pairs], PAIR_SCHEMA))
         counts = _counts(rows, tallies, unusable)
         if not sum(tallies["source"].values()):
-            reasons = "; ".join(
-                f"{source}: {', '.join(f'{reason} {n:,}' for reason, n in by_reason.items())}"
-                for source, by_reason in counts.unusable.items()
+            reasons = (
+                f"{name}: {reason} {n:,}" for name, found in counts.unusable.items() for reason, n in found.items()
             )
-            raise InputError(f"no row of the sources is a pair ({reasons}). Check the sources and their columns")
+            raise InputError(
+                f"no row of the sources is a pair ({'; '.join(reasons) or 'no rows'}). Check the columns of the "
+                "sources and the labels: only entailments become pairs"
+            )
         sink.add_key_value_metadata({COUNTS: json.dumps(counts.to_json(), sort_keys=True)})
     return counts
 

@@ -30,6 +30,11 @@ def print_report(report: NegateReport, console: Console | None = None) -> None:
     if n := n_more(report.sources):
         table.add_row(f"and {n:,} more; see report.json")
     console.print(table)
+    for name, reasons in report.rows["unusable"].items():
+        counts_by_reason = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        no_pairs = f"{sum(reasons.values()):,} of {report.rows['rows'][name]:,} rows give no pair"
+        if reasons:
+            _print(console, f"{name}: {no_pairs}: {counts_by_reason}")
     pairs = report.pairs
     _print(
         console,

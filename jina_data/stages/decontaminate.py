@@ -46,8 +46,9 @@ INDEX_BYTES, EXPANSION = 2.5, 4
 class Decontaminate(RowLocal):
     """Drop rows that contain a text of the evaluation `files`: all of it, nearly all, or a long run of its words.
 
-    Texts are compared by their words, with case folded; punctuation and spaces do not count. A row is dropped if one of
-    its texts meets one of these conditions for an evaluation text:
+    Texts are compared by their words, with case folded, and the signs after each word ("C++", "-5", emoji); ordinary
+    punctuation and spaces do not count. A row is dropped if one of its texts meets one of these conditions for an
+    evaluation text:
 
     - it has the same words;
     - it contains all words in a row, if the evaluation text has at least `min_words` words;
@@ -62,6 +63,7 @@ class Decontaminate(RowLocal):
     """
 
     name: ClassVar[str] = "decontaminate"
+    version: ClassVar[int] = 2
     reasons: ClassVar[tuple[str, ...]] = ("contaminated",)
 
     files: tuple[str, ...]

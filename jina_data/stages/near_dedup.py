@@ -47,8 +47,11 @@ def _role_too(schema: dict[str, Any]) -> None:
 class NearDedup(Collective):
     """Drop a row if an earlier kept row shares a band with it and the similarity of both is at least `threshold`.
 
-    The similarity is the Jaccard similarity of the sets of word n-grams; every role must reach the threshold. The
-    earliest such row is the partner, and the similarity is the score. There is no transitive closure: a dropped row
+    The similarity is the Jaccard similarity of the sets of word n-grams; every role must reach the threshold. Words are
+    compared with the signs after them ("C++", "-5", emoji), and without ordinary punctuation. With `threshold: 1`, the
+    sets are 128-bit keys of whole texts: all words and signs must be equal, in order.
+
+    The earliest such row is the partner, and the similarity is the score. There is no transitive closure: a dropped row
     drops no other row. With `short_text: keep`, a row with a role that has only short texts has no near duplicate.
     `num_buckets` (bands) and `hashes_per_bucket` (MinHash values of a band) have the names of datatrove; by default,
     `threshold` determines both.
@@ -57,7 +60,7 @@ class NearDedup(Collective):
     model_config = ConfigDict(json_schema_extra=_role_too)
 
     name: ClassVar[str] = "near_dedup"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reasons: ClassVar[tuple[str, ...]] = ("near_duplicate",)
 
     roles: tuple[str, ...] | None = None
@@ -155,7 +158,10 @@ class NearDedup(Collective):
         from jina_data.kernels.shingles import CHAR_NGRAMS, EXACT, KEEP, Shingling
 
         short = {"exact": EXACT, "char_ngrams": CHAR_NGRAMS, "keep": KEEP}[self.short_text]
-        return Shingling(self.n_grams, short, self.char_n_grams)
+        if self.threshold < 1:
+            return Shingling(self.n_grams, short, self.char_n_grams)
+        # Two texts can have the same n-grams and differ: only equal texts have a similarity of 1.
+        return Shingling(self.n_grams, min(short, EXACT), whole=True)
 
     @override
     def decide(self, remaining: RemainingRows) -> duckdb.DuckDBPyRelation:

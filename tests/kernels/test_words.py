@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jina_data.kernels import make_unicode_words
 from jina_data.kernels.words import (
     LETTER,
     NUMBER,
@@ -26,6 +25,7 @@ from jina_data.kernels.words import (
     word_spans,
     word_table,
 )
+from tests.support import make_unicode_words
 
 OFFICIAL = Path(__file__).parents[1] / "data" / "unicode" / "WordBreakTest-15.0.0.txt.gz"
 

@@ -15,12 +15,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from jina_data.clean.recipe import Recipe
 from jina_data.english.texts import detokenised, sentence_count
 from jina_data.errors import InputError, UsageError
 from jina_data.negation.corpora import CORPORA, REASONS
 from jina_data.negation.kinds import parse_mix
 from jina_data.negation.pairs import Pair
 from jina_data.negation.sources import parse_source, read_counts, read_pairs, write_pairs
+from jina_data.pipeline import Pipeline
 from tests.support.files import write_csv, write_jsonl, write_parquet
 
 NLI: list[dict[str, Any]] = [
@@ -326,7 +328,7 @@ def test_sources_that_cannot_be(text: str, message: str) -> None:
 BROKEN: list[tuple[str, str, str, str]] = [
     ("snli", "x.jsonl", '{"a": "b"}\n', "x.jsonl: no columns of pairs among a. Expected anchor/entailment"),
     ("snli", "x.csv", "premise,hypothesis\na,b\n", "x.csv: columns premise and hypothesis, but no column 'label'"),
-    ("snli", "x.jsonl", '{"anchor": "a", "entailment": "A"}\n', "no row of the sources is a pair.*same_text"),
+    ("snli", "x.jsonl", '{"anchor": "a", "entailment": "A"}\n', "no row of the sources is a pair .snli: same_text 1"),
     ("simple_wiki", "normal.aligned", "a\t0\tb\n", "simple.aligned is missing in the same folder"),
     ("coco_captions", "c.json", '{"info": {}, "images": []}', 'c.json: it has no list "annotations"'),
     (
@@ -451,3 +453,62 @@ def test_columns_premise_and_entailment_are_a_pair(tmp_path: Path) -> None:
     rows = [{"premise": "A man rides a horse.", "entailment": "A man is riding.", "contradiction": "A man sleeps."}]
     pairs = pairs_of(f"pairs={write_jsonl(tmp_path / 'x.jsonl', rows)}", folder=tmp_path)
     assert [(pair.anchor, pair.entailment) for pair in pairs] == [("A man rides a horse.", "A man is riding.")]
+
+
+LABELLED: list[tuple[dict[str, Any], str]] = [
+    ({"sentence1": "A dog sleeps.", "sentence2": "A cat sits.", "score": 0.1}, "'score'.*score >= 4"),
+    ({"sentence1": "A dog sleeps.", "sentence2": "A cat sits.", "Similarity": 2}, "'Similarity'.*Similarity = 1"),
+    ({"anchor": "A dog sleeps.", "positive": "A cat sits.", "relevance": 0}, "'relevance'.*relevance = 1"),
+    ({"sentence1": "A dog sleeps.", "sentence2": "A cat sits.", "is_duplicate": False}, "is_duplicate = true"),
+    ({"sentence1": "A dog sleeps.", "sentence2": "A cat sits.", "label": 0}, "'label'.*label = 1"),
+    ({"anchor": "A dog sleeps.", "positive": "A cat sits.", "label": 0.2}, "'label'.*label >= 4"),
+    ({"caption1": "A dog sleeps.", "caption2": "A cat sits.", "relatedness_score": 1.5}, "'relatedness_score'"),
+    ({"sentence_A": "A dog sleeps.", "sentence_B": "A cat sits.", "relatedness": 1.5}, "'relatedness'"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), LABELLED, ids=[list(row)[-1] for row, _ in LABELLED])
+def test_labels_of_unknown_meaning_are_refused(row: dict[str, Any], message: str, tmp_path: Path) -> None:
+    source = write_parquet(tmp_path / "labelled.parquet", [row])
+    with pytest.raises(InputError, match=message):
+        write_pairs([f"pairs={source}"], tmp_path / "pairs.parquet")
+
+
+HEEDED: list[list[dict[str, Any]]] = [
+    [
+        {"sentence1": "A man rides a horse.", "sentence2": "A man is riding.", "label": "entailment"},
+        {"sentence1": "A dog sleeps.", "sentence2": "A dog is awake.", "label": "contradiction"},
+    ],
+    [
+        {"premise": "A man rides a horse.", "hypothesis": "A man is riding.", "label": 0, "score": 0.9},
+        {"premise": "A dog sleeps.", "hypothesis": "A dog is awake.", "label": 2, "score": 0.8},
+    ],
+    [
+        {"sentence_A": "A man rides a horse.", "sentence_B": "A man is riding.", "entailment_label": "ENTAILMENT"},
+        {"sentence_A": "A dog sleeps.", "sentence_B": "A dog is awake.", "entailment_label": "CONTRADICTION"},
+    ],
+    [
+        {"premise": "A man rides a horse.", "entailment": "A man is riding.", "contradiction": "A man walks."},
+        {"premise": None, "entailment": "A dog is awake.", "contradiction": "A dog sleeps."},
+    ],
+]
+
+
+@pytest.mark.parametrize("rows", HEEDED)
+def test_labels_of_inference_are_heeded(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    pairs = pairs_of(f"pairs={write_parquet(tmp_path / 'nli.parquet', rows)}", folder=tmp_path)
+    assert [(pair.anchor, pair.entailment) for pair in pairs] == [("A man rides a horse.", "A man is riding.")]
+
+
+def test_the_recipe_of_the_message_selects_pairs(tmp_path: Path) -> None:
+    rows = [
+        {"sentence1": "A dog sleeps.", "sentence2": "A cat sits.", "score": 0.1},
+        {"sentence1": "A man rides a horse.", "sentence2": "A man is riding.", "score": 4.9},
+    ]
+    source = write_parquet(tmp_path / "sts.parquet", rows)
+    with pytest.raises(InputError) as refused:
+        write_pairs([f"pairs={source}"], tmp_path / "pairs.parquet")
+    recipe = Recipe.parse(str(refused.value).partition("clean`: ")[2], "recipe.yaml")
+    Pipeline(*recipe.stages, columns=recipe.columns).run(str(source), str(tmp_path / "run"))
+    pairs = pairs_of(f"pairs={tmp_path / 'run'}", folder=tmp_path)
+    assert [pair.entailment for pair in pairs] == ["A man is riding."]

@@ -34,6 +34,7 @@ from jina_data.stages.base import KEEP
 from jina_data.stages.decontaminate import Decontaminate
 from jina_data.stages.rows import Rows, View
 from tests.support.files import write_csv, write_jsonl, write_parquet
+from tests.support.signs import signed_words
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 USUAL = Limits(n_grams=13, min_words=5, min_words_changed=8)
@@ -45,9 +46,7 @@ Overlap = tuple[int, Fraction, str] | None
 
 
 def words_of(text: str) -> list[str]:
-    raw = text.encode()
-    spans = word_spans(pa.array([text], pa.large_string()))
-    return [raw[a:b].decode().casefold() for a, b in zip(spans.starts, spans.ends, strict=True)]
+    return list(signed_words(text))
 
 
 def stands_in(part: list[str], whole: list[str]) -> bool:
@@ -229,6 +228,11 @@ CASES: list[tuple[str, str, Overlap]] = [
     (" ".join(LONG.split()[9:21]), LONG, None),
     ("我爱北京天安门", "我爱北京天安门。", (0, Fraction(1), "equal")),
     ("今天我爱北京天安门上", "我爱北京天安门。", (0, Fraction(1), "contained")),
+    ("Is 5 > 3?", "Is 5 < 3?", None),
+    ("Is 5 > 3?", "is (5>3)", (0, Fraction(1), "equal")),
+    ("What is C++?", "What is C?", None),
+    ("so one two three four five % and", "One two three four five %", (0, Fraction(1), "contained")),
+    ("one two three four five six seven eight > nine ten", TEN, (0, Fraction(9, 10), "changed")),
 ]
 
 

@@ -30,7 +30,6 @@ from jina_data.clean.recipe import Recipe
 from jina_data.clean.report import CleanReport
 from jina_data.errors import RecipeError
 from jina_data.kernels.shingles import KEEP, Shingling, text_elements
-from jina_data.kernels.words import word_spans
 from jina_data.pipeline import Pipeline
 from jina_data.stages import NearDedup
 from jina_data.stages.base import Context, RemainingRows
@@ -38,6 +37,7 @@ from jina_data.stages.near_dedup import _mapped, choose_bands
 from jina_data.stages.rows import Rows, View
 from tests.support.files import write_jsonl, write_parquet
 from tests.support.memory import resident_bytes
+from tests.support.signs import has_mark, signed_words
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 
@@ -51,10 +51,7 @@ Drop = tuple[float, Any]
 
 
 def words_of(text: str) -> list[str]:
-    encoded = text.encode()
-    spans = word_spans(pa.array([text], pa.large_string()))
-    cut = zip(spans.starts.tolist(), spans.ends.tolist(), strict=True)
-    return [encoded[start:end].decode().casefold() for start, end in cut]
+    return list(signed_words(text))
 
 
 def set_of(texts: Sequence[str | None], stage: NearDedup) -> Set:
@@ -63,13 +60,18 @@ def set_of(texts: Sequence[str | None], stage: NearDedup) -> Set:
     for text in texts:
         words = words_of(text or "")
         n = stage.n_grams
+        if len(words) >= n and stage.threshold == 1:
+            out.add(("content", tuple(words)))
+            continue
         if len(words) >= n:
             out |= {("words", tuple(words[i : i + n])) for i in range(len(words) - n + 1)}
+            ends = [part for k in range(1, n) for part in (("first", words[:k]), ("last", words[-k:]))]
+            out |= {(name, tuple(part)) for name, part in ends if any(map(has_mark, part))}
             continue
         folded = " ".join((text or "").split()).casefold()
         if not folded or stage.short_text == "keep":
             continue
-        if stage.short_text == "exact":
+        if stage.short_text == "exact" or stage.threshold == 1:
             out.add(("text", folded))
         else:
             size = stage.char_n_grams
@@ -255,7 +257,7 @@ def test_no_chain_is_closed_over(tmp_path: Path) -> None:
 
 
 def test_every_role_must_be_near(tmp_path: Path) -> None:
-    long = " ".join(f"w{i}" for i in range(50))
+    long = " ".join(f"w{i}x" for i in range(50))
     columns: dict[str, list[str | None]] = {
         "anchor": [SEVEN, SEVEN, SEVEN, None, None, SEVEN, "x", "x"],
         "positive": [long, long + " x", "other", long, long + " x", None, None, ""],
@@ -278,6 +280,51 @@ def test_several_texts_of_a_role_are_one_set(tmp_path: Path) -> None:
     }
     rows = make_rows(columns, {"negative": ("a", "b")})
     assert check(rows, NearDedup(threshold=0.8), tmp_path).dropped == {1: (0.8, 0), 4: (1.0, 3)}
+
+
+SIGNS = [
+    "Compute 12 + 5 * 3 and show all of the steps in between.",
+    "Compute 12 - 5 / 3 and show all of the steps in between.",
+    "if (a > b) { return the first of the two values to the caller }",
+    "if (a < b) { return the first of the two values to the caller }",
+    "if (a == b) { return the first of the two values to the caller }",
+    "if (a != b) { return the first of the two values to the caller }",
+    "The temperature is -5 degrees in the town on the hill today",
+    "The temperature is 5 degrees in the town on the hill today",
+    "The temperature is +5 degrees in the town on the hill today",
+    "Write a program in C that prints all of the prime numbers below ten",
+    "Write a program in C++ that prints all of the prime numbers below ten",
+    "Write a program in C# that prints all of the prime numbers below ten",
+    "I love the new phone that they gave me for my birthday last week on Monday 😍",
+    "I love the new phone that they gave me for my birthday last week on Monday 😡",
+    "In the end the share that the state had to pay for it all was close to 50 %",
+    "In the end the share that the state had to pay for it all was close to 50 €",
+    "Nobody has told me that they close at noon on the days before a feast :)",
+    "Nobody has told me that they close at noon on the days before a feast :(",
+    "Farm to Market Road lies in the south of the state and its number in the list is 1506.",
+    "Farm to Market Road lies in the south of the state and its number in the list is 1507.",
+]
+
+
+@pytest.mark.parametrize("threshold", [0.8, 0.9, 1.0])
+def test_sentences_that_differ_in_a_sign_or_a_number_are_kept(tmp_path: Path, threshold: float) -> None:
+    assert check(make_rows({"text": SIGNS}), NearDedup(threshold=threshold), tmp_path).dropped == {}
+    same = ["I love the new phone, that they gave me", "“I love the NEW phone that they gave me.”"]
+    assert check(make_rows({"text": same}), NearDedup(threshold=threshold), tmp_path).dropped == {1: (1.0, 0)}
+
+
+@pytest.mark.parametrize(("threshold", "dropped"), [(0.99, {1: (1.0, 0), 3: (1.0, 2)}), (1.0, {3: (1.0, 2)})])
+def test_at_threshold_one_the_content_is_equal(tmp_path: Path, threshold: float, dropped: dict[int, Drop]) -> None:
+    """A repeated passage gives no new n-grams, but other content."""
+    verse = "row row row row row row"
+    lines = [verse, verse + " row", "one two three four five six", "One, two: three; four -- five (six)!"]
+    assert check(make_rows({"text": lines}), NearDedup(threshold=threshold), tmp_path).dropped == dropped
+
+
+def test_at_threshold_one_short_texts_are_equal_character_by_character(tmp_path: Path) -> None:
+    rows = make_rows({"text": ["ababab ab", "abababab ab", "Yes.", "yes.", "Yes!"]})
+    stage = NearDedup(threshold=1.0, short_text="char_ngrams", char_n_grams=2)
+    assert check(rows, stage, tmp_path).dropped == {3: (1.0, 2)}
 
 
 def test_case_folds_by_character(tmp_path: Path) -> None:
@@ -575,12 +622,12 @@ def test_against(tmp_path: Path, own_file: Path, kind: str) -> None:
 
 def chain(n_rows: int) -> list[str]:
     """Return rows that each differ from the previous row by one word of fifty."""
-    return [" ".join(f"w{j}" for j in range(i, i + 50)) for i in range(n_rows)]
+    return [" ".join(f"w{j}x" for j in range(i, i + 50)) for i in range(n_rows)]
 
 
 def nearly_one(n_rows: int) -> list[str]:
     """Return rows that differ from each other by one word of a hundred."""
-    words = [f"w{j}" for j in range(100)]
+    words = [f"w{j}x" for j in range(100)]
     return [" ".join([*words[: i % 97], f"x{i}", *words[i % 97 + 1 :]]) for i in range(n_rows)]
 
 
@@ -590,7 +637,7 @@ def same(n_rows: int) -> list[str]:
 
 def template(n_rows: int) -> list[str]:
     """Return rows that share most bands, but no pair reaches the threshold: one text with three variable words."""
-    words = [f"w{j}" for j in range(100)]
+    words = [f"w{j}x" for j in range(100)]
     blanks = (5, 39, 73)
     return [" ".join(f"x{i}b{j}" if j in blanks else word for j, word in enumerate(words)) for i in range(n_rows)]
 

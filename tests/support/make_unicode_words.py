@@ -1,6 +1,6 @@
 """Writes `unicode_words.tsv`, the table of Unicode properties that define words, lines and sentences.
 
-    python -m jina_data.kernels.make_unicode_words
+    python -m tests.support.make_unicode_words
 
 The properties come from the `regex` package (a development dependency), which carries a newer Unicode than Python.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
-TABLE = Path(__file__).with_name("unicode_words.tsv")
+TABLE = Path(__file__).parents[2] / "jina_data" / "kernels" / "unicode_words.tsv"
 
 WORD_BREAKS = """
     CR LF Newline Extend ZWJ Format Regional_Indicator Katakana Hebrew_Letter ALetter Single_Quote Double_Quote
@@ -40,15 +40,17 @@ KINDS = {
     # regex calls every unassigned code point wide.
     "W": r"(?:(?!\p{Cn})[\p{East_Asian_Width=W}\p{East_Asian_Width=F}])",
     "S": r"\p{White_Space}",
+    # Symbols, and the punctuation that is used like them. Marks of ownership and lines of boxes are decoration.
+    "Y": r"(?:(?![©®™℠\u2500-\u259F\uFFFC\uFFFD])[\p{Sm}\p{Sc}\p{So}^#%&*/@\\_§‰‱′″‴⁗†‡٪؉؊＾＃％＆＊＠／＼＿])",
 }
 
 HEADER = """\
 # Unicode {version}: properties of code points, from the Python package regex.
-# Written by `python -m jina_data.kernels.make_unicode_words`; do not edit.
+# Written by `python -m tests.support.make_unicode_words`; do not edit.
 # first and last code point, Word_Break, kinds. Code points not listed are Other, without a kind.
 # L letter, N number, U letter or number of a script written without spaces (each counts as a word),
-# P pictographic, T sentence terminal, W wide, S white space. L, N and U are left out where Word_Break is
-# Extend, Format or ZWJ: such a character belongs to the one before it.
+# P pictographic, T sentence terminal, W wide, S white space, Y a sign. L, N and U are left out where Word_Break
+# is Extend, Format or ZWJ: such a character belongs to the one before it.
 """
 
 
