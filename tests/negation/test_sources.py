@@ -338,10 +338,10 @@ BROKEN: list[tuple[str, str, str, str]] = [
         "ends after 0 captions without a closing bracket",
     ),
     ("snli", "x.txt", "", "x.txt: no columns of pairs"),
-    ("pairs", "x.csv", "sentence1,sentence2,score\na,b,0.1\n", "come with 'score'.*--where CONDITION"),
+    ("pairs", "x.csv", "sentence1,sentence2,score\na,b,0.1\n", "come with 'score'"),
     ("pairs", "x.csv", "sentence1,sentence2,is_duplicate\na,b,0\n", "come with 'is_duplicate'"),
-    ("pairs", "x.csv", "sentence1,sentence2,label\na,b,1\n", "x.csv:0: .*the label 1. In some datasets 0 marks"),
-    ("pairs", "x.jsonl", '{"sentence1": "a", "sentence2": "b", "label": 4.9}\n', "have the label 4.9"),
+    ("pairs", "x.csv", "sentence1,sentence2,label\na,b,1\n", "come with 'label'"),
+    ("pairs", "x.jsonl", '{"sentence1": "a", "sentence2": "b", "label": 4.9}\n', "come with 'label'.*label >= 4"),
     ("snli", "x.zip", "no archive", "x.zip: could not be read"),
     ("snli", "x.docx", "x", "x.docx: unknown file format"),
 ]
