@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 import sys
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache, partial
-from html.entities import html5
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,6 +16,7 @@ from typing_extensions import override
 
 from jina_data.roles import is_text
 from jina_data.stages.base import Outcome, RowLocal
+from jina_data.stages.markup import strip_markup
 from jina_data.stages.mojibake import broken_pattern, re2_class, repair
 from jina_data.stages.rows import Rows, View
 
@@ -31,7 +30,7 @@ class Normalize(RowLocal):
     """Give texts one spelling, in this order:
 
     - `markup`: remove tags of HTML elements, and scripts, styles and comments with their content; turn blocks into
-      lines; decode entities once. Text such as `<int>` or `a < b` is kept.
+      paragraphs and lines; decode entities once. Text such as `List<String>`, `a < b` or `the <p> tag` is kept.
     - `mojibake`: repair text that was decoded in the wrong encoding, line by line, with ftfy. A text that is not
       clearly broken does not change, and quotes, ligatures and widths never do.
     - `control_chars`: remove control characters except white space, terminal escapes, and invisible format characters
@@ -100,7 +99,7 @@ class Normalize(RowLocal):
     def rewrite(self, values: pa.LargeStringArray) -> pa.LargeStringArray:
         """Return texts in normal spelling, without the check whether any may change."""
         if self.markup:
-            values = _rewrite_matches(values, "[<&]", _strip_markup)
+            values = _rewrite_matches(values, "[<&]", strip_markup)
         if not self.mojibake:
             return self._clean(values)
         values = self._clean(_rewrite_matches(values, broken_pattern(), repair))
@@ -164,37 +163,6 @@ def _collapse_whitespace(values: pa.LargeStringArray) -> pa.LargeStringArray:
     for pattern, replacement in ((_ODD_BREAK, "\n"), (_BLANK_RUN, " "), (" \n ?|\n ", "\n"), ("\n{3,}", "\n\n")):
         values = pc.replace_substring_regex(values, pattern, replacement)
     return pc.utf8_trim(values, " \n")
-
-
-_HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)|<!doctype\b[^>]*>|<(script|style)\b[^>]*>.*?(?:</\1\s*>|\Z)", re.I | re.S)
-_BLOCK = (
-    "address|article|aside|blockquote|body|br|caption|center|dd|details|div|dl|dt|fieldset|figcaption|figure|footer|"
-    "form|h[1-6]|head|header|hr|html|li|main|nav|ol|option|p|pre|section|select|summary|table|tbody|tfoot|thead|"
-    "title|tr|ul"
-)
-_INLINE = (
-    "a|abbr|acronym|audio|b|base|bdi|bdo|big|button|canvas|cite|code|col|colgroup|data|del|dfn|em|embed|font|i|iframe|"
-    "img|input|ins|kbd|label|legend|link|map|mark|meta|nobr|noscript|object|output|param|picture|q|rp|rt|ruby|s|samp|"
-    "script|small|source|span|strike|strong|style|sub|sup|svg|template|textarea|time|tt|u|var|video|wbr"
-)
-_ATTRIBUTES = r"""(?:\s(?:[^<>"']|"[^"]*"|'[^']*')*+)?/?>"""
-_CELL_TAG = re.compile(f"</?t[dh]{_ATTRIBUTES}", re.I)
-_BLOCK_TAG = re.compile(rf"</?(?:{_BLOCK}){_ATTRIBUTES}(?:\s*+</?(?:{_BLOCK}){_ATTRIBUTES})*+", re.I)
-_INLINE_TAG = re.compile(f"</?(?:{_INLINE}){_ATTRIBUTES}", re.I)
-_ENTITY = re.compile("&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[0-9A-Za-z]{2,32});")
-
-
-def _strip_markup(text: str) -> str:
-    """Return the text of an HTML fragment; anything but elements and entities of HTML does not change."""
-    if "<" in text:
-        for pattern, replacement in ((_HIDDEN, ""), (_CELL_TAG, " "), (_BLOCK_TAG, "\n"), (_INLINE_TAG, "")):
-            text = pattern.sub(replacement, text)
-    return _ENTITY.sub(_decode, text) if "&" in text else text
-
-
-def _decode(entity: re.Match[str]) -> str:
-    written = entity[0]
-    return html.unescape(written) if written[1] == "#" else html5.get(written[1:], written)
 
 
 @lru_cache(maxsize=16)
