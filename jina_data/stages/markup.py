@@ -38,7 +38,9 @@ _HIDDEN = re.compile(r"""<!--|<!doctype\b[^<>]*>|<(script|style)\b(?:[^<>"']|"[^
 _ENDS = {name: re.compile(rf"</{name}\s*>", re.I) for name in ("script", "style")} | {"!--": re.compile("-->")}
 _BREAKS = re.compile("[ \t\n\r]*(?:[\ue000\ue001][ \t\n\r]*)+")
 _ENTITY = re.compile("&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[0-9A-Za-z]{2,32});")
-_AT_ITS_PLACE = re.compile(r"(?:^|\S)<br\s*/?>|<br\s*/?>(?:\S|$)|^\s*<(?:p|li|tr|dt|dd|option)>", re.I | re.M)
+_AT_ITS_PLACE = re.compile(r"\S<br\s*/?>|<br\s*/?>\S|^\s*<(?:p|li|tr|dt|dd|option)>\s*\S", re.I | re.M)
+_QUOTED_CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.S)
+"""Code in Markdown: what stands in it is meant as it is."""
 
 _P, _L = "\ue000", "\ue001"
 """Stand for the end of a paragraph and of a line; private characters, which no text has a use for."""
@@ -52,12 +54,18 @@ SUSPECTED = (
 
 def strip_markup(text: str) -> str:
     """Return the text of an HTML fragment, with its paragraphs and lines; anything else does not change."""
+    parts = _QUOTED_CODE.split(text) if "`" in text else [text]
+    closed = _closed("".join(parts[::2])) if "<" in text else None
+    parts[::2] = [_strip_part(part, closed) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _strip_part(text: str, closed: set[str] | None) -> str:
     if "<" in text:
         text = _drop_hidden(text)
-        closed = _closed(text)
-        if closed is not None:
-            text = _TAG.sub(lambda tag: _replacement(tag, closed), text.replace(_P, "").replace(_L, ""))
-            text = _BREAKS.sub(lambda run: "\n\n" if _P in run[0] else "\n", text)
+    if closed is not None:
+        text = _TAG.sub(lambda tag: _replacement(tag, closed), text.replace(_P, "").replace(_L, ""))
+        text = _BREAKS.sub(lambda run: "\n\n" if _P in run[0] else "\n", text)
     return _ENTITY.sub(_decode, text) if "&" in text else text
 
 

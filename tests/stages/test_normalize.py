@@ -122,6 +122,8 @@ def test_each_step_can_be_turned_off(setting: dict[str, Any], text: str, expecte
         # what is no HTML stays
         ("if (a<b && b>c) i<b and b>i", "if (a<b && b>c) i<b and b>i"),
         ("Set<a> x; Map<String, List<A>> y", "Set<a> x; Map<String, List<A>> y"),
+        ("`<input type='file' />` and `&lt;a&gt;`", "`<input type='file' />` and `&lt;a&gt;`"),
+        ("<p>", "<p>"),
         ("the <p> element, the <b> tag and the <script> tag", "the <p> element, the <b> tag and the <script> tag"),
         ("AT&T, R&D, x &lt y, a&b", "AT&T, R&D, x &lt y, a&b"),
         ("a < b and c > d", "a < b and c > d"),
