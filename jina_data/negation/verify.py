@@ -17,7 +17,7 @@ from jina_data.english.cues import Kind, negation_diff, negators
 from jina_data.english.likeness import double_turn, parts_of, reworded_negation, token_overlap, trivial_prefix
 from jina_data.english.texts import folded, sentence_count
 from jina_data.negation.pairs import Answer, Judge, Opinion, Verdict
-from jina_data.stages.language import identify
+from jina_data.stages.language_model import identify
 
 REASONS = (
     "nothing_written",

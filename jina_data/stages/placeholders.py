@@ -23,30 +23,31 @@ _ANY_CASE = frozenset(
     for line in """
     n/a | n.a. | n. a. | #n/a | <na> | <null> | (null) | [null] | {null} | <none> | (none) | [none] | <nan>
     undefined | [undefined] | (undefined) | [object object] | #value! | #ref! | #name? | #div/0! | #null! | #num!
-    to do: | tbd | t.b.d. | tba | fixme | to be determined | to be done | to be announced | placeholder
-    [deleted] | [removed] | (deleted) | (removed) | <deleted> | <removed> | [deleted by user] | [ removed by reddit ]
+    to do: | tbd | t.b.d. | tba | fixme | to be determined | to be done | to be announced | placeholder | [deleted]
+    [removed] | (deleted) | (removed) | <deleted> | <removed> | [deleted by user] | [ removed by reddit ]
     [removed by moderator] | [deleted by moderator] | [blank] | (blank) | <blank> | [empty] | (empty) | <empty>
     [missing] | (missing) | <missing> | <unk> | [unk] | [pad] | <pad> | [no text] | [no answer] | (no answer)
     no answer | not available | not applicable | no data | no data available | no text | no content | no description
     no description available | description not available | no title | [no title] | (no title) | untitled document
-    lorem ipsum | - | -- | --- | – | — | ― | ?
-    k.a. | k. a. | k.a | keine angabe | keine angaben | keine daten | nicht verfügbar | nicht zutreffend | [gelöscht]
-    [entfernt] | entfällt | n/d | non disponible | non applicable | sans objet | non renseigné
-    non communiqué | aucune donnée | pas de réponse | [supprimé] | no disponible | no aplica | no aplicable | sin datos
-    sin respuesta | sin información | [eliminado] | [borrado] | não disponível | não se aplica | sem dados
-    sem resposta | sem informação | [excluído] | [removido] | non disponibile | non applicabile | nessun dato
-    [eliminato] | [rimosso] | niet beschikbaar | niet van toepassing | n.v.t. | nvt | geen gegevens | geen antwoord
-    [verwijderd] | ej tillgänglig | ej tillämpligt | saknas | ikke tilgjengelig | ikke relevant | ikke tilgængelig
-    ei saatavilla | ei sovellu | brak danych | brak odpowiedzi | nie dotyczy | n.d | [usunięto] | není k dispozici
-    neuvedeno | nie je k dispozícii | nincs adat | nem elérhető | nu este disponibil | nu se aplică | fără date
-    mevcut değil | veri yok | uygulanamaz | belirtilmemiş | [silindi] | không có dữ liệu | không áp dụng
-    tidak tersedia | tidak ada data | tidak berlaku | δεν υπάρχει | μη διαθέσιμο | δ/υ | н/д | н.д. | нет данных | нет ответа
-    не указано | не применимо | неприменимо | недоступно | [удалено] | [удалён] | немає даних | не вказано | [видалено] | няма данни
-    нема података | غير متوفر | غير متاح | لا ينطبق | لا توجد بيانات | [محذوف] | לא זמין | לא רלוונטי | אין נתונים
-    ناموجود | موجود نیست | उपलब्ध नहीं | उपलब्ध नहीं है | लागू नहीं | তথ্য নেই | ไม่มีข้อมูล | ไม่ระบุ
-    暂无 | 暂无数据 | 无数据 | 不适用 | 不適用 | 無資料 | 未填写 | 待定 | 待补充 | [已删除] | [已刪除] | 该内容已被删除
-    データなし | 該当なし | 未入力 | 未定 | 未設定 | [削除済み] | 해당 없음 | 해당없음 | 데이터 없음 | 정보 없음 | 미정
-    [삭제됨] | 삭제된 댓글입니다
+    lorem ipsum | - | -- | --- | – | — | ― | ? | k.a. | k. a. | k.a | keine angabe | keine angaben | keine daten
+    nicht verfügbar | nicht zutreffend | [gelöscht] | [entfernt] | entfällt | n/d | non disponible | non applicable
+    sans objet | non renseigné | non communiqué | aucune donnée | pas de réponse | [supprimé] | no disponible
+    no aplica | no aplicable | sin datos | sin respuesta | sin información | [eliminado] | [borrado]
+    não disponível | não se aplica | sem dados | sem resposta | sem informação | [excluído] | [removido]
+    non disponibile | non applicabile | nessun dato | [eliminato] | [rimosso] | niet beschikbaar
+    niet van toepassing | n.v.t. | nvt | geen gegevens | geen antwoord | [verwijderd] | ej tillgänglig
+    ej tillämpligt | saknas | ikke tilgjengelig | ikke relevant | ikke tilgængelig | ei saatavilla | ei sovellu
+    brak danych | brak odpowiedzi | nie dotyczy | n.d | [usunięto] | není k dispozici | neuvedeno
+    nie je k dispozícii | nincs adat | nem elérhető | nu este disponibil | nu se aplică | fără date | mevcut değil
+    veri yok | uygulanamaz | belirtilmemiş | [silindi] | không có dữ liệu | không áp dụng | tidak tersedia
+    tidak ada data | tidak berlaku | δεν υπάρχει | μη διαθέσιμο | δ/υ | н/д | н.д. | нет данных | нет ответа
+    не указано | не применимо | неприменимо | недоступно | [удалено] | [удалён] | немає даних | не вказано
+    [видалено] | няма данни | нема података | غير متوفر | غير متاح | لا ينطبق | لا توجد بيانات | [محذوف] | לא זמין
+    לא רלוונטי | אין נתונים | ناموجود | موجود نیست | उपलब्ध नहीं | उपलब्ध नहीं है | लागू नहीं | তথ্য নেই
+    ไม่มีข้อมูล | ไม่ระบุ | 暂无 | 暂无数据 | 无数据 | 不适用 | 不適用 | 無資料 | 未填写 | 待定 | 待补充 | [已删除] | [已刪除] | 该内容已被删除
+    データなし
+    該当なし | 未入力 | 未定 | 未設定 | [削除済み] | 해당 없음 | 해당없음 | 데이터 없음
+    정보 없음 | 미정 | [삭제됨] | 삭제된 댓글입니다
     """.splitlines()
     for word in (part.strip() for part in line.split(" | "))
     if word
