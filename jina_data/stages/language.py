@@ -15,7 +15,7 @@ from jina_data.errors import RecipeError
 from jina_data.stages.base import Outcome, RowLocal, Threshold
 from jina_data.stages.language_model import identify_wanted, label_counts, labels_of, model_path, model_sha256
 from jina_data.stages.language_names import nearest_labels
-from jina_data.stages.language_text import has_letters, judged_texts
+from jina_data.stages.language_text import has_letters, in_lower_case, prose
 from jina_data.stages.rows import BoolArray, FloatArray, IntArray, Rows, Texts, View
 from jina_data.stages.scripts import compare_scripts, foreign_letters, without_foreign
 
@@ -142,8 +142,8 @@ class Language(RowLocal):
 
     def _judge(self, values: pa.LargeStringArray) -> _Judged:
         """Identify and judge T texts."""
-        texts = judged_texts(values)
-        texts, is_foreign = self._compare_scripts(texts)
+        texts, is_foreign = self._compare_scripts(prose(values))
+        texts = in_lower_case(texts)
         wanted = self._wanted_labels()
         labels, probability, sums = identify_wanted(texts, wanted, self.model)
         chars = pc.utf8_length(texts).to_numpy(zero_copy_only=False)

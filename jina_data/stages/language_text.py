@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,10 +35,14 @@ _CAPITALS = r"\p{Lu}[^\p{Ll}]*\p{Lu}"
 """An RE2 pattern of two capital letters without a small one between them."""
 
 
-def judged_texts(values: pa.LargeStringArray) -> pa.LargeStringArray:
-    """Return N texts as their language is judged; most are the same."""
+def prose(values: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Return N texts without addresses, code and vowel points; most are the same."""
     values = pc.replace_substring_regex(values, _POINTS, "")
-    values = _rewrite(values, pc.match_substring_regex(values, _REMOVES), _without_code)
+    return _rewrite(values, pc.match_substring_regex(values, _REMOVES), _without_code)
+
+
+def in_lower_case(values: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Return N texts, those mostly in capitals in lower case."""
     return _rewrite(values, pc.match_substring_regex(values, _CAPITALS), _lower)
 
 
@@ -47,8 +52,9 @@ def has_letters(values: pa.LargeStringArray) -> BoolArray:
     return found
 
 
-def _rewrite(values: pa.LargeStringArray, is_match: pa.BooleanArray, rewrite: object) -> pa.LargeStringArray:
-    assert callable(rewrite)
+def _rewrite(
+    values: pa.LargeStringArray, is_match: pa.BooleanArray, rewrite: Callable[[str], str]
+) -> pa.LargeStringArray:
     old = values.filter(is_match).to_pylist()
     new = [rewrite(text) for text in old]
     return values if new == old else pc.replace_with_mask(values, is_match, pa.array(new, pa.large_string()))

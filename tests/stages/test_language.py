@@ -23,7 +23,7 @@ from jina_data.stages.base import Outcome
 from jina_data.stages.language import Language
 from jina_data.stages.language_model import identify, identify_by_runtime, identify_wanted, labels_of, model_path
 from jina_data.stages.language_names import nearest_labels
-from jina_data.stages.language_text import judged_texts
+from jina_data.stages.language_text import prose
 from jina_data.stages.rows import Rows, View
 from jina_data.stages.scripts import scripts_of
 
@@ -175,8 +175,8 @@ def test_the_probabilities_of_wanted_neighbors_add_up() -> None:
     stage = Language(languages=("hr", "sr", "bs"), uncertain="drop")
     assert judged(stage, *CROATIAN) == [None, None]
     scores = stage.apply(rows_of(text=CROATIAN)).scores
-    assert min(scores["text.wanted_probability"].to_pylist()) > 0.9
-    assert max(scores["text.probability"].to_pylist()) < 0.9
+    assert min(scores["text.wanted_probability"].to_pylist()) > 0.8
+    assert max(scores["text.probability"].to_pylist()) < 0.8
 
 
 def test_the_sum_over_all_labels_is_one() -> None:
@@ -225,30 +225,26 @@ def test_capitals_are_judged_in_lower_case(language: str, text: str) -> None:
 
 
 def test_texts_partly_in_capitals_are_not_changed() -> None:
-    texts = pa.array(
-        ["NASA and ESA build a telescope.", "The Quick Brown Fox", "WARNING: do not open"], pa.large_string()
-    )
-    assert judged_texts(texts).equals(texts)
-    assert judged_texts(pa.array(["ΟΔΟΣ ΑΘΗΝΩΝ", "İLK IŞIK"], pa.large_string())).to_pylist() == [
-        "οδος αθηνων",
-        "ilk ışık",
-    ]
+    texts = ["NASA and ESA build a telescope.", "The Quick Brown Fox", "WARNING: do not open"]
+    assert in_lower_case(pa.array(texts, pa.large_string())).to_pylist() == texts
+    capitals = pa.array(["ΟΔΟΣ ΑΘΗΝΩΝ", "İLK IŞIK"], pa.large_string())
+    assert in_lower_case(capitals).to_pylist() == ["οδος αθηνων", "ilk ışık"]
 
 
 @pytest.mark.parametrize(
-    ("text", "prose"),
+    ("text", "expected"),
     [
         ("Voir https://example.com/the-best-of-the-web pour plus de détails.", "Voir pour plus de détails."),
         ("Schreiben Sie an info@example.com oder www.example.com/help", "Schreiben Sie an oder"),
         ("Der Befehl `git commit --amend` ändert den letzten Commit.", "Der Befehl ändert den letzten Commit."),
         ("So geht es:\n```\nfor item in items:\n    print(item)\n```\nFertig.", "So geht es: Fertig."),
-        ("Die Variable max_value steht in /etc/app/config und heißt --limit.", "Die Variable steht in und heißt"),
+        ("Die Variable max_value steht in /etc/app/config und heißt --limit.", "Die Variable steht in und heißt ."),
         ("https://example.com/a/b?c=d", ""),
         ("for (int i = 0; i < n; i++) {\n  total += values[i];\n}", ""),
     ],
 )
-def test_addresses_and_code_are_left_out(text: str, prose: str) -> None:
-    assert judged_texts(pa.array([text], pa.large_string())).to_pylist() == [prose]
+def test_addresses_and_code_are_left_out(text: str, expected: str) -> None:
+    assert prose(pa.array([text], pa.large_string())).to_pylist() == [expected]
 
 
 def test_a_text_that_is_only_code_or_addresses_is_uncertain() -> None:
