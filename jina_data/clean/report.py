@@ -13,6 +13,7 @@ import duckdb
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.histograms import Bins, ScoreCounts, count_scores
 from jina_data.clean.ledger import READ_STAGE
+from jina_data.clean.markup_count import markup_warnings
 from jina_data.clean.plan import Plan
 from jina_data.errors import RunFolderError
 from jina_data.run.resume import versions
@@ -57,7 +58,7 @@ class PartCounts:
 
 @dataclass(frozen=True)
 class CleanReport:
-    """The result of a clean run. `path` is the folder of the finished run."""
+    """The result of a clean run. `path` is the folder of the finished run; `warnings` are whole sentences."""
 
     rows: RowCounts
     stages: Sequence[StageCounts]
@@ -71,6 +72,7 @@ class CleanReport:
     mismatch: Sequence[Mismatch] = ()
     cut: Sequence[CutCounts] = ()
     scores: Sequence[ScoreCounts] = ()
+    warnings: Sequence[str] = ()
     path: Path | None = None
 
     @classmethod
@@ -149,6 +151,7 @@ def build_report(
             mismatch for index, stage_facts in facts.items() for mismatch in count_mismatches(con, index, stage_facts)
         ],
         cut=count_cut(folder.cache),
+        warnings=markup_warnings(plan, events),
     )
 
 
@@ -225,9 +228,12 @@ def truncation_notice(counts: CutCounts) -> str:
 def notices(report: CleanReport) -> list[str]:
     """Return the warnings of a run: sources where a stage drops, or would drop, many pairs that are probably good."""
     return [
-        _mismatch_notice(report.stages[mismatch.stage].name, mismatch)
-        for mismatch in report.mismatch
-        if mismatch.spared or mismatch.is_excessive
+        *report.warnings,
+        *(
+            _mismatch_notice(report.stages[mismatch.stage].name, mismatch)
+            for mismatch in report.mismatch
+            if mismatch.spared or mismatch.is_excessive
+        ),
     ]
 
 

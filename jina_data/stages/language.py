@@ -12,12 +12,12 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from jina_data.errors import RecipeError
+from jina_data.languages.identify import identify_wanted, label_counts, labels_of, model_path, model_sha256
+from jina_data.languages.names import nearest_labels
+from jina_data.languages.prose import BEGINNING, has_letters, in_lower_case, prose
+from jina_data.languages.scripts import compare_scripts, foreign_letters
 from jina_data.stages.base import Outcome, RowLocal, Threshold
-from jina_data.stages.language_model import identify_wanted, label_counts, labels_of, model_path, model_sha256
-from jina_data.stages.language_names import nearest_labels
-from jina_data.stages.language_text import has_letters, in_lower_case, prose
 from jina_data.stages.rows import BoolArray, FloatArray, IntArray, Rows, Texts, View
-from jina_data.stages.scripts import compare_scripts, foreign_letters, without_foreign
 
 WRONG, UNCERTAIN = 0, 1
 
@@ -186,15 +186,15 @@ class Language(RowLocal):
         if pattern is None:
             return texts, is_other
         candidate = pc.match_substring_regex(texts, pattern)
-        mixed = texts.filter(candidate).to_pylist()
-        scripts = compare_scripts(mixed, self.languages)
-        is_other[candidate.to_numpy(zero_copy_only=False)] = scripts.is_other
-        quoting = (scripts.foreign_share > 0) & (scripts.foreign_share < 0.5)
-        own = [
-            without_foreign(text, self.languages) if quotes else text
-            for text, quotes in zip(mixed, quoting.tolist(), strict=True)
-        ]
-        return pc.replace_with_mask(texts, candidate, pa.array(own, pa.large_string())), is_other
+        is_candidate = candidate.to_numpy(zero_copy_only=False)
+        scripts = compare_scripts(
+            pc.utf8_slice_codeunits(texts.filter(candidate), 0, BEGINNING).to_pylist(), self.languages
+        )
+        is_other[is_candidate] = scripts.is_other
+        quoting = np.zeros(len(texts), np.bool_)
+        quoting[is_candidate] = (scripts.foreign_share > 0) & (scripts.foreign_share < 0.5)
+        own = pc.replace_substring_regex(texts.filter(pa.array(quoting)), f"{pattern}+", " ")
+        return pc.replace_with_mask(texts, pa.array(quoting), own), is_other
 
 
 def _decisive_text(texts: Texts, failed: BoolArray, n_rows: int) -> IntArray:

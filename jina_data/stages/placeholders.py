@@ -69,7 +69,7 @@ def placeholders(values: pa.LargeStringArray) -> IntArray:
     short = texts.filter(is_short)
     as_written = pc.is_in(short, value_set=pa.array(sorted(_AS_WRITTEN), pa.large_string()))
     any_case = pc.is_in(pc.utf8_lower(short), value_set=pa.array(sorted(_ANY_CASE), pa.large_string()))
-    out = pc.match_substring_regex(texts, _LOREM).to_numpy(zero_copy_only=False).astype(np.int64)
+    out: IntArray = pc.match_substring_regex(texts, _LOREM).to_numpy(zero_copy_only=False).astype(np.int64)
     out[is_short.to_numpy(zero_copy_only=False)] |= pc.or_(as_written, any_case).to_numpy(zero_copy_only=False)
     return out
 
@@ -81,7 +81,8 @@ def punctuation_only(values: pa.LargeStringArray) -> IntArray:
     """
     faces = pc.match_substring_regex(values, _FACE)
     matches = pc.and_not(pc.match_substring_regex(values, _punctuation()), faces)
-    return matches.to_numpy(zero_copy_only=False).astype(np.int64)
+    out: IntArray = matches.to_numpy(zero_copy_only=False).astype(np.int64)
+    return out
 
 
 @lru_cache(maxsize=1)

@@ -19,13 +19,13 @@ import pytest
 from pydantic import ValidationError
 
 from jina_data.errors import ModelError, RecipeError
+from jina_data.languages.identify import identify, identify_by_runtime, identify_wanted, labels_of, model_path
+from jina_data.languages.names import nearest_labels
+from jina_data.languages.prose import in_lower_case, prose
+from jina_data.languages.scripts import scripts_of
 from jina_data.stages.base import Outcome
 from jina_data.stages.language import Language
-from jina_data.stages.language_model import identify, identify_by_runtime, identify_wanted, labels_of, model_path
-from jina_data.stages.language_names import nearest_labels
-from jina_data.stages.language_text import prose
 from jina_data.stages.rows import Rows, View
-from jina_data.stages.scripts import scripts_of
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 
@@ -359,16 +359,14 @@ def test_real_sentences_are_kept_in_their_own_language() -> None:
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    code = "import pyarrow as pa; from jina_data.stages.language_model import identify, identify_by_runtime as other; "
+    code = "import pyarrow as pa; from jina_data.languages.identify import identify, identify_by_runtime as other; "
     code += f"text = pa.array([{ENGLISH!r}], pa.large_string()); identify(text); other(text)"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
     assert capfd.readouterr() == ("", "")
 
 
 def test_numba_and_fasttext_are_imported_when_used() -> None:
-    code = (
-        "import sys, pyarrow as pa; from jina_data.stages.language_model import identify, labels_of; labels_of(None); "
-    )
+    code = "import sys, pyarrow as pa; from jina_data.languages.identify import identify, labels_of; labels_of(None); "
     code += "print('numba' in sys.modules); identify(pa.array(['a'], pa.large_string())); "
     code += "print('numba' in sys.modules, 'fasttext' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -11,13 +11,17 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.stages.language_names import CODE_OF
-from jina_data.stages.rows import BoolArray, FloatArray, IntArray
+from jina_data.languages.names import CODE_OF
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
 
 # Unicode 15.1, Scripts.txt, by block: the letters of a block belong to the script, or to no single one.
 _BLOCKS = """
@@ -111,6 +115,9 @@ _ISO_15924 = {
 FOREIGN_SHARE = 0.8
 """The minimum share of letters of other scripts, by weight, in a text of another language; the rest may be names."""
 
+SHORT_CHARS = 100
+"""Texts below this number of characters may have only signs in another script."""
+
 _WEIGHTS = {"Han": 3, "Kana": 2, "Hangul": 2}
 """Letters of these scripts are syllables or words."""
 
@@ -136,19 +143,12 @@ def compare_scripts(texts: Sequence[str], languages: Sequence[str]) -> Scripts:
         return Scripts(np.zeros(len(texts), np.bool_), np.zeros(len(texts)))
     share, weighted = _foreign(texts, wanted)
     is_other = weighted >= FOREIGN_SHARE
-    probable = np.flatnonzero(is_other)
-    # Without the signs the share can only be smaller.
-    is_other[probable] = _foreign([_without_signs(texts[index], wanted) for index in probable], wanted)[1] >= (
+    # Without the signs the share can only be smaller. A long text has words.
+    doubtful = [index for index in np.flatnonzero(is_other).tolist() if len(texts[index]) < SHORT_CHARS]
+    is_other[doubtful] = _foreign([_without_signs(texts[index], wanted) for index in doubtful], wanted)[1] >= (
         FOREIGN_SHARE
     )
     return Scripts(is_other, share)
-
-
-def without_foreign(text: str, languages: Sequence[str]) -> str:
-    """Return a text without the letters of scripts that none of the languages uses."""
-    wanted = _scripts_of_all(languages) or frozenset()
-    numbers, names = _letters()[0], ["", *_ranges()]
-    return "".join(" " if (name := names[numbers[ord(c)]]) and name not in wanted else c for c in text)
 
 
 def _scripts_of_all(languages: Sequence[str]) -> frozenset[str] | None:
@@ -161,13 +161,12 @@ def _foreign(texts: Sequence[str], wanted: frozenset[str]) -> tuple[FloatArray, 
     """Return the share of letters of other scripts in N texts (N,), 0 without letters; by number, and by weight."""
     scripts_by_point, weight_by_point = _letters()
     is_foreign = np.array([False, *(name not in wanted for name in _ranges())])
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    points = code_points(texts)
     weights, foreign = weight_by_point[points], is_foreign[scripts_by_point[points]]
     shares = []
     for values in ((weights > 0).astype(np.uint8), weights):
-        total = _sums(values, lengths)
-        shares.append(_sums(np.where(foreign, values, 0), lengths) / np.maximum(1, total))
+        total = add_up(values, texts)
+        shares.append(add_up(np.where(foreign, values, 0), texts) / np.maximum(1, total))
     return shares[0], shares[1]
 
 
@@ -194,11 +193,16 @@ def _without_signs(text: str, wanted: frozenset[str]) -> str:
     return text if "Greek" in wanted else _GREEK_SIGN.sub("", text)
 
 
-def _sums(values: npt.NDArray[np.uint8], lengths: IntArray) -> IntArray:
-    """Add up the values of each text (N,)."""
-    ends = np.cumsum(lengths)
+def code_points(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
+    """Return the code points of all texts, one after the other."""
+    return np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def add_up(values: npt.NDArray[np.integer[Any]], texts: Sequence[str]) -> IntArray:
+    """Add up the values of the code points of each of N texts, (N,)."""
     totals = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    sums: IntArray = totals[ends] - totals[ends - lengths]
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    sums: IntArray = totals[ends] - totals[np.concatenate([[0], ends[:-1]])] if len(texts) else ends
     return sums
 
 

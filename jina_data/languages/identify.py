@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from jina_data.errors import ModelError
 from jina_data.kernels.fasttext_file import PREFIX, read_label_counts, read_settings
-from jina_data.stages.rows import FloatArray
 
 if TYPE_CHECKING:
     from jina_data.kernels.language_id import Tables
 
 T = TypeVar("T")
+FloatArray = npt.NDArray[np.float64]
 Predict = Callable[[str, int, float, str], list[tuple[float, str]]]
 
 
@@ -148,7 +149,7 @@ def _by_runtime(path: str, values: pa.LargeStringArray, wanted: Sequence[str]) -
     return Identified(labels, probability, np.minimum(1.0, np.array(sums, np.float64)))
 
 
-def _sum_wanted(tables: Tables, products: FloatArray, labels: Sequence[int]) -> FloatArray:
+def _sum_wanted(tables: Tables, products: npt.NDArray[np.float32], labels: Sequence[int]) -> FloatArray:
     """Return the probability of some labels together (N,), from the products of N texts with the outputs (N, L).
 
     In a tree, the probability of a label is the product along its path: the logistic function of the node's product for
