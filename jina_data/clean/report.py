@@ -15,6 +15,7 @@ from jina_data.clean.histograms import Bins, ScoreCounts, count_scores
 from jina_data.clean.ledger import READ_STAGE
 from jina_data.clean.markup_count import markup_warnings
 from jina_data.clean.plan import Plan
+from jina_data.clean.repeated_count import repeated_warnings
 from jina_data.errors import RunFolderError
 from jina_data.run.resume import versions
 from jina_data.stages.base import Threshold
@@ -151,7 +152,7 @@ def build_report(
             mismatch for index, stage_facts in facts.items() for mismatch in count_mismatches(con, index, stage_facts)
         ],
         cut=count_cut(folder.cache),
-        warnings=markup_warnings(plan, events),
+        warnings=[*markup_warnings(plan, events), *repeated_warnings(con, plan, folder, rows.kept)],
     )
 
 

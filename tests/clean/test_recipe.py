@@ -57,13 +57,13 @@ def test_a_recipe_is_read_with_its_settings() -> None:
 WRONG: dict[str, tuple[str, str]] = {
     "empty": ("", r"my\.yaml: the recipe is empty; expected the key `stages`"),
     "only a comment": ("# nothing\n", r"my\.yaml: the recipe is empty; .*"),
-    "a list": ("- normalize\n", r"my\.yaml, line 1: a recipe is a mapping .*; got \['normalize'\]"),
+    "a list": ("- normalize\n", r"my\.yaml, line 1: a recipe is a mapping .*; got \[.normalize.\]"),
     "a text": ("normalize\n", r"my\.yaml, line 1: a recipe is a mapping .*; got 'normalize'"),
     "no stages": ("seed: 1\n", r"my\.yaml: no stages; expected a list under the key `stages`"),
     "unknown key": ("seed: 1\nstagse: []\n", r"my\.yaml, line 2: unknown key 'stagse'; did you mean 'stages'\?.*"),
     "key twice": ("seed: 1\nstages: []\nseed: 2\n", r"my\.yaml, line 3: 'seed' occurs twice"),
     "seed": ("stages: []\nseed: one\n", r"my\.yaml, line 2: seed: expected a whole number, got 'one'"),
-    "seed is a truth": ("stages: []\nseed: yes\n", r"my\.yaml, line 2: seed: expected a whole number, got True"),
+    "seed is a truth": ("stages: []\nseed: yes\n", r"my\.yaml, line 2: seed: expected a whole number, got 'yes'"),
     "stages no list": (
         "stages:\n  length: {min_words: 2}\n",
         r"my\.yaml, line 2: stages: expected a list, such as `- length: \{min_words: 2\}`",
@@ -112,7 +112,7 @@ WRONG: dict[str, tuple[str, str]] = {
         "columns:\n  anchor: question\n  positive: []\nstages: []\n",
         r"my\.yaml, line 3: positive: expected the name of a column or a list of names, got \[\]",
     ),
-    "a role of a number": ("columns: {text: 3}\nstages: []\n", r"my\.yaml, line 1: text: expected the name .*, got 3"),
+    "a role of a number": ("columns: {text: 3}\nstages: []\n", r"my\.yaml, line 1: text: expected .*, got 3; .* '3'"),
     "columns no mapping": (
         "columns: text\nstages: []\n",
         r"my\.yaml, line 1: columns maps roles to columns; got 'text'",
@@ -221,7 +221,7 @@ def test_the_value_of_an_override_is_yaml(override: str, stage: dict[str, Any]) 
         ("length#2.min_word=3", "-s length#2.min_word=3: stage length has no option 'min_word'; did you mean .*"),
         ("length#2.min_words=two", "-s length#2.min_words=two: stage length min_words: .*integer.*, got 'two'"),
         ("length#2.min_words=[", r"-s length#2.min_words=\[: the value is not valid YAML: .*"),
-        ("length#2.min_words=2020-13-45", ".*: the value is not valid YAML: month must be in 1..12"),
+        ("length#2.min_words=2020-13-45", ".*valid integer.*got '2020-13-45'"),
         ("length#2.min_words=10", "my.yaml, line 4: stage length: min_words .10. is above max_words .9."),
     ],
 )
