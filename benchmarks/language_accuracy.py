@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.stages.language import identify, labels_of
+from jina_data.languages.identify import identify, labels_of
 
 PREFIXES = (3, 5, 8, 10, 12, 15, 20, 25, 30, 40, 60, 100)
 BINS = (0, 5, 10, 15, 20, 25, 30, 40, 60, 100, 10**9)

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.stages.language import identify, identify_by_runtime
+from jina_data.languages.identify import identify, identify_by_runtime
 
 SETS = {
     "lingua": ("eval/langid_lingua.parquet", "text"),

@@ -23,6 +23,7 @@ FORBIDDEN = {
     "run": (*TASKS, "stages", "engines", "forecast", "llm", "english", "embed", "encoder"),
     "llm": (*TASKS, "stages", "engines", "forecast", "english"),
     "english": (*TASKS, "stages", "engines", "forecast", "llm", "run"),
+    "languages": (*TASKS, "stages", "engines", "forecast", "run", "llm", "english", "read"),
     "html": (*TASKS, "stages", "engines", "forecast", "llm", "english", "run"),
     "encoder": (*TASKS, "stages", "engines", "forecast", "llm", "english", "kernels", "read"),
     "embed": (*TASKS, "stages", "engines", "forecast", "llm", "english"),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from jina_data.clean.markup_count import count_markup, keeps_markup
 from jina_data.clean.plan import InputRange, Pass, Plan
 from jina_data.clean.rows import SURVIVES, changed_columns, load, view_after, without
 from jina_data.clean.spool import write_parquet
@@ -67,11 +68,16 @@ def run_pass(worker: WorkerContext, current: Pass, piece: InputRange) -> dict[st
 
     Returns:
         Metrics for the event log: "rows", and "stages", the seconds of each stage (a fused query counts for its first
-        stage).
+        stage). The first pass counts "markup", the texts with HTML.
     """
     seconds: dict[int, float] = {}
     tables = []
+    markup: dict[str, int] = {}
+    kept_roles = keeps_markup(worker.plan) if current.number == 0 else ()
     for rows, positions in load(worker, current, piece):
+        if kept_roles:
+            counts = count_markup(rows, kept_roles)
+            markup = {name: markup.get(name, 0) + count for name, count in counts.items()}
         tables.append(_run_batch(worker, current, rows, positions, seconds))
     worker.context.cache.flush(f"pass-{current.number:02d}-range-{piece.ordinal:06d}")
     write_parquet(worker.folder.state(current.number, piece.ordinal), _unite(tables), compression="lz4")
@@ -79,8 +85,10 @@ def run_pass(worker: WorkerContext, current: Pass, piece: InputRange) -> dict[st
         "rows": sum(table.num_rows for table in tables),
         "stages": {str(index): round(value, 6) for index, value in seconds.items()},
     }
-    counts = worker.context.cache.take_counts()
-    return metrics | {"scores": counts} if counts else metrics
+    if markup:
+        metrics["markup"] = markup
+    cached = worker.context.cache.take_counts()
+    return metrics | {"scores": cached} if cached else metrics
 
 
 def _run_batch(

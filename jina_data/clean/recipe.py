@@ -14,6 +14,7 @@ from typing import Any, Self
 import yaml
 from pydantic import ValidationError
 
+from jina_data.clean.recipe_yaml import RecipeLoader, quoting_hint, shown
 from jina_data.errors import JinaDataError, RecipeError
 from jina_data.read.options import InputOptions, problem_text
 from jina_data.roles import ROLE_ORDER, check_role
@@ -136,8 +137,11 @@ class _StageDraft:
             return f"{location}: stage {self.name} has no option {path[0]!r}{_suggest(path[0], options)}"
         option = f" {path[0]}" if path else ""
         message = problem["msg"].removeprefix("Value error, ")
-        got = f", got {problem['input']!r}" if path and problem["type"] != "missing" else ""
-        return f"{location}: stage {self.name}{option}: {message}{got}"
+        if problem["type"] in ("tuple_type", "list_type"):
+            message = f"expected a list, such as [{problem['input']}]"
+        got = f", got {shown(problem['input'])}" if path and problem["type"] != "missing" else ""
+        hint = quoting_hint(problem["input"]) if problem["type"] == "string_type" else ""
+        return f"{location}: stage {self.name}{option}: {message}{got}{hint}"
 
 
 @dataclass
@@ -179,7 +183,8 @@ class _Draft:
             names = tuple(value) if isinstance(value, list) else (value,)
             if not names or not all(isinstance(name, str) and name for name in names):
                 raise RecipeError(
-                    f"{_line(file, node)}: {role}: expected the name of a column or a list of names, got {value!r}"
+                    f"{_line(file, node)}: {role}: expected the name of a column or a list of names, got "
+                    f"{shown(value)}{quoting_hint(value)}"
                 )
             try:
                 columns[check_role(role)] = names
@@ -193,7 +198,7 @@ class _Draft:
             return 0
         seed = _plain(entries["seed"][1], file)
         if isinstance(seed, bool) or not isinstance(seed, int):
-            raise RecipeError(f"{_line(file, entries['seed'][1])}: seed: expected a whole number, got {seed!r}")
+            raise RecipeError(f"{_line(file, entries['seed'][1])}: seed: expected a whole number, got {shown(seed)}")
         return seed
 
     @staticmethod
@@ -205,7 +210,8 @@ class _Draft:
         for source, (_, node) in _mapping(entries["licenses"][1], file, expected).items():
             value = _plain(node, file)
             if not isinstance(value, str) or not value:
-                raise RecipeError(f"{_line(file, node)}: {source}: expected the id of a licence, got {value!r}")
+                got = f"{shown(value)}{quoting_hint(value)}"
+                raise RecipeError(f"{_line(file, node)}: {source}: expected the id of a licence, got {got}")
             licenses[source] = value
         return licenses
 
@@ -253,7 +259,7 @@ class _Draft:
             raise RecipeError(f"-s {text}: {name!r}: the recipe has {stages} {base!r}")
         stage = matching[position - 1]
         try:
-            stage.options[option] = yaml.safe_load(value)
+            stage.options[option] = yaml.load(value, Loader=RecipeLoader)
         except (yaml.YAMLError, ValueError) as error:
             raise RecipeError(f"-s {text}: the value is not valid YAML: {_problem(error)}") from None
         stage.option_locations[option] = f"-s {text}"
@@ -292,7 +298,7 @@ def _check_stage_name(name: str, location: str) -> str:
 
 def _compose(text: str, file: str) -> yaml.Node:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=RecipeLoader)
     except yaml.YAMLError as error:
         mark = (error.problem_mark or error.context_mark) if isinstance(error, yaml.MarkedYAMLError) else None
         line = f", line {mark.line + 1}" if mark else ""
@@ -304,7 +310,7 @@ def _compose(text: str, file: str) -> yaml.Node:
 
 def _mapping(node: yaml.Node, file: str, expected: str) -> _Entries:
     if not isinstance(node, yaml.MappingNode):
-        raise RecipeError(f"{_line(file, node)}: {expected}; got {_plain(node, file)!r}")
+        raise RecipeError(f"{_line(file, node)}: {expected}; got {shown(_plain(node, file))}")
     entries: _Entries = {}
     for key, value in node.value:
         name = str(key.value)
@@ -316,7 +322,7 @@ def _mapping(node: yaml.Node, file: str, expected: str) -> _Entries:
 
 def _plain(node: yaml.Node, file: str) -> Any:
     try:
-        return yaml.SafeLoader("").construct_object(node, deep=True)
+        return RecipeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"{_line(file, node)}: not valid YAML: {_problem(error)}") from None
 

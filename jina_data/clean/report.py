@@ -13,8 +13,10 @@ import duckdb
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.histograms import Bins, ScoreCounts, count_scores
 from jina_data.clean.ledger import READ_STAGE
+from jina_data.clean.markup_count import markup_warnings
 from jina_data.clean.notices import ReadFailures, drop_notices, unreadable_notices
 from jina_data.clean.plan import Plan
+from jina_data.clean.repeated_count import repeated_warnings
 from jina_data.errors import RunFolderError
 from jina_data.run.resume import versions
 from jina_data.stages.base import Threshold
@@ -153,6 +155,7 @@ def build_report(
             mismatch for index, stage_facts in facts.items() for mismatch in count_mismatches(con, index, stage_facts)
         ],
         cut=count_cut(folder.cache),
+        warnings=[*markup_warnings(plan, events), *repeated_warnings(con, plan, folder, rows.kept)],
     )
     lines = [
         *unreadable_notices(failures),
@@ -235,9 +238,12 @@ def truncation_notice(counts: CutCounts) -> str:
 def notices(report: CleanReport) -> list[str]:
     """Return the warnings of `consistency`: sources where it drops, or would drop, many probably good pairs."""
     return [
-        _mismatch_notice(report.stages[mismatch.stage].name, mismatch)
-        for mismatch in report.mismatch
-        if mismatch.spared or mismatch.is_excessive
+        *report.warnings,
+        *(
+            _mismatch_notice(report.stages[mismatch.stage].name, mismatch)
+            for mismatch in report.mismatch
+            if mismatch.spared or mismatch.is_excessive
+        ),
     ]
 
 

@@ -97,6 +97,13 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         return tuple(label.decode().removeprefix(PREFIX) for label in parser.labels)
 
 
+def read_label_counts(path: str | Path) -> dict[str, int]:
+    """Return the number of training texts of each label of a valid model; see `read_labels`."""
+    with _open(path) as parser:
+        names = (label.decode().removeprefix(PREFIX) for label in parser.labels)
+        return dict(zip(names, parser.label_counts, strict=True))
+
+
 def read_model(path: str | Path) -> Model:
     """Read a model.
 

@@ -107,15 +107,18 @@ def build_tables(model: Model) -> Tables:
     return Tables(words, grams, *rows_of_words(words, grams), np.concatenate([*parts, zeros]), _output(model))
 
 
-def identify(tables: Tables, values: pa.LargeStringArray) -> tuple[SmallArray, npt.NDArray[np.float64]]:
+def identify(
+    tables: Tables, values: pa.LargeStringArray, products: FloatArray | None = None
+) -> tuple[SmallArray, npt.NDArray[np.float64]]:
     """Return label and probability of N texts, (N,): an index into the model's labels, or NONE or NAN.
 
-    A null is an empty text.
+    A null is an empty text. `products` (N, L) gets the products of each text with the output rows, zero without any.
     """
     data, offsets = string_buffers(values)
     longest = int(np.diff(offsets).max(initial=0))
     labels, probability = np.empty(len(values), np.int32), np.empty(len(values), np.float64)
-    _identify(data, offsets, tables, np.empty(longest + 2, np.uint8), labels, probability)
+    saved = np.empty((0, 0), np.float32) if products is None else products
+    _identify(data, offsets, tables, np.empty(longest + 2, np.uint8), labels, probability, saved)
     return labels, probability
 
 
@@ -273,7 +276,7 @@ def _softmax(products: FloatArray) -> tuple[Integer, np.float32]:
 # `_descend` are scratch, overwritten for each text before they are read, and belong to this call. So the result of a
 # text depends neither on the texts around it nor on the thread.
 @njit(
-    types.void(BYTES, LONGS, _TABLES, types.uint8[::1], types.int32[::1], types.float64[::1]),
+    types.void(BYTES, LONGS, _TABLES, types.uint8[::1], types.int32[::1], types.float64[::1], _FLOATS),
     nogil=True,
     cache=True,
 )
@@ -284,6 +287,7 @@ def _identify(
     token: ByteArray,
     labels: SmallArray,
     probability: npt.NDArray[np.float64],
+    saved: FloatArray,
 ) -> None:
     output = tables.output
     hidden, products = np.empty(len(output.rows), np.float32), np.empty(len(output.rows[0]), np.float32)
@@ -307,6 +311,8 @@ def _identify(
         for label in range(len(products)):
             products[label] *= output.scales[label]
             is_number &= products[label] == products[label]
+        if len(saved):
+            saved[text] = products
         if not is_number:
             labels[text], probability[text] = NAN, 0.0
         else:

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from jina_data.english.cues import Kind, negation_diff, negators
 from jina_data.english.likeness import double_turn, parts_of, reworded_negation, token_overlap, trivial_prefix
 from jina_data.english.texts import folded, sentence_count
+from jina_data.languages.identify import identify
 from jina_data.negation.pairs import Answer, Judge, Opinion, Verdict
-from jina_data.stages.language import identify
 
 REASONS = (
     "nothing_written",

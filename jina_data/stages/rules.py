@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from jina_data.errors import RecipeError
 from jina_data.stages.base import Outcome, RowLocal, Threshold
+from jina_data.stages.placeholders import placeholders, punctuation_only
 from jina_data.stages.rows import BoolArray, FloatArray, IntArray, Rows, Texts, View, per_row
 
 Counts = Mapping[str, IntArray]
@@ -146,6 +147,8 @@ _DUP_LINES, _DUP_LINE_CHARS = _ratio("dup_lines", "lines"), _ratio("dup_line_cha
 _DUP_PARAS, _DUP_PARA_CHARS = _ratio("dup_paras", "paragraphs"), _ratio("dup_para_chars", "line_chars")
 
 RULES = (
+    Rule("placeholder", "placeholder", "above", "placeholder", _count("placeholder")),
+    Rule("only_punctuation", "only_punctuation", "above", "punctuation", _count("only_punctuation")),
     Rule("no_letters", "no_letters", "below", "characters", _count("letters")),
     Rule("max_digit_ratio", "too_many_digits", "above", "characters", _digits),
     Rule("max_symbol_ratio", "too_many_symbols", "above", "characters", _symbols),
@@ -194,31 +197,44 @@ RULES = (
     Rule("fineweb_char_duplicates_ratio", "char_dup_ratio", "above", "lines", _DUP_LINE_CHARS),
     Rule("fineweb_new_line_ratio", "list_ratio", "above", "characters words", _per_word("line_breaks")),
 )
-"""The rules that measure a text. The first that applies gives the reason; `identical_pair` comes after the fourth."""
+"""The rules that measure a text. The first that applies gives the reason; `identical_pair` comes after `char_run`."""
 
-SWITCHES = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_bracket": 0.0}
+N_FIRST = [rule.reason for rule in RULES].index("char_run") + 1
+"""The number of rules before `identical_pair`."""
+
+SWITCHES = {
+    "placeholder": 0.0,
+    "only_punctuation": 0.0,
+    "no_letters": 1.0,
+    "c4_filter_lorem_ipsum": 0.0,
+    "c4_filter_curly_bracket": 0.0,
+}
 """The limits of rules whose option is only a switch."""
 
 
 class Rules(RowLocal):
     """Drop rows with a text that a rule classifies as junk; every text of every chosen role must pass every rule.
 
-    The default rules drop texts without a letter, and pairs of two equal texts. `gopher_quality`, `gopher_repetition`,
-    `c4` and `fineweb` switch on the published rules of a group with their published limits. Each rule also has an
-    option of its own, and `null` switches it off. A row is kept or dropped, and its texts never change: lines that C4
-    would remove from a page are ignored by the rules, and remain in the text.
+    The default rules drop placeholders such as "N/A", texts of punctuation only, and pairs of two equal texts.
+    `gopher_quality`, `gopher_repetition`, `c4` and `fineweb` switch on the published rules of a group with their
+    published limits. Each rule also has an option of its own, and `null` switches it off. A row is kept or dropped, and
+    its texts never change: lines that C4 would remove from a page are ignored by the rules, and remain in the text.
     """
 
     name: ClassVar[str] = "rules"
+    version: ClassVar[int] = 2
     reasons: ClassVar[tuple[str, ...]] = (
-        *(rule.reason for rule in RULES[:4]),
+        *(rule.reason for rule in RULES[:N_FIRST]),
         "identical_pair",
-        *(rule.reason for rule in RULES[4:]),
+        *(rule.reason for rule in RULES[N_FIRST:]),
     )
 
     roles: tuple[str, ...] | None = None
 
-    no_letters: bool = True
+    placeholder: bool = True
+    only_punctuation: bool = True
+    # Off: an answer may be a number, a date, a sign or an emoji.
+    no_letters: bool = False
     max_digit_ratio: Ratio | None = None
     max_symbol_ratio: Ratio | None = None
     max_char_run: Number | None = None
@@ -321,7 +337,7 @@ class Rules(RowLocal):
         roles = rows.view.chosen(self.roles, self.name)
         counts = {role: self._counts(rows.texts(role), rules) for role in roles}
         for rule in RULES:
-            if rule is RULES[4] and self.identical_pair:
+            if rule is RULES[N_FIRST] and self.identical_pair:
                 self._drop_identical(outcome, rows, roles)
             if rule.reason not in limits:
                 continue
@@ -348,6 +364,10 @@ class Rules(RowLocal):
         values, kernels = texts.values, {kernel for rule in rules for kernel in rule.kernels.split()}
         reasons = {rule.reason for rule in rules}
         out: dict[str, IntArray] = {}
+        if "placeholder" in kernels:
+            out["placeholder"] = placeholders(values)
+        if "punctuation" in kernels:
+            out["only_punctuation"] = punctuation_only(values)
         if "search" in kernels:
             is_match = pc.match_substring(values, "lorem ipsum", ignore_case=True)
             out["lorem_ipsum"] = is_match.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -424,7 +424,7 @@ def test_a_bad_model(here: Path, content: bytes | None, message: str) -> None:
 
 
 def test_a_truncated_model(here: Path) -> None:
-    from jina_data.stages.language import model_path
+    from jina_data.languages.identify import model_path
 
     content = model_path(None).read_bytes()
     (here / "model.ftz").write_bytes(content[: len(content) // 2])

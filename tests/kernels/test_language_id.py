@@ -16,8 +16,8 @@ import pytest
 
 from jina_data.kernels.fasttext_file import read_labels, read_model, read_settings
 from jina_data.kernels.language_id import NAN, NONE, build_tables, identify, is_finite, is_supported
-from jina_data.stages.language import identify as identify_any
-from jina_data.stages.language import identify_by_runtime, model_path
+from jina_data.languages.identify import identify as identify_any
+from jina_data.languages.identify import identify_by_runtime, model_path
 
 # Elsewhere the compiler may fuse multiplications with additions, and the runtime rounds otherwise.
 TOLERANCE = 0.0 if platform.machine() == "x86_64" else 1e-6

@@ -20,6 +20,7 @@ from jina_data.stages import (
     Length,
     NearDedup,
     Normalize,
+    Repeated,
     Rules,
     Sample,
     Select,
@@ -184,8 +185,13 @@ def test_length_bounds_every_text_of_a_list(run: Runner) -> None:
 # rules
 
 
-def test_rules_drop_texts_without_letters(run: Runner) -> None:
-    assert run(Rules(), texts("route 66", "12:30", "今天")).reasons == [None, "no_letters", None]
+def test_rules_drop_texts_without_letters_on_request(run: Runner) -> None:
+    assert run(Rules(no_letters=True), texts("route 66", "12:30", "今天")).reasons == [None, "no_letters", None]
+
+
+def test_rules_drop_placeholders_and_punctuation_but_no_numbers_and_signs(run: Runner) -> None:
+    result = run(Rules(), texts("N/A", "[deleted]", "...", "42 %", "+", "👍", "是"))
+    assert result.reasons == ["placeholder", "placeholder", "only_punctuation", None, None, None, None]
 
 
 def test_rules_drop_identical_pairs(run: Runner) -> None:
@@ -232,6 +238,11 @@ def test_language_drops_short_texts_on_request(run: Runner) -> None:
 def test_language_checks_the_given_roles(run: Runner) -> None:
     rows = [{"anchor": GERMAN, "positive": ENGLISH}, {"anchor": ENGLISH, "positive": GERMAN}]
     assert run(Language(languages=("en",), roles=("positive",)), rows).reasons == [None, "wrong_language"]
+
+
+def test_language_recognises_other_scripts_in_short_texts(run: Runner) -> None:
+    result = run(Language(languages=("en",)), texts("Привет", "你好", "π", "The word привет is Russian."))
+    assert result.reasons == ["wrong_language", "wrong_language", None, None]
 
 
 # exact_dedup
@@ -289,6 +300,46 @@ def test_near_dedup_can_compare_short_texts_by_characters(run: Runner) -> None:
 def test_near_dedup_does_not_drop_chains(run: Runner) -> None:
     rows = texts("one two three four five six", "one two three four five SEVEN", "one two three four EIGHT seven")
     assert run(NearDedup(n_grams=1, threshold=0.7), rows).reasons == [None, "near_duplicate", None]
+
+
+# repeated
+
+
+STOCK = [{"anchor": f"What is {word}?", "positive": "Ask your doctor about it."} for word in ("gout", "flu", "mumps")]
+
+
+def test_repeated_drops_stock_answers(run: Runner) -> None:
+    rows = [*STOCK, {"anchor": "What is ague?", "positive": "A fever that comes and goes."}]
+    assert run(Repeated(min_count=3), rows).reasons == ["repeated_text"] * 3 + [None]
+
+
+def test_repeated_keeps_answers_to_fewer_questions(run: Runner) -> None:
+    assert run(Repeated(min_count=4), STOCK).reasons == [None, None, None]
+
+
+def test_repeated_counts_different_questions(run: Runner) -> None:
+    assert run(Repeated(min_count=3), [STOCK[0], STOCK[0], STOCK[1]]).reasons == [None, None, None]
+
+
+def test_repeated_keeps_labels_and_numbers(run: Runner) -> None:
+    rows = [{"anchor": f"Is {number} even?", "positive": "Yes, it is"} for number in range(3)]
+    assert run(Repeated(min_count=3), rows).reasons == [None, None, None]
+
+
+def test_repeated_needs_a_share_of_the_rows(run: Runner) -> None:
+    assert (
+        run(
+            Repeated(min_count=3, min_share=0.8),
+            [
+                *STOCK,
+                *[
+                    {"anchor": f"What is {number}?", "positive": f"The number {number} is a number."}
+                    for number in range(3)
+                ],
+            ],
+        ).reasons
+        == [None] * 6
+    )
 
 
 # decontaminate

@@ -19,8 +19,12 @@ import pytest
 from pydantic import ValidationError
 
 from jina_data.errors import ModelError, RecipeError
+from jina_data.languages.identify import identify, identify_by_runtime, identify_wanted, labels_of, model_path
+from jina_data.languages.names import nearest_labels
+from jina_data.languages.prose import in_lower_case, prose
+from jina_data.languages.scripts import scripts_of
 from jina_data.stages.base import Outcome
-from jina_data.stages.language import Language, identify, identify_by_runtime, labels_of, model_path, nearest_labels
+from jina_data.stages.language import Language
 from jina_data.stages.rows import Rows, View
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
@@ -82,8 +86,8 @@ def test_thresholds_decide_what_is_uncertain() -> None:
 
 def test_min_chars_counts_characters_not_bytes() -> None:
     assert len(CHINESE) == 30
-    assert judged(Language(languages=("en",), min_chars=31, uncertain="drop"), CHINESE) == ["uncertain_language"]
-    assert judged(Language(languages=("en",), min_chars=30, uncertain="drop"), CHINESE) == ["wrong_language"]
+    assert judged(Language(languages=("ja",), min_chars=31, uncertain="drop"), CHINESE) == ["uncertain_language"]
+    assert judged(Language(languages=("ja",), min_chars=30, uncertain="drop"), CHINESE) == ["wrong_language"]
 
 
 def test_every_text_of_every_role_must_pass_and_the_first_that_fails_speaks() -> None:
@@ -119,7 +123,7 @@ def test_only_chosen_roles_count() -> None:
     stage = Language(languages=("en",), roles=("anchor",))
     outcome = stage.apply(rows_of(anchor=[ENGLISH], positive=[GERMAN]))
     assert outcome.reason.tolist() == [-1]
-    assert set(outcome.scores) == {"anchor.language", "anchor.probability"}
+    assert set(outcome.scores) == {"anchor.language", "anchor.probability", "anchor.wanted_probability"}
 
 
 def test_no_rows_and_no_texts() -> None:
@@ -135,6 +139,160 @@ def test_batches_do_not_change_the_answer() -> None:
     stage = Language(languages=("en", "de"), uncertain="drop")
     whole = judged(stage, *texts)
     assert [answer for i in range(0, 300, 7) for answer in judged(stage, *texts[i : i + 7])] == whole
+
+
+# The decision
+
+
+def dropped(languages: str, *texts: str) -> list[str]:
+    reasons_of = judged(Language(languages=tuple(languages.split(","))), *texts)
+    return [text for text, reason in zip(texts, reasons_of, strict=True) if reason is not None]
+
+
+NORWEGIAN = (
+    "Jeg bor i en liten by ved sjøen og liker å gå tur i fjellet om sommeren.",
+    "Hvor mange uker er det igjen til skolen begynner etter ferien?",
+    "Toget til Trondheim går klokken sju om morgenen hver eneste dag.",
+)
+CROATIAN = (
+    "Sutra ćemo otići na more i kupati se cijeli dan s prijateljima.",
+    "Molim vas, recite mi gdje se nalazi najbliža ljekarna u ovom gradu.",
+)
+SERBIAN = (
+    "Sutra ćemo otići na reku i kupati se ceo dan sa prijateljima iz škole.",
+    "Pre nego što odeš kući, proveri da li su svi prozori zatvoreni.",
+)
+
+
+@pytest.mark.parametrize("texts", [NORWEGIAN, CROATIAN, SERBIAN])
+def test_a_probability_split_among_neighbors_is_no_doubt_about_other_languages(texts: Sequence[str]) -> None:
+    assert dropped("en", *texts) == list(texts)
+
+
+def test_the_probabilities_of_wanted_neighbors_add_up() -> None:
+    assert dropped("no,da,nn", *NORWEGIAN) == []
+    assert dropped("hr,sr,bs", *CROATIAN, *SERBIAN) == []
+    stage = Language(languages=("hr", "sr", "bs"), uncertain="drop")
+    assert judged(stage, *CROATIAN) == [None, None]
+    scores = stage.apply(rows_of(text=CROATIAN)).scores
+    assert min(scores["text.wanted_probability"].to_pylist()) > 0.8
+    assert max(scores["text.probability"].to_pylist()) < 0.8
+
+
+def test_the_sum_over_all_labels_is_one() -> None:
+    values = pa.array([ENGLISH, GERMAN, CHINESE, UNSURE, *NORWEGIAN], pa.large_string())
+    sums = identify_wanted(values, labels_of(None)).wanted
+    assert sums == pytest.approx(np.ones(len(values)), abs=1e-4)
+    for labels in (("en",), ("no", "da", "nn"), ("zh", "de")):
+        by_kernel, by_runtime = identify_wanted(values, labels).wanted, summed_by_runtime(values, labels)
+        assert by_kernel == pytest.approx(by_runtime, abs=2e-3)
+
+
+def summed_by_runtime(values: pa.LargeStringArray, labels: Sequence[str]) -> list[float]:
+    import fasttext
+
+    model = fasttext.load_model(str(model_path(None)))
+    wanted = {f"__label__{label}" for label in labels}
+    every = [model.f.predict(text + "\n", -1, 0.0, "strict") for text in values.to_pylist()]
+    return [sum(p for p, label in labelled if label in wanted) for labelled in every]
+
+
+def test_the_floor_can_be_switched_off() -> None:
+    stage = Language(languages=("en",), language_floor=0)
+    assert judged(stage, *CROATIAN) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "What is the highest number of points scored by the home team?"),
+        ("en", "How many goals with draws smaller than 6 and losses smaller than 7?"),
+        ("de", "Wo ist der nächste Bahnhof, und wann fährt der Zug nach Köln?"),
+        ("de", "Die Straße ist wegen Bauarbeiten bis Ende März gesperrt."),
+        ("ru", "Как сообщает местная пресса сегодня утром"),
+        ("tr", "Işıkları kapatmayı unutma, yarın İstanbul'da görüşürüz."),
+        ("el", "Ο καιρός σήμερα είναι πολύ ωραίος και ζεστός."),
+        ("fr", "Les élèves de l'école ont visité le château de la ville."),
+        ("vi", "Hôm nay trời đẹp nên chúng tôi đi dạo trong công viên."),
+    ],
+)
+def test_capitals_are_judged_in_lower_case(language: str, text: str) -> None:
+    stage = Language(languages=(language,), uncertain="drop")
+    upper = text.replace("i", "İ").upper() if language == "tr" else text.upper()
+    assert judged(stage, text, upper) == [None, None]
+    scores = stage.apply(rows_of(text=[text, upper])).scores
+    assert scores["text.language"].to_pylist() == [language, language]
+
+
+def test_texts_partly_in_capitals_are_not_changed() -> None:
+    texts = ["NASA and ESA build a telescope.", "The Quick Brown Fox", "WARNING: do not open"]
+    assert in_lower_case(pa.array(texts, pa.large_string())).to_pylist() == texts
+    capitals = pa.array(["ΟΔΟΣ ΑΘΗΝΩΝ", "İLK IŞIK"], pa.large_string())
+    assert in_lower_case(capitals).to_pylist() == ["οδος αθηνων", "ilk ışık"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Voir https://example.com/the-best-of-the-web pour plus de détails.", "Voir pour plus de détails."),
+        ("Schreiben Sie an info@example.com oder www.example.com/help", "Schreiben Sie an oder"),
+        ("Der Befehl `git commit --amend` ändert den letzten Commit.", "Der Befehl ändert den letzten Commit."),
+        ("So geht es:\n```\nfor item in items:\n    print(item)\n```\nFertig.", "So geht es: Fertig."),
+        ("Die Variable max_value steht in /etc/app/config und heißt --limit.", "Die Variable steht in und heißt ."),
+        ("https://example.com/a/b?c=d", ""),
+        ("for (int i = 0; i < n; i++) {\n  total += values[i];\n}", ""),
+    ],
+)
+def test_addresses_and_code_are_left_out(text: str, expected: str) -> None:
+    assert prose(pa.array([text], pa.large_string())).to_pylist() == [expected]
+
+
+def test_a_text_that_is_only_code_or_addresses_is_uncertain() -> None:
+    texts = ("https://example.com/le/plus/beau/jour/de/la/vie", "int main() {\n  return add(left, right);\n}")
+    assert dropped("de", *texts) == []
+    assert judged(Language(languages=("de",), uncertain="drop"), *texts) == ["uncertain_language"] * 2
+
+
+def test_other_scripts_are_recognised_however_short() -> None:
+    short = (
+        "Привет",
+        "Да",
+        "你好",
+        "是",
+        "ありがとう",
+        "안녕",
+        "네",
+        "مرحبا",
+        "שלום",
+        "नमस्ते",
+        "สวัสดี",
+        "λόγος",
+        "გამარჯობა",
+        "բարև",
+    )
+    assert dropped("en", *short) == list(short)
+    assert dropped("de,fr", *short) == list(short)
+    assert dropped("ru", "Hello", "Thank you", "你好", "Привет") == ["Hello", "Thank you", "你好"]
+    assert dropped("zh", "ありがとう", "안녕", "你好") == ["ありがとう", "안녕"]
+
+
+def test_signs_and_quoted_words_in_other_scripts_are_no_other_language() -> None:
+    english = (
+        *("π", "α and β", "5 μm", "ΔT", "ಠ_ಠ", "¯\\_(ツ)_/¯", "42", "😀", "Ω", "C", ""),
+        'The Russian word "Привет" means hello in English.',
+        "What does 我很高兴认识你 mean in English, and how do I say it?",
+        "Привет is hello",
+    )
+    assert dropped("en", *english) == []
+    assert dropped("ru", "NASA", "3.5 kg", "iPhone 14", "x = 7", "C++", "GPT-4", "Купить iPhone Pro Max") == []
+
+
+def test_scripts_of_labels_of_every_style() -> None:
+    assert all(scripts_of(label) for label in labels_of(None))
+    assert scripts_of("srp_Cyrl") == {"Cyrillic"}
+    assert scripts_of("jpn_Jpan") == {"Han", "Kana"}
+    assert scripts_of("deu") == {"Latin"}
+    assert scripts_of("xx") == frozenset()
 
 
 # The runtime's own answers
@@ -201,14 +359,14 @@ def test_real_sentences_are_kept_in_their_own_language() -> None:
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    code = "import pyarrow as pa; from jina_data.stages.language import identify, identify_by_runtime as other; "
+    code = "import pyarrow as pa; from jina_data.languages.identify import identify, identify_by_runtime as other; "
     code += f"text = pa.array([{ENGLISH!r}], pa.large_string()); identify(text); other(text)"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
     assert capfd.readouterr() == ("", "")
 
 
 def test_numba_and_fasttext_are_imported_when_used() -> None:
-    code = "import sys, pyarrow as pa; from jina_data.stages.language import identify, labels_of; labels_of(None); "
+    code = "import sys, pyarrow as pa; from jina_data.languages.identify import identify, labels_of; labels_of(None); "
     code += "print('numba' in sys.modules); identify(pa.array(['a'], pa.large_string())); "
     code += "print('numba' in sys.modules, 'fasttext' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -227,6 +385,7 @@ def test_defaults() -> None:
     assert stage.model_dump() == {
         "languages": ("en",),
         "language_threshold": 0.65,
+        "language_floor": 0.05,
         "min_chars": 20,
         "uncertain": "keep",
         "model": None,

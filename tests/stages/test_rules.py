@@ -310,16 +310,51 @@ DOCUMENT = "\n".join(ENGLISH)
 ALL_GROUPS: dict[str, object] = dict.fromkeys(PUBLISHED, True)
 
 
+ANSWERS = (
+    *("8", "1937", "x = 7", "3.14", "-5", "100 °C", "$12.50", "08:45", "+49 221", "3:1", "3/4", "42 %", "3.5 kg", "½"),
+    *("👍", "😀", "❤️", "🇩🇪", "✓", "→", ":)", "+", "%", "&", "!=", "<=", "->", "++", "&&", "€", "π", "∞", "°C", "Å"),
+    *("2024-01-05", "05.01.2024", "978-3-16-148410-0", "E = mc²", "H₂O", "C", "C++", "x", "yes", "no", "true", "false"),
+    *("是", "二", "你好", "١٢", "१२", "네", "ใช่", "はい", "да", "ja", "oui", "Ⅳ", "①"),
+    # words that look like placeholders
+    *("Null", "Na", "Nan", "Todo", "none of these", "None.", "null pointer", "Lorem ipsum is filler text"),
+)
+PUNCTUATION = (
+    "",
+    "...",
+    "…",
+    "???",
+    "!!!",
+    "()",
+    '""',
+    "。。。",
+    "· · ·",
+    "- - -",
+    "=====",
+    "*****",
+    "____",
+    "\ufffd\ufffd",
+)
+PLACEHOLDERS = (
+    *("NULL", "null", "n/a", "N/A", " N/A ", "-", "—", "?", "none", "None", "nan", "NaN", "undefined", "TODO", "TBD"),
+    *("lorem ipsum", "Lorem ipsum dolor sit amet, consectetur", "[deleted]", "[removed]", "(no answer)", "#REF!"),
+    *("k. A.", "keine Angabe", "non disponible", "no aplica", "não se aplica", "нет данных", "Н/Д", "暂无", "該当なし"),
+    *("해당 없음", "غير متوفر", "brak danych", "उपलब्ध नहीं", "[gelöscht]", "[已删除]"),
+)
 CASES: list[tuple[dict[str, object], str, str | None]] = [
-    ({}, "12 + 30 = 42", "no_letters"),
-    ({}, "👍🏽 !!", "no_letters"),
-    ({}, "", "no_letters"),
+    *(({}, answer, None) for answer in ANSWERS),
+    *(({}, junk, "only_punctuation") for junk in PUNCTUATION),
+    *(({}, text, "placeholder") for text in PLACEHOLDERS),
+    ({"only_punctuation": False, "placeholder": False}, "...", None),
+    ({"only_punctuation": False, "placeholder": False}, "N/A", None),
+    ({"no_letters": True}, "12 + 30 = 42", "no_letters"),
+    ({"no_letters": True}, "👍🏽 !!", "no_letters"),
+    ({"no_letters": True, "only_punctuation": False}, "", "no_letters"),
     ({}, "好", None),
     ({}, "ok", None),
     ({"no_letters": False}, "42", None),
     ({"max_digit_ratio": 0.5}, "tel 0123456", "too_many_digits"),
     ({"max_digit_ratio": 0.5}, "room 12", None),
-    ({"max_symbol_ratio": 0.5}, "=== :) ===", "no_letters"),
+    ({"max_symbol_ratio": 0.5}, "=== 1) ===", "too_many_symbols"),
     ({"max_symbol_ratio": 0.5}, "=== a) ===", "too_many_symbols"),
     ({"max_symbol_ratio": 0.5}, "हिन्दी में।", None),
     ({"max_char_run": 5}, "sooooooo good", "char_run"),
@@ -350,8 +385,8 @@ CASES: list[tuple[dict[str, object], str, str | None]] = [
     ({"gopher_duplicated_5_n_grams": 0.15}, f"{DOCUMENT} {DOCUMENT}", "duplicated_5_n_grams"),
     ({"gopher_duplicated_10_n_grams": 0.1}, f"{DOCUMENT} {DOCUMENT}", "duplicated_10_n_grams"),
     ({"gopher_duplicated_5_n_grams": 0.15}, DOCUMENT, None),
-    ({"c4_filter_lorem_ipsum": True}, "Lorem Ipsum dolor sit amet", "lorem_ipsum"),
-    ({}, "Lorem Ipsum dolor sit amet", None),
+    ({"c4_filter_lorem_ipsum": True}, "the text Lorem Ipsum dolor sit amet", "lorem_ipsum"),
+    ({}, "the text Lorem Ipsum dolor sit amet", None),
     ({"c4_filter_curly_bracket": True}, "f() { return }", "curly_bracket"),
     ({"c4_max_word_length": 20}, "see data:aGVsbG8gd29ybGQhIGhlbGxv", "too_long_word"),
     ({"c4_max_word_length": 20}, "没有空格的句子也可以写得很长很长很长很长很长很长", None),
@@ -369,7 +404,7 @@ CASES: list[tuple[dict[str, object], str, str | None]] = [
     ({"fineweb_short_line_thr": 0.67}, "这一行中文虽然只有二十个字却说了不少的话", None),
     ({"fineweb_char_duplicates_ratio": 0.01}, f"{DOCUMENT}\n{ENGLISH[0]}", "char_dup_ratio"),
     ({"fineweb_new_line_ratio": 0.3}, "one\ntwo\nthree four", "list_ratio"),
-    ({"fineweb_new_line_ratio": 0.3}, "", "no_letters"),
+    ({"fineweb_new_line_ratio": 0.3}, "", "only_punctuation"),
     (ALL_GROUPS, DOCUMENT, None),
     ({**ALL_GROUPS, "gopher_min_stop_words": 2}, DOCUMENT, None),
     (ALL_GROUPS, "too short", "gopher_short_doc"),
@@ -435,7 +470,9 @@ def test_repetition_is_seen_in_every_script(language: str) -> None:
 
 
 def test_scores_of_the_rules_switched_on_only() -> None:
-    outcome = run(Rules(c4_filter_lorem_ipsum=False, max_char_run=3), text=["aaaa", "b", None])
+    outcome = run(
+        Rules(no_letters=True, placeholder=False, only_punctuation=False, max_char_run=3), text=["aaaa", "b", None]
+    )
     assert list(outcome.scores) == ["text.no_letters", "text.char_run"]
     assert outcome.scores["text.char_run"].to_pylist() == [4, 1, None]
     assert outcome.scores["text.no_letters"].to_pylist() == [4, 1, None]
@@ -458,8 +495,8 @@ def test_worst_text_of_a_row_decides() -> None:
 
 def test_roles_are_chosen() -> None:
     table = {"anchor": ["42", "fine"], "positive": ["fine", "42"]}
-    assert reasons(run(Rules(), **table)) == ["no_letters", "no_letters"]
-    assert reasons(run(Rules(roles=("anchor",)), **table)) == ["no_letters", None]
+    assert reasons(run(Rules(no_letters=True), **table)) == ["no_letters", "no_letters"]
+    assert reasons(run(Rules(no_letters=True, roles=("anchor",)), **table)) == ["no_letters", None]
     with pytest.raises(RecipeError, match="no role 'query'"):
         run(Rules(roles=("query",)), **table)
 
