@@ -57,8 +57,10 @@ class InputFile:
     text_columns: tuple[str, ...] = ()
     """Columns with a role: they are read as text, or as lists of texts. A path such as `translation.en` becomes a
     column with that name."""
-    partition: tuple[tuple[str, str], ...] = ()
+    partition: tuple[tuple[str, str | int | None], ...] = ()
     """Columns and values from the names of folders (`lang=en/`)."""
+    path: str | None = None
+    """Where the bytes are, if `name` is only a name: the input is data from memory. It is in no output."""
 
     def option(self, name: str, default: str = "") -> str:
         """Return the value of an option."""
@@ -67,11 +69,16 @@ class InputFile:
     @property
     def is_local(self) -> bool:
         """Whether the file is on this machine."""
-        return self.format != "datasets" and "://" not in self.name
+        return self.format != "datasets" and (self.path is not None or "://" not in self.name)
+
+    @property
+    def local_path(self) -> str:
+        """The path of a local file."""
+        return self.name if self.path is None else self.path
 
     def to_json(self) -> dict[str, Any]:
-        """Return the file as a JSON object."""
-        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        """Return the file as a JSON object, without `path`."""
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "path"}
         return {
             **plain,
             "options": dict(self.options),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +19,7 @@ from jina_data.read.arrow_types import is_list, is_string
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, InputFile, ParsedRange, RangeSpec, Unreadable
 from jina_data.read.names import usable_names
 from jina_data.read.schema import conform, conform_or_text
-from jina_data.read.streams import CHUNK_BYTES, ByteSource, open_stored, translate_errors
+from jina_data.read.streams import can_seek, open_seekable, open_stored, translate_errors
 
 BUFFER_BYTES = 2**20
 PROBE_ROWS = 1_000
@@ -39,7 +38,7 @@ class ParquetReader:
         self._pending: pa.RecordBatch | None = None
         self._position = -1
         with translate_errors(file.name), ExitStack() as unless_open:
-            self._handle = unless_open.enter_context(_open_seekable(file))
+            self._handle = unless_open.enter_context(open_seekable(file))
             self._parquet = pq.ParquetFile(
                 self._handle, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
             )
@@ -117,34 +116,6 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pt.is_dictionary(kind) else kind
 
 
-def _open_seekable(file: InputFile) -> Any:
-    """Open a file for seeking; a compressed file, or a remote one that cannot seek, is copied to a temporary file."""
-    if file.compression is None:
-        stored = open_stored(file)
-        if not file.is_local and _can_seek(stored):
-            return stored
-        stored.close()
-        if file.is_local:
-            return pa.OSFile(file.name)
-    with ExitStack() as unless_whole:
-        copy = unless_whole.enter_context(tempfile.TemporaryFile())
-        with ByteSource(file) as source:
-            while part := source.read(16 * CHUNK_BYTES):
-                copy.write(part)
-        copy.seek(0)
-        unless_whole.pop_all()
-    return copy
-
-
-def _can_seek(stored: BinaryIO) -> bool:
-    try:
-        stored.seek(0, 2)
-        stored.seek(0)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def sample_schema(file: InputFile) -> pa.Schema:
     """Return the columns of a file.
 
@@ -167,7 +138,7 @@ def _is_seekable_file(file: InputFile) -> bool:
     if file.is_local:
         return True
     with translate_errors(file.name), open_stored(file) as stored:
-        return _can_seek(stored)
+        return can_seek(stored)
 
 
 def _specs(file: InputFile, reader: ParquetReader) -> list[RangeSpec]:

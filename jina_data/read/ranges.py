@@ -54,7 +54,7 @@ def digest(file: InputFile) -> str | None:
     """Return the sha256 of the stored bytes of a local file; None for a remote one."""
     if not file.is_local:
         return None
-    with translate_errors(file.name), Path(file.name).open("rb") as stored:
+    with translate_errors(file.name), Path(file.local_path).open("rb") as stored:
         return hashlib.file_digest(stored, "sha256").hexdigest()
 
 

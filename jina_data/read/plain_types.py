@@ -1,0 +1,133 @@
+"""Replaces Arrow types that are encodings of others, or that Parquet cannot write, by the types of their values.
+
+Dictionaries and run-end encoded values become their values, views become texts, bytes and lists, extension types their
+storage, and unions and calendar intervals text.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from jina_data.read.arrow_types import is_list
+from jina_data.read.as_text import json_text
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a type."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if pt.is_string_view(kind):
+        return pa.string()
+    if pt.is_binary_view(kind):
+        return pa.binary()
+    if pt.is_union(kind) or pt.is_interval(kind):
+        return pa.string()
+    if pt.is_struct(kind):
+        return _plain_struct(kind)
+    if pt.is_map(kind):
+        return _if_changed(kind, pa.map_(plain_type(kind.key_type), plain_type(kind.item_type), kind.keys_sorted))
+    if is_list(kind):
+        return _plain_list(kind)
+    return kind
+
+
+def _plain_struct(kind: pa.DataType) -> pa.DataType:
+    return _if_changed(kind, pa.struct([child.with_type(plain_type(child.type)) for child in kind]))
+
+
+def _plain_list(kind: pa.DataType) -> pa.DataType:
+    item = kind.value_field.with_type(plain_type(kind.value_type))
+    if pt.is_fixed_size_list(kind):
+        return _if_changed(kind, pa.list_(item, kind.list_size))
+    if pt.is_large_list(kind) or pt.is_large_list_view(kind):
+        return _if_changed(kind, pa.large_list(item))
+    return _if_changed(kind, pa.list_(item))
+
+
+def _if_changed(old: pa.DataType, new: pa.DataType) -> pa.DataType:
+    return old if old.equals(new) else new
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the columns with plain types, without metadata."""
+    return pa.schema([(column.name, plain_type(column.type)) for column in schema])
+
+
+def plain_rows(rows: pa.Table) -> pa.Table:
+    """Return rows with plain types, without metadata; columns may have the same name."""
+    schema = plain_schema(rows.schema)
+    if schema.equals(rows.schema) and not rows.schema.metadata:
+        return rows
+    columns = [_plain_values(column, schema.field(number).type) for number, column in enumerate(rows.columns)]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _plain_values(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if values.type.equals(kind):
+        return values
+    return pa.chunked_array([_plain_array(chunk, kind) for chunk in values.chunks], kind)
+
+
+def _plain_array(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return an array with the plain type of its type; nested ones are taken apart, as Arrow casts few of them."""
+    old = values.type
+    if old.equals(kind):
+        return values
+    if isinstance(old, pa.BaseExtensionType):
+        return _plain_array(values.storage, kind)
+    if pt.is_run_end_encoded(old):
+        return _plain_array(pa.compute.run_end_decode(values), kind)
+    if pt.is_dictionary(old):
+        return _plain_array(values.dictionary_decode(), kind)
+    if pt.is_union(old) or pt.is_interval(old):
+        return pa.array([_text(value) for value in values.to_pylist()], pa.string())
+    if pt.is_struct(old):
+        return _plain_struct_array(values, kind)
+    if pt.is_map(old):
+        return _plain_map_array(values, kind)
+    if is_list(old):
+        return _plain_list_array(values, kind)
+    return values.cast(kind)
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    return " ".join(map(str, value)) if isinstance(value, pa.MonthDayNano) else json_text(value)
+
+
+def _plain_struct_array(values: pa.StructArray, kind: pa.DataType) -> pa.Array:
+    mask = values.is_null()
+    children = [
+        _plain_array(child, kind.field(number).type) for number, child in enumerate(_fields_of(values))
+    ]
+    if not children:
+        return values.cast(kind)
+    return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
+
+
+def _fields_of(values: pa.StructArray) -> list[pa.Array]:
+    """Return the fields of structs, without the offset of a slice, which `field` heeds."""
+    return [values.field(number) for number in range(values.type.num_fields)]
+
+
+def _plain_map_array(values: pa.MapArray, kind: pa.DataType) -> pa.Array:
+    keys, items = _plain_array(values.keys, kind.key_type), _plain_array(values.items, kind.item_type)
+    return pa.MapArray.from_arrays(values.offsets, keys, items, kind, mask=values.is_null())
+
+
+def _plain_list_array(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pt.is_list_view(values.type) or pt.is_large_list_view(values.type):
+        large = pt.is_large_list_view(values.type)
+        child = values.type.value_field
+        values = values.cast(pa.large_list(child) if large else pa.list_(child))
+        return _plain_list_array(values, kind) if not values.type.equals(kind) else values
+    if pt.is_fixed_size_list(values.type):
+        start, size = values.offset * kind.list_size, len(values) * kind.list_size
+        items = _plain_array(values.values.slice(start, size), kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(items, type=kind, mask=values.is_null())
+    make = pa.LargeListArray if pt.is_large_list(values.type) else pa.ListArray
+    return make.from_arrays(values.offsets, _plain_array(values.values, kind.value_type), type=kind, mask=values.is_null())
