@@ -74,19 +74,16 @@ def _plain(value: pa.Scalar) -> Any:
     kind = value.type
     if not value.is_valid:
         return None
-    if is_list(kind):
-        return [_plain(item) for item in value.values]
-    if pt.is_struct(kind):
-        return {name: _plain(part) for name, part in value.items()}
-    if pt.is_map(kind):
-        return {json_text(_plain(key)): _plain(item) for key, item in _map_items(value)}
-    if is_binary(kind):
-        return _bytes_text(value.as_py())
-    if _is_plain(kind):
-        return value.as_py()
-    if pt.is_duration(kind):
-        return value.cast(pa.int64()).as_py()
-    return to_text(pa.chunked_array([pa.repeat(value, 1)]))[0].as_py()
+    rules = (
+        (is_list, lambda: [_plain(item) for item in value.values]),
+        (pt.is_struct, lambda: {name: _plain(part) for name, part in value.items()}),
+        (pt.is_map, lambda: {json_text(_plain(key)): _plain(item) for key, item in _map_items(value)}),
+        (is_binary, lambda: _bytes_text(value.as_py())),
+        (_is_plain, value.as_py),
+        (pt.is_duration, lambda: value.cast(pa.int64()).as_py()),
+    )
+    other = lambda: to_text(pa.chunked_array([pa.repeat(value, 1)]))[0].as_py()  # noqa: E731
+    return next((plain for applies, plain in rules if applies(kind)), other)()
 
 
 def _map_items(value: pa.Scalar) -> list[tuple[pa.Scalar, pa.Scalar]]:

@@ -1,104 +1,102 @@
-"""Infers the types of CSV columns from their texts, and converts texts to these types."""
+"""Infers the types of CSV columns from their texts, and converts texts to these types.
+
+A text is a number only if the number prints as the same text: 1.10, 007, 12e4 and +1 are texts.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
-from jina_data.read.json_values import BOOL, DOUBLE, INT, INT64_MAX, INT64_MIN, NULL, STRING, Kind, kind_of
-from jina_data.read.model import ROW
-from jina_data.read.schema import conform_or_text
+from jina_data.read.options import TYPES
 
-_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
-_DOUBLE = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NOT_FINITE = frozenset({"nan", "NaN", "inf", "-inf", "Infinity", "-Infinity"})
-_BOOL = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
+INT64_MAX = 2**63 - 1
+_INT = re.compile(r"0|-?[1-9][0-9]*")
+_SHORT_INT = r"^(?:0|-?[1-9][0-9]{0,17})$"
+_SHORT_DOUBLE = r"^-?(?:0|[1-9][0-9]{0,7})\.(?:0|[0-9]{0,6}[1-9])$"
+"""Numbers of at most 15 digits, so that the double has no other digits."""
+_BOOLS = ("true", "false")
 
 
-def infer(values: Sequence[str]) -> pa.DataType:
-    """Return the type of a column from its first texts: int64, double, bool or string; null if all are empty."""
+def infer(values: Sequence[str | None]) -> pa.DataType:
+    """Return the type of a column from its first texts: int64, double or bool, else string."""
     texts = [value for value in values if value]
-    if not texts:
-        return pa.null()
-    if all(value in _BOOL for value in texts):
-        return pa.bool_()
-    if all(_is_int(value) for value in texts):
-        return pa.int64()
-    n_finite = sum(_is_double(value) and value not in _NOT_FINITE for value in texts)
-    if n_finite and all(_is_double(value) for value in texts):
-        return pa.float64()
+    if texts:
+        if all(text in _BOOLS for text in texts):
+            return pa.bool_()
+        if all(map(_is_int, texts)):
+            return pa.int64()
+        if all(map(_is_double, texts)):
+            return pa.float64()
     return pa.string()
 
 
 def _is_int(text: str) -> bool:
-    return bool(_INT.fullmatch(text)) and len(text) <= 20 and INT64_MIN <= int(text) <= INT64_MAX
+    return bool(_INT.fullmatch(text)) and len(text) <= 20 and -INT64_MAX - 1 <= int(text) <= INT64_MAX
 
 
 def _is_double(text: str) -> bool:
-    """Return whether a text is a number in the range of double, and of int64 if it is an integer."""
-    if _INT.fullmatch(text):
-        return _is_int(text)
-    if text in _NOT_FINITE:
-        return True
-    return bool(_DOUBLE.fullmatch(text)) and abs(float(text)) != float("inf")
+    try:
+        return text[-1].isdigit() and repr(float(text)) == text
+    except ValueError:
+        return False
 
 
-def typed_rows(
-    rows: list[list[str]], positions: list[int], names: list[str], schema: pa.Schema
-) -> tuple[pa.Table, dict[int, str]]:
-    """Return a table of the rows that fit the schema, and the error of every other row, by position.
+def typed(rows: pa.Table, schema: pa.Schema, set_types: Mapping[str, str]) -> tuple[pa.Table, dict[int, str]]:
+    """Convert columns of texts to the types of a schema.
 
-    `positions` are the positions of the rows in their range. An int64 column becomes double if a row that fits
-    otherwise requires it.
+    A column that is not in the schema, or one of whose texts is no such value, stays text. In a column whose type was
+    set, a text that is no such value makes its row unreadable.
+
+    Returns:
+        The table, with all its rows, and the error of each unreadable row, by position.
     """
-    kinds = [kind_of(schema.field(name).type) if name in schema.names else STRING for name in names]
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     misfits: dict[int, str] = {}
-    for name, kind, values in zip(names, kinds, columns, strict=True):
-        for row in _misfits(values, kind):
-            misfits.setdefault(row, f"column {name!r}: expected {kind.name}, found {_shorten(values[row])}")
-    if misfits:
-        columns = [tuple(text for row, text in enumerate(values) if row not in misfits) for values in columns]
-    table = pa.table([_array(values, kind) for kind, values in zip(kinds, columns, strict=True)] or [], names=names)
-    kept_positions = [position for row, position in enumerate(positions) if row not in misfits]
-    table = conform_or_text(table, schema)
-    table = table.append_column(ROW, pa.array(kept_positions, pa.int32()))
-    return table, {positions[row]: error for row, error in misfits.items()}
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name, values in zip(rows.column_names, rows.columns, strict=True):
+        kind = TYPES[set_types[name]] if name in set_types else _type_in(schema, name)
+        fits = _fits(values, kind)
+        if name in set_types and fits is not None:
+            for row in pc.indices_nonzero(pc.invert(fits)).to_pylist():
+                expected = f"expected {set_types[name]}, the type set for it"
+                misfits.setdefault(row, f"column {name!r}: {expected}, found {_shorten(values[row].as_py())}")
+            columns[name] = _converted(pc.if_else(fits, values, pa.scalar(None, pa.string())), kind)
+        elif fits is not None and pc.all(fits).as_py():
+            columns[name] = _converted(values, kind)
+        else:
+            columns[name] = values
+    return pa.table(columns) if columns else rows, misfits
 
 
-def _misfits(values: Sequence[str], kind: Kind) -> list[int]:
-    if kind is STRING or kind is NULL:
-        return []
-    if kind is INT:
-        fits, integer = _is_double, _INT.fullmatch
-        return [
-            row for row, text in enumerate(values) if text and not (integer(text) and len(text) < 19) and not fits(text)
-        ]
-    if kind is DOUBLE:
-        return [row for row, text in enumerate(values) if text and not _is_double(text)]
-    if kind is BOOL:
-        return [row for row, text in enumerate(values) if text and text not in _BOOL]
-    return [row for row, text in enumerate(values) if text]
+def _type_in(schema: pa.Schema, name: str) -> pa.DataType:
+    kind = schema.field(name).type if name in schema.names else pa.string()
+    return kind if pt.is_int64(kind) or pt.is_float64(kind) or pt.is_boolean(kind) else pa.string()
 
 
-def _array(values: Sequence[str], kind: Kind) -> pa.Array:
-    """Make an array of texts that fit; "" is null unless the kind is string."""
-    if kind is STRING:
-        return pa.array(values, pa.string())
-    if not any(values):
-        return pa.nulls(len(values), kind.type)
-    if kind is NULL:
-        return pa.array([text or None for text in values], pa.string())
-    if kind is BOOL:
-        return pa.array([text.lower() == "true" if text else None for text in values], pa.bool_())
-    if kind is INT:
-        try:
-            return pa.array([int(text) if text else None for text in values], pa.int64())
-        except ValueError:
-            pass
-    return pa.array([float(text) if text else None for text in values], pa.float64())
+def _fits(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    """Return for each text whether it is a value of a type or empty; None if any text is."""
+    if pt.is_string(kind):
+        return None
+    is_empty = pc.fill_null(pc.equal(values, ""), True)
+    if pt.is_boolean(kind):
+        return pc.or_(is_empty, pc.fill_null(pc.is_in(values, pa.array(_BOOLS)), True))
+    pattern, check = (_SHORT_INT, _is_int) if pt.is_int64(kind) else (_SHORT_DOUBLE, _is_double)
+    fits = pc.or_(is_empty, pc.fill_null(pc.match_substring_regex(values, pattern), True))
+    rest = pc.indices_nonzero(pc.invert(fits))
+    if not len(rest):
+        return fits
+    checked = dict(zip(rest.to_pylist(), (check(text) for text in values.take(rest).to_pylist()), strict=True))
+    return pa.chunked_array([[checked.get(row, True) for row in range(len(values))]], pa.bool_())
+
+
+def _converted(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Convert texts that fit; an empty text is null."""
+    filled = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+    return filled.cast(kind)
 
 
 def _shorten(text: str) -> str:

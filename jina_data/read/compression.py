@@ -17,6 +17,9 @@ CHUNK_BYTES = 2**18
 INPUT_BYTES = 2**13
 """Small, because one input chunk is decompressed to all of its output at once."""
 
+MAX_LAYERS = 3
+"""A file may be compressed more than once, as a `.csv.gz` in a `.zip` is."""
+
 SUFFIXES = (".gz", ".gzip", ".zst", ".zstd", ".xz", ".lzma", ".bz2", ".bzip2", ".lz4", ".zip")
 """The suffixes of compressed files. They only lead to the suffix before them; the first bytes tell the compression."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from jina_data.errors import InputError
 from jina_data.read.zip_member import EXCEL
 
-HEAD_BYTES = 2**12
+HEAD_BYTES = 2**16
+BOM = b"\xef\xbb\xbf"
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*\{\s*")')
@@ -66,9 +68,22 @@ def _is_binary(head: bytes) -> bool:
     return _CONTROL.search(head) is not None
 
 
-def text_format(head: bytes) -> str | None:
-    """Return "json" if a file certainly holds JSON, in lines or not."""
-    return "json" if _JSON.match(head) else None
+def text_format(head: bytes, *, is_named: bool) -> str | None:
+    """Return "json" if a file certainly holds JSON, in lines or not.
+
+    `is_named`: the name is that of another text format, so the first line has to be JSON as a whole.
+    """
+    if not _JSON.match(head):
+        return None
+    first_line = head.removeprefix(BOM).lstrip().partition(b"\n")[0]
+    return "json" if not is_named or first_line.startswith(b"[") or _is_object(first_line) else None
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def check_content(name: str, head: bytes, *, is_set: bool = False) -> None:

@@ -1,20 +1,29 @@
-"""Reads CSV and TSV with Python's csv module, with the byte offset and line of every record."""
+"""Reads CSV and TSV in ranges of whole records, with the byte offset and line of every record that is unreadable.
+
+A block of records is parsed by Arrow if its quotes are certain to be those of well-formed fields. All other blocks are
+parsed record by record with the csv module, strictly. Both give the same rows.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from jina_data.errors import InputError
-from jina_data.read.cells import infer, typed_rows
+from jina_data.read.cells import infer, typed
+from jina_data.read.csv_blocks import parse_block
+from jina_data.read.dialect import NO_DELIMITER, Dialect, detect
+from jina_data.read.encoding import BOM
 from jina_data.read.model import (
     MAX_RECORD_BYTES,
     RANGE_BYTES,
-    RANGE_ROWS,
     RAW_BYTES,
+    ROW,
     SAMPLE_BYTES,
     SAMPLE_ROWS,
     InputFile,
@@ -22,13 +31,45 @@ from jina_data.read.model import (
     Unreadable,
     as_text,
 )
-from jina_data.read.names import usable_names
-from jina_data.read.streams import CHUNK_BYTES, ByteSource
+from jina_data.read.names import replaced_names, usable_names
+from jina_data.read.schema import conform_or_text
+from jina_data.read.streams import ByteSource
 
-BOM = b"\xef\xbb\xbf"
+CONFLICT_MARKS = ("<<<<<<< ", "=======", ">>>>>>> ", "||||||| ")
+OPEN_QUOTE = "unexpected end of data"
+"""The message of the csv module for a quote that is not closed."""
+
+PADDED, REPEATED_HEADERS = "padded", "repeated_headers"
+"""Counts of a range: rows with fewer fields than columns, and records that repeat the header."""
 
 
-class DelimitedRecord(NamedTuple):
+def resolve_dialect(head: bytes, *, at_end: bool, file: InputFile) -> dict[str, str]:
+    """Return the dialect and the column names of a file, as options; `head` is its first MiB, in UTF-8."""
+    text = head.removeprefix(BOM).decode("utf-8", "replace")
+    found = detect(text, at_end=at_end, kind=file.format, settings=file.settings)
+    dialect, notes = found.dialect, list(found.notes)
+    if dialect.delimiter != ("\t" if file.format == "tsv" else ",") and file.settings.delimiter is None:
+        notes.insert(0, "one column" if dialect.delimiter == NO_DELIMITER else f"delimiter {dialect.delimiter!r}")
+    if dialect.skip_rows and file.settings.skip_rows is None:
+        notes.insert(0, f"skipped {dialect.skip_rows} line{'s' * (dialect.skip_rows > 1)} before the header")
+    if dialect.header:
+        notes += [f"column {old!r} is named {new}" for old, new in replaced_names(found.names)]
+    texts = {"names": usable_names(found.names), "header": found.header, "notes": notes}
+    return {**dialect.to_options(), **{name: json.dumps(value) for name, value in texts.items()}}
+
+
+def dialect_of(file: InputFile) -> Dialect:
+    """Return the dialect of a file that was resolved."""
+    return Dialect.of(file.option("dialect"))
+
+
+def names_of(file: InputFile) -> list[str]:
+    """Return the names of the columns of a file that was resolved."""
+    names: list[str] = json.loads(file.option("names"))
+    return names
+
+
+class Record(NamedTuple):
     """A record of the file: its fields or its error, the bytes at which it starts and ends, and its line."""
 
     offset: int
@@ -39,157 +80,205 @@ class DelimitedRecord(NamedTuple):
     error: str | None = None
 
 
-class _RecordFeed:
-    """Passes a stream to the csv module line by line, and keeps the lines of the current record."""
+class _Feed:
+    """Passes lines to the csv module, and keeps the lines of the current record; lines can be put back."""
 
-    def __init__(self, lines: Iterator[bytes], offset: int) -> None:
-        self.offset = offset
-        self.line = 0
-        self.raw_lines: list[bytes] = []
-        self.not_utf8 = False
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self.taken: list[bytes] = []
         self._lines = lines
+        self._put_back: list[bytes] = []
 
-    def __iter__(self) -> _RecordFeed:
+    def __iter__(self) -> _Feed:
         return self
 
     def __next__(self) -> str:
-        raw = next(self._lines)
-        self.raw_lines.append(raw)
-        self.offset += len(raw)
-        self.line += 1
-        if self.offset == len(raw):
-            raw = raw.removeprefix(BOM)
+        raw = self._put_back.pop() if self._put_back else next(self._lines)
+        self.taken.append(raw)
+        return as_text(raw.removeprefix(BOM) if len(self.taken) == 1 else raw)
+
+    def put_back(self, lines: Sequence[bytes]) -> None:
+        self._put_back += reversed(lines)
+
+
+def lines_of(block: bytes, line_end: bytes) -> Iterator[bytes]:
+    """Return the lines of a block, with their ends."""
+    *lines, last = block.split(line_end)
+    for line in lines:
+        yield line + line_end
+    if last:
+        yield last
+
+
+def records_of(block: bytes, dialect: Dialect, *, is_last: bool, offset: int = 0, line: int = 0) -> Iterator[Record]:
+    """Parse a block record by record; unless it is the last, a record that goes on beyond its end is left out.
+
+    If a record is malformed, its first line is one, and parsing goes on with the next line, so that a quote that is
+    never closed costs only its own record.
+    """
+    line_end = dialect.line_end.encode()
+    feed = _Feed(lines_of(block, line_end))
+    reader = dialect.records(feed)
+    while True:
+        feed.taken, error, fields = [], None, list[str]()
         try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError:
-            self.not_utf8 = True
-            return as_text(raw)
-
-
-def lines_of(source: ByteSource) -> Iterator[bytes]:
-    """Return the lines of a stream; only a line feed ends one."""
-    tail = b""
-    while part := source.read(CHUNK_BYTES):
-        *lines, last = part.split(b"\n")
-        if lines:
-            yield tail + lines[0] + b"\n"
-            for line in lines[1:]:
-                yield line + b"\n"
-            tail = last
-        else:
-            tail += last
-    if tail:
-        yield tail
-
-
-class Records:
-    """The records of a stream of lines; `offset` and `line` are the position of the next record."""
-
-    def __init__(self, lines: Iterator[bytes], options: dict[str, str], offset: int = 0) -> None:
-        csv.field_size_limit(MAX_RECORD_BYTES)
-        self._feed = _RecordFeed(lines, offset)
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if options["quoting"] == "rfc4180" else csv.QUOTE_NONE
-        self._reader = csv.reader(self._feed, delimiter=options["delimiter"], quoting=quoting, strict=True)
-
-    @property
-    def offset(self) -> int:
-        """The bytes of the file before the next record."""
-        return self._feed.offset
-
-    @property
-    def line(self) -> int:
-        """The lines before the next record, counted from the line at which reading began."""
-        return self._feed.line
-
-    def __iter__(self) -> Iterator[DelimitedRecord]:
-        feed = self._feed
-        while True:
-            offset, line, error, fields = feed.offset, feed.line, None, list[str]()
-            feed.raw_lines, feed.not_utf8 = [], False
-            try:
-                fields = next(self._reader)
-            except StopIteration:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as csv_error:
+            if str(csv_error) == OPEN_QUOTE and not is_last:
                 return
-            except csv.Error as csv_error:
-                error = _explain(str(csv_error))
-            if feed.not_utf8:
-                error = "not UTF-8"
-            if fields or error:
-                yield DelimitedRecord(
-                    offset,
-                    feed.offset,
-                    line,
-                    fields,
-                    feed.raw_lines[0] if len(feed.raw_lines) == 1 else b"".join(feed.raw_lines),
-                    error,
-                )
+            error = _explain(str(csv_error))
+            feed.put_back(feed.taken[1:])
+            feed.taken = feed.taken[:1]
+            reader = dialect.records(feed)
+        raw = feed.taken[0] if len(feed.taken) == 1 else b"".join(feed.taken)
+        if not is_last and not raw.endswith(line_end):
+            return
+        end, n_lines = offset + len(raw), len(feed.taken)
+        if error is None and not _is_utf8(fields):
+            error = "not UTF-8"
+        if fields or error:
+            yield Record(offset, end, line, fields, raw, error)
+        offset, line = end, line + n_lines
+
+
+def _is_utf8(fields: Sequence[str]) -> bool:
+    return all(field.isascii() or not any("\udc80" <= character <= "\udcff" for character in field) for field in fields)
 
 
 def _explain(message: str) -> str:
-    if message == "unexpected end of data":
+    if message == OPEN_QUOTE:
         return "a quote opens here that nothing closes before the end of the file"
     if message.startswith("field larger"):
         return f"a field of more than {MAX_RECORD_BYTES:,} characters; is a quote not closed?"
     return f"not CSV: {message}"
 
 
-def choose_dialect(head: bytes, *, at_end: bool, kind: str) -> dict[str, str]:
-    """Choose delimiter and quoting from the first bytes of a file.
+@dataclass
+class _Judge:
+    """Tells which records are rows: it fills up short ones, and knows what follows a broken record."""
 
-    CSV is quoted as in RFC 4180. Its delimiter is the comma, or the semicolon or tab if the header has no comma but one
-    of those. TSV has no quoting, unless fields begin with a quote and a reading with quotes gives better records.
+    names: list[str]
+    header: list[str] | None
+    quote: str
+    counts: dict[str, int] = field(default_factory=dict)
+    after_broken: bool = False
+
+    @classmethod
+    def of(cls, file: InputFile) -> _Judge:
+        """Return the judge of the records of a file."""
+        header = json.loads(file.option("header")) if dialect_of(file).header else None
+        return cls(names_of(file), header, dialect_of(file).quote)
+
+    def take_counts(self) -> dict[str, int]:
+        """Return the counts, and begin again from zero."""
+        counts, self.counts = self.counts, {}
+        return counts
+
+    def _count(self, name: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def is_no_record(self, record: Record) -> bool:
+        """Return whether a record is a blank line or a repeated header."""
+        if record.error is None and record.fields == self.header:
+            self._count(REPEATED_HEADERS)
+            return True
+        return record.error is None and len(self.names) > 1 and len(record.fields) == 1 and not record.fields[0].strip()
+
+    def row(self, record: Record) -> list[str | None] | str:
+        """Return the cells of a row, or why the record is none."""
+        result = record.error or self._cells(record.fields)
+        if self.after_broken and not isinstance(result, str) and self._is_rest(record):
+            result = "the rest of a broken record"
+        self.after_broken = isinstance(result, str)
+        return result
+
+    def _is_rest(self, record: Record) -> bool:
+        quote = self.quote.encode()
+        return len(record.fields) < len(self.names) or bool(quote and record.raw.count(quote) % 2)
+
+    def _cells(self, fields: list[str]) -> list[str | None] | str:
+        missing = len(self.names) - len(fields)
+        if not missing:
+            return list(fields)
+        if any(fields[0].startswith(mark) for mark in CONFLICT_MARKS) and len(fields) == 1:
+            return "a conflict marker of git; resolve the conflict in the file"
+        if missing > 0:
+            self._count(PADDED)
+            return [*fields, *(None for _ in range(missing))]
+        if not any(fields[missing:]):
+            return list(fields[:missing])
+        return f"expected {len(self.names)} fields, found {len(fields)}"
+
+
+class _Blocks:
+    """The bytes of a file from an offset on, as a block that grows at its end and shrinks at its start.
+
+    `offset` and `line` are those of the start of the block; lines are counted from where reading began.
     """
-    complete_lines = head if at_end else head[: head.rfind(b"\n") + 1]
-    lines = [line + b"\n" for line in complete_lines.split(b"\n") if line]
-    if kind == "csv":
-        header = lines[0] if lines else b""
-        delimiter = next((delimiter for delimiter in (b",", b";", b"\t") if delimiter in header), b",")
-        return {"delimiter": delimiter.decode(), "quoting": "rfc4180"}
-    unquoted, quoted = ({"delimiter": "\t", "quoting": quoting} for quoting in ("none", "rfc4180"))
-    if not any(field.startswith(b'"') for line in lines for field in line.split(b"\t")):
-        return unquoted
-    return quoted if _score(lines, quoted, at_end=at_end) > _score(lines, unquoted, at_end=at_end) else unquoted
 
+    def __init__(self, source: ByteSource, dialect: Dialect, offset: int) -> None:
+        source.move_to(offset)
+        self.offset, self.line = offset, 0
+        self.block = b""
+        self.is_last = False
+        self._source = source
+        self._dialect = dialect
 
-def _score(lines: list[bytes], options: dict[str, str], *, at_end: bool) -> tuple[int, int, int]:
-    """Rate a reading of lines: all records good first, then the number of good records, then quoting.
+    def grow(self, n_bytes: int) -> None:
+        """Read more, until the block has at least the given number of bytes or is the last."""
+        part = self._source.read(max(0, n_bytes - len(self.block)))
+        self.block += part
+        if len(self.block) < n_bytes:
+            self.is_last = True
 
-    A record is good if it has no error and as many fields as the first.
-    """
-    records = list(Records(iter(lines), options))
-    if not at_end and records and records[-1].error:
-        records.pop()
-    good = sum(record.error is None and len(record.fields) == len(records[0].fields) for record in records)
-    quoted = options["quoting"] == "rfc4180"
-    return int(good == len(records)), good, int(quoted)
+    def drop(self, n_bytes: int) -> None:
+        """Remove bytes from the start of the block."""
+        line_end = self._dialect.line_end.encode()
+        self.line += self.block.count(line_end, 0, n_bytes)
+        self.offset += n_bytes
+        self.block = self.block[n_bytes:]
 
+    def records(self, n_bytes: int) -> Iterator[Record]:
+        """Return the records of the block; it grows from the given size until it holds a whole record."""
+        while True:
+            self.grow(n_bytes)
+            is_last = self.is_last or n_bytes > MAX_RECORD_BYTES
+            records = records_of(self.block, self._dialect, is_last=is_last, offset=self.offset, line=self.line)
+            first = next(records, None)
+            if first is not None or is_last:
+                return iter(()) if first is None else chain([first], records)
+            n_bytes *= 2
 
-def header_of(file: InputFile) -> list[str]:
-    """Return the column names of a file.
-
-    Raises:
-        InputError: there is no header, or its names cannot be used.
-    """
-    with ByteSource(file) as source:
-        first = next(iter(Records(lines_of(source), dict(file.options))), None)
-    if first is None:
-        raise InputError(
-            f"{file.name}: the file is empty. A {file.format} file must begin with a line of column names."
-        )
-    if first.error:
-        raise InputError(f"{file.name}: the header could not be read: {first.error}. Correct the first line.")
-    return usable_names(first.fields)
+    def skip_header(self) -> None:
+        """Move behind the lines before the header, and the header."""
+        for _ in range(self._dialect.skip_rows):
+            self.grow(SAMPLE_BYTES)
+            end = self.block.find(self._dialect.line_end.encode()) + 1
+            self.drop(end or len(self.block))
+        if self._dialect.header:
+            header = next((record for record in self.records(SAMPLE_BYTES) if record.error is None), None)
+            self.drop(len(self.block) if header is None else header.end - self.offset)
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
-    """Infer the columns from the first records, and from more until one is good."""
-    names = header_of(file)
-    rows: list[list[str]] = []
+    """Infer the columns from the first records, and from more until one is a row."""
+    names, judge = names_of(file), _Judge.of(file)
+    rows: list[list[str | None]] = []
     with ByteSource(file) as source:
-        for number, record in enumerate(Records(lines_of(source), dict(file.options))):
-            if number and not _problem(record, names):
-                rows.append(record.fields)
-            if rows and (number >= SAMPLE_ROWS or record.end >= SAMPLE_BYTES):
+        blocks = _Blocks(source, dialect_of(file), 0)
+        blocks.skip_header()
+        while not rows:
+            end = blocks.offset
+            for record in blocks.records(SAMPLE_BYTES):
+                end = record.end
+                row = judge.row(record) if not judge.is_no_record(record) else ""
+                if not isinstance(row, str):
+                    rows.append(row)
+                if len(rows) >= SAMPLE_ROWS:
+                    break
+            blocks.drop(end - blocks.offset)
+            if blocks.is_last:
                 break
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     return pa.schema([(name, infer(values)) for name, values in zip(names, columns, strict=True)])
@@ -198,46 +287,89 @@ def sample_schema(file: InputFile) -> pa.Schema:
 def stream_ranges(
     file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
 ) -> Iterator[ParsedRange]:
-    """Read the records of a file in sequence, a range at a time, from the end of a range."""
-    names = header_of(file)
+    """Read the records of a file in sequence, a range at a time, from the end of a range.
+
+    A range has as many whole records as fit in `RANGE_BYTES`, and at least one.
+    """
+    dialect, judge = dialect_of(file), _Judge.of(file)
     with ByteSource(file) as source:
-        begin = start.get("offset", 0)
-        source.move_to(begin)
-        reader = Records(lines_of(source), dict(file.options), begin)
-        records: list[DelimitedRecord] = []
-        number, first_line = first_number, 0
-        stream = iter(reader)
-        if begin == 0:
-            next(stream, None)
-        for record in stream:
-            records.append(record)
-            if record.end - begin >= RANGE_BYTES or len(records) >= RANGE_ROWS:
-                yield _parse(records, names, schema, number=number, lines=(first_line, reader.line))
-                records, number, begin, first_line = [], number + 1, record.end, reader.line
-        if records:
-            yield _parse(records, names, schema, number=number, lines=(first_line, reader.line))
+        blocks = _Blocks(source, dialect, start.get("offset", 0))
+        if not start:
+            blocks.skip_header()
+        number = first_number
+        while True:
+            first_line = blocks.line
+            blocks.grow(RANGE_BYTES + 1)
+            rows = None
+            if not judge.after_broken:
+                rows = parse_block(
+                    blocks.block, dialect, judge.names, judge.header, max_bytes=RANGE_BYTES, is_last=blocks.is_last
+                )
+            if rows is not None:
+                blocks.drop(rows.n_bytes)
+                parsed = _finish(file, schema, rows.table, list(range(rows.table.num_rows)), [])
+            else:
+                parsed = _parse_records(file, schema, judge, blocks)
+            if not parsed.row_count and blocks.is_last and not blocks.block:
+                return
+            lines = blocks.line - first_line
+            yield replace(parsed, number=number, line_count=lines, end={"offset": blocks.offset})
+            number += 1
 
 
-def _parse(
-    records: list[DelimitedRecord], names: list[str], schema: pa.Schema, *, number: int, lines: tuple[int, int]
+def _parse_records(file: InputFile, schema: pa.Schema, judge: _Judge, blocks: _Blocks) -> ParsedRange:
+    """Parse the records at the start of the block that end within `RANGE_BYTES`, or one that is longer."""
+    begin, first_line, end = blocks.offset, blocks.line, blocks.offset
+    rows: list[list[str | None]] = []
+    positions: list[int] = []
+    unreadable: list[Unreadable] = []
+    number = 0
+    for record in blocks.records(RANGE_BYTES + 1):
+        if number and record.end - begin > RANGE_BYTES:
+            break
+        end = record.end
+        if judge.is_no_record(record):
+            continue
+        row = judge.row(record)
+        if isinstance(row, str):
+            line = record.line - first_line + 1
+            unreadable.append(Unreadable(number, line, record.offset, row, _raw_text(record.raw)))
+        else:
+            rows.append(row)
+            positions.append(number)
+        number += 1
+    else:
+        end = blocks.offset + len(blocks.block) if blocks.is_last else end
+    blocks.drop(end - begin)
+    columns = list(zip(*rows, strict=True)) or [()] * len(judge.names)
+    table = pa.table([pa.array(values, pa.string()) for values in columns], names=judge.names)
+    return _finish(file, schema, table, positions, unreadable, counts=judge.take_counts())
+
+
+def _finish(
+    file: InputFile,
+    schema: pa.Schema,
+    texts: pa.Table,
+    positions: list[int],
+    unreadable: list[Unreadable],
+    *,
+    counts: dict[str, int] | None = None,
 ) -> ParsedRange:
-    errors = {row: problem for row, record in enumerate(records) if (problem := _problem(record, names))}
-    good_rows = [row for row in range(len(records)) if row not in errors]
-    table, misfits = typed_rows([records[row].fields for row in good_rows], good_rows, names, schema)
-    errors |= misfits
-    unreadable = [
-        Unreadable(row, record.line - lines[0] + 1, record.offset, errors[row], _raw_text(record.raw))
-        for row, record in ((row, records[row]) for row in sorted(errors))
-    ]
-    return ParsedRange(number, table, unreadable, len(records), lines[1] - lines[0], {"offset": records[-1].end})
+    """Give rows their types; rows with values that do not fit a type that was set are unreadable."""
+    table, misfits = typed(texts, schema, file.settings.types)
+    n_records = len(positions) + len(unreadable)
+    if misfits:
+        errors = [
+            Unreadable(positions[row], None, None, error, json.dumps(texts.slice(row, 1).to_pylist()[0]))
+            for row, error in misfits.items()
+        ]
+        unreadable = sorted([*unreadable, *errors], key=lambda record: record.row)
+        good = [row for row in range(len(positions)) if row not in misfits]
+        table, positions = table.take(pa.array(good, pa.int32())), [positions[row] for row in good]
+    table = conform_or_text(table, schema).append_column(ROW, pa.array(positions, pa.int32()))
+    return ParsedRange(0, table, unreadable, n_records, 0, counts=counts or {})
 
 
 def _raw_text(raw: bytes) -> str:
     text = as_text(raw[:RAW_BYTES] if len(raw) > MAX_RECORD_BYTES else raw)
     return text.removesuffix("\n").removesuffix("\r")
-
-
-def _problem(record: DelimitedRecord, names: list[str]) -> str | None:
-    if record.error or len(record.fields) == len(names):
-        return record.error
-    return f"expected {len(names)} fields, found {len(record.fields)}"

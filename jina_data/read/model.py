@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -65,6 +66,19 @@ class InputFile:
     def option(self, name: str, default: str = "") -> str:
         """Return the value of an option."""
         return dict(self.options).get(name, default)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was detected or decided about the file and is worth a line to the user."""
+        notes: list[str] = json.loads(self.option("notes", "[]"))
+        return notes
+
+    def with_notes(self, notes: Sequence[str]) -> InputFile:
+        """Return the file with more notes."""
+        if not notes:
+            return self
+        others = tuple(pair for pair in self.options if pair[0] != "notes")
+        return replace(self, options=(*others, ("notes", json.dumps([*self.notes, *notes]))))
 
     @property
     def is_local(self) -> bool:
@@ -141,6 +155,8 @@ class ParsedRange:
     row_count: int
     line_count: int
     end: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was mended while reading: `padded` short rows, `repeated_headers`."""
 
 
 def as_text(raw: bytes) -> str:

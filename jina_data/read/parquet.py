@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyarrow.types as pt
 
-from jina_data.read.arrow_types import is_list, is_string
-from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, InputFile, ParsedRange, RangeSpec, Unreadable
+from jina_data.read.columns import binary_columns, parse_rows, with_text_columns
+from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, InputFile, ParsedRange, RangeSpec
 from jina_data.read.names import usable_names
-from jina_data.read.schema import conform, conform_or_text
+from jina_data.read.plain_types import plain_rows, plain_schema
 from jina_data.read.streams import can_seek, open_seekable, open_stored, translate_errors
 
 BUFFER_BYTES = 2**20
@@ -28,7 +25,7 @@ PROBE_ROWS = 1_000
 class ParquetReader:
     """A Parquet file, read forward: row groups before the requested rows are skipped, other rows decoded and dropped.
 
-    `_position` is the row at which `_pending`, and after it the next batch, starts; -1 before the first read.
+    `schema` has the columns with plain types. `_position` is the row at which `_pending`, and after it the next batch, starts; -1 before the first read.
     `_first_rows` is the first row of each row group, and the number of rows.
     """
 
@@ -48,6 +45,7 @@ class ParquetReader:
             for group in range(groups.num_row_groups):
                 self._first_rows.append(self._first_rows[-1] + groups.row_group(group).num_rows)
             self.rows_per_range = self._choose_rows_per_range()
+            self.schema = self._probe_schema()
             unless_open.pop_all()
 
     def __enter__(self) -> ParquetReader:
@@ -62,12 +60,15 @@ class ParquetReader:
         self._parquet.close()
         self._handle.close()
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns, without metadata; a dictionary column has the type of its values."""
-        schema = self._parquet.schema_arrow
-        types = [_value_type(field.type) for field in schema]
-        return pa.schema(list(zip(usable_names(schema.names), types, strict=True)))
+    def _probe_schema(self) -> pa.Schema:
+        """Return the columns with plain types, without metadata; columns of bytes that hold texts are texts."""
+        plain = plain_schema(self._parquet.schema_arrow)
+        schema = pa.schema(list(zip(usable_names(plain.names), plain.types, strict=True)))
+        if not self.n_rows or not binary_columns(schema):
+            return schema
+        sample = self.read(0, min(PROBE_ROWS, self.rows_per_range, self.n_rows))
+        self._position, self._pending = -1, None
+        return with_text_columns(schema, sample)
 
     def _choose_rows_per_range(self) -> int:
         """Choose by the average size of a row, in the metadata or in memory, whichever is larger."""
@@ -95,7 +96,8 @@ class ParquetReader:
                 parts.append(batch.slice(begin, end - begin))
                 self._pending = batch.slice(end) if end < batch.num_rows else None
                 self._position += end
-        rows = pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
+            rows = pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
+            rows = plain_rows(rows)
         return rows.rename_columns(usable_names(rows.column_names))
 
     def _group(self, row: int) -> int:
@@ -110,10 +112,6 @@ class ParquetReader:
 
 def _clamp(n_rows: int, maximum: int) -> int:
     return max(1, min(n_rows, maximum))
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pt.is_dictionary(kind) else kind
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
@@ -193,62 +191,4 @@ def stream_ranges(
 
 def _parse(reader: ParquetReader, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
     rows = reader.read(spec.start, spec.stop)
-    invalid = _invalid_texts(rows)
-    unreadable = [
-        Unreadable(row, None, None, error, _as_json(rows.slice(row, 1))) for row, error in sorted(invalid.items())
-    ]
-    positions = [row for row in range(rows.num_rows) if row not in invalid]
-    kept = rows.take(pa.array(positions, pa.int32())) if invalid else rows
-    kept = conform(kept, reader.schema)
-    kept = conform_or_text(kept, schema)
-    kept = kept.append_column(ROW, pa.array(positions, pa.int32()))
-    return ParsedRange(spec.number, kept, unreadable, rows.num_rows, 0, {"row": spec.stop})
-
-
-def _invalid_texts(rows: pa.Table) -> dict[int, str]:
-    """Return the error of each row with text that is not UTF-8."""
-    invalid: dict[int, str] = {}
-    for name, column in zip(rows.column_names, rows.columns, strict=True):
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid:
-            for row in range(len(column)):
-                try:
-                    column[row].as_py()
-                except UnicodeDecodeError:
-                    invalid.setdefault(row, f"column {name!r}: not UTF-8")
-    return invalid
-
-
-def _as_json(row: pa.Table) -> str:
-    """Return a row as JSON; bytes of its texts that are not UTF-8 are surrogate escapes."""
-    values = {name: _python_value(column) for name, column in zip(row.column_names, row.columns, strict=True)}
-    return json.dumps(values, default=str)
-
-
-def _python_value(column: pa.ChunkedArray) -> Any:
-    try:
-        value = column[0].as_py()
-    except UnicodeDecodeError:
-        value = column.cast(_as_binary(column.type), safe=False)[0].as_py()
-    return _decode(value)
-
-
-def _as_binary(kind: pa.DataType) -> pa.DataType:
-    if is_string(kind):
-        return pa.binary()
-    if is_list(kind):
-        return pa.list_(_as_binary(kind.value_type))
-    if pt.is_struct(kind):
-        return pa.struct([(child.name, _as_binary(child.type)) for child in kind])
-    return kind
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, list):
-        return [_decode(part) for part in value]
-    if isinstance(value, dict):
-        return {name: _decode(part) for name, part in value.items()}
-    return value
+    return parse_rows(reader.file, rows, reader.schema, schema, number=spec.number, end=spec.stop)

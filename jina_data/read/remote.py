@@ -104,6 +104,14 @@ def _sends_parts(name: str) -> bool:
             return False
 
 
+def read_url(name: str) -> bytes:
+    """Return the bytes of a small file at a URL."""
+    with _translate_errors(name):
+        system, path = _file_system(name)
+        content: bytes = system.cat_file(path)
+        return content
+
+
 def stat_url(name: str) -> tuple[int | None, str | None]:
     """Return the size of a file, and a string that changes with the file; None for what the server does not report."""
     with _translate_errors(name):

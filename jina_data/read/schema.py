@@ -51,15 +51,15 @@ def unite_types(first: pa.DataType, second: pa.DataType) -> pa.DataType:
         return first
     if pt.is_null(first):
         return second
-    if is_string(first) and is_string(second):
-        return pa.string()
-    if is_number(first) and is_number(second):
-        return _unite_numbers(first, second)
-    if is_list(first) and is_list(second):
-        return pa.list_(unite_types(first.value_type, second.value_type))
-    if pt.is_struct(first) and pt.is_struct(second):
-        return _unite_structs(first, second)
+    rules = ((is_number, _unite_numbers), (is_list, _unite_lists), (pt.is_struct, _unite_structs))
+    for applies, unite in rules:
+        if applies(first) and applies(second):
+            return unite(first, second)
     return _unite_alike(first, second) or pa.string()
+
+
+def _unite_lists(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    return pa.list_(unite_types(first.value_type, second.value_type))
 
 
 def _unite_numbers(first: pa.DataType, second: pa.DataType) -> pa.DataType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from jina_data.errors import InputError, JinaDataError
 from jina_data.read.compression import CHUNK_BYTES, STREAM_ERRORS, open_decompressed
+from jina_data.read.encoding import Utf8Stream
 from jina_data.read.model import InputFile
 from jina_data.read.zip_member import open_member
 
@@ -103,6 +105,9 @@ class ByteSource:
             self._bytes = self._stored
             for layer in file.compression.split("+") if file.compression else ():
                 self._bytes = self._open_layer(self._bytes, layer, unless_open)
+            if encoding := file.option("encoding"):
+                self._bytes = cast(BinaryIO, io.BufferedReader(Utf8Stream(self._bytes, encoding), CHUNK_BYTES))
+                self._compressed = True
             self._opened = unless_open.pop_all()
 
     def _open_layer(self, stored: BinaryIO, layer: str, opened: ExitStack) -> BinaryIO:

@@ -1,0 +1,329 @@
+"""Detects the dialect of CSV from the first records: delimiter, quote, escape, line ends, header, lines before it.
+
+Each candidate is tried on a sample, with the strict rules of the csv module, and rated by how many records have the
+same number of fields: a record counts as (fields - 1) / fields, as in van den Burg et al., "Wrangling messy CSV files
+by detecting row and type patterns" (2019). A quote other than the usual one has to be strictly better.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+
+from jina_data.read.header import describe, has_known_name, is_header, looks_like_names
+from jina_data.read.model import MAX_RECORD_BYTES
+from jina_data.read.options import NO_CHARACTER, InputOptions
+
+DELIMITERS = (",", "\t", ";", "|")
+NO_DELIMITER = "\x1f"
+"""Stands for the delimiter of a file with one column."""
+
+MAX_PREAMBLE = 10
+SAMPLE_RECORDS = 500
+SAMPLE_CHARS = 2**17
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written.
+
+    `quote` and `escape` are one character, or empty for none. `line_end` is LF (also for CR LF) or CR. `skip_rows`
+    is the number of lines before the header or the first record.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = ""
+    skip_space: bool = False
+    """Whether blanks after a delimiter are not part of the field."""
+    line_end: str = "\n"
+    skip_rows: int = 0
+    header: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the dialect has nothing but a delimiter and a doubled quote, so that Arrow reads it alike."""
+        return not self.escape and not self.skip_space and self.line_end == "\n"
+
+    def to_options(self) -> dict[str, str]:
+        """Return the dialect as options of an input file."""
+        return {"dialect": json.dumps(asdict(self))}
+
+    @classmethod
+    def of(cls, options: str) -> Dialect:
+        """Read back what `to_options` wrote."""
+        return cls(**json.loads(options))
+
+    def records(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        """Parse lines strictly; blank lines are empty records. A malformed record raises `csv.Error`."""
+        csv.field_size_limit(MAX_RECORD_BYTES)
+        return csv.reader(
+            self._unescaped(lines) if self.escape else lines,
+            delimiter=self.delimiter,
+            quotechar=self.quote or None,
+            escapechar=self.escape or None,
+            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+            skipinitialspace=self.skip_space,
+            strict=True,
+        )
+
+    def _unescaped(self, lines: Iterator[str]) -> Iterator[str]:
+        """Double each escape character that escapes nothing, since the csv module would remove it."""
+        special = {self.escape, self.quote, self.delimiter, "\r", "\n", ""}
+        pair = re.compile(re.escape(self.escape) + r"(.|\n|\r|\Z)", re.DOTALL)
+        for line in lines:
+            yield pair.sub(lambda found: found[0] if found[1] in special else self.escape + found[0], line)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first records of a file in a dialect: fields, or None for a malformed record, and the line of each."""
+
+    records: tuple[list[str] | None, ...]
+    lines: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """The most frequent number of fields; the larger of two."""
+        counts = Counter(len(record) for record in self.records if record)
+        return max(counts, key=lambda width: (counts[width], width)) if counts else 0
+
+    @property
+    def preamble(self) -> int:
+        """The number of leading records that have fewer fields than the others."""
+        width = self.width
+        number = next((n for n, record in enumerate(self.records) if record and len(record) >= width), 0)
+        return number if number <= MAX_PREAMBLE else 0
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A dialect, the column names (empty for an empty file), the fields of the header as they stand, and notes."""
+
+    dialect: Dialect
+    names: list[str]
+    header: list[str]
+    notes: list[str]
+
+
+def detect(text: str, *, at_end: bool, kind: str, settings: InputOptions) -> Detected:
+    """Detect the dialect of the beginning of a file; what is set in `settings` is not detected.
+
+    Args:
+        text: the first characters, without a byte order mark.
+        at_end: whether these are all characters of the file.
+        kind: "csv" or "tsv", from which the usual delimiter and quote follow.
+        settings: what the user knows.
+    """
+    line_end = _line_end(text)
+    first_line, delimiter_line = _separator_line(text)
+    dialect = Dialect(line_end=line_end)
+    if settings.skip_rows is None and delimiter_line and settings.delimiter is None:
+        settings = settings.merged(InputOptions(delimiter=delimiter_line))
+        dialect = replace(dialect, skip_rows=first_line)
+    if settings.skip_rows is not None:
+        dialect = replace(dialect, skip_rows=settings.skip_rows)
+    lines = _lines(text, line_end, at_end=at_end)
+    dialect = _best(dialect, lines, kind, settings)
+    sample = take_sample(dialect, lines)
+    if settings.skip_rows is None and (preamble := _preamble(sample)):
+        dialect = replace(dialect, skip_rows=sample.lines[preamble])
+        sample = take_sample(dialect, lines)
+    rows = [record for record in sample.records if record]
+    if settings.header is None:
+        dialect = replace(dialect, header=is_header(rows) if not settings.column_names else False)
+    else:
+        dialect = replace(dialect, header=settings.header)
+    names = _names(rows, dialect, sample.width, settings)
+    header = rows[0] if rows and dialect.header else []
+    return Detected(dialect, names, header, describe(dialect.header, rows, settings))
+
+
+def _best(base: Dialect, lines: Sequence[str], kind: str, settings: InputOptions) -> Dialect:
+    usual_delimiter, usual_quote = ("\t", "") if kind == "tsv" else (",", '"')
+    text = "".join(lines)
+    delimiters = [settings.delimiter] if settings.delimiter else [d for d in DELIMITERS if d in text]
+    if not settings.delimiter and text.strip():
+        delimiters.append(NO_DELIMITER)
+    best, best_score = replace(base, delimiter=settings.delimiter or usual_delimiter, quote=usual_quote), -1.0
+    best = _with_set(best, settings)
+    for delimiter in sorted(delimiters, key=lambda d: d != usual_delimiter):
+        for candidate in _candidates(replace(base, delimiter=delimiter), usual_quote, text, settings):
+            score = _score(candidate, lines, usual_quote)
+            if score > best_score + 1e-9:
+                best, best_score = candidate, score
+    return best
+
+
+def _with_set(dialect: Dialect, settings: InputOptions) -> Dialect:
+    quote = dialect.quote if settings.quote is None else settings.quote.replace(NO_CHARACTER, "")
+    escape = dialect.escape if settings.escape is None else settings.escape.replace(NO_CHARACTER, "")
+    return replace(dialect, quote=quote, escape=escape)
+
+
+def _candidates(base: Dialect, usual_quote: str, text: str, settings: InputOptions) -> Iterator[Dialect]:
+    """Yield dialects with a delimiter, the usual one first."""
+    quotes = [usual_quote, *(quote for quote in ('"', "", "'") if quote != usual_quote)]
+    if settings.quote is not None:
+        quotes = [settings.quote.replace(NO_CHARACTER, "")]
+    escapes = ["", "\\"] if settings.escape is None else [settings.escape.replace(NO_CHARACTER, "")]
+    for quote, escape, skip_space in product(quotes, escapes, (False, True)):
+        is_set = settings.quote is not None or quote == usual_quote
+        if quote and not is_set and quote not in text:
+            continue
+        if escape and settings.escape is None and f"\\{quote or base.delimiter}" not in text:
+            continue
+        if skip_space and (not quote or f"{base.delimiter} {quote}" not in text):
+            continue
+        yield replace(base, quote=quote, escape=escape, skip_space=skip_space)
+
+
+def _score(dialect: Dialect, lines: Sequence[str], usual_quote: str) -> float:
+    sample = take_sample(dialect, lines)
+    width, preamble = sample.width, sample.preamble
+    body = sample.records[preamble:]
+    if not body or not width:
+        return 0.0
+    fields = (width - 1 + 0.01) / width
+    share = sum(record is not None and len(record) == width for record in body) / len(body)
+    broken = sum(record is None for record in body) / len(body)
+    score = fields * share * (1 - broken) * (1 - _share_of_cut_quotes(sample, dialect))
+    first = sample.records[0]
+    if first and has_known_name(first) and len(first) < width:
+        score *= 0.0 if len(first) == 1 else 0.3
+    elif preamble:
+        skipped = "".join(lines[dialect.skip_rows : sample.lines[preamble]])
+        others = [delimiter for delimiter in DELIMITERS if delimiter in skipped and delimiter != dialect.delimiter]
+        score *= 0.5 if others and not skipped.startswith("#") else 0.95
+    if dialect.quote and dialect.quote != usual_quote and not _proves_quotes(dialect, sample, "".join(lines)):
+        score -= 1e-6
+    elif dialect.quote and not usual_quote:
+        score += 1e-6
+    if dialect.skip_space:
+        score += 1e-6
+    return score
+
+
+def _share_of_cut_quotes(sample: Sample, dialect: Dialect) -> float:
+    """Return the share of records in which a field begins or ends with a double quote, but not both."""
+    if dialect.quote == '"':
+        return 0.0
+    records = [record for record in sample.records if record]
+    cut = [any((cell[:1] == '"') != (cell[-1:] == '"') or cell == '"' for cell in record) for record in records]
+    return sum(cut) / len(cut) if cut else 0.0
+
+
+def _proves_quotes(dialect: Dialect, sample: Sample, text: str) -> bool:
+    """Return whether fields have to be quoted: they hold a doubled quote, a delimiter or a line break, or all are.
+
+    Only asked where quotes are unusual, in TSV for example: `"roo bars"` alone is a phrase in quotes.
+    """
+    quote, delimiter = re.escape(dialect.quote), re.escape(dialect.delimiter)
+    start, end = rf"(?:^|[\r\n]|{delimiter})", rf"(?=$|[\r\n]|{delimiter})"
+    quoted = re.findall(rf"{start}{quote}((?:[^{quote}]|{quote}{quote})*){quote}{end}", text)
+    if any(dialect.quote * 2 in field or dialect.delimiter in field or "\n" in field for field in quoted):
+        return True
+    n_fields = sum(len(record) for record in sample.records if record)
+    return len(quoted) == n_fields and n_fields > 1
+
+
+def take_sample(dialect: Dialect, lines: Sequence[str]) -> Sample:
+    """Parse the first lines in a dialect; blank lines are no records."""
+    records: list[list[str] | None] = []
+    starts: list[int] = []
+    position = dialect.skip_rows
+    while position < len(lines) and len(records) < SAMPLE_RECORDS:
+        reader = dialect.records(iter(lines[position:]))
+        start = position
+        try:
+            for fields in reader:
+                begin, start = start, position + reader.line_num  # type: ignore[attr-defined]
+                if any(field.strip() for field in fields):
+                    records.append(fields)
+                    starts.append(begin)
+                if len(records) >= SAMPLE_RECORDS:
+                    break
+            else:
+                break
+        except csv.Error:
+            records.append(None)
+            starts.append(start)
+            # An open quote may have swallowed many good lines: begin again on the next line.
+            position = start + 1
+    return Sample(tuple(records), tuple(starts))
+
+
+def _preamble(sample: Sample) -> int:
+    """Return the number of leading records before the header: titles and comments, not a short header."""
+    preamble = sample.preamble
+    first = sample.records[preamble - 1] if preamble else None
+    if not preamble:
+        return _padded_titles(sample)
+    if not first:
+        return preamble
+    names = sample.records[preamble]
+    if has_known_name(first) and not (names and has_known_name(names)):
+        return 0
+    if preamble == 1 and names and _names_rows(first, sample):
+        return 0 if not looks_like_names(names) else preamble
+    return preamble
+
+
+def _padded_titles(sample: Sample) -> int:
+    """Return the number of leading records that have only a first cell, such as the title of a spreadsheet."""
+    for number, record in enumerate(sample.records[: MAX_PREAMBLE + 1]):
+        if not record or len(record) < 2 or not record[0].strip() or any(cell.strip() for cell in record[1:]):
+            return number if record and number and all(cell.strip() for cell in record) else 0
+    return 0
+
+
+def _names_rows(names: Sequence[str], sample: Sample) -> bool:
+    """Return whether the header lacks one name, as R writes it: the rows begin with their own, unique names."""
+    rows = [record for record in sample.records[1:] if record and len(record) == len(names) + 1]
+    firsts = [record[0] for record in rows]
+    return bool(rows) and len(set(firsts)) == len(firsts) and looks_like_names(names) and all(map(_is_row_name, firsts))
+
+
+def _is_row_name(cell: str) -> bool:
+    return len(cell) <= 40 and " " not in cell.strip()
+
+
+def _names(rows: Sequence[list[str]], dialect: Dialect, width: int, settings: InputOptions) -> list[str]:
+    if not rows and not settings.column_names:
+        return []
+    if settings.column_names:
+        return [*settings.column_names, *("" for _ in range(width - len(settings.column_names)))]
+    if not dialect.header:
+        return [""] * width
+    names = [name.strip() for name in rows[0]]
+    if width != len(names) + 1 or len(rows) < 2:
+        return names
+    wide = [record for record in rows[1:] if len(record) == width]
+    if not any(record[-1].strip() for record in wide):
+        return names  # a delimiter at the end of each row
+    return ["", *names] if _names_rows(names, Sample(tuple(rows), ())) and names[0].lower() != "id" else names
+
+
+def _line_end(text: str) -> str:
+    """Return "\\r" if lines end in CR alone: outside of pairs with LF it is as frequent as a line end."""
+    n_lone = text.count("\r") - text.count("\r\n")
+    return "\r" if n_lone and not text.count("\n") - text.count("\r\n") and n_lone > text.count("\r\n") else "\n"
+
+
+def _separator_line(text: str) -> tuple[int, str | None]:
+    """Return the number of lines up to Excel's `sep=;`, if the text begins with it, and the delimiter."""
+    found = re.match(r'\s*"?sep=(.)"?[\r\n]', text)
+    return (found[0].rstrip("\r\n").count("\n") + 1, found[1]) if found else (0, None)
+
+
+def _lines(text: str, line_end: str, *, at_end: bool) -> list[str]:
+    text = text[:SAMPLE_CHARS] if len(text) > SAMPLE_CHARS else text
+    at_end = at_end and len(text) < SAMPLE_CHARS
+    lines = [line + line_end for line in text.split(line_end)]
+    lines[-1] = lines[-1].removesuffix(line_end)
+    return [line for line in lines if line] if at_end or len(lines) < 2 else lines[:-1]
