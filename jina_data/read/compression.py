@@ -69,7 +69,7 @@ def _is_lzma(head: bytes) -> bool:
 def open_decompressed(stored: BinaryIO, compression: str) -> BinaryIO:
     """Return the decompressed bytes of a stream, of any compression but zip."""
     if compression == "gzip":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=stored))
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stored, mode="rb"))
     frames: io.RawIOBase
     if compression == "zstd":
         frames = _ZstdFrames(stored)

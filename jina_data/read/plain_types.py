@@ -6,7 +6,9 @@ storage, and unions and calendar intervals text.
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from jina_data.read.arrow_types import is_list
@@ -16,7 +18,7 @@ from jina_data.read.as_text import json_text
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type of the values of a type."""
     if isinstance(kind, pa.BaseExtensionType):
-        return plain_type(kind.storage_type)
+        return pa.bool_() if kind.extension_name == "arrow.bool8" else plain_type(kind.storage_type)
     if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
     if pt.is_string_view(kind):
@@ -79,7 +81,7 @@ def _plain_array(values: pa.Array, kind: pa.DataType) -> pa.Array:
     if isinstance(old, pa.BaseExtensionType):
         return _plain_array(values.storage, kind)
     if pt.is_run_end_encoded(old):
-        return _plain_array(pa.compute.run_end_decode(values), kind)
+        return _plain_array(pc.run_end_decode(values), kind)
     if pt.is_dictionary(old):
         return _plain_array(values.dictionary_decode(), kind)
     if pt.is_union(old) or pt.is_interval(old):
@@ -100,34 +102,26 @@ def _text(value: object) -> str | None:
 
 
 def _plain_struct_array(values: pa.StructArray, kind: pa.DataType) -> pa.Array:
-    mask = values.is_null()
-    children = [
-        _plain_array(child, kind.field(number).type) for number, child in enumerate(_fields_of(values))
-    ]
-    if not children:
-        return values.cast(kind)
-    return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
-
-
-def _fields_of(values: pa.StructArray) -> list[pa.Array]:
-    """Return the fields of structs, without the offset of a slice, which `field` heeds."""
-    return [values.field(number) for number in range(values.type.num_fields)]
+    children = [_plain_array(values.field(number), kind.field(number).type) for number in range(kind.num_fields)]
+    return pa.StructArray.from_arrays(children, fields=list(kind), mask=values.is_null())
 
 
 def _plain_map_array(values: pa.MapArray, kind: pa.DataType) -> pa.Array:
-    keys, items = _plain_array(values.keys, kind.key_type), _plain_array(values.items, kind.item_type)
-    return pa.MapArray.from_arrays(values.offsets, keys, items, kind, mask=values.is_null())
+    first, last = values.offsets[0].as_py(), values.offsets[-1].as_py()
+    keys = _plain_array(values.keys.slice(first, last - first), kind.key_type)
+    items = _plain_array(values.items.slice(first, last - first), kind.item_type)
+    offsets = pc.subtract(values.offsets, first).cast(pa.int32())
+    return pa.MapArray.from_arrays(offsets, keys, items, kind, mask=values.is_null())
 
 
 def _plain_list_array(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pt.is_list_view(values.type) or pt.is_large_list_view(values.type):
-        large = pt.is_large_list_view(values.type)
-        child = values.type.value_field
-        values = values.cast(pa.large_list(child) if large else pa.list_(child))
-        return _plain_list_array(values, kind) if not values.type.equals(kind) else values
-    if pt.is_fixed_size_list(values.type):
-        start, size = values.offset * kind.list_size, len(values) * kind.list_size
-        items = _plain_array(values.values.slice(start, size), kind.value_type)
-        return pa.FixedSizeListArray.from_arrays(items, type=kind, mask=values.is_null())
-    make = pa.LargeListArray if pt.is_large_list(values.type) else pa.ListArray
-    return make.from_arrays(values.offsets, _plain_array(values.values, kind.value_type), type=kind, mask=values.is_null())
+    mask = values.is_null()
+    if pt.is_fixed_size_list(kind):
+        start, length = values.offset * kind.list_size, len(values) * kind.list_size
+        items = _plain_array(values.values.slice(start, length), kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(items, type=kind, mask=mask)
+    ends = np.cumsum(pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False))
+    items = _plain_array(values.flatten(), kind.value_type)
+    is_large = pt.is_large_list(kind)
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int64() if is_large else pa.int32())
+    return (pa.LargeListArray if is_large else pa.ListArray).from_arrays(offsets, items, type=kind, mask=mask)
