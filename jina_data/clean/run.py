@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 
@@ -22,9 +23,11 @@ from jina_data.embed.device import settle_device
 from jina_data.engines.local import MemoryBudget
 from jina_data.errors import InputError, RunFolderError
 from jina_data.progress import Progress, SilentProgress
-from jina_data.read import resolve_inputs, sample_schema, unite_schemas
+from jina_data.read import InputFile, resolve_inputs, sample_schema, unite_schemas
 from jina_data.read.checks import check_parseable
+from jina_data.read.memory import Inputs
 from jina_data.roles import bind_roles
+from jina_data.run.memory_copies import copied_inputs
 from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
 from jina_data.stages.where import Where
@@ -63,7 +66,8 @@ class CleanConfig:
     """
 
     recipe: Recipe | RecipeChoice
-    inputs: Sequence[str]
+    inputs: Inputs
+    """Files, folders, patterns, URLs, `datasets:ID`, or data from memory."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The columns of each role; without any text role, roles are inferred from the column names."""
     out_format: str = "parquet"
@@ -102,6 +106,12 @@ def clean(
     """
     progress = progress or SilentProgress()
     folder = CleanFolder(Path(out))
+    folder.check_writable(overwrite=overwrite)
+    with copied_inputs(config.inputs, folder.path) as inputs:
+        return _clean(replace(config, inputs=inputs), folder, overwrite=overwrite, progress=progress)
+
+
+def _clean(config: CleanConfig, folder: CleanFolder, *, overwrite: bool, progress: Progress) -> CleanReport:
     plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
     run = ResumableRun(folder, plan.fingerprint(), progress, overwrite=overwrite)
     if run.is_finished():
@@ -113,6 +123,8 @@ def clean(
 def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool, progress: Progress) -> Plan:
     """Bind a recipe to its inputs and a folder (None: nothing will be written), and report assumptions.
 
+    The inputs are names and input files: data from memory has been copied to files.
+
     Raises:
         JinaDataError: the inputs, the recipe or a folder cannot be used.
     """
@@ -120,7 +132,7 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
         folder.check_writable(overwrite=overwrite)
     for old in config.reuse:
         check_reusable(CleanFolder(old), folder)
-    files = tuple(resolve_inputs(config.inputs))
+    files = tuple(resolve_inputs(cast(Sequence[str | InputFile], config.inputs)))
     named_schemas = [(file.name, sample_schema(file)) for file in files]
     check_parseable(files, [schema for _, schema in named_schemas])
     schema = unite_schemas([file_schema for _, file_schema in named_schemas])

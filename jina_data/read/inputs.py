@@ -42,6 +42,9 @@ def resolve_inputs(inputs: Sequence[str | InputFile], settings: InputOptions = D
     sources: dict[str, str] = {}
     for source in inputs:
         if isinstance(source, InputFile):
+            if source.name in sources:
+                raise InputError(f"two inputs have the name {source.name!r}. Give each table another name.")
+            sources[source.name] = source.name
             files.append(_resolve_file(replace(source, index=len(files), settings=settings)))
             continue
         for name in _expand(source, settings):
