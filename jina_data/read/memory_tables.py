@@ -26,26 +26,32 @@ SAMPLE_ROWS = 1_000
 
 
 def tables_of(value: Any, name: str) -> Iterator[pa.Table] | None:
-    """Return the data of an object as tables, one at a time; None if it is no table of a library that is known."""
+    """Return the data of an object as tables, one at a time; None if it consists of rows that are dicts."""
     pandas, datasets = sys.modules.get("pandas"), sys.modules.get("datasets")
     if pandas is not None and isinstance(value, pandas.DataFrame):
         return _frame_tables(value)
     if datasets is not None and isinstance(value, datasets.Dataset | datasets.IterableDataset):
-        return iter(value.with_format("arrow").iter(batch_size=BATCH_ROWS))
+        return None if value.features is None else _dataset_tables(value)
     if hasattr(value, "collect_batches"):  # a lazy frame of polars
         return (table for part in value.collect_batches() for table in _stream_tables(part, name))
     if hasattr(value, "scanner"):  # a dataset of pyarrow
-        return (pa.Table.from_batches([batch]) for batch in value.scanner().to_batches())
+        return _stream_tables(value.scanner().to_reader(), name)
     return _stream_tables(value, name) if hasattr(value, "__arrow_c_stream__") else None
 
 
 def _stream_tables(value: Any, name: str) -> Iterator[pa.Table]:
     try:
         with pa.RecordBatchReader.from_stream(value) as reader:
+            yield reader.schema.empty_table()
             for batch in reader:
                 yield pa.Table.from_batches([batch])
     except pa.ArrowException as error:
         raise InputError(f"{name}: the data could not be read: {error}") from error
+
+
+def _dataset_tables(dataset: Any) -> Iterator[pa.Table]:
+    yield dataset.features.arrow_schema.empty_table()
+    yield from dataset.with_format("arrow").iter(batch_size=BATCH_ROWS)
 
 
 def _frame_tables(frame: Any) -> Iterator[pa.Table]:

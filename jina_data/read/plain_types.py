@@ -83,7 +83,7 @@ def _plain_array(values: pa.Array, kind: pa.DataType) -> pa.Array:
     if pt.is_run_end_encoded(old):
         return _plain_array(pc.run_end_decode(values), kind)
     if pt.is_dictionary(old):
-        return _plain_array(values.dictionary_decode(), kind)
+        return _plain_array(values.dictionary, kind).take(values.indices)
     if pt.is_union(old) or pt.is_interval(old):
         return pa.array([_text(value) for value in values.to_pylist()], pa.string())
     if pt.is_struct(old):
