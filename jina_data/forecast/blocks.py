@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import zstandard
 
 from jina_data.clean.plan import Plan
 from jina_data.forecast.sample import (
@@ -24,7 +21,7 @@ from jina_data.forecast.sample import (
     select_records,
 )
 from jina_data.read import InputFile, ParsedRange, RangeSpec, split
-from jina_data.read.streams import open_stored
+from jina_data.read.streams import ByteSource
 from jina_data.stages.rows import FloatArray
 
 BLOCKS = 64
@@ -33,8 +30,6 @@ STREAMS = 8
 """Number of files to read, of those that can only be read in sequence."""
 STREAM_BLOCKS = 8
 """Number of blocks that the rows from the beginning of such a file count as."""
-STEP_BYTES = 2**13
-"""Resolution of row positions in a compressed file."""
 
 
 @dataclass(frozen=True)
@@ -278,19 +273,6 @@ def _units(extent: Extent, parsed: ParsedRange) -> float:
 
 def _stored_before(file: InputFile, offset: int) -> int:
     """Return about how many stored bytes of a compressed file hold the first `offset` bytes of its content."""
-
-    def start() -> Any:
-        return zlib.decompressobj(31) if file.compression == "gzip" else zstandard.ZstdDecompressor().decompressobj()
-
-    # A file may consist of several frames: data after the end of a frame is for the next one.
-    frame, n_bytes, n_stored, unused = start(), 0, 0, b""
-    with open_stored(file) as stored:
-        while data := unused or stored.read(STEP_BYTES):
-            n_decompressed = len(frame.decompress(data))
-            unused = frame.unused_data if frame.eof else b""
-            frame = start() if frame.eof else frame
-            n_used = len(data) - len(unused)
-            if n_bytes + n_decompressed >= offset:
-                return n_stored + n_used * (offset - n_bytes) // max(1, n_decompressed)
-            n_bytes, n_stored = n_bytes + n_decompressed, n_stored + n_used
-    return n_stored
+    with ByteSource(file) as source:
+        source.move_to(offset)
+        return source.stored_bytes()

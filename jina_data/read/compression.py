@@ -131,7 +131,7 @@ class _Frames(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while True:
             if not self._input and (self._stream is None or self._stream.needs_input):
-                self._input = self._stored.read(CHUNK_BYTES)
+                self._input = self._stored.read(INPUT_BYTES)
                 if not self._input:
                     if self._stream is not None:
                         raise EOFError("the file ends inside a compressed stream")

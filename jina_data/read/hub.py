@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -11,6 +14,7 @@ import pyarrow as pa
 from jina_data.errors import InputError, JinaDataError, MissingExtraError
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange
 from jina_data.read.names import usable_names
+from jina_data.read.remote import connection_error
 from jina_data.read.schema import conform, conform_or_text, unite_schemas
 
 BATCH_ROWS = 256
@@ -62,14 +66,70 @@ def _call(file: InputFile, function_name: str, **arguments: Any) -> Any:
     data = {name: value for name in ("revision", "data_files", "data_dir") if (value := file.option(name))}
     config = file.option("config") or None
     function = getattr(_datasets(), function_name)
+    names = (config,) if function_name == "get_dataset_split_names" else ()
+    named = {} if names else {"name": config}
     try:
-        if function_name == "get_dataset_split_names":
-            return function(file.option("id"), config, **data, **arguments)
-        return function(file.option("id"), name=config, **data, **arguments)
+        with _quiet():
+            return function(file.option("id"), *names, **named, **data, **arguments)
     except JinaDataError:
         raise
     except Exception as error:
-        raise InputError(f"{file.name}: the dataset could not be opened: {error}") from error
+        data.pop("revision", None)
+        if (snapshot := _snapshot(file, error)) is not None:
+            with _quiet(), contextlib.suppress(Exception):
+                return function(str(snapshot), *names, **named, **data, **arguments)
+        raise InputError(f"{file.name}: {_problem(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress the lines that the clients of the Hub log for each retry."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _snapshot(file: InputFile, error: Exception) -> Path | None:
+    """Return the folder of a dataset whose files were downloaded from the Hub before, if the Hub is out of reach."""
+    dataset_id = file.option("id")
+    if not _is_offline(error) or Path(dataset_id).exists():
+        return None
+    import huggingface_hub
+
+    try:
+        revision = file.option("revision") or None
+        folder = huggingface_hub.snapshot_download(
+            dataset_id, repo_type="dataset", revision=revision, local_files_only=True
+        )
+    except Exception:
+        return None
+    return Path(folder)
+
+
+def _is_offline(error: Exception) -> bool:
+    return connection_error(error) is not None or "Offline" in type(error).__name__
+
+
+def _problem(error: Exception) -> str:
+    if not _is_offline(error):
+        return f"the dataset could not be opened: {error}"
+    import datasets
+
+    if datasets.config.HF_HUB_OFFLINE:
+        return (
+            "the dataset is not in the cache, and the Hub is not asked, because HF_HUB_OFFLINE is set. "
+            "Unset it, or name a folder with the files of the dataset."
+        )
+    return (
+        "the Hub could not be reached, and the dataset is not in the cache. Check the network; without one, name a "
+        "folder with the files of the dataset, or set HF_HUB_OFFLINE=1 to read datasets from the cache at once."
+    )
 
 
 def _splits(file: InputFile) -> list[str]:
@@ -78,6 +138,10 @@ def _splits(file: InputFile) -> list[str]:
 
 def _version(file: InputFile) -> str | None:
     builder = _call(file, "load_dataset_builder")
+    # The revision is the same for files that were downloaded before.
+    snapshot = Path(str(builder.base_path or "")).parts
+    if "snapshots" in snapshot[:-1]:
+        return snapshot[snapshot.index("snapshots") + 1]
     return str(builder.hash) if builder.hash else None
 
 

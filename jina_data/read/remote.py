@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from jina_data.errors import InputError, JinaDataError, MissingExtraError
+from jina_data.errors import InputError, JinaDataError, MissingExtraError, first_line
 
 _PACKAGES = {
     "s3": "s3fs",
@@ -69,10 +70,25 @@ def _translate_errors(name: str) -> Iterator[None]:
             f"{name}: reading {protocol}:// requires a package that is not installed: {advice}"
         ) from error
     except FileNotFoundError as error:
+        if cause := connection_error(error):
+            raise InputError(
+                f"{name}: could not be reached: {first_line(cause)}. Check the network, the name of the server and proxies."
+            ) from error
         raise InputError(f"{name}: no such file. Check the URL, and that your credentials give access.") from error
     except Exception as error:
         text = str(error) or type(error).__name__
         raise InputError(f"{name}: could not be reached: {text}. Check the URL, network and credentials.") from error
+
+
+def connection_error(error: BaseException) -> BaseException | None:
+    """Return the failed connection that led to an error, or None: libraries report some as a missing file."""
+    cause: BaseException | None = error
+    while cause is not None:
+        name = type(cause).__name__
+        if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror) or "Connect" in name:
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _file_system(name: str) -> tuple[Any, str]:

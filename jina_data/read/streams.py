@@ -140,6 +140,10 @@ class ByteSource:
                 self.offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def stored_bytes(self) -> int:
+        """Return how many stored bytes were read so far."""
+        return self._stored.tell()
+
     def move_to(self, offset: int) -> None:
         """Move forward to an offset: with a seek where possible, else by reading."""
         if offset == self.offset:
