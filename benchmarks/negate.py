@@ -29,8 +29,9 @@ from typing import Any
 
 from jina_data.llm.completions import make_client
 from jina_data.llm.dialect import Dialect, Endpoint
-from jina_data.llm.online import ClientConfig, OnlineClient
+from jina_data.llm.online import OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.sender import ClientConfig
 from jina_data.negation.pairs import Pair
 from jina_data.negation.prompt import Question
 from jina_data.run.memory import held_bytes

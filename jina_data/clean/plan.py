@@ -17,7 +17,7 @@ from jina_data.clean.recipe import Recipe
 from jina_data.errors import RecipeError
 from jina_data.read import InputFile
 from jina_data.read.model import ROW_BITS
-from jina_data.roles import bind_roles, is_text, is_text_list
+from jina_data.roles import bind_roles, is_text, is_text_list, text_schema
 from jina_data.stages.base import Barrier, Collective, Stage
 from jina_data.stages.normalize import Normalize
 from jina_data.stages.reference import resolve_reference_files
@@ -151,6 +151,11 @@ def make_plan(
         for role, names in {**recipe.columns, **columns}.items()
     }
     roles, source, assumptions = bind_roles(schema, assigned)
+    text_columns = tuple(dict.fromkeys(name for names in roles.values() for name in names))
+    if source is not None and source not in schema.names:
+        text_columns += (source,)
+    inputs = [replace(file, text_columns=text_columns) for file in inputs]
+    schema = text_schema(schema, text_columns)
     _check_write_original(recipe.stages)
     views = bind_views(schema, roles, source, recipe.stages)
     outside = {

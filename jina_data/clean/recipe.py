@@ -15,10 +15,11 @@ import yaml
 from pydantic import ValidationError
 
 from jina_data.errors import JinaDataError, RecipeError
+from jina_data.read.options import InputOptions, problem_text
 from jina_data.roles import ROLE_ORDER, check_role
 from jina_data.stages import STAGES, Stage
 
-_KEYS = ("columns", "seed", "licenses", "stages")
+_KEYS = ("columns", "input", "seed", "licenses", "stages")
 
 SHORTHANDS = {"where": "expression"}
 """Stages that may be written as `name: value`, and the option that gets the value."""
@@ -35,6 +36,8 @@ class Recipe:
     columns: Mapping[str, tuple[str, ...]]
     seed: int = 0
     licenses: Mapping[str, str] = field(default_factory=dict)
+    input: InputOptions = field(default_factory=InputOptions)
+    """What is known about the input files."""
 
     @classmethod
     def load(cls, name_or_path: str, overrides: Sequence[str] = ()) -> Self:
@@ -56,13 +59,20 @@ class Recipe:
         draft = _Draft.read(text, file)
         for override in overrides:
             draft.override(override)
-        return cls(stages=draft.build_stages(), columns=draft.columns, seed=draft.seed, licenses=draft.licenses)
+        return cls(
+            stages=draft.build_stages(),
+            columns=draft.columns,
+            seed=draft.seed,
+            licenses=draft.licenses,
+            input=draft.input,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe with every setting, as plain data."""
         stages = [{stage.name: stage.model_dump(mode="json")} for stage in self.stages]
         return {
             "columns": {role: list(names) for role, names in self.columns.items()},
+            **({"input": self.input.to_json()} if self.input.to_json() else {}),
             "seed": self.seed,
             **({"licenses": dict(self.licenses)} if self.licenses else {}),
             "stages": stages,
@@ -138,12 +148,13 @@ class _Draft:
     columns: dict[str, tuple[str, ...]]
     seed: int
     licenses: dict[str, str]
+    input: InputOptions
     stages: list[_StageDraft]
 
     @classmethod
     def read(cls, text: str, file: str) -> Self:
         root = _compose(text, file)
-        entries = _mapping(root, file, "a recipe is a mapping with the keys columns, seed, licenses and stages")
+        entries = _mapping(root, file, "a recipe is a mapping with the keys columns, input, seed, licenses and stages")
         for key, (node, _) in entries.items():
             if key not in _KEYS:
                 raise RecipeError(f"{_line(file, node)}: unknown key {key!r}{_suggest(key, _KEYS)}")
@@ -154,6 +165,7 @@ class _Draft:
             cls._read_columns(entries, file),
             cls._read_seed(entries, file),
             cls._read_licenses(entries, file),
+            cls._read_input(entries, file),
             cls._read_stages(entries, file),
         )
 
@@ -196,6 +208,22 @@ class _Draft:
                 raise RecipeError(f"{_line(file, node)}: {source}: expected the id of a licence, got {value!r}")
             licenses[source] = value
         return licenses
+
+    @staticmethod
+    def _read_input(entries: _Entries, file: str) -> InputOptions:
+        if "input" not in entries:
+            return InputOptions()
+        expected = "input maps options of the input files to values, such as {delimiter: tab}"
+        values = {}
+        lines = {}
+        for name, (key, node) in _mapping(entries["input"][1], file, expected).items():
+            values[name], lines[name] = _plain(node, file), _line(file, key)
+        try:
+            return InputOptions(**values)
+        except ValidationError as error:
+            problems = [(problem, str((*problem["loc"], "input")[0])) for problem in error.errors()]
+            texts = (f"{lines.get(name, file)}: {problem_text(problem)}" for problem, name in problems)
+            raise RecipeError("\n".join(texts)) from None
 
     @staticmethod
     def _read_stages(entries: _Entries, file: str) -> list[_StageDraft]:
@@ -325,6 +353,8 @@ def recipe_schema() -> dict[str, Any]:
         stages.append(
             {"type": "object", "properties": {name: options}, "required": [name], "additionalProperties": False}
         )
+    options = InputOptions.model_json_schema(ref_template="#/$defs/{model}")
+    definitions |= options.pop("$defs", {})
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -336,6 +366,7 @@ def recipe_schema() -> dict[str, Any]:
                 "properties": dict.fromkeys((*ROLE_ORDER, "source"), names),
                 "additionalProperties": False,
             },
+            "input": options,
             "seed": {"type": "integer"},
             "licenses": {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}},
             "stages": {"type": "array", "items": {"anyOf": [{"enum": bare}, *stages]}},

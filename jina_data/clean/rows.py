@@ -19,6 +19,7 @@ from jina_data.clean.plan import UNKNOWN_SOURCE, InputRange, Pass, Plan
 from jina_data.clean.spool import read_rows
 from jina_data.clean.worker import WorkerContext
 from jina_data.read import ROW
+from jina_data.read.as_text import to_text
 from jina_data.stages.base import Barrier, Collective, Scored
 from jina_data.stages.normalize import Normalize
 from jina_data.stages.rows import Rows
@@ -216,7 +217,7 @@ def row_sources(worker: WorkerContext, piece: InputRange, positions: Positions) 
     if column is None:
         return pa.array([worker.plan.file_name(piece.file_index)] * len(positions), pa.string())
     table = _pick(read_rows(worker.folder, piece, [column], worker.plan.views[0].schema), positions)
-    values = pc.fill_null(pc.cast(table.column(column), pa.string()), UNKNOWN_SOURCE).combine_chunks()
+    values = pc.fill_null(to_text(table.column(column)), UNKNOWN_SOURCE).combine_chunks()
     return values if isinstance(values, pa.Array) else values.combine_chunks()
 
 

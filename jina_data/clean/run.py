@@ -23,10 +23,10 @@ from jina_data.embed.device import settle_device
 from jina_data.engines.local import MemoryBudget
 from jina_data.errors import InputError, RunFolderError
 from jina_data.progress import Progress, SilentProgress
-from jina_data.read import InputFile, resolve_inputs, sample_schema, unite_schemas
+from jina_data.read import InputFile, InputOptions, input_notes, resolve_inputs, sample_schema, unite_schemas
 from jina_data.read.checks import check_parseable
 from jina_data.read.memory import Inputs
-from jina_data.roles import bind_roles
+from jina_data.roles import bind_roles, text_schema
 from jina_data.run.memory_copies import copied_inputs
 from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
@@ -68,6 +68,8 @@ class CleanConfig:
     recipe: Recipe | RecipeChoice
     inputs: Inputs
     """Files, folders, patterns, URLs, `datasets:ID`, or data from memory."""
+    input: InputOptions = field(default_factory=InputOptions)
+    """What is known about the input files; it takes precedence over the recipe."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The columns of each role; without any text role, roles are inferred from the column names."""
     out_format: str = "parquet"
@@ -132,7 +134,9 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
         folder.check_writable(overwrite=overwrite)
     for old in config.reuse:
         check_reusable(CleanFolder(old), folder)
-    files = tuple(resolve_inputs(cast(Sequence[str | InputFile], config.inputs)))
+    files = tuple(resolve_inputs(cast(Sequence[str | InputFile], config.inputs), input_options(config)))
+    for note in input_notes(files):
+        progress.message(note)
     named_schemas = [(file.name, sample_schema(file)) for file in files]
     check_parseable(files, [schema for _, schema in named_schemas])
     schema = unite_schemas([file_schema for _, file_schema in named_schemas])
@@ -154,6 +158,16 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
         progress.message(assumptions)
     check_text_columns(named_schemas, plan.views[0].text_columns)
     return plan
+
+
+def input_options(config: CleanConfig) -> InputOptions:
+    """Return what the recipe, if one was chosen, and the config say about the input files."""
+    recipe = config.recipe
+    if isinstance(recipe, RecipeChoice):
+        if recipe.name is None:
+            return config.input
+        recipe = recipe.recipe_for(())
+    return recipe.input.merged(config.input)
 
 
 def share_budget(plan: Plan, config: CleanConfig, progress: Progress) -> MemoryBudget:
@@ -196,7 +210,7 @@ def check_text_columns(named_schemas: Sequence[tuple[str, pa.Schema]], text_colu
         InputError: a file has none.
     """
     for name, schema in named_schemas:
-        if schema.names and not set(schema.names) & set(text_columns):
+        if schema.names and not set(text_schema(schema, tuple(text_columns)).names) & set(text_columns):
             raise InputError(
                 f"{name} has none of the text columns of this run ({', '.join(text_columns)}); its columns are "
                 f"{', '.join(schema.names)}. Remove it from the inputs, or clean it in a separate run"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,12 @@ from jina_data.stages.base import Barrier, Collective, RemainingRows, literal, q
 from jina_data.stages.reference import ReferenceRows
 from jina_data.stages.score_cache import build_index
 
+MENDED = {
+    "padded": "rows with fewer fields than columns; the missing ones are null",
+    "repeated_headers": "lines that repeat the header; they are not rows",
+}
+"""What is reported about the counts of ranges."""
+
 
 class CleanSession:
     """One session of a run: it does the steps that are not done."""
@@ -75,6 +82,7 @@ class CleanSession:
         build_index([self.folder.cache, *(CleanFolder(path).cache for path in self.reuse)], self.folder.old_index)
         self.engine.set_plan(self.plan)
         self._read()
+        self._report_mended()
         pieces, schema = self._list_ranges()
         if schema != self.plan.views[0].schema:
             self.plan = self.plan.with_schema(schema)
@@ -173,6 +181,16 @@ class CleanSession:
     def _n_ranges(self, file: InputFile) -> int:
         n_ranges: int = self.folder.read_json(self.folder.end_of_file(file.index))["ranges"]
         return n_ranges
+
+    def _report_mended(self) -> None:
+        """Report rows that were filled up and headers that were skipped, for each file."""
+        for file in self.plan.inputs:
+            counts: Counter[str] = Counter()
+            for number in range(self._n_ranges(file)):
+                counts.update(read_facts(self.folder, file.index, number)[0].counts)
+            for name, text in MENDED.items():
+                if n_rows := counts[name]:
+                    self.progress.message(f"{file.name}: {n_rows:,} {text}")
 
     def _settle_schema(self) -> pa.Schema:
         """Return the schema of all ranges.

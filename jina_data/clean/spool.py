@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,19 @@ class RangeFacts:
     n_lines: int
     n_bytes: int
     end: dict[str, int]
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was mended while reading: `padded` short rows, `repeated_headers`."""
 
 
 def write_range(folder: CleanFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:
     """Write a parsed range: first the unreadable records, then the rows, whose file marks the range as done."""
     facts = RangeFacts(
-        parsed.row_count, len(parsed.unreadable), parsed.line_count, parsed.rows.nbytes, dict(parsed.end)
+        parsed.row_count,
+        len(parsed.unreadable),
+        parsed.line_count,
+        parsed.rows.nbytes,
+        dict(parsed.end),
+        dict(parsed.counts),
     )
     if parsed.unreadable:
         with atomic_file(folder.unreadable(file_index, parsed.number), "w") as sink:

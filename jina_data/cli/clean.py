@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from jina_data.cli.options import COLUMNS, RECIPE_SETTINGS, check_output, device, run_folder, run_switches
+from jina_data.cli.options import (
+    COLUMNS,
+    RECIPE_SETTINGS,
+    check_output,
+    device,
+    input_options,
+    run_folder,
+    run_switches,
+)
+from jina_data.read.options import InputOptions
 
 
 @click.command(name="clean")
@@ -21,6 +30,7 @@ from jina_data.cli.options import COLUMNS, RECIPE_SETTINGS, check_output, device
     "Default: one of the first four, chosen by the roles of the columns.",
 )
 @COLUMNS
+@input_options
 @RECIPE_SETTINGS
 @click.option(
     "--where",
@@ -73,6 +83,7 @@ def command(
     output: Path | None,
     recipe: str | None,
     columns: tuple[str, ...],
+    input_options: InputOptions,
     settings: tuple[str, ...],
     where: str | None,
     limit: int | None,
@@ -112,6 +123,7 @@ def command(
     config = CleanConfig(
         recipe=choice,
         inputs=inputs,
+        input=input_options,
         columns=roles,
         out_format=out_format,
         limit=limit,

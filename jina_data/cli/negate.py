@@ -248,6 +248,7 @@ def command(
       jina-data negate snli=snli_1.0.zip -o negated --model gpt-4o-mini --plan
       jina-data negate pairs=pairs.csv -o negated --model gpt-4o-mini --max-cost 5
     """
+    from jina_data.errors import JinaDataError
     from jina_data.negation.config import NegateConfig, RequestConfig
     from jina_data.negation.kinds import parse_mix
     from jina_data.negation.run import negate
@@ -310,6 +311,8 @@ def command(
         from jina_data.negation.table import print_report
 
         print_report(report)
+    if report.failure is not None:
+        raise JinaDataError(report.failure)
 
 
 def parse_param(text: str) -> tuple[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
+
+from jina_data.errors import UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,6 +36,72 @@ REQUIRED_FOLDER = click.option(
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 DEBUG = click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+
+
+# Not imported from jina_data.read, so that --help loads no other package; a test compares them.
+INPUT_FORMATS = ("parquet", "arrow", "jsonl", "json", "csv", "tsv", "text")
+TYPES = ("string", "int64", "double", "bool", "json")
+
+_INPUT_OPTIONS = (
+    click.option(
+        "--input-format",
+        "input_format",
+        type=click.Choice(INPUT_FORMATS),
+        help="Format of the input files. Default: by the suffix of the name.",
+    ),
+    click.option(
+        "--encoding", metavar="NAME", help="Encoding of text files, such as cp1252. Default: UTF-8 or by mark."
+    ),
+    click.option("--delimiter", metavar="CHAR", help="Delimiter of CSV: a character, or tab. Default: detected."),
+    click.option("--quote", metavar="CHAR", help="Quote of CSV: a character, or none. Default: detected."),
+    click.option("--escape", metavar="CHAR", help="Escape of CSV: a character, or none. Default: detected."),
+    click.option(
+        "--header/--no-header", default=None, help="Whether the first record of CSV holds the names. Default: detected."
+    ),
+    click.option(
+        "--skip-rows", type=click.IntRange(0), metavar="N", help="Lines of CSV before the header. Default: detected."
+    ),
+    click.option("--column-names", metavar="A,B,...", help="Names of the columns of CSV that has no header."),
+    click.option(
+        "--records", metavar="PATH", help="Path of the records in JSON, such as data[] or data[].paragraphs[].qas[]."
+    ),
+    click.option("--explode", metavar="COLUMN", help="Make a row of each item of a column of lists."),
+    click.option(
+        "--type",
+        "types",
+        multiple=True,
+        metavar="COLUMN=TYPE",
+        help=f"Type of a column: {', '.join(TYPES)}. Default: inferred. Repeatable.",
+    ),
+)
+
+
+def input_options(function: Function) -> Function:
+    """Add the options that tell how input files are written; the function gets them as `input_options`."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **values: Any) -> Any:
+        from jina_data.read.options import InputOptions
+
+        set_types = [assignment.rpartition("=") for assignment in values.pop("types")]
+        for name, equals, kind in set_types:
+            if not (name and equals):
+                raise UsageError(f"--type {kind}: expected COLUMN=TYPE, for example --type id=string")
+        names = values.pop("column_names")
+        values["input_options"] = InputOptions.make(
+            format=values.pop("input_format"),
+            types={name: kind for name, _, kind in set_types} or None,
+            column_names=next(csv.reader([names], skipinitialspace=True)) if names else None,
+            **{name: values.pop(name) for name in _SAME_NAMES},
+        )
+        return function(*arguments, **values)
+
+    for option in reversed(_INPUT_OPTIONS):
+        command = option(command)
+    return cast(Function, command)
+
+
+_SAME_NAMES = ("encoding", "delimiter", "quote", "escape", "header", "skip_rows", "records", "explode")
 
 
 def device(work: str = "models") -> Callable[[Function], Function]:

@@ -31,6 +31,9 @@ STREAMS = 8
 STREAM_BLOCKS = 8
 """Number of blocks that the rows from the beginning of such a file count as."""
 
+STEP_BYTES = 2**13
+"""Resolution of positions in a compressed file."""
+
 
 @dataclass(frozen=True)
 class FirstRange:
@@ -272,7 +275,17 @@ def _units(extent: Extent, parsed: ParsedRange) -> float:
 
 
 def _stored_before(file: InputFile, offset: int) -> int:
-    """Return about how many stored bytes of a compressed file hold the first `offset` bytes of its content."""
-    with ByteSource(file) as source:
-        source.move_to(offset)
-        return source.stored_bytes()
+    """Return about how many stored bytes of a compressed file hold the first `offset` bytes of its content.
+
+    Each chunk of stored bytes is decompressed to content from `start` on; the position in it is interpolated.
+    """
+    before = stored = start = 0
+    with ByteSource(file, buffer_bytes=STEP_BYTES) as source:
+        while True:
+            position, part = source.offset, source.read(STEP_BYTES)
+            if source.stored_bytes() != stored or not part:
+                if position >= offset and position > start:
+                    return before + (stored - before) * (offset - start) // (position - start)
+                before, stored, start = stored, source.stored_bytes(), position
+            if not part:
+                return stored

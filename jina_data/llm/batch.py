@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jina_data.errors import ServerError
-from jina_data.llm.batch_server import BatchServer, RowError, batch_line, read_row
+from jina_data.llm.batch_server import STATUSES, BatchServer, RowError, batch_line, batch_status, read_row
 from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Dialect, Endpoint, Form, Prompt, Request
 from jina_data.llm.failures import FATAL_CODES, MalformedError, RequestOutcome
@@ -25,7 +25,8 @@ from jina_data.run.files import atomic_path
 if TYPE_CHECKING:
     from openai.types import Batch as RemoteBatch
 
-ENDED = ("completed", "failed", "expired", "cancelled")
+MAX_FAILED_BATCHES = 2
+"""Batches in which every request ends in status 500, before another form of answers is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +67,18 @@ class BatchClient:
         self.advance = advance
         self.message = message
         self.outcome = RequestOutcome()
-        self.dialect = ledger.dialect(endpoint.model, self.url) or Dialect.initial_for(endpoint.base_url, config.form)
+        stored = ledger.dialect(endpoint.model, self.url, with_tried=True)
+        self.dialect = stored or Dialect.initial_for(endpoint.base_url, config.form)
         self.max_lines = config.max_lines
         self._attempts: Counter[str] = Counter()
         self._n_requeued = 0
         """Requests to send again since the last submission."""
         self._given_up: set[str] = set()
         self._refusal = ""
+        self._last_error = ""
+        self._refused_parameter: str | None = None
+        self._n_failed_batches = 0
+        """Batches in a row without an answer, in which a request ended in status 500."""
 
     def ask(self, prompts: Callable[[], Iterable[Prompt]]) -> RequestOutcome:
         """Request an answer to each prompt that has none, and store the answers.
@@ -118,6 +124,7 @@ class BatchClient:
         for batch in self.ledger.open_batches():
             if batch.state != "created":
                 self._start(batch)
+        self.ledger.set_dialect(self.endpoint.model, self.url, self.dialect, is_tried=True)
         requests = (self.endpoint.request(prompt, self.dialect) for prompt in prompts)
         remaining = (request for request in requests if self._is_open(request))
         while self.outcome.stopped is None and (number := self._prepare(remaining)) is not None:
@@ -183,8 +190,9 @@ class BatchClient:
             if batch.batch_id is None:
                 continue
             remote = self.server.retrieve(batch.batch_id)
-            self.ledger.update_batch(batch.number, status=remote.status)
-            if remote.status not in ENDED:
+            status = batch_status(remote)
+            self.ledger.update_batch(batch.number, status=status)
+            if status not in STATUSES:
                 continue
             if _is_over_limit(remote):
                 over_limit.append(batch)
@@ -205,22 +213,27 @@ class BatchClient:
 
     def _read(self, batch: RequestBatch, remote: RemoteBatch) -> None:
         """Read the results of a batch, and requeue the requests without a result."""
-        n_answered_before = self.outcome.answered
+        n_answered_before, n_strange = self.outcome.answered, 0
+        keys = [key for key, _, _ in self.ledger.batched_requests(batch.number)]
         for file_id in (remote.output_file_id, remote.error_file_id):
             if file_id is not None:
                 for line in self.server.results(file_id, self.scratch / "results.jsonl"):
+                    n_strange += self.ledger.state(str(line.get("custom_id"))) is None
                     self._read_result(batch, line)
-        if remote.status == "failed" and remote.output_file_id is None and remote.error_file_id is None:
-            data = remote.errors.data if remote.errors and remote.errors.data else []
-            reason = "; ".join(f"{error.message}" for error in data[:3]) or "no reason given"
+        status, reason = batch_status(remote), _reason_of(remote)
+        if status == "failed" and remote.output_file_id is None and remote.error_file_id is None:
+            reason = reason or "no reason given"
             self._requeue_open_rows(batch, "failed", reason)
             self.ledger.update_batch(batch.number, state="read", status="failed", error=reason, ended_at=time.time())
             raise ServerError(f"{self.url} refuses batch {batch.batch_id}: {reason}")
-        self._requeue_open_rows(batch, f"batch_{remote.status}", "the batch ended without a result for this row")
-        self._change_dialect(batch)
+        strange = f"; {n_strange:,} results are broken or have ids that were not sent" if n_strange else ""
+        details = f"the batch ended without a result for this request{strange}{f': {reason}' if reason else ''}"
+        self._requeue_open_rows(batch, "no_result" if status == "completed" else f"batch_{status}", details)
+        self._change_dialect(batch, keys, has_answers=self.outcome.answered > n_answered_before)
         self.ledger.update_batch(batch.number, state="read", ended_at=time.time())
         n_answered = self.outcome.answered - n_answered_before
-        self.message(f"batch {batch.batch_id}: {remote.status}, {n_answered:,} of {batch.n_requests:,} answered")
+        last = f"; the last error: {self._last_error}" if self._last_error and not n_answered else ""
+        self.message(f"batch {batch.batch_id}: {status}, {n_answered:,} of {batch.n_requests:,} answered{last}")
 
     def _has_money_left(self) -> bool:
         """Return whether more than 5 % of the limit became free because answers cost less than reserved."""
@@ -257,7 +270,7 @@ class BatchClient:
         if error.is_transient:
             self._requeue(key, error.code or "busy", error.message)
             return
-        self._refusal = error.message
+        self._refusal, self._refused_parameter = error.message, error.parameter
         self._give_up(key, "refused", error.message)
 
     def _give_up(self, key: str, kind: str, message: str) -> None:
@@ -271,6 +284,7 @@ class BatchClient:
     def _requeue(self, key: str, kind: str, message: str, *, is_unknown: bool = False) -> None:
         """Mark a request to be submitted again, or give it up after the maximum number of attempts."""
         self._attempts[key] += 1
+        self._last_error = message
         if self._attempts[key] >= self.config.attempts:
             self._give_up(key, kind, message)
             return
@@ -284,24 +298,41 @@ class BatchClient:
         for key in [key for key, _, _ in self.ledger.batched_requests(batch.number)]:
             self._requeue(key, kind, message)
 
-    def _change_dialect(self, batch: RequestBatch) -> None:
-        """Try another dialect if the server refused all requests and never answered one."""
-        if not self._refusal or self._has_answers() or len(self._given_up) < batch.n_requests:
+    def _change_dialect(self, batch: RequestBatch, keys: list[str], *, has_answers: bool) -> None:
+        """Try another dialect if the server never answered, and refused all requests or failed at all of them twice."""
+        is_failing = not has_answers and self._last_error.startswith("HTTP 500")
+        self._n_failed_batches = self._n_failed_batches + 1 if is_failing else 0
+        is_refused = bool(self._refusal) and len(self._given_up) >= batch.n_requests
+        if self._has_answers() or not (is_refused or self._n_failed_batches >= MAX_FAILED_BATCHES):
             return
-        other = self.dialect.fallback(self._refusal, is_fixed=self.config.form is not None)
+        message = self._refusal or self._last_error
+        other = self.dialect.fallback(
+            message,
+            is_fixed=self.config.form is not None,
+            params=self.endpoint.params,
+            named=self._refused_parameter,
+            needs_bound=self.cost_limit is not None,
+        )
         if other is None:
             return
-        for key in self._given_up:
-            self.ledger.record_failure(key, "refused", self._refusal, state="declined")
+        self.message(f"{self.url}: {message}; from now on, {other.difference(self.dialect)}")
+        for key in {*self._given_up, *keys}:
+            self.ledger.record_failure(key, "refused", message, state="declined")
         self.outcome.failed -= len(self._given_up)
         self._given_up.clear()
-        self._refusal = ""
+        self._refusal = self._last_error = ""
+        self._n_failed_batches = 0
         self.dialect = other
-        self.ledger.set_dialect(self.endpoint.model, self.url, other)
         self._n_requeued += 1
+
+
+def _reason_of(remote: RemoteBatch) -> str:
+    """Return the errors that a server states for a whole batch."""
+    data = remote.errors.data if remote.errors and remote.errors.data else []
+    return "; ".join(" ".join(str(error.message).split())[:200] for error in data[:3])
 
 
 def _is_over_limit(remote: RemoteBatch) -> bool:
     """Return whether a batch failed because the account has too many tokens in its queue."""
     data = remote.errors.data if remote.errors and remote.errors.data else []
-    return remote.status == "failed" and any(error.code == "token_limit_exceeded" for error in data)
+    return batch_status(remote) == "failed" and any(error.code == "token_limit_exceeded" for error in data)

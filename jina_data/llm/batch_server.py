@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jina_data.errors import ServerError
 from jina_data.llm.completions import make_plain_client, read_completion
-from jina_data.llm.dialect import Endpoint, Request
-from jina_data.llm.failures import FATAL_CODES, MalformedError, classify_error
-from jina_data.llm.request_ledger import Completion
+from jina_data.llm.dialect import Completion, Endpoint, Request
+from jina_data.llm.error_body import ErrorBody, read_error
+from jina_data.llm.failures import FATAL_CODES, MalformedError, ReplyError, classify_error, classify_reply
 
 if TYPE_CHECKING:
     from openai.types import Batch as RemoteBatch
@@ -56,10 +57,10 @@ class BatchServer:
                 response.stream_to_file(path)
 
         self._call(download)
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
             for line in lines:
                 if line.strip():
-                    yield json.loads(line)
+                    yield _row(line)
         path.unlink()
 
     def create(self, name: str, file_id: str, *, may_exist: bool) -> str:
@@ -122,6 +123,15 @@ class BatchServer:
         )
 
 
+def _row(line: str) -> dict[str, Any]:
+    """Return a line of a result file; an empty row if it is broken, so that its request is sent again."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def _is_of_openai(error: Exception) -> bool:
     import openai
 
@@ -135,8 +145,9 @@ NOT_RUN = ("batch_expired", "batch_cancelled", "request_timeout")
 class RowError(Exception):
     """The error in a result row of a batch."""
 
-    def __init__(self, code: str | None, message: str, *, is_transient: bool) -> None:
+    def __init__(self, code: str | None, message: str, *, is_transient: bool, parameter: str | None = None) -> None:
         super().__init__(message)
+        self.parameter = parameter
         self.code = code
         self.message = message
         self.is_transient = is_transient
@@ -150,23 +161,54 @@ def read_row(row: dict[str, Any]) -> Completion:
         MalformedError: the row contains neither a completion nor an error.
     """
     error, response = row.get("error"), row.get("response")
-    if isinstance(error, dict) and not isinstance(response, dict):
-        code = str(error.get("code"))
-        raise RowError(code, f"{code}: {str(error.get('message'))[:300]}", is_transient=code in NOT_RUN)
+    if error and not isinstance(response, dict):
+        raise _row_error(read_error({"error": error}), None)
     if not isinstance(response, dict):
         raise MalformedError("a row without a response and without an error")
     if "choices" in response:
-        return read_completion(response)
+        return _read_body(response)
     status, body = response.get("status_code"), response.get("body")
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            body = {"error": body} if body.strip() else None
     if isinstance(status, int) and status >= 400:
-        inner = body.get("error") if isinstance(body, dict) else None
-        inner = inner if isinstance(inner, dict) else {}
-        message = f"HTTP {status}: {str(inner.get('message') or body)[:300]}"
-        codes = [str(inner.get(name)) for name in ("code", "type") if inner.get(name)]
-        fatal = [code for code in codes if code in FATAL_CODES]
-        first_code = next(iter(fatal or codes), None)
-        raise RowError(first_code, message, is_transient=status in (408, 409, 429) or status >= 500)
-    return read_completion(body)
+        raise _row_error(read_error(body) if body else ErrorBody("the row has no message"), status)
+    return _read_body(body)
+
+
+def _read_body(body: Any) -> Completion:
+    try:
+        return read_completion(body)
+    except ReplyError as error:
+        raise _row_error(error.body, None) from None
+
+
+def _row_error(body: ErrorBody, status: int | None) -> RowError:
+    """Return the error of a row; `status` is the HTTP status of its request, if the row has one."""
+    codes = sorted(body.codes, key=lambda code: (code not in FATAL_CODES, code.isdigit(), code))
+    code = next((code for code in codes if not code.isdigit()), None)
+    kind = classify_reply(replace(body, status=None) if status else body, status, {}, None).kind
+    text = " ".join(body.message.split())[:300]
+    prefix = f"HTTP {status}: " if status is not None else f"{code}: " if code else ""
+    is_transient = code in NOT_RUN or kind in ("rate_limit", "busy") or status == 429
+    return RowError(code, f"{prefix}{text}", is_transient=is_transient, parameter=body.parameter)
+
+
+STATUSES = {
+    "completed": ("completed", "complete", "success", "succeeded", "done", "ended", "finished"),
+    "failed": ("failed", "failure", "error"),
+    "expired": ("expired", "timeout", "timeout_exceeded"),
+    "cancelled": ("cancelled", "canceled"),
+}
+"""The words of servers for each state in which a batch has ended."""
+
+
+def batch_status(remote: RemoteBatch) -> str:
+    """Return the state of a batch in the words of OpenAI."""
+    word = str(remote.status).lower()
+    return next((status for status, words in STATUSES.items() if word in words), word)
 
 
 def batch_line(request: Request) -> bytes:

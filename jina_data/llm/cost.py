@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jina_data.errors import MissingExtraError, UsageError
-from jina_data.llm.dialect import Endpoint, Request
-from jina_data.llm.request_ledger import Completion, RequestLedger, Usage
+from jina_data.llm.dialect import Completion, Endpoint, Request
+from jina_data.llm.request_ledger import RequestLedger, Usage
 
 MILLION = 1_000_000
 

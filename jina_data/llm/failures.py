@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from jina_data.errors import ServerError
+from jina_data.llm.error_body import ErrorBody, page_title, read_error
+from jina_data.llm.refusals import is_about_parameters, is_about_this_text
 
 FailureKind = Literal["fatal", "rate_limit", "busy", "timeout", "connection", "malformed", "refused"]
 """fatal: no request can succeed. rate_limit, busy: the server asks to retry later. timeout, connection, malformed: no
@@ -33,6 +33,8 @@ class Failure:
     message: str
     status: int | None = None
     retry_after_seconds: float | None = None
+    parameter: str | None = None
+    """The parameter of the request that a field of the response names."""
 
     @property
     def is_unknown(self) -> bool:
@@ -49,12 +51,25 @@ class MalformedError(Exception):
     """The server answered with status 200, but not with a chat completion."""
 
 
+class ReplyError(Exception):
+    """The server sent an error with status 200."""
+
+    def __init__(self, body: ErrorBody) -> None:
+        super().__init__(body.message)
+        self.body = body
+
+
 def classify_error(error: Exception, secret: str | None) -> Failure:
     """Classify an error of the openai client, or a malformed answer. `secret` is removed from the message."""
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error, secret)
+        body = replace(read_error(error.body), status=None) if error.body else ErrorBody(error.message)
+        page = page_title(body.message)
+        body = replace(body, message=f"the server sent {page}") if page else body
+        return classify_reply(body, error.status_code, error.response.headers, secret)
+    if isinstance(error, ReplyError):
+        return classify_reply(error.body, None, {}, secret)
     reason = _clean(_root_message(error), secret)
     if isinstance(error, openai.APITimeoutError):
         return Failure("timeout", f"no answer in time: {reason}")
@@ -63,20 +78,32 @@ def classify_error(error: Exception, secret: str | None) -> Failure:
     return Failure("malformed", f"the answer is not a chat completion: {reason}")
 
 
-def _of_status(error: Any, secret: str | None) -> Failure:
-    status: int = error.status_code
-    codes = {str(error.code), str(error.type)} & FATAL_CODES.keys()
-    message = f"HTTP {status}: {_clean(_body_message(error.body) or error.message, secret)}"
-    if codes or status in _FATAL_STATUS:
-        explanation = FATAL_CODES.get(min(codes), "") if codes else _FATAL_STATUS[status]
-        return Failure("fatal", f"{message} ({explanation})", status)
-    wait = retry_after_seconds(error.response.headers)
+def classify_reply(body: ErrorBody, status: int | None, headers: Mapping[str, str], secret: str | None) -> Failure:
+    """Classify the error that a server sent; `status` None: with status 200."""
+    text = _clean(body.message, secret)
+    message = f"HTTP {status}: {text}" if status is not None else f"an error with HTTP status 200: {text}"
+    code = status or body.likely_status
+    kind = _kind(code, body, headers)
+    if kind == "fatal":
+        codes = body.codes & FATAL_CODES.keys()
+        message = f"{message} ({FATAL_CODES[min(codes)] if codes else _FATAL_STATUS[code]})"
+    wait = retry_after_seconds(headers) if kind in ("rate_limit", "busy") else None
+    return Failure(kind, message, code, wait, body.parameter)
+
+
+def _kind(status: int, body: ErrorBody, headers: Mapping[str, str]) -> FailureKind:
+    if body.codes & FATAL_CODES.keys():
+        return "fatal"
+    if status in (403, 404, 500, 501, 502) and is_about_parameters(body.message):
+        return "refused"  # proxies send the refusal of a parameter with any status
+    if status == 403 and is_about_this_text(body.message):
+        return "refused"
+    if status in _FATAL_STATUS:
+        return "fatal"
     if status == 429:
-        return Failure("rate_limit", message, status, wait)
-    is_final = error.response.headers.get("x-should-retry") == "false"
-    if (status >= 500 or status in (408, 409, 425)) and not is_final:
-        return Failure("busy", message, status, wait)
-    return Failure("refused", message, status)
+        return "rate_limit"
+    is_final = headers.get("x-should-retry") == "false" or status == 501
+    return "busy" if (status >= 500 or status in (408, 409, 425)) and not is_final else "refused"
 
 
 _FATAL_STATUS = {
@@ -85,18 +112,6 @@ _FATAL_STATUS = {
     403: "the key may not do this",
     404: "there is no such model, or --base-url is not the address of an API, which usually ends in /v1",
 }
-
-
-def _body_message(body: object) -> str | None:
-    """Return the message in an error body; servers use different keys for it."""
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        message = inner.get("message") or inner.get("detail") if isinstance(inner, Mapping) else inner
-        if message is None:
-            message = body.get("detail")
-        if message is not None:
-            return message if isinstance(message, str) else json.dumps(message)
-    return None
 
 
 def _root_message(error: BaseException) -> str:
@@ -157,10 +172,6 @@ def duration_seconds(text: str) -> float | None:
         return None
 
 
-FIRST_REQUESTS, MAX_FAILURES_IN_A_ROW = 10, 25
-"""A run stops if half of its first requests (10 to 40) fail, or later if 25 requests in a row fail."""
-
-
 @dataclass
 class RequestOutcome:
     """Counts of the requests of one call, and why it stopped early."""
@@ -170,7 +181,10 @@ class RequestOutcome:
     already_answered: int = 0
     """Requests that had a stored answer before."""
     stopped: str | None = None
-    """None: all requests were made. max_cost: more would exceed the limit. batches: batches are in progress."""
+    """None: all requests were made. max_cost: more would exceed the limit. batches: batches are in progress.
+    unusable: the answers cannot be used."""
+    advice: str = ""
+    """What to do about answers that cannot be used."""
 
 
 def back_off(failure: Failure, attempts: int, rng: random.Random) -> float:
@@ -183,21 +197,3 @@ def back_off(failure: Failure, attempts: int, rng: random.Random) -> float:
         return min(failure.retry_after_seconds, 600.0) + 0.1 * jitter
     base = {"rate_limit": 1.0, "busy": 0.5, "connection": 0.5, "timeout": 1.0, "malformed": 0.1}[failure.kind]
     return float(min(30.0, base * 2 ** (attempts - 1))) * jitter
-
-
-def reason_to_stop(url: str, failure: Failure, outcome: RequestOutcome, failed_in_a_row: int) -> ServerError | None:
-    """Return the error that stops the run after a request was given up; None if the run continues."""
-    n_done = outcome.answered + outcome.failed
-    if failure.kind == "fatal":
-        return ServerError(f"{url}: {failure.message}. All answers so far are kept")
-    if FIRST_REQUESTS <= n_done <= 4 * FIRST_REQUESTS and 2 * outcome.failed >= n_done:
-        return ServerError(
-            f"{outcome.failed} of the first {n_done} requests to {url} failed, the last with: "
-            f"{failure.message}. All answers so far are kept; run the same command again when the server works"
-        )
-    if failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
-        return ServerError(
-            f"{failed_in_a_row} requests in a row to {url} failed, the last with: {failure.message}. "
-            "All answers so far are kept; run the same command again when the server works"
-        )
-    return None

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jina_data.errors import RunFolderError
-from jina_data.llm.dialect import Dialect, Request
+from jina_data.llm.dialect import Completion, Dialect, Request
 
 VERSION = 1
 
@@ -44,19 +44,6 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 IN_ROLE = "substr(key, 1, max(instr(key, '-') - 1, 0)) = ?"
 """The SQL condition that a request has a role. Keys are `ROLE-HASH`, or `HASH` for the main role, "" (see
 `Endpoint.request`); the hash contains no hyphen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """The answer of a server to a request. Token counts are None if the server sent none."""
-
-    content: str | None
-    finish_reason: str
-    refusal: str | None
-    served_model: str
-    tokens_in: int | None = None
-    tokens_cached: int | None = None
-    tokens_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +109,19 @@ class RequestLedger:
         """Store a value under a name."""
         self.con.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, json.dumps(value)])
 
-    def dialect(self, model: str, base_url: str) -> Dialect | None:
-        """Return the dialect of a server, None if it was not determined yet."""
-        value = self.fact(f"dialect {model} {base_url}")
-        return None if value is None else Dialect(**value)
+    def dialect(self, model: str, base_url: str, *, with_tried: bool = False) -> Dialect | None:
+        """Return the dialect of a server, None if it was not determined yet.
 
-    def set_dialect(self, model: str, base_url: str, dialect: Dialect) -> None:
-        """Store the dialect of a server."""
-        self.set_fact(f"dialect {model} {base_url}", {"form": dialect.form, "bound": dialect.bound})
+        `with_tried` also returns the last dialect that was tried, if the server never answered.
+        """
+        value = self.fact(f"dialect {model} {base_url}")
+        if value is None and with_tried:
+            value = self.fact(f"tried {model} {base_url}")
+        return None if value is None else Dialect.from_json(value)
+
+    def set_dialect(self, model: str, base_url: str, dialect: Dialect, *, is_tried: bool = False) -> None:
+        """Store the dialect of a server; `is_tried` marks one in which it has not answered yet."""
+        self.set_fact(f"{'tried' if is_tried else 'dialect'} {model} {base_url}", dialect.to_json())
 
     # ------------------------------------------------------------------------------------------------------ writing
 

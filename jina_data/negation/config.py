@@ -94,6 +94,8 @@ class NegateConfig:
             raise UsageError(
                 "--generator rules uses no model; remove --model and --base-url, or remove --generator rules"
             )
+        for option, url in (("--base-url", self.base_url), ("--judge-base-url", self.judge_base_url)):
+            _check_address(option, url)
         if self.judge_base_url and not self.judge_model:
             raise UsageError("--judge-base-url needs a judge; set --judge-model, too")
         if self.judge_model and self.generator == "rules":
@@ -155,6 +157,15 @@ class NegateConfig:
             "judge": _judge_of(self.judge_endpoint),
             "version": metadata.version("jina-data"),
         }
+
+
+def _check_address(option: str, url: str | None) -> None:
+    if url is None:
+        return
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"{option} {url}: expected an address that begins with http:// or https://")
+    if path := next((end for end in ("/chat/completions", "/completions") if url.rstrip("/").endswith(end)), None):
+        raise UsageError(f"{option} {url}: expected the address of the API without {path}; it usually ends in /v1")
 
 
 def _files_of(source: NamedSource) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jina_data.english.paraphrase import RESTATED, antonym_paraphrase
 from jina_data.english.texts import detokenised, folded
 from jina_data.errors import InputError
 from jina_data.negation.raw import RawRow, RawTable, open_tables
+from jina_data.roles import LABELS
 
 REASONS = (
     "unreadable",
@@ -54,6 +55,7 @@ CORPORA = {
 PAIR_COLUMNS = (
     ("anchor", "entailment"),
     ("anchor", "positive"),
+    ("premise", "entailment"),
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
     ("graph.sentence", "compression.text"),
@@ -69,9 +71,12 @@ LABEL_COLUMNS = ("gold_label", "label")
 ID_COLUMNS = ("source_id", "pairID", "pair_id", "graph.id", "id")
 GROUP_COLUMNS = ("group", "captionID", "promptID", "doc_id", "title", "image_id")
 
+JUDGED_COLUMNS = ("sentence1", "sentence2")
+"""Columns that are common to datasets of entailment, paraphrase and similarity, so that numbers may mean anything."""
+
 ENTAILMENT = frozenset({"entailment", "0"})
-NO_LABEL = frozenset({"-", "-1", "", "None"})
-OTHER_LABELS = frozenset({"neutral", "contradiction", "1", "2"})
+NO_LABEL = frozenset({"-", "-1", "", "none"})
+OTHER_LABELS = frozenset({"neutral", "contradiction", "not_entailment", "1", "2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,11 @@ class NamedSource:
         anchor, entailment = (self._text(values, column) for column in source_format.texts)
         if not anchor or (not entailment and not source_format.is_captions):
             return UnusableRow(name, "missing_text", row.location)
-        reason = _label_reason(values.get(source_format.label)) if source_format.label else None
+        reason = None
+        if source_format.label:
+            if self.corpus.name == "pairs":
+                source_format.check_label(values.get(source_format.label), row.location)
+            reason = _label_reason(values.get(source_format.label))
         if reason is None and not source_format.is_captions and folded(anchor) == folded(entailment):
             reason = "same_text"
         if reason is not None:
@@ -212,12 +221,37 @@ class CorpusFormat:
                 f"{table.name}: columns premise and hypothesis, but no column 'label' or 'gold_label' that marks the "
                 "entailments. If all rows are entailments, rename the columns to anchor and entailment."
             )
+        judged = next((name for name in table.columns if name.lower() in LABELS), None)
+        if pairs == JUDGED_COLUMNS and label is None and judged is not None:
+            raise InputError(
+                f"{table.name}: the columns sentence1 and sentence2 come with {judged!r}, so some rows may be pairs of "
+                f"texts that do not entail each other. {SELECT_ROWS.format(column=judged)}"
+            )
         group = next((name for name in GROUP_COLUMNS if name in columns), None)
         has_source = "source" in columns and "source_license" in columns
         texts = pairs or (CAPTION_COLUMNS[1], None)
         needed = [*texts, label, group, *(("source", "source_license") if has_source else ("license",)), *ID_COLUMNS]
         to_read = tuple(dict.fromkeys(name for name in needed if name and name in columns))
         return cls(texts, label if pairs else None, group, to_read, has_source or "license" in columns)
+
+    def check_label(self, value: Any, location: str) -> None:
+        """Check that a label is a word if a number can mean entailment as well as its opposite.
+
+        Raises:
+            InputError: it is a number.
+        """
+        is_number = isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value))
+        if self.texts == JUDGED_COLUMNS and is_number and value != -1:
+            raise InputError(
+                f"{location}: the columns sentence1 and sentence2 have the label {value}. In some datasets 0 marks an "
+                f"entailment (RTE), in others 1 marks a paraphrase (MRPC). {SELECT_ROWS.format(column=self.label)}"
+            )
+
+
+SELECT_ROWS = (
+    "Select the rows that are entailments first: jina-data clean FILE -o DIR --where CONDITION -c anchor=sentence1 "
+    "-c positive=sentence2, with a condition on {column}, and then use pairs=DIR"
+)
 
 
 def _label_reason(value: Any) -> str | None:

@@ -13,8 +13,8 @@ from typing import Any
 from jina_data.errors import UsageError
 from jina_data.llm.cost import NO_PRICE, Price, dollars, price_of
 from jina_data.llm.dialect import Dialect, Request
-from jina_data.llm.online import BYTES_PER_TOKEN
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.sender import BYTES_PER_TOKEN
 from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.judge import JudgePrompt

@@ -6,16 +6,17 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jina_data.llm.answer_text import objects_of, without_thoughts
 from jina_data.llm.cost import CostLimit
-from jina_data.llm.dialect import Endpoint, Form
-from jina_data.llm.online import ClientConfig, OnlineClient
+from jina_data.llm.dialect import Completion, Endpoint, Form
+from jina_data.llm.online import OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.sender import ClientConfig
 from jina_data.negation.pairs import Answer, Opinion
-from jina_data.negation.prompt import json_of, without_thoughts
 
 
 class LlmJudge:
@@ -29,6 +30,7 @@ class LlmJudge:
         *,
         api_key: str | None = None,
         cost_limit: CostLimit | None = None,
+        message: Callable[[str], None] = lambda _: None,
         seed: int = 0,
     ) -> None:
         self.name = endpoint.model
@@ -37,9 +39,11 @@ class LlmJudge:
         self.config = config
         self.api_key = api_key
         self.cost_limit = cost_limit
+        self.message = message
         self.seed = seed
         self.stopped: str | None = None
-        """`max_cost` once the cost limit stopped the requests, else None."""
+        """Why no more requests are sent, as in RequestOutcome, else None."""
+        self.advice = ""
 
     def opinions(self, answers: Sequence[Answer]) -> list[Opinion]:
         """Return N opinions: probability 1 for yes, 0 for no.
@@ -55,9 +59,11 @@ class LlmJudge:
                 self.config,
                 api_key=self.api_key,
                 cost_limit=self.cost_limit,
+                message=self.message,
                 seed=self.seed,
             )
-            self.stopped = asyncio.run(client.ask(prompts)).stopped
+            outcome = asyncio.run(client.ask(prompts))
+            self.stopped, self.advice = outcome.stopped, outcome.advice
         return [self._stored_opinion(prompt) for prompt in prompts]
 
     def _stored_opinion(self, prompt: JudgePrompt) -> Opinion:
@@ -141,18 +147,32 @@ class JudgePrompt:
             return {"type": "json_object"}
         return {"type": "json_schema", "json_schema": {"name": "opinion", "strict": True, "schema": dict(SCHEMA)}}
 
+    def flaw(self, completion: Completion, form: Form) -> str | None:
+        """Return why an answer is no opinion; None if it is one."""
+        if completion.refusal or read_opinion(completion.content).probability is not None:
+            return None
+        return "cut_off" if completion.finish_reason == "length" else "bad_form"
+
 
 def read_opinion(content: str | None) -> Opinion:
     """Parse the answer of a judge: JSON, or a line that begins with yes or no. Any other answer is no opinion."""
-    value = json_of(content or "")
-    if value is not None:
-        contradicts, reason = value.get("contradicts"), value.get("reason")
-        reason = reason if isinstance(reason, str) else ""
-        if isinstance(contradicts, bool):
-            return Opinion(float(contradicts), _shorten(reason))
-    elif match := re.match(r"\W*(yes|no)\b\W*(.*)", without_thoughts(content or "").strip(), re.IGNORECASE | re.DOTALL):
+    text = without_thoughts(content or "")
+    objects = objects_of(text, ("contradicts", "reason"))
+    opinions = {_yes_or_no(item["contradicts"]) for item in objects} - {None}
+    if len(opinions) == 1:
+        reasons = (item["reason"] for item in objects if isinstance(item.get("reason"), str))
+        return Opinion(float(opinions == {True}), _shorten(next(reasons, "")))
+    if not objects and (match := re.match(r"\W*(?:answer\W+)?(yes|no)\b\W*(.*)", text, re.IGNORECASE | re.DOTALL)):
         return Opinion(float(match[1].lower() == "yes"), _shorten(match[2]))
     return Opinion(None, f"neither yes nor no: {_shorten(content or 'nothing')}")
+
+
+def _yes_or_no(value: Any) -> bool | None:
+    """Return a value as true or false, also if it is written as a word; None if it is neither."""
+    if isinstance(value, bool):
+        return value
+    match = re.match(r"\W*(yes|true|no|false)\b", value, re.IGNORECASE) if isinstance(value, str) else None
+    return match[1].lower() in ("yes", "true") if match else None
 
 
 def _shorten(text: str) -> str:

@@ -50,6 +50,8 @@ class NegateOutputs:
         requests: Mapping[str, Any] | None,
         judge: Mapping[str, Any] | None,
         *,
+        stopped: str | None = None,
+        advice: str | None = None,
         seconds: float,
         peak_memory_bytes: int,
     ) -> NegateReport:
@@ -60,6 +62,7 @@ class NegateOutputs:
         """
         counts = self.tally.counts()
         cleaned = self.folder.cleaned
+        warnings = warnings_for(counts, [account for account in (requests, judge) if account], self.config.generator)
         report = NegateReport(
             **counts,
             **{name: self.fingerprint[name] for name in ("generator", "model", "base_url", "prompt")},
@@ -67,7 +70,9 @@ class NegateOutputs:
             judge=judge,
             rows=read_counts(self.folder.pairs).to_json(),
             cleaning=self.folder.read_json(cleaned) if cleaned.exists() else None,
-            warnings=warnings_for(counts, [account for account in (requests, judge) if account], self.config.generator),
+            warnings=[advice, *warnings] if advice else warnings,
+            stopped=stopped,
+            advice=advice,
             seconds=round(seconds, 3),
             peak_memory_bytes=peak_memory_bytes,
             versions=versions(self.config.generator),

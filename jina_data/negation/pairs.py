@@ -49,6 +49,8 @@ class Answer:
     """0 for the first request for the pair."""
     schema_error: str | None = None
     """The error in the form of the answer: not JSON, a missing key, a wrong number of items."""
+    is_closed: bool = False
+    """Whether the negative is complete even if the answer was cut off after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,16 @@
-"""Provides the prompt of the writing model for each form of answers, and parses its answers."""
+"""Provides the prompt of the writing model for each form of answers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jina_data.english.cues import Kind
-from jina_data.llm.dialect import Form
+from jina_data.llm.dialect import Completion, Form
+from jina_data.negation.answers import read_answer
 from jina_data.negation.pairs import Pair
 
 KIND_WORDS: Mapping[Kind, str] = {
@@ -141,13 +141,19 @@ class Question:
         """Return the parameter `response_format` for a form; None if only the messages state the form."""
         return response_format(self.n_items, form)
 
-
-@dataclass(frozen=True, slots=True)
-class ParsedAnswer:
-    """The answer for one pair: a negative, or an error in the form."""
-
-    negative: str | None
-    schema_error: str | None = None
+    def flaw(self, completion: Completion, form: Form) -> str | None:
+        """Return why an answer has no usable negative, as a reason of the checks; None if it has one."""
+        parsed = read_answer(completion.content, self.n_items, form)
+        is_cut_off = completion.finish_reason == "length"
+        if completion.finish_reason == "content_filter":
+            return "filtered"
+        if any(answer.negative and (answer.is_closed or not is_cut_off) for answer in parsed):
+            return None
+        if is_cut_off:
+            return "cut_off"
+        if completion.refusal:
+            return "refused"
+        return "bad_form" if (completion.content or "").strip() else "nothing_written"
 
 
 def messages_for(question: Question, form: Form) -> list[dict[str, str]]:
@@ -178,95 +184,3 @@ def response_format(n_pairs: int, form: Form) -> dict[str, Any] | None:
         return {"type": "json_object"}
     schema = ONE_SCHEMA if n_pairs == 1 else MANY_SCHEMA
     return {"type": "json_schema", "json_schema": {"name": "negatives", "strict": True, "schema": schema}}
-
-
-# -------------------------------------------------------------------------------------------------- reading answers
-
-
-def read_answer(content: str | None, n_pairs: int, form: Form) -> list[ParsedAnswer]:
-    """Parse an answer, with one result for each pair. JSON is accepted in every form, plain lines only in `text`."""
-    if not content or not content.strip():
-        return [ParsedAnswer(None, "the answer is empty")] * n_pairs
-    value = json_of(content)
-    if value is None:
-        if form == "text":
-            return _parse_lines(content, n_pairs)
-        return [ParsedAnswer(None, "not a JSON object")] * n_pairs
-    return [_parse_one(value)] if n_pairs == 1 else _parse_many(value, n_pairs)
-
-
-def without_thoughts(content: str) -> str:
-    """Return an answer without the `<think>` block that some models write first."""
-    return re.sub(r"^\s*<think>.*?</think>", "", content, flags=re.DOTALL)
-
-
-def json_of(content: str) -> dict[str, Any] | None:
-    """Return the JSON object of a text, which may be inside a code fence or other text; None if there is none."""
-    text = without_thoughts(content)
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        return None
-    try:
-        value = json.loads(text[start : end + 1])
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _parse_one(value: Mapping[str, Any]) -> ParsedAnswer:
-    if "negative" not in value:
-        return ParsedAnswer(None, f"no key negative; it has {_keys(value)}")
-    negative = value["negative"]
-    if not isinstance(negative, str):
-        return ParsedAnswer(None, f"negative is {type(negative).__name__}, not a string")
-    return ParsedAnswer(negative.strip() or None, None if negative.strip() else "negative is empty")
-
-
-def _parse_many(value: Mapping[str, Any], n_pairs: int) -> list[ParsedAnswer]:
-    """Parse numbered items. Only the number assigns an item to a pair, never its order."""
-    items = value.get("negatives")
-    if not isinstance(items, list):
-        return [ParsedAnswer(None, f"no list negatives; it has {_keys(value)}")] * n_pairs
-    by_number: dict[int, ParsedAnswer] = {}
-    duplicates = set()
-    for item in items:
-        number = item.get("id") if isinstance(item, dict) else None
-        if isinstance(number, int) and not isinstance(number, bool):
-            duplicates |= {number} & by_number.keys()
-            by_number[number] = _parse_one(item)
-    return [_item_of(by_number, duplicates, number, n_pairs, len(items)) for number in range(1, n_pairs + 1)]
-
-
-def _item_of(
-    by_number: Mapping[int, ParsedAnswer], duplicates: set[int], number: int, n_pairs: int, n_items: int
-) -> ParsedAnswer:
-    if number in duplicates:
-        return ParsedAnswer(None, f"two items with id {number}")
-    return by_number.get(number) or ParsedAnswer(None, f"no item with id {number}; {n_items} items for {n_pairs} pairs")
-
-
-def _parse_lines(content: str, n_pairs: int) -> list[ParsedAnswer]:
-    text = without_thoughts(content)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if n_pairs == 1:
-        # Other lines are kept: verification rejects an answer of several sentences.
-        return [ParsedAnswer(_strip_label(" ".join(lines)) or None, None if lines else "the answer is empty")]
-    numbered = [match for line in lines if (match := re.match(r"(\d{1,4})[.):]\s*(.*)", line))]
-    numbers = [int(match[1]) for match in numbered]
-    by_number = {int(match[1]): ParsedAnswer(_strip_label(match[2]) or None) for match in numbered}
-    duplicates = {number for number in by_number if numbers.count(number) > 1}
-    return [_item_of(by_number, duplicates, number, n_pairs, len(numbered)) for number in range(1, n_pairs + 1)]
-
-
-def _strip_label(line: str) -> str:
-    """Return a line without a label and without quotes around the whole line."""
-    line = re.sub(r"^\s*(negative|answer)\s*:\s*", "", line, flags=re.IGNORECASE).strip()
-    quotes = {'"': '"', "“": "”", "'": "'"}
-    if len(line) > 1 and quotes.get(line[0]) == line[-1] and line[0] not in line[1:-1]:
-        line = line[1:-1].strip()
-    return line
-
-
-def _keys(value: Mapping[str, Any]) -> str:
-    names = ", ".join(sorted(map(str, value))[:5])
-    return names[:80] or "no keys"

@@ -73,7 +73,22 @@ class NegateReport:
     peak_memory_bytes: int
     versions: Mapping[str, str]
     seed: int
+    stopped: str | None = None
+    """Why the run stopped before all pairs were requested: max_cost or unusable; else None."""
+    advice: str | None = None
+    """What to do about answers that cannot be used, if nearly none can."""
     path: Path | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run is a failure: no negative was accepted, or the answers cannot be used; else None."""
+        if self.stopped == "unusable" and self.advice:
+            return self.advice
+        if self.pairs.accepted:
+            return None
+        counts = ", ".join(f"{reason} {n:,}" for reason, n in self.reasons.items()) or "no pairs"
+        advice = f". {self.advice}" if self.advice else ""
+        return f"no negative was accepted for {self.pairs.total:,} pairs: {counts}{advice}"
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -200,6 +215,8 @@ def warnings_for(counts: Mapping[str, Any], accounts: Sequence[Mapping[str, Any]
         warnings.append(
             "these negatives are written by rules, not by an LLM: a baseline, simpler than negatives by people"
         )
+    if left_out := sorted({name for account in accounts for name in account.get("left_out", ())}):
+        warnings.append(f"the server does not accept {', '.join(left_out)}; the requests were sent without")
     if pairs.unanswered:
         warnings.append(
             f"{pairs.unanswered:,} pairs have no answer; run the same command again to resume with them, as far as "

@@ -8,15 +8,18 @@ from typing import Any
 
 from jina_data.llm.batch import BatchClient, BatchConfig
 from jina_data.llm.cost import CostLimit, Price, cost_limit_for, cost_so_far, price_of, refuse_unknown_price
-from jina_data.llm.dialect import Endpoint
+from jina_data.llm.dialect import Dialect, Endpoint
 from jina_data.llm.failures import RequestOutcome
-from jina_data.llm.online import ClientConfig, OnlineClient
+from jina_data.llm.online import OnlineClient
+from jina_data.llm.patience import AnswerWatch
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.sender import ClientConfig
+from jina_data.negation.answers import read_answer
 from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.judge import JUDGE_PROMPT_HASH, LlmJudge
 from jina_data.negation.pairs import Answer
-from jina_data.negation.prompt import PROMPT_HASH, read_answer
+from jina_data.negation.prompt import PROMPT_HASH
 from jina_data.negation.rounds import MissingAnswer, Rounds
 from jina_data.progress import Progress
 
@@ -54,6 +57,13 @@ def judge_price(config: NegateConfig) -> Price | None:
     return price_of(judge, table=config.requests.prices)
 
 
+STOPPED = {
+    "max_cost": "the run stopped before --max-cost would be exceeded",
+    "unusable": "the run stopped because too many answers could not be used",
+}
+"""Why a pair was not asked about, by the reason of the stop."""
+
+
 class Requester:
     """Sends the requests of one session of a run. The answers are in the ledger."""
 
@@ -87,21 +97,23 @@ class Requester:
                 message=self.progress.message,
             )  # fmt: skip
             return batches.ask(lambda: rounds.questions(pairs_per_request))
+        # The later rounds ask about the pairs that the model found hardest, so more of their answers cannot be used.
+        client_config = self._client_config(watches_answers=rounds.number == 0)
         online = OnlineClient(
-            config.endpoint, self.ledger, self._client_config(), api_key=options.api_key, cost_limit=self._cost_limit(),
-            advance=advance, seed=config.seed,
+            config.endpoint, self.ledger, client_config, api_key=options.api_key, cost_limit=self._cost_limit(),
+            advance=advance, message=self.progress.message, seed=config.seed,
         )  # fmt: skip
         return asyncio.run(online.ask(rounds.questions(pairs_per_request)))
 
     def answers(self, rounds: Rounds, stopped: str | None) -> Iterator[tuple[int, Answer | MissingAnswer]]:
         """Yield the position of each pair of the next round and its answer, in the order of the pairs."""
         endpoint = self.config.endpoint
-        dialect = self.ledger.dialect(endpoint.model, endpoint.public_url)
+        dialect = self.ledger.dialect(endpoint.model, endpoint.public_url, with_tried=True)
         for question in rounds.questions(self.config.pairs_per_request):
             key = endpoint.request(question, dialect).key if dialect is not None else ""
             completion = self.ledger.answer(key)
             if completion is None or dialect is None:
-                reason, detail = self.ledger.error(key) or ("not_asked", stopped or "")
+                reason, detail = self.ledger.error(key) or ("not_asked", STOPPED.get(stopped or "", ""))
                 for position in question.positions:
                     yield position, MissingAnswer(reason, detail)
                 continue
@@ -119,8 +131,16 @@ class Requester:
                         prompt_hash=PROMPT_HASH,
                         attempt=rounds.number,
                         schema_error=parsed.schema_error,
+                        is_closed=parsed.is_closed,
                     ),
                 )
+
+    def advice(self, watch: AnswerWatch) -> str:
+        """Return what to do if the answers cannot be used."""
+        endpoint = self.config.endpoint
+        dialect = self.ledger.dialect(endpoint.model, endpoint.public_url) or Dialect()
+        max_tokens = endpoint.token_limit(self.config.pairs_per_request)
+        return watch.advice(endpoint.public_url, max_tokens=max_tokens, form=dialect.form)
 
     def make_judge(self) -> LlmJudge | None:
         """Return the judge of the run, None if it has none. Its requests are online in both modes."""
@@ -131,14 +151,15 @@ class Requester:
         key = options.judge_api_key or (options.api_key if is_same_server else None)
         cost_limit = self._cost_limit(role="judge")
         return LlmJudge(
-            endpoint, self.ledger, self._client_config(), api_key=key, cost_limit=cost_limit, seed=self.config.seed
-        )
+            endpoint, self.ledger, self._client_config(), api_key=key, cost_limit=cost_limit,
+            message=self.progress.message, seed=self.config.seed,
+        )  # fmt: skip
 
-    def _client_config(self) -> ClientConfig:
+    def _client_config(self, *, watches_answers: bool = True) -> ClientConfig:
         options = self.config.requests
         return ClientConfig(
             concurrency=options.concurrency, rpm=options.rpm, tpm=options.tpm, attempts=options.attempts,
-            timeout_seconds=options.timeout_seconds, form=self.config.form,
+            timeout_seconds=options.timeout_seconds, form=self.config.form, watches_answers=watches_answers,
         )  # fmt: skip
 
     def _cost_limit(self, *, is_batch: bool = False, role: str = "") -> CostLimit | None:
@@ -165,7 +186,8 @@ class Requester:
         endpoint = self.config.endpoint
         dialect = self.ledger.dialect(endpoint.model, endpoint.public_url)
         batches = ", ".join(f"{status} {n}" for status, n in self.ledger.batch_counts().items())
-        details = {"form": dialect.form if dialect else None, "batches": batches or "none"}
+        left_out = [name for name in dialect.left_out if name in endpoint.params] if dialect else []
+        details = {"form": dialect.form if dialect else None, "left_out": left_out, "batches": batches or "none"}
         return {**cost_so_far(self.ledger, endpoint, writer_price(self.config)).to_json(), **details}
 
     def judge_account(self) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jina_data.llm.patience import ADVICE, AnswerWatch
 from jina_data.negation.folder import NegationFolder
 from jina_data.negation.pairs import Answer, Pair
 from jina_data.negation.prompt import Question, Rejection
@@ -92,6 +93,14 @@ class Rounds:
         )
         while group := list(islice(open_pairs, pairs_per_question)):
             yield Question(*(tuple(column) for column in zip(*group, strict=True)))
+
+    def watch_answers(self, number: int) -> AnswerWatch:
+        """Return the counts of the answers of a finished round that have no usable negative."""
+        watch = AnswerWatch()
+        for attempt in _rows(self.folder, number):
+            if attempt.state != "unanswered":
+                watch.add(attempt.reason if attempt.reason in ADVICE else None, attempt.raw)
+        return watch
 
     def write(self, answers: Iterable[tuple[int, Answer | MissingAnswer]], verifier: Verifier) -> None:
         """Finish the next round: check its answers, in the order of the pairs, and write the file of the round."""

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jina_data.errors import InputError, StoppedError, UsageError
+from jina_data.llm.patience import FIRST_ANSWERS
 from jina_data.llm.request_ledger import RequestLedger
 from jina_data.negation.config import NegateConfig
 from jina_data.negation.folder import NegationFolder
@@ -68,6 +69,8 @@ class NegateSession:
         self.rounds = Rounds(self.folder)
         self.rules = RuleGenerator()
         self.stopped: str | None = None
+        """Why no more requests are sent: max_cost or unusable."""
+        self.advice = ""
 
     # ---------------------------------------------------------------------------------------------------------- steps
 
@@ -94,7 +97,9 @@ class NegateSession:
                 judge = requester.make_judge()
                 self._finish_round(lambda: requester.answers(self.rounds, self.stopped), judge)
                 ledger.recover()
-                self._stop(judge.stopped if judge is not None else None)
+                self._stop_if_unusable(requester)
+                if judge is not None:
+                    self._stop(judge.stopped, judge.advice)
             self._write(requester)
 
     def _make_pairs(self) -> None:
@@ -140,13 +145,27 @@ class NegateSession:
                 "batches are in progress. Run the same command again to fetch their results, in this or another "
                 "process; without --no-wait it waits for them"
             )
-        self._stop(outcome.stopped)
+        self._stop(outcome.stopped, outcome.advice)
 
-    def _stop(self, reason: str | None) -> None:
+    def _stop(self, reason: str | None, advice: str = "") -> None:
         """Record why no more requests are sent, and report it; None changes nothing."""
-        if reason == "max_cost" and self.stopped is None:
+        if reason is None or self.stopped is not None:
+            return
+        self.stopped, self.advice = reason, advice
+        if reason == "max_cost":
             self.progress.message("stopped before --max-cost would be exceeded; the remaining pairs have no answer")
-        self.stopped = self.stopped or reason
+
+    def _stop_if_unusable(self, requester: Requester) -> None:
+        """Do not ask again if nearly no answer of the first round can be used, since that would cost the same again."""
+        if self.rounds.number == 1 and self.stopped is None:
+            watch = self.rounds.watch_answers(0)
+            if watch.n_answers >= FIRST_ANSWERS and watch.is_mostly_unusable:
+                self._stop("unusable", requester.advice(watch))
+
+    def _advice(self, requester: Requester) -> str:
+        """Return what to do if nearly no answer can be used, in the first round and in the last; else nothing."""
+        watches = [self.rounds.watch_answers(number) for number in {0, self.rounds.number - 1}]
+        return requester.advice(watches[-1]) if all(watch.is_mostly_unusable for watch in watches) else ""
 
     # -------------------------------------------------------------------------------------------------------- answers
 
@@ -177,12 +196,15 @@ class NegateSession:
     def _write(self, requester: Requester | None) -> None:
         """Write all outputs, and mark them as complete."""
         requests, judge = (None, None) if requester is None else (requester.writer_account(), requester.judge_account())
+        advice = self.advice or ("" if requester is None else self._advice(requester))
         with self.events.unit("write"), self.progress.task("writing", None) as task:
             outputs = NegateOutputs(self.folder, self.resumable_run.fingerprint, self.config)
             outputs.write_pairs(self.rounds, task.advance)
             report = outputs.write_report(
                 requests,
                 judge,
+                stopped=self.stopped,
+                advice=advice or None,
                 seconds=self.resumable_run.seconds(),
                 peak_memory_bytes=self.resumable_run.peak_memory_bytes(),
             )

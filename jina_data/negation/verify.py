@@ -146,7 +146,7 @@ class Verifier:
 
     def _form_verdicts(self, answer: Answer, text: str) -> Iterator[Verdict]:
         """Yield rejections for the form of the answer."""
-        if answer.finish_reason == "length":
+        if answer.finish_reason == "length" and not answer.is_closed:
             yield Verdict(reason="cut_off", detail="finish_reason is length")
         if answer.finish_reason == "content_filter":
             yield Verdict(reason="filtered", detail="finish_reason is content_filter")

@@ -1,6 +1,6 @@
 """Reads inputs: inputs are resolved to files, files are split into ranges, ranges become Arrow tables."""
 
-from jina_data.read.inputs import resolve_inputs
+from jina_data.read.inputs import input_notes, resolve_inputs
 from jina_data.read.model import (
     RANGE_BYTES,
     RANGE_ROWS,
@@ -34,6 +34,7 @@ __all__ = [
     "all_ranges",
     "conform",
     "digest",
+    "input_notes",
     "is_exact",
     "parse_range",
     "resolve_inputs",

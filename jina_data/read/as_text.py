@@ -82,8 +82,8 @@ def _plain(value: pa.Scalar) -> Any:
         (_is_plain, value.as_py),
         (pt.is_duration, lambda: value.cast(pa.int64()).as_py()),
     )
-    other = lambda: to_text(pa.chunked_array([pa.repeat(value, 1)]))[0].as_py()  # noqa: E731
-    return next((plain for applies, plain in rules if applies(kind)), other)()
+    plain = next((plain for applies, plain in rules if applies(kind)), None)
+    return plain() if plain else to_text(pa.chunked_array([pa.repeat(value, 1)]))[0].as_py()
 
 
 def _map_items(value: pa.Scalar) -> list[tuple[pa.Scalar, pa.Scalar]]:

@@ -6,7 +6,8 @@ A text is a number only if the number prints as the same text: 1.10, 007, 12e4 a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +24,7 @@ _BOOLS = ("true", "false")
 
 
 def infer(values: Sequence[str | None]) -> pa.DataType:
-    """Return the type of a column from its first texts: int64, double or bool, else string."""
+    """Return the type of a column from its first texts: int64, double or bool, else string; null if all are empty."""
     texts = [value for value in values if value]
     if texts:
         if all(text in _BOOLS for text in texts):
@@ -32,7 +33,8 @@ def infer(values: Sequence[str | None]) -> pa.DataType:
             return pa.int64()
         if all(map(_is_double, texts)):
             return pa.float64()
-    return pa.string()
+        return pa.string()
+    return pa.null()
 
 
 def _is_int(text: str) -> bool:
@@ -61,10 +63,10 @@ def typed(rows: pa.Table, schema: pa.Schema, set_types: Mapping[str, str]) -> tu
         kind = TYPES[set_types[name]] if name in set_types else _type_in(schema, name)
         fits = _fits(values, kind)
         if name in set_types and fits is not None:
-            for row in pc.indices_nonzero(pc.invert(fits)).to_pylist():
+            columns[name], rejected = _set_values(values, kind)
+            for row, text in rejected.items():
                 expected = f"expected {set_types[name]}, the type set for it"
-                misfits.setdefault(row, f"column {name!r}: {expected}, found {_shorten(values[row].as_py())}")
-            columns[name] = _converted(pc.if_else(fits, values, pa.scalar(None, pa.string())), kind)
+                misfits.setdefault(row, f"column {name!r}: {expected}, found {_shorten(text)}")
         elif fits is not None and pc.all(fits).as_py():
             columns[name] = _converted(values, kind)
         else:
@@ -91,6 +93,33 @@ def _fits(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
         return fits
     checked = dict(zip(rest.to_pylist(), (check(text) for text in values.take(rest).to_pylist()), strict=True))
     return pa.chunked_array([[checked.get(row, True) for row in range(len(values))]], pa.bool_())
+
+
+def _in_range(number: int) -> int:
+    if -INT64_MAX - 1 <= number <= INT64_MAX:
+        return number
+    raise ValueError(number)
+
+
+_READERS: dict[pa.DataType, Callable[[str], Any]] = {
+    pa.int64(): lambda text: _in_range(int(text)),
+    pa.float64(): float,
+    pa.bool_(): {"true": True, "false": False, "1": True, "0": False}.__getitem__,
+}
+
+
+def _set_values(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[pa.ChunkedArray, dict[int, str]]:
+    """Convert texts to a type that was set, in any spelling; return the texts that are no such values, by row."""
+    read = _READERS[kind]
+    rejected: dict[int, str] = {}
+    converted: list[Any] = []
+    for row, text in enumerate(values.to_pylist()):
+        try:
+            converted.append(read(text.lower()) if text else None)
+        except (ValueError, KeyError):
+            converted.append(None)
+            rejected[row] = text
+    return pa.chunked_array([pa.array(converted, kind)]), rejected
 
 
 def _converted(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -66,7 +66,7 @@ def _is_lzma(head: bytes) -> bool:
     return is_power and (length == 2**64 - 1 or length < 2**40)
 
 
-def open_decompressed(stored: BinaryIO, compression: str) -> BinaryIO:
+def open_decompressed(stored: BinaryIO, compression: str, buffer_bytes: int = CHUNK_BYTES) -> BinaryIO:
     """Return the decompressed bytes of a stream, of any compression but zip."""
     if compression == "gzip":
         return cast(BinaryIO, gzip.GzipFile(fileobj=stored, mode="rb"))
@@ -77,7 +77,7 @@ def open_decompressed(stored: BinaryIO, compression: str) -> BinaryIO:
         frames = _Lz4Frames(stored)
     else:
         frames = _Frames(stored, bz2.BZ2Decompressor if compression == "bzip2" else lzma.LZMADecompressor)
-    return cast(BinaryIO, io.BufferedReader(frames, CHUNK_BYTES))
+    return cast(BinaryIO, io.BufferedReader(frames, buffer_bytes))
 
 
 class _ZstdFrames(io.RawIOBase):

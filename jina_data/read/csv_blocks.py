@@ -7,7 +7,7 @@ of the field. If this holds for all quotes, by induction no quote is in an unquo
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,33 +24,29 @@ Positions = npt.NDArray[Any]
 LF, CR = 10, 13
 
 
-class Block(NamedTuple):
-    """The rows of whole records, as texts, and the number of bytes that they take."""
+def end_of_records(block: bytes, dialect: Dialect, *, max_bytes: int, is_last: bool) -> int:
+    """Return the end of the last whole record in the first bytes of a block, if it is well-formed up to there; else 0.
 
-    table: pa.Table
-    n_bytes: int
-
-
-def parse_block(
-    block: bytes, dialect: Dialect, names: list[str], header: list[str] | None, *, max_bytes: int, is_last: bool
-) -> Block | None:
-    """Parse the whole records in the first `max_bytes` bytes; return None where a strict parser has to."""
-    if not block or not names or not dialect.is_plain or BOM in block:
-        return None
+    `is_last` tells that nothing follows the block.
+    """
+    if not block or not dialect.is_plain:
+        return 0
     values = np.frombuffer(block, np.uint8)
     quotes = np.flatnonzero(values == ord(dialect.quote)) if dialect.quote else np.zeros(0, np.int64)
     end = len(block) if is_last and len(block) <= max_bytes else _last_record_end(block, quotes, max_bytes)
     quotes = quotes[: np.searchsorted(quotes, end)]
-    if not end or len(quotes) % 2 or not _are_field_ends(values, quotes, end, ord(dialect.delimiter)):
+    is_well_formed = len(quotes) % 2 == 0 and _are_field_ends(values, quotes, end, ord(dialect.delimiter))
+    has_lone_cr = block.count(b"\r", 0, end) != block.count(b"\r\n", 0, end)
+    return end if is_well_formed and not has_lone_cr and block.find(BOM, 0, end) < 0 else 0
+
+
+def parse_block(block: bytes, dialect: Dialect, names: list[str], header: list[str] | None) -> pa.Table | None:
+    """Parse a block of whole, well-formed records as texts; return None where a strict parser has to."""
+    if not names or (len(names) == 1 and (b"<<<<<<< " in block or b">>>>>>> " in block)):
         return None
-    if block.count(b"\r", 0, end) != block.count(b"\r\n", 0, end):
-        return None
-    if len(names) == 1 and (b"<<<<<<< " in block or b">>>>>>> " in block):
-        return None
-    table = _parse(block[:end], dialect, names, has_quotes=bool(len(quotes)))
-    if table is None or (header is not None and _repeats(table, header)):
-        return None
-    return Block(table, end)
+    has_quotes = bool(dialect.quote) and dialect.quote.encode() in block
+    table = _parse(block, dialect, names, has_quotes=has_quotes)
+    return None if table is None or (header is not None and _repeats(table, header)) else table
 
 
 def _last_record_end(block: bytes, quotes: Positions, max_bytes: int) -> int:

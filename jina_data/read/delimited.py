@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from jina_data.read.cells import infer, typed
-from jina_data.read.csv_blocks import parse_block
+from jina_data.read.csv_blocks import end_of_records, parse_block
 from jina_data.read.dialect import NO_DELIMITER, Dialect, detect
 from jina_data.read.encoding import BOM
 from jina_data.read.model import (
@@ -34,6 +39,11 @@ from jina_data.read.model import (
 from jina_data.read.names import replaced_names, usable_names
 from jina_data.read.schema import conform_or_text
 from jina_data.read.streams import ByteSource
+
+PARSERS = 2
+"""Threads that parse the blocks of a file."""
+
+Positions = npt.NDArray[np.int32]
 
 CONFLICT_MARKS = ("<<<<<<< ", "=======", ">>>>>>> ", "||||||| ")
 OPEN_QUOTE = "unexpected end of data"
@@ -211,6 +221,14 @@ class _Judge:
         return f"expected {len(self.names)} fields, found {len(fields)}"
 
 
+class Cut(NamedTuple):
+    """Whole records of a file, and the bytes and lines before them."""
+
+    offset: int
+    line: int
+    block: bytes
+
+
 class _Blocks:
     """The bytes of a file from an offset on, as a block that grows at its end and shrinks at its start.
 
@@ -238,6 +256,26 @@ class _Blocks:
         self.line += self.block.count(line_end, 0, n_bytes)
         self.offset += n_bytes
         self.block = self.block[n_bytes:]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing more to read."""
+        return self.is_last and not self.block
+
+    def cut(self) -> Cut | None:
+        """Take the whole records that end within `RANGE_BYTES`; None if their quotes are not well-formed."""
+        self.grow(RANGE_BYTES + 1)
+        end = end_of_records(self.block, self._dialect, max_bytes=RANGE_BYTES, is_last=self.is_last)
+        if not end:
+            return None
+        taken = Cut(self.offset, self.line, self.block[:end])
+        self.drop(end)
+        return taken
+
+    def put_back(self, cuts: Sequence[Cut]) -> None:
+        """Put blocks back in front of the block."""
+        self.offset, self.line = cuts[0].offset, cuts[0].line
+        self.block = b"".join([*(cut.block for cut in cuts), self.block])
 
     def records(self, n_bytes: int) -> Iterator[Record]:
         """Return the records of the block; it grows from the given size until it holds a whole record."""
@@ -296,30 +334,49 @@ def stream_ranges(
         blocks = _Blocks(source, dialect, start.get("offset", 0))
         if not start:
             blocks.skip_header()
-        number = first_number
+        judge.after_broken = bool(start.get("broken"))
+        number, first_line = first_number, 0
+        for parsed, line in _parse_all(file, schema, judge, blocks):
+            end = {"offset": parsed.end["offset"], "broken": int(judge.after_broken)}
+            yield replace(parsed, number=number, line_count=line - first_line, end=end)
+            number, first_line = number + 1, line
+
+
+def _parse_all(file: InputFile, schema: pa.Schema, judge: _Judge, blocks: _Blocks) -> Iterator[tuple[ParsedRange, int]]:
+    """Parse the blocks, and yield each range with the number of lines up to its end.
+
+    Threads parse well-formed blocks while the next ones are read. If one turns out to need the strict parser, it and
+    those after it are put back.
+    """
+    parse = partial(parse_block, dialect=dialect_of(file), names=judge.names, header=judge.header)
+    first_line = 0
+    with ThreadPoolExecutor(PARSERS) as pool:
+        pending: deque[tuple[Cut, Future[pa.Table | None]]] = deque()
         while True:
-            first_line = blocks.line
-            blocks.grow(RANGE_BYTES + 1)
-            rows = None
-            if not judge.after_broken:
-                rows = parse_block(
-                    blocks.block, dialect, judge.names, judge.header, max_bytes=RANGE_BYTES, is_last=blocks.is_last
-                )
-            if rows is not None:
-                blocks.drop(rows.n_bytes)
-                parsed = _finish(file, schema, rows.table, list(range(rows.table.num_rows)), [])
-            else:
-                parsed = _parse_records(file, schema, judge, blocks)
-            if not parsed.row_count and blocks.is_last and not blocks.block:
+            while len(pending) <= PARSERS and not judge.after_broken and (cut := blocks.cut()):
+                pending.append((cut, pool.submit(parse, cut.block)))
+            if pending:
+                cut, future = pending.popleft()
+                table = future.result()
+                if table is not None:
+                    positions = np.arange(table.num_rows, dtype=np.int32)
+                    first_line = cut.line + cut.block.count(b"\n")
+                    end = {"offset": cut.offset + len(cut.block)}
+                    yield replace(_finish(file, schema, table, positions, []), end=end), first_line
+                    continue
+                blocks.put_back([cut, *(later for later, _ in pending)])
+                pending.clear()
+            if blocks.is_empty:
                 return
-            lines = blocks.line - first_line
-            yield replace(parsed, number=number, line_count=lines, end={"offset": blocks.offset})
-            number += 1
+            parsed = _parse_records(file, schema, judge, blocks, first_line)
+            first_line = blocks.line
+            if parsed.row_count or not blocks.is_empty:
+                yield replace(parsed, end={"offset": blocks.offset}), first_line
 
 
-def _parse_records(file: InputFile, schema: pa.Schema, judge: _Judge, blocks: _Blocks) -> ParsedRange:
+def _parse_records(file: InputFile, schema: pa.Schema, judge: _Judge, blocks: _Blocks, first_line: int) -> ParsedRange:
     """Parse the records at the start of the block that end within `RANGE_BYTES`, or one that is longer."""
-    begin, first_line, end = blocks.offset, blocks.line, blocks.offset
+    begin = end = blocks.offset
     rows: list[list[str | None]] = []
     positions: list[int] = []
     unreadable: list[Unreadable] = []
@@ -343,14 +400,14 @@ def _parse_records(file: InputFile, schema: pa.Schema, judge: _Judge, blocks: _B
     blocks.drop(end - begin)
     columns = list(zip(*rows, strict=True)) or [()] * len(judge.names)
     table = pa.table([pa.array(values, pa.string()) for values in columns], names=judge.names)
-    return _finish(file, schema, table, positions, unreadable, counts=judge.take_counts())
+    return _finish(file, schema, table, np.array(positions, np.int32), unreadable, counts=judge.take_counts())
 
 
 def _finish(
     file: InputFile,
     schema: pa.Schema,
     texts: pa.Table,
-    positions: list[int],
+    positions: Positions,
     unreadable: list[Unreadable],
     *,
     counts: dict[str, int] | None = None,
@@ -360,12 +417,12 @@ def _finish(
     n_records = len(positions) + len(unreadable)
     if misfits:
         errors = [
-            Unreadable(positions[row], None, None, error, json.dumps(texts.slice(row, 1).to_pylist()[0]))
+            Unreadable(int(positions[row]), None, None, error, json.dumps(texts.slice(row, 1).to_pylist()[0]))
             for row, error in misfits.items()
         ]
         unreadable = sorted([*unreadable, *errors], key=lambda record: record.row)
-        good = [row for row in range(len(positions)) if row not in misfits]
-        table, positions = table.take(pa.array(good, pa.int32())), [positions[row] for row in good]
+        good = np.array([row for row in range(len(positions)) if row not in misfits], np.int32)
+        table, positions = table.take(pa.array(good)), positions[good]
     table = conform_or_text(table, schema).append_column(ROW, pa.array(positions, pa.int32()))
     return ParsedRange(0, table, unreadable, n_records, 0, counts=counts or {})
 

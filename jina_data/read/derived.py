@@ -27,7 +27,8 @@ def source_schema(file: InputFile, schema: pa.Schema) -> pa.Schema:
     exploded = file.settings.explode
     fields = []
     for column in schema:
-        if column.name in partition or (column.name in file.text_columns and is_path(column.name, schema.names)):
+        others = [name for name in schema.names if name != column.name]
+        if column.name in partition or (column.name in file.text_columns and is_path(column.name, others)):
             continue
         kind = pa.list_(column.type) if column.name == exploded else column.type
         fields.append((column.name, kind))
@@ -59,7 +60,7 @@ def add_derived(file: InputFile, parsed: ParsedRange, schema: pa.Schema) -> Pars
     for name in file.text_columns:
         if name in rows.column_names:
             rows = _with_column(rows, name, as_role(rows.column(name)))
-        elif is_path(name, rows.column_names):
+        elif is_path(name, [column for column in rows.column_names if column != ROW]):
             rows = _with_column(rows, name, as_role(values_at(rows, name)))
     return replace(parsed, rows=conform_or_text(rows, schema) if len(schema) else rows)
 

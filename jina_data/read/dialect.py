@@ -191,8 +191,7 @@ def _score(dialect: Dialect, lines: Sequence[str], usual_quote: str) -> float:
         return 0.0
     fields = (width - 1 + 0.01) / width
     share = sum(record is not None and len(record) == width for record in body) / len(body)
-    broken = sum(record is None for record in body) / len(body)
-    score = fields * share * (1 - broken) * (1 - _share_of_cut_quotes(sample, dialect))
+    score = fields * share * (1 - _share_of_cut_quotes(sample, dialect))
     first = sample.records[0]
     if first and has_known_name(first) and len(first) < width:
         score *= 0.0 if len(first) == 1 else 0.3
@@ -204,17 +203,17 @@ def _score(dialect: Dialect, lines: Sequence[str], usual_quote: str) -> float:
         score -= 1e-6
     elif dialect.quote and not usual_quote:
         score += 1e-6
-    if dialect.skip_space:
+    if dialect.skip_space or (dialect.escape and dialect.quote):
         score += 1e-6
     return score
 
 
 def _share_of_cut_quotes(sample: Sample, dialect: Dialect) -> float:
-    """Return the share of records in which a field begins or ends with a double quote, but not both."""
+    """Return the share of records in which a field has an odd number of double quotes, so that it was cut in two."""
     if dialect.quote == '"':
         return 0.0
     records = [record for record in sample.records if record]
-    cut = [any((cell[:1] == '"') != (cell[-1:] == '"') or cell == '"' for cell in record) for record in records]
+    cut = [any(cell.count('"') % 2 for cell in record) for record in records]
     return sum(cut) / len(cut) if cut else 0.0
 
 
@@ -310,9 +309,11 @@ def _names(rows: Sequence[list[str]], dialect: Dialect, width: int, settings: In
 
 
 def _line_end(text: str) -> str:
-    """Return "\\r" if lines end in CR alone: outside of pairs with LF it is as frequent as a line end."""
-    n_lone = text.count("\r") - text.count("\r\n")
-    return "\r" if n_lone and not text.count("\n") - text.count("\r\n") and n_lone > text.count("\r\n") else "\n"
+    """Return a carriage return if lines end in it alone: outside of quotes it is more frequent than a line feed."""
+    if "\r" not in text:
+        return "\n"
+    unquoted = re.sub(r'"[^"]*"', "", text)
+    return "\r" if unquoted.count("\r") - unquoted.count("\r\n") > unquoted.count("\n") else "\n"
 
 
 def _separator_line(text: str) -> tuple[int, str | None]:

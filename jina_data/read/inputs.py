@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -59,6 +60,16 @@ def resolve_inputs(inputs: Sequence[str | InputFile], settings: InputOptions = D
     if not files:
         raise InputError("no input was named. Name a file, a folder, a pattern or a URL.")
     return with_types(files)
+
+
+def input_notes(files: Sequence[InputFile]) -> list[str]:
+    """Return what was detected in files and is unusual, a sentence for each; alike ones of many files are one."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        encoding = [f"encoding {file.option('encoding')}"] if file.option("encoding") else []
+        for note in [*encoding, *file.notes]:
+            names.setdefault(note, []).append(file.name)
+    return [f"{shown[0]}{f' and {len(shown) - 1} more' if shown[1:] else ''}: {note}" for note, shown in names.items()]
 
 
 def _expand(source: str, settings: InputOptions) -> list[str]:
@@ -194,8 +205,8 @@ def _with_partition(file: InputFile) -> InputFile:
         return file
     names = set(sample_schema(file).names)
     notes = [
-        f"column {name} is in the file; the folder {name}={value} is not used"
-        for name, value in partition
+        f"column {name} is in the file; the name of the folder is not used"
+        for name, _ in partition
         if name in names
     ]
     kept = tuple(pair for pair in partition if pair[0] not in names)

@@ -89,6 +89,9 @@ class InputOptions(BaseModel):
             raise ValueError("expected a text encoding, such as utf-8, cp1252, utf-16 or gb18030")
         return codec.name
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @classmethod
     def make(cls, **values: Any) -> InputOptions:
         """Make options from values, of which None means: detected.

@@ -94,9 +94,10 @@ class ByteSource:
     `member` is the name of the file in a zip archive.
     """
 
-    def __init__(self, file: InputFile) -> None:
+    def __init__(self, file: InputFile, *, buffer_bytes: int = CHUNK_BYTES) -> None:
         self.name = file.name
         self.offset = 0
+        self._buffer_bytes = buffer_bytes
         self.member: str | None = None
         self._compressed = file.compression is not None
         with translate_errors(self.name), ExitStack() as unless_open:
@@ -112,7 +113,7 @@ class ByteSource:
 
     def _open_layer(self, stored: BinaryIO, layer: str, opened: ExitStack) -> BinaryIO:
         if layer != "zip":
-            stream = open_decompressed(stored, layer)
+            stream = open_decompressed(stored, layer, self._buffer_bytes)
         else:
             if stored is not self._stored or not can_seek(stored):
                 stored = copied(stored)

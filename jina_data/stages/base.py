@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,7 +25,7 @@ import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
 from jina_data.errors import RecipeError
-from jina_data.read import ROW, InputFile, sample_schema
+from jina_data.read import ROW, InputFile, conform, sample_schema
 from jina_data.stages.reference import ReferenceRows, read_reference_file
 from jina_data.stages.rows import BoolArray, FloatArray, Rows, View
 from jina_data.stages.score_cache import ScoreCache
@@ -302,10 +302,12 @@ def read_reference_rows(file: InputFile, view: View, columns: Sequence[str], bat
     """
     names = sample_schema(file).names
     file_columns = [name if name in names else view.input_name(name) for name in columns]
+    texts_of_file = [old for old, new in zip(file_columns, columns, strict=True) if new in view.text_columns]
+    file = replace(file, text_columns=tuple(texts_of_file))
     for first_row, table in read_reference_file(file, file_columns):
         rows = table.column(ROW).to_numpy().astype(np.uint64) + np.uint64(first_row)
         fields = [view.schema.field(name) for name in columns]
-        texts = table.select(file_columns).rename_columns(list(columns)).cast(pa.schema(fields)).combine_chunks()
+        texts = conform(table.select(file_columns).rename_columns(list(columns)), pa.schema(fields)).combine_chunks()
         for start in range(0, max(1, len(rows)), batch_rows):
             batches = texts.slice(start, batch_rows).to_batches()
             batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=texts.schema)

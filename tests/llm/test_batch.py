@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from jina_data.llm.batch import BatchClient, BatchConfig
 from jina_data.llm.batch_server import BatchServer, RowError, read_row
 from jina_data.llm.cost import CostLimit, Price, Rates, cost_limit_for, cost_so_far
 from jina_data.llm.failures import MalformedError, RequestOutcome
+from tests.support.cli import jina_data
 from tests.support.llm_server import LlmServer, ServerSettings
-from tests.support.negation import EXPECTED, SECRET, Bench, questions
+from tests.support.negation import EXPECTED, SECRET, Bench, make_pairs, questions, read
 
 
 class BatchBench(Bench):
@@ -24,7 +26,6 @@ class BatchBench(Bench):
     def __init__(self, folder: Path, server: LlmServer, **endpoint: Any) -> None:
         super().__init__(folder, server, **endpoint)
         self.scratch = folder / "scratch"
-        self.messages: list[str] = []
 
     def client(self, cost_limit: CostLimit | None = None, **settings: Any) -> BatchClient:
         config = BatchConfig(**{"poll_seconds": 0.01, **settings})
@@ -89,6 +90,43 @@ def test_rows_without_an_answer_are_submitted_again(tmp_path: Path, script: str)
         assert bench.negatives(21) == EXPECTED[:21]
         sizes = [entry["keys"] for entry in server.log if entry["event"] == "batch"]
         assert sizes == {"all_failed": [21, 21], "unwrapped": [21]}.get(script, [21, 11])
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "detail"),
+    [
+        ("all_failed", "server_error", "HTTP 500: The server had an error"),
+        ("empty", "no_result", "the batch ended without a result for this request"),
+        ("strange", "no_result", "this request; 2 results are broken or have ids that were not sent"),
+    ],
+)
+def test_pairs_without_an_answer_in_any_batch_have_the_reason_of_the_server(
+    tmp_path: Path, script: str, error: str, detail: str
+) -> None:
+    source = make_pairs(tmp_path / "pairs.csv", 6)
+    with LlmServer(ServerSettings(batch_script=[script] * 20)) as server:
+        call = jina_data(
+            "negate", source, "-o", tmp_path / "run", "--model", "tiny", "--base-url", server.url, "--mode", "batch",
+            "--poll-seconds", "0", "--attempts", "3", "--structured", "schema",
+        )  # fmt: skip
+        assert [entry["keys"] for entry in server.log if entry["event"] == "batch"] == [6, 6, 6]
+    assert call.returncode == 1
+    assert f"Error: no negative was accepted for 6 pairs: {error} 6" in call.stderr
+    rows = read(tmp_path / "run", "unanswered")
+    assert len(rows) == 6
+    assert {row["error"] for row in rows} == {error}
+    assert all(detail in row["detail"] for row in rows)
+
+
+def test_a_form_at_which_whole_batches_fail_is_left(tmp_path: Path) -> None:
+    with LlmServer(ServerSettings(batch_script=["all_failed", "all_failed"])) as server:
+        bench = BatchBench(tmp_path, server)
+        assert bench.batch(8).answered == 8
+        dialect = bench.ledger.dialect("tiny", server.url)
+        assert dialect is not None
+        assert dialect.form == "json"
+        assert any("HTTP 500: The server had an error; from now on, answers are" in text for text in bench.messages)
+        assert bench.ledger.usage("tiny", server.url).requests == 8
 
 
 def test_rows_that_fail_again_and_again_are_given_up(tmp_path: Path) -> None:
@@ -213,7 +251,12 @@ WHOLE = {"model": "m", "choices": [{"message": {"content": "x"}, "finish_reason"
 
 
 @pytest.mark.parametrize(
-    "row", [{"response": {"status_code": 200, "body": WHOLE}, "error": None}, {"response": WHOLE, "error": None}]
+    "row",
+    [
+        {"response": {"status_code": 200, "body": WHOLE}, "error": None},
+        {"response": {"status_code": 200, "body": json.dumps(WHOLE)}},
+        {"response": WHOLE, "error": None},
+    ],
 )
 def test_rows_are_read_wrapped_and_bare(row: dict[str, Any]) -> None:
     assert read_row(row).content == "x"
@@ -224,6 +267,9 @@ def test_rows_are_read_wrapped_and_bare(row: dict[str, Any]) -> None:
     [
         ({"response": None, "error": {"code": "batch_expired", "message": "x"}}, "batch_expired", True),
         ({"response": None, "error": {"code": "invalid_request", "message": "x"}}, "invalid_request", False),
+        ({"response": None, "error": "it failed"}, None, True),
+        ({"response": {"status_code": 200, "body": {"error": {"message": "rate limit"}}}, "error": None}, None, True),
+        ({"response": {"status_code": 400, "body": '{"error": {"code": "bad"}}'}}, "bad", False),
         ({"response": {"status_code": 500, "body": None}}, None, True),
         ({"response": {"status_code": 429, "body": {"error": {"code": "rate_limit_exceeded"}}}},
          "rate_limit_exceeded", True),

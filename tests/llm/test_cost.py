@@ -15,8 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from jina_data.errors import MissingExtraError, UsageError
 from jina_data.llm.cost import CostLimit, Price, PriceTable, Rates, dollars, price_of
-from jina_data.llm.dialect import Dialect, Endpoint
-from jina_data.llm.request_ledger import Completion
+from jina_data.llm.dialect import Completion, Dialect, Endpoint
 from jina_data.negation.forecast import forecast_cost
 from jina_data.negation.prompt import Question
 from jina_data.negation.run import negate

@@ -92,7 +92,8 @@ def test_gibberish_is_rejected_with_reasons(
         "--pairs-per-request", each, "--max-tokens", "24", "--param", "temperature=1.0",
         "--concurrency", "2", "--timeout", "120",
     )  # fmt: skip
-    assert call.returncode == 0, call.stderr
+    assert call.returncode == 1, call.stderr
+    assert "no negative was accepted for 12 pairs" in call.stderr
     report = NegateReport.load(tmp_path / "run")
     assert (report.pairs.total, report.pairs.rejected, report.pairs.unanswered) == (12, 12, 0)
     assert set(report.reasons) <= set(REASONS)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from jina_data.llm.dialect import FORMS, Dialect, Endpoint, Form, public_url
+from jina_data.negation.answers import read_answer
 from jina_data.negation.prompt import (
     KIND_WORDS,
     PROMPT_HASH,
@@ -14,7 +15,6 @@ from jina_data.negation.prompt import (
     Question,
     Rejection,
     messages_for,
-    read_answer,
     response_format,
 )
 from jina_data.negation.verify import REASONS
@@ -61,10 +61,10 @@ ONE = [
     ('<think>{"negative": "no"}</think>{"negative": "It is not."}', "It is not.", None),
     ('Sure: {"negative": "It is not."} Done.', "It is not.", None),
     ('{"negative": ""}', None, "negative is empty"),
-    ('{"negative": 3}', None, "negative is int, not a string"),
+    ('{"negative": 3}', None, "negative is a number, not a string"),
     ('{"answer": "x"}', None, "no key negative; it has answer"),
     ('{"negative": "It is', None, "not a JSON object"),
-    ('["It is not."]', None, "not a JSON object"),
+    ('["It is not."]', "It is not.", None),
     ("", None, "the answer is empty"),
     (None, None, "the answer is empty"),
 ]
@@ -147,7 +147,7 @@ def test_dialects_are_tried_from_the_strictest() -> None:
     second = first.fallback("response_format is not known", is_fixed=False)
     assert second == Dialect("json", "max_tokens")
     assert first.fallback("use 'max_completion_tokens' for 'max_tokens'", is_fixed=True) == Dialect(
-        "schema", "max_completion_tokens"
+        "schema", "max_completion_tokens", ("max_tokens",)
     )
     assert first.fallback("response_format is not known", is_fixed=True) is None
     assert Dialect("text").fallback("no", is_fixed=False) is None

@@ -181,14 +181,13 @@ def test_bad_answers_are_rejected_each_with_its_reason(
     source: str, tmp_path: Path, fault: str, each: int, reason: str
 ) -> None:
     with LlmServer(ServerSettings(script=["ok"] + [fault] * 100)) as server:
-        config = settings_for(server, source, pairs_per_request=each, retries=0)
+        # Fewer answers than those after which a run stops.
+        config = settings_for(server, source, pairs_per_request=each, retries=0, limit=45)
         report = negate(replace(config, requests=options_for()), tmp_path / "run")
     assert reason in REASONS
-    n_bad = 11 if fault == "wrong_count" else 60 - each  # the items of an incomplete answer count
-    if fault == "filtered":  # a filter stops an answer that may be complete
-        n_bad = 59
+    n_bad = 8 if fault == "wrong_count" else 45 - each  # the items of an incomplete answer count
     assert report.reasons == {reason: n_bad}
-    assert report.pairs.accepted == 60 - n_bad
+    assert report.pairs.accepted == 45 - n_bad
     finals = [row for row in read(tmp_path / "run", "rejected") if row["final"]]
     assert len(finals) == n_bad
     assert all(row["raw"] or fault == "refusal" for row in finals)
@@ -316,6 +315,8 @@ def test_a_bad_key_is_one_line_without_the_key(
         ([], "no API key: set the environment variable OPENAI_API_KEY"),
         (["--base-url", "http://x/v1"], "an LLM needs a name: set --model"),
         (["--generator", "rules", "--model", "m"], "--generator rules uses no model"),
+        (["--model", "m", "--base-url", "localhost:8000/v1"], "begins with http:// or https://"),
+        (["--model", "m", "--base-url", "http://x/v1/chat/completions"], "without /chat/completions"),
         (["--model", "m", "--base-url", "http://x/v1", "--param", "x"], "expected KEY=JSON"),
         (["--model", "m", "--base-url", "http://x/v1", "--param", "n=2"], "--param n: this is set by other options"),
         (

@@ -336,6 +336,10 @@ BROKEN: list[tuple[str, str, str, str]] = [
         "ends after 0 captions without a closing bracket",
     ),
     ("snli", "x.txt", "", "x.txt: no columns of pairs"),
+    ("pairs", "x.csv", "sentence1,sentence2,score\na,b,0.1\n", "come with 'score'.*--where CONDITION"),
+    ("pairs", "x.csv", "sentence1,sentence2,is_duplicate\na,b,0\n", "come with 'is_duplicate'"),
+    ("pairs", "x.csv", "sentence1,sentence2,label\na,b,1\n", "x.csv:0: .*the label 1. In some datasets 0 marks"),
+    ("pairs", "x.jsonl", '{"sentence1": "a", "sentence2": "b", "label": 4.9}\n', "have the label 4.9"),
     ("snli", "x.zip", "no archive", "x.zip: could not be read"),
     ("snli", "x.docx", "x", "x.docx: unknown file format"),
 ]
@@ -431,3 +435,19 @@ def test_a_dataset_through_the_loader(tmp_path: Path) -> None:
     pairs = pairs_of(f"snli=datasets:{folder}?split=train", folder=tmp_path)
     assert {pair.anchor for pair in pairs} == {"Text 1 here.", "Text 4 here.", "Text 7 here."}
     assert read_counts(tmp_path / "pairs.parquet").rows == {"snli": 9}
+
+
+def test_labels_of_pairs_are_words(tmp_path: Path) -> None:
+    labels = ["entailment", "not_entailment", "neutral", "-"]
+    rows = [
+        {"sentence1": f"Text {n} here.", "sentence2": f"Text {n}.", "label": label} for n, label in enumerate(labels)
+    ]
+    pairs = pairs_of(f"pairs={write_jsonl(tmp_path / 'x.jsonl', rows)}", folder=tmp_path)
+    assert [pair.entailment for pair in pairs] == ["Text 0."]
+    assert read_counts(tmp_path / "pairs.parquet").unusable["pairs"] == {"not_entailment": 2, "no_gold_label": 1}
+
+
+def test_columns_premise_and_entailment_are_a_pair(tmp_path: Path) -> None:
+    rows = [{"premise": "A man rides a horse.", "entailment": "A man is riding.", "contradiction": "A man sleeps."}]
+    pairs = pairs_of(f"pairs={write_jsonl(tmp_path / 'x.jsonl', rows)}", folder=tmp_path)
+    assert [(pair.anchor, pair.entailment) for pair in pairs] == [("A man rides a horse.", "A man is riding.")]

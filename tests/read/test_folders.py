@@ -161,7 +161,7 @@ def test_a_column_of_the_file_wins(tmp_path: Path, format_name: str) -> None:
     file = resolve_file(tmp_path / f"lang=en/x.{format_name}")
     assert [row["lang"] or None for row in rows_of(file)] == ["eng", None]
     assert file.partition == ()
-    assert "column lang is in the file; the folder lang=en is not used" in file.notes
+    assert "column lang is in the file; the name of the folder is not used" in file.notes
 
 
 def test_files_without_the_folder_have_null(tmp_path: Path) -> None:

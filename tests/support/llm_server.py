@@ -49,6 +49,12 @@ class ServerSettings:
     quota: int | None = None
     counts_tokens: bool = True
     batch_script: list[str] = field(default_factory=list)
+    refused: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that the server refuses, each with its message, or with the whole body of the response.
+
+    `system` is the role of a message; `json_schema` and `json_object` are forms.
+    """
+    refusal_status: int = 400
     quiet: bool = False
     """Write no log, to measure memory over many requests."""
 
@@ -75,11 +81,14 @@ class LlmServer:
         *,
         answer: Answerer = contradict,
         judge: Opinionated = lambda _: True,
+        wrap: Callable[[str], Any] = lambda text: text,
         log: Path | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
         self.answer = answer
         self.judge = judge
+        self.wrap = wrap
+        """Changes the content of an answer; a dict replaces fields of the message or of the choice."""
         self.judged: list[Mapping[str, Any]] = []
         """The items of the requests to the judge, in order."""
         self.log_path = log
@@ -163,7 +172,14 @@ class LlmServer:
         fault = self._refusal(request, body) or self._fault(name, nth, number)
         if self.settings.latency_seconds:
             await asyncio.sleep(self.settings.latency_seconds)
-        response = await self._respond(request, body, fault)
+        refused = next((name for name in settings_names(body) if name in self.settings.refused), None)
+        if refused is not None and fault is None:
+            fault = f"refused {refused}"
+            message = self.settings.refused[refused]
+            payload = {"error": {"message": message}} if isinstance(message, str) else message
+            response: web.StreamResponse = web.json_response(payload, status=self.settings.refusal_status)
+        else:
+            response = await self._respond(request, body, fault)
         self._note(event="answer", number=number, name=name, did=fault or "ok")
         return response
 
@@ -213,16 +229,30 @@ class LlmServer:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if fault == "not_json":
-            return web.Response(text="<html>bad gateway</html>", content_type="text/html")
+        if fault in BODIES:
+            text = BODIES[fault]
+            return web.Response(text=text, content_type="text/html" if text.startswith("<") else "application/json")
         if fault in ("slow", "hang"):
             await asyncio.sleep(self.settings.slow_seconds if fault == "slow" else 3600)
-        payload = json.dumps(completion(body, self._content(body, fault), fault, self.settings.counts_tokens))
+        whole = completion(body, self._content(body, fault), fault, self.settings.counts_tokens)
+        self._wrap(whole)
+        payload = json.dumps(whole)
+        if fault == "stream":
+            return web.Response(text=as_stream(whole), content_type="text/event-stream")
         if fault == "broken_json":
             payload = payload[: len(payload) // 2]
         if fault == "cut_body":
             return await self._half(request, payload)
         return web.Response(text=payload, content_type="application/json", headers=self._rate_headers())
+
+    def _wrap(self, whole: dict[str, Any]) -> None:
+        for choice in whole["choices"]:
+            changed = self.wrap(choice["message"]["content"] or "")
+            if isinstance(changed, dict):
+                choice |= {name: value for name, value in changed.items() if name == "finish_reason"}
+                choice["message"] |= {name: value for name, value in changed.items() if name != "finish_reason"}
+            elif choice["message"]["content"] is not None:
+                choice["message"]["content"] = changed
 
     async def _half(self, request: web.Request, payload: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(payload))})
@@ -246,7 +276,8 @@ class LlmServer:
         """Return the answer of a model in the requested form, or a bad answer for a fault."""
         if fault == "refusal":
             return None
-        items = [json.loads(line) for line in body["messages"][-1]["content"].splitlines()]
+        lines = body["messages"][-1]["content"].splitlines()
+        items = [json.loads(line) for line in lines if line.startswith("{")]
         is_text = "response_format" not in body
         if "negative" in items[0] and fault is None:
             self.judged.append(items[0])
@@ -314,12 +345,16 @@ class LlmServer:
             batch |= {"status": "failed", "errors": {"object": "list", "data": data}}
             return
         rows = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
-        done, failed = [], []
+        done: list[Any] = []
+        failed: list[Any] = []
+        if script == "strange":
+            done = [{"custom_id": "other", "response": {"status_code": 200, "body": {}}}, "broken"]
         for place, row in enumerate(rows):
             body = row["body"]
             kind = row_outcome(script, place, len(rows), self._refused_form(body))
             if kind == "ok":
                 whole = completion(body, self._content(body, None), None, self.settings.counts_tokens)
+                self._wrap(whole)
                 answer = whole if script == "unwrapped" else {"status_code": 200, "request_id": "r", "body": whole}
                 done.append({"id": f"r{place}", "custom_id": row["custom_id"], "response": answer, "error": None})
             elif kind in ERRORS:
@@ -333,7 +368,7 @@ class LlmServer:
         for name, lines in (("output", done), ("error", failed)):
             if lines:
                 batch[f"{name}_file_id"] = f"{batch['id']}-{name}"
-                text = "".join(json.dumps(line) + "\n" for line in lines)
+                text = "".join(("{broken" if line == "broken" else json.dumps(line)) + "\n" for line in lines)
                 self.files[f"{batch['id']}-{name}"] = text.encode()
         batch["status"] = {"expired": "expired", "cancelled": "cancelled"}.get(script, "completed")
 
@@ -345,8 +380,8 @@ def row_outcome(script: str, place: int, n_rows: int, is_refused: bool) -> str:
     """Return the result of a row of a batch."""
     if is_refused:
         return "400_form"
-    if script == "all_failed":
-        return "500"
+    if script in ("all_failed", "empty", "strange"):
+        return "500" if script == "all_failed" else "lost"
     if place < n_rows // 2:
         return "ok"
     return {"expired": "batch_expired", "cancelled": "batch_cancelled", "partly_failed": "500", "lost": "lost"}.get(
@@ -382,6 +417,36 @@ ERRORS: dict[str, tuple[int, dict[str, str], dict[str, Any]]] = {
     "quota": (429, {}, {"message": "You exceeded your current quota", "type": "insufficient_quota",
                         "code": "insufficient_quota"}),
 }  # fmt: skip
+
+
+BODIES = {
+    "not_json": "<html>bad gateway</html>",
+    "login": "<!DOCTYPE html><html><head><title>Sign in</title></head><body></body></html>",
+    "empty_body": "",
+    "null_choices": '{"id": "x", "choices": null}',
+    "busy_200": '{"error": {"message": "The model is overloaded", "type": "server_error"}}',
+    "rate_200": '{"error": {"code": 429, "message": "Too many requests"}}',
+    "base_resp": '{"base_resp": {"status_code": 1002, "status_msg": "rate limit exceeded"}, "choices": null}',
+    "key_200": '{"error": "Invalid API key", "success": false}',
+    "error_choice": '{"choices": [{"finish_reason": "error", "message": {"content": ""}}]}',
+}
+"""Bodies with status 200 that are no completions."""
+
+
+def settings_names(body: Mapping[str, Any]) -> list[str]:
+    """Return the names in a request that a server may refuse."""
+    roles = [message["role"] for message in body["messages"]]
+    return [*body, *roles, *([body["response_format"]["type"]] if "response_format" in body else [])]
+
+
+def as_stream(whole: Mapping[str, Any]) -> str:
+    """Return a completion as a stream of events."""
+    (choice,) = whole["choices"]
+    content = choice["message"]["content"]
+    deltas = [{"role": "assistant"}, {"content": content[:5]}, {"content": content[5:]}]
+    chunks: list[Any] = [{"model": whole["model"], "choices": [{"delta": delta}]} for delta in deltas]
+    chunks += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": whole["usage"]}]
+    return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
 
 
 def opine(contradicts: bool, *, is_text: bool) -> str:

@@ -15,11 +15,13 @@ import pytest
 from jina_data.llm.cost import CostLimit
 from jina_data.llm.dialect import Endpoint
 from jina_data.llm.failures import RequestOutcome
-from jina_data.llm.online import ClientConfig, OnlineClient
+from jina_data.llm.online import OnlineClient
 from jina_data.llm.request_ledger import RequestLedger
+from jina_data.llm.sender import ClientConfig
+from jina_data.negation.answers import read_answer
 from jina_data.negation.config import NegateConfig, RequestConfig
 from jina_data.negation.pairs import Pair
-from jina_data.negation.prompt import Question, read_answer
+from jina_data.negation.prompt import Question
 from tests.support.files import write_csv
 from tests.support.llm_server import LlmServer
 
@@ -40,6 +42,7 @@ class Bench:
         self.endpoint = Endpoint(**{"model": "tiny", "base_url": server.url, **endpoint})
         self.server = server
         self.ledger = RequestLedger(folder / "requests.sqlite")
+        self.messages: list[str] = []
 
     def ask(
         self, prompts: Sequence[Question] | Iterator[Question], cost_limit: CostLimit | None = None, **settings: Any
@@ -50,6 +53,7 @@ class Bench:
             ClientConfig(**{"concurrency": 8, **settings}),
             api_key=SECRET,
             cost_limit=cost_limit,
+            message=self.messages.append,
         )
         return asyncio.run(client.ask(prompts))
 
