@@ -7,7 +7,7 @@ import io
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rich import box
 from rich.console import Console
@@ -24,19 +24,32 @@ class FunnelReport(Protocol):
     """What the funnel shows of a report."""
 
     @property
-    def rows(self) -> RowCounts: ...
+    def rows(self) -> RowCounts:
+        """The rows of the run."""
+
     @property
-    def stages(self) -> Sequence[StageCounts]: ...
+    def stages(self) -> Sequence[StageCounts]:
+        """The rows of each stage."""
+
     @property
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """The time of the run."""
+
     @property
-    def peak_memory_bytes(self) -> int: ...
+    def peak_memory_bytes(self) -> int:
+        """The peak memory of the run."""
+
     @property
-    def cut(self) -> Sequence[CutCounts]: ...
+    def cut(self) -> Sequence[CutCounts]:
+        """The texts that models truncated."""
+
     @property
-    def warnings(self) -> Sequence[str]: ...
+    def warnings(self) -> Sequence[str]:
+        """The warnings of the run."""
+
     @property
-    def path(self) -> Path | None: ...
+    def path(self) -> Path | None:
+        """The run folder."""
 
 
 def print_funnel(report: FunnelReport, console: Console | None = None) -> None:
@@ -45,7 +58,9 @@ def print_funnel(report: FunnelReport, console: Console | None = None) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in COLUMNS:
         is_number = name not in ("stage", "reasons")
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold" if name == "reasons" else "ellipsis")
+        table.add_column(
+            name, justify="right" if is_number else "left", overflow="fold" if name == "reasons" else "ellipsis"
+        )
     for cells in _cells(report):
         table.add_row(*cells)
     console.print(table)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import zstandard
 
 from jina_data.clean.plan import Plan
 from jina_data.forecast.sample import (
@@ -21,7 +24,7 @@ from jina_data.forecast.sample import (
     select_records,
 )
 from jina_data.read import InputFile, ParsedRange, RangeSpec, split
-from jina_data.read.streams import ByteSource
+from jina_data.read.streams import ByteSource, open_stored
 from jina_data.stages.rows import FloatArray
 
 BLOCKS = 64
@@ -275,17 +278,24 @@ def _units(extent: Extent, parsed: ParsedRange) -> float:
 
 
 def _stored_before(file: InputFile, offset: int) -> int:
-    """Return about how many stored bytes of a compressed file hold the first `offset` bytes of its content.
+    """Return about how many stored bytes of a compressed file hold the first `offset` bytes of its content."""
+    if file.compression not in ("gzip", "zstd") or file.option("encoding"):
+        with ByteSource(file, buffer_bytes=STEP_BYTES) as source:
+            source.move_to(offset)
+            return source.stored_bytes()
 
-    Each chunk of stored bytes is decompressed to content from `start` on; the position in it is interpolated.
-    """
-    before = stored = start = 0
-    with ByteSource(file, buffer_bytes=STEP_BYTES) as source:
-        while True:
-            position, part = source.offset, source.read(STEP_BYTES)
-            if source.stored_bytes() != stored or not part:
-                if position >= offset and position > start:
-                    return before + (stored - before) * (offset - start) // (position - start)
-                before, stored, start = stored, source.stored_bytes(), position
-            if not part:
-                return stored
+    def start() -> Any:
+        return zlib.decompressobj(31) if file.compression == "gzip" else zstandard.ZstdDecompressor().decompressobj()
+
+    # A file may consist of several frames: data after the end of a frame is for the next one.
+    frame, n_bytes, n_stored, unused = start(), 0, 0, b""
+    with open_stored(file) as stored:
+        while data := unused or stored.read(STEP_BYTES):
+            n_decompressed = len(frame.decompress(data))
+            unused = frame.unused_data if frame.eof else b""
+            frame = start() if frame.eof else frame
+            n_used = len(data) - len(unused)
+            if n_bytes + n_decompressed >= offset:
+                return n_stored + n_used * (offset - n_bytes) // max(1, n_decompressed)
+            n_bytes, n_stored = n_bytes + n_decompressed, n_stored + n_used
+    return n_stored

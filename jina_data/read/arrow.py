@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.ipc as ipc
+from pyarrow import ipc
 
 from jina_data.errors import InputError
 from jina_data.read.columns import parse_rows, with_text_columns
@@ -102,9 +102,7 @@ def stream_ranges(
             yield parse_rows(file, rows, own_schema, schema, number=number, end=end)
 
 
-def cut_ranges(
-    batches: Iterator[tuple[int, pa.Table]], start: int, number: int
-) -> Iterator[tuple[int, pa.Table, int]]:
+def cut_ranges(batches: Iterator[tuple[int, pa.Table]], start: int, number: int) -> Iterator[tuple[int, pa.Table, int]]:
     """Cut batches into ranges from a row on: the number of each, its rows, and the row after it.
 
     A range has at most RANGE_ROWS rows, and at most RANGE_BYTES bytes by the average of the rows of each batch, so that

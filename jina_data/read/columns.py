@@ -1,4 +1,4 @@
-"""Turns tables of typed formats into parsed ranges: texts are checked, and columns of bytes that hold texts are texts."""
+"""Turns tables of typed formats into ranges: texts are checked, and columns of bytes that hold texts become text."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def binary_format(head: bytes) -> str | None:
 
 
 def _is_binary(head: bytes) -> bool:
-    """Return whether the bytes have a control character that is in no text, so that they are no text such as `PAR1,x`."""
+    """Return whether bytes have a control character that is in no text; a text may begin with `PAR1`."""
     return _CONTROL.search(head) is not None
 
 
@@ -106,13 +106,13 @@ def check_content(name: str, head: bytes, *, is_set: bool = False) -> None:
     for offset, magic, kind, advice in _OTHER_FORMATS:
         is_sure = magic in _SURE or _is_binary(head)
         if head[offset:].startswith(magic) and is_sure:
-            advice = EXCEL.partition(". ")[2] if "Excel" in kind else advice
-            raise InputError(f"{name}: this is {kind}, which is not read. {advice}")
+            what_to_do = EXCEL.partition(". ")[2] if "Excel" in kind else advice
+            raise InputError(f"{name}: this is {kind}, which is not read. {what_to_do}")
     if is_set:
         return
     if _HTML.match(head):
         raise InputError(
-            f"{name}: this is an HTML page, perhaps the error page of a web server that was saved in place of the data. "
+            f"{name}: this is an HTML page, perhaps the error page of a web server, saved in place of the data. "
             f"{_FETCH} If it is data, set its format: --input-format."
         )
     if _XML.match(head):

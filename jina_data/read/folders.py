@@ -1,4 +1,4 @@
-"""Chooses the data files of a folder: by their suffixes, by the lists of saved datasets, and columns from folder names."""
+"""Chooses the data files of a folder, by suffixes and the lists of saved datasets; reads columns from folder names."""
 
 from __future__ import annotations
 
@@ -165,5 +165,5 @@ def _is_int(value: str | int) -> bool:
     return _INTEGER.fullmatch(str(value)) is not None and abs(int(value)) < 2**63
 
 
-def _typed(value: str | int | None, is_number: bool) -> str | int | None:  # noqa: FBT001
+def _typed(value: str | int | None, is_number: bool) -> str | int | None:
     return int(value) if is_number and value is not None else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +21,8 @@ from jina_data.read.streams import ByteSource, translate_errors
 from jina_data.read.text_lines import table_format
 
 SUPPORTED = (
-    ".parquet, .arrow, .feather, .jsonl, .json, .csv, .tsv or .txt, optionally with .gz, .zst, .xz, .bz2 or .zip after it"
+    ".parquet, .arrow, .feather, .jsonl, .json, .csv, .tsv or .txt, optionally with .gz, .zst, .xz, .bz2 or .zip after "
+    "it"
 )
 HUB = "datasets:"
 
@@ -205,9 +205,7 @@ def _with_partition(file: InputFile) -> InputFile:
         return file
     names = set(sample_schema(file).names)
     notes = [
-        f"column {name} is in the file; the name of the folder is not used"
-        for name, _ in partition
-        if name in names
+        f"column {name} is in the file; the name of the folder is not used" for name, _ in partition if name in names
     ]
     kept = tuple(pair for pair in partition if pair[0] not in names)
     return replace(file, partition=kept).with_notes(notes)

@@ -1,7 +1,7 @@
 """Takes tables, frames, datasets and rows from memory as inputs, copied to files so that they are read like files.
 
-A copy is Parquet or, for rows that are dicts, JSON lines. Its content decides its hash, so that a run over the same data
-resumes.
+A copy is Parquet or, for rows that are dicts, JSON lines. Its hash depends on the content alone, so that a run over the
+same data resumes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _is_dict_of_tables(value: Mapping[Any, Any]) -> bool:
 
 
 def _is_data(value: object) -> bool:
-    """Return whether a value is data by itself: not a scalar, and not a list of scalars, as the value of a column is."""
+    """Return whether a value is data by itself: no scalar, and no list of scalars, which would be a column."""
     if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__next__") or is_dataset(value):
         return not _is_column(value)
     if isinstance(value, list | tuple):
@@ -88,10 +88,11 @@ def _named(name: object, value: Any) -> MemoryInput:
         raise UsageError(f"the name of a table must be a text in one line, got {name!r}")
     if isinstance(value, str | Path):
         raise UsageError(
-            f"inputs: {name!r} names the file {str(value)[:100]!r}; a mapping gives names to data from memory. Name files in a list"
+            f"inputs: {name!r} names the file {str(value)[:100]!r}; a mapping gives names to data from memory. "
+            "Name files in a list"
         )
     is_column = isinstance(value, list | tuple) and not all(isinstance(row, Mapping) for row in value)
-    if is_column or _is_column(value) or not isinstance(value, Iterable) and not _is_data(value):
+    if is_column or _is_column(value) or not (isinstance(value, Iterable) or _is_data(value)):
         raise UsageError(
             f"inputs: {name!r} holds the values of a column, so the mapping is one table. Make a table of it: "
             "pyarrow.table(...), or pandas.DataFrame(...)"
@@ -160,4 +161,3 @@ def _input_file(name: str, path: Path) -> InputFile:
 def has_data(listed: Sequence[str | MemoryInput | InputFile]) -> bool:
     """Return whether inputs have data from memory."""
     return any(isinstance(entry, MemoryInput) for entry in listed)
-

@@ -8,7 +8,7 @@ import enum
 import json
 import math
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -77,21 +77,21 @@ def _json_value(value: Any) -> Any:
     """
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    if isinstance(value, decimal.Decimal | uuid.UUID | PurePath):
-        return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes_text(bytes(value))
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=str)
+    for kinds, make in _JSON_VALUES:
+        if isinstance(value, kinds):
+            return make(value)
     for method in ("tolist", "as_py"):  # arrays and scalars of numpy, tensors, and scalars of Arrow
         if hasattr(value, method):
             return getattr(value, method)()
     raise TypeError
+
+
+_JSON_VALUES: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
+    ((datetime.datetime, datetime.date, datetime.time), lambda value: value.isoformat()),
+    ((datetime.timedelta,), lambda value: value.total_seconds()),
+    ((decimal.Decimal, uuid.UUID, PurePath), str),
+    ((bytes, bytearray, memoryview), lambda value: bytes_text(bytes(value))),
+    ((enum.Enum,), lambda value: value.value),
+    ((Mapping,), dict),
+    ((set, frozenset), lambda value: sorted(value, key=str)),
+)

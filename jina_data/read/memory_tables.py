@@ -173,5 +173,6 @@ def _group_rows(sample: pa.Table, schema: pa.Schema) -> int:
     """Choose the rows of a row group by the stored size of the first rows, which depends on their values alone."""
     sink = pa.BufferOutputStream()
     pq.write_table(sample.cast(schema), sink, compression="none")
-    row_bytes = max(1, pq.read_metadata(pa.BufferReader(sink.getvalue())).row_group(0).total_byte_size / sample.num_rows)
+    n_bytes = pq.read_metadata(pa.BufferReader(sink.getvalue())).row_group(0).total_byte_size
+    row_bytes = max(1, n_bytes / sample.num_rows)
     return int(max(SAMPLE_ROWS // 8, min(GROUP_BYTES // row_bytes, MAX_GROUP_ROWS)))

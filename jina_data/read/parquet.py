@@ -25,7 +25,8 @@ PROBE_ROWS = 1_000
 class ParquetReader:
     """A Parquet file, read forward: row groups before the requested rows are skipped, other rows decoded and dropped.
 
-    `schema` has the columns with plain types. `_position` is the row at which `_pending`, and after it the next batch, starts; -1 before the first read.
+    `schema` has the columns with plain types. `_position` is the row at which `_pending`, and after it the next batch,
+    starts; -1 before the first read.
     `_first_rows` is the first row of each row group, and the number of rows.
     """
 

@@ -6,6 +6,8 @@ storage, and unions and calendar intervals text.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,20 +21,9 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type of the values of a type."""
     if isinstance(kind, pa.BaseExtensionType):
         return pa.bool_() if kind.extension_name == "arrow.bool8" else plain_type(kind.storage_type)
-    if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind):
-        return plain_type(kind.value_type)
-    if pt.is_string_view(kind):
-        return pa.string()
-    if pt.is_binary_view(kind):
-        return pa.binary()
-    if pt.is_union(kind) or pt.is_interval(kind):
-        return pa.string()
-    if pt.is_struct(kind):
-        return _plain_struct(kind)
-    if pt.is_map(kind):
-        return _if_changed(kind, pa.map_(plain_type(kind.key_type), plain_type(kind.item_type), kind.keys_sorted))
-    if is_list(kind):
-        return _plain_list(kind)
+    for applies, make in _PLAIN:
+        if applies(kind):
+            return make(kind)
     return kind
 
 
@@ -51,6 +42,23 @@ def _plain_list(kind: pa.DataType) -> pa.DataType:
 
 def _if_changed(old: pa.DataType, new: pa.DataType) -> pa.DataType:
     return old if old.equals(new) else new
+
+
+def _plain_map(kind: pa.DataType) -> pa.DataType:
+    return _if_changed(kind, pa.map_(plain_type(kind.key_type), plain_type(kind.item_type), kind.keys_sorted))
+
+
+_PLAIN: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], pa.DataType]], ...] = (
+    (pt.is_dictionary, lambda kind: plain_type(kind.value_type)),
+    (pt.is_run_end_encoded, lambda kind: plain_type(kind.value_type)),
+    (pt.is_string_view, lambda _: pa.string()),
+    (pt.is_binary_view, lambda _: pa.binary()),
+    (pt.is_union, lambda _: pa.string()),
+    (pt.is_interval, lambda _: pa.string()),
+    (pt.is_struct, _plain_struct),
+    (pt.is_map, _plain_map),
+    (is_list, _plain_list),
+)
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -80,19 +88,18 @@ def _plain_array(values: pa.Array, kind: pa.DataType) -> pa.Array:
         return values
     if isinstance(old, pa.BaseExtensionType):
         return _plain_array(values.storage, kind)
-    if pt.is_run_end_encoded(old):
-        return _plain_array(pc.run_end_decode(values), kind)
-    if pt.is_dictionary(old):
-        return _plain_array(values.dictionary, kind).take(values.indices)
-    if pt.is_union(old) or pt.is_interval(old):
-        return pa.array([_text(value) for value in values.to_pylist()], pa.string())
-    if pt.is_struct(old):
-        return _plain_struct_array(values, kind)
-    if pt.is_map(old):
-        return _plain_map_array(values, kind)
-    if is_list(old):
-        return _plain_list_array(values, kind)
+    for applies, make in _PLAIN_ARRAYS:
+        if applies(old):
+            return make(values, kind)
     return values.cast(kind)
+
+
+def _decoded(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    return _plain_array(values.dictionary, kind).take(values.indices)
+
+
+def _texts(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    return pa.array([_text(value) for value in values.to_pylist()], kind)
 
 
 def _text(value: object) -> str | None:
@@ -125,3 +132,14 @@ def _plain_list_array(values: pa.Array, kind: pa.DataType) -> pa.Array:
     is_large = pt.is_large_list(kind)
     offsets = pa.array(np.concatenate([[0], ends]), pa.int64() if is_large else pa.int32())
     return (pa.LargeListArray if is_large else pa.ListArray).from_arrays(offsets, items, type=kind, mask=mask)
+
+
+_PLAIN_ARRAYS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array, pa.DataType], pa.Array]], ...] = (
+    (pt.is_run_end_encoded, lambda values, kind: _plain_array(pc.run_end_decode(values), kind)),
+    (pt.is_dictionary, _decoded),
+    (pt.is_union, _texts),
+    (pt.is_interval, _texts),
+    (pt.is_struct, _plain_struct_array),
+    (pt.is_map, _plain_map_array),
+    (is_list, _plain_list_array),
+)

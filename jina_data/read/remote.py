@@ -72,7 +72,8 @@ def _translate_errors(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         if cause := connection_error(error):
             raise InputError(
-                f"{name}: could not be reached: {first_line(cause)}. Check the network, the name of the server and proxies."
+                f"{name}: could not be reached: {first_line(cause)}. "
+                "Check the network, the name of the server, and proxies."
             ) from error
         raise InputError(f"{name}: no such file. Check the URL, and that your credentials give access.") from error
     except Exception as error:

@@ -84,7 +84,7 @@ def _unite_structs(first: pa.DataType, second: pa.DataType) -> pa.DataType:
 
 
 def _unite_alike(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    """Let Arrow unite the units of times, the digits of decimals and the widths of binary values; texts become bytes."""
+    """Let Arrow unite units of times, digits of decimals and widths of bytes; texts and bytes are bytes."""
     if (is_string(first) and is_binary(second)) or (is_binary(first) and is_string(second)):
         return pa.binary()
     families = (pt.is_timestamp, pt.is_date, pt.is_time, pt.is_duration, pt.is_decimal, is_binary)

@@ -162,8 +162,6 @@ class ByteSource:
             return False
 
 
-
-
 def open_seekable(file: InputFile, *, mapped: bool = False) -> Any:
     """Open the decompressed bytes of a file so that they can be sought in, for Arrow; `mapped` maps them into memory.
 

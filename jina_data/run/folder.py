@@ -15,7 +15,6 @@ from filelock import FileLock, Timeout
 from jina_data.errors import RunFolderError, first_line
 from jina_data.run.files import remove
 
-
 COPIES = ".copies"
 """The folder with copies of inputs from memory, while a process needs them."""
 

@@ -102,7 +102,9 @@ def test_several_tables_have_names(tmp_path: Path) -> None:
     assert [(part.name, part.read, part.kept) for part in report.files] == [("table-0", 30, 30), ("table-1", 2, 0)]
     report = PIPELINE.run({"train": TABLE, "test": frame().head(2)}, tmp_path / "names")
     assert [(part.name, part.read, part.kept) for part in report.sources] == [("train", 30, 30), ("test", 2, 0)]
-    dropped = duckdb.sql(f"SELECT _file, _row, _partner FROM '{tmp_path}/names/dropped/*.parquet' ORDER BY ALL").fetchall()
+    dropped = duckdb.sql(
+        f"SELECT _file, _row, _partner FROM '{tmp_path}/names/dropped/*.parquet' ORDER BY ALL"
+    ).fetchall()
     assert dropped == [("test", 0, "train:0"), ("test", 1, "train:1")]
     report = PIPELINE.run(datasets.DatasetDict({"train": dataset(), "test": dataset()}), tmp_path / "splits")
     assert [part.name for part in report.files] == ["train", "test"]
@@ -142,12 +144,12 @@ def everything_in(folder: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["table", "generator", "pandas"])
 def test_no_path_of_a_copy_is_in_the_outputs_and_nothing_is_left(tmp_path: Path, kind: str) -> None:
-    before = set(os.listdir(tempfile.gettempdir()))
+    before = set(Path(tempfile.gettempdir()).iterdir())
     PIPELINE.run(KINDS[kind](), tmp_path / "out")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out"]
     assert [entry.name for entry in (tmp_path / "out").iterdir() if entry.name.startswith(".")] == []
     assert ".copies" not in everything_in(tmp_path / "out")
-    assert set(os.listdir(tempfile.gettempdir())) - before == set()
+    assert set(Path(tempfile.gettempdir()).iterdir()) - before == set()
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     (entry,) = manifest["inputs"]
     assert (entry["name"], entry["rows"], len(entry["sha256"])) == ("table-0", 30, 64)
@@ -206,7 +208,9 @@ def test_an_interrupted_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_copies_of_killed_processes_are_removed(tmp_path: Path) -> None:
     import socket
 
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     old = tmp_path / "out" / ".copies" / f"{socket.gethostname()}-{dead.stdout.strip()}-x"
     old.mkdir(parents=True)
     (old / "00000.parquet").write_bytes(b"x")
@@ -252,7 +256,13 @@ def kept_rows(inputs: Any, folder: Path, column: str = "text") -> list[dict[str,
 
 def test_values_of_rows(tmp_path: Path) -> None:
     rows = [
-        {"text": "One.", "when": datetime.date(2020, 1, 2), "price": decimal.Decimal("1.50"), "x": float("nan"), "n": np.int64(5)},
+        {
+            "text": "One.",
+            "when": datetime.date(2020, 1, 2),
+            "price": decimal.Decimal("1.50"),
+            "x": float("nan"),
+            "n": np.int64(5),
+        },
         {"text": "Two.", "tags": ("a", "b"), "raw": "é".encode(), "vector": np.array([1.5, 2.0]), "new": True},
         {"text": "Half \ud83d of it.", 5: "key"},
     ]
@@ -295,7 +305,11 @@ def test_columns_of_pandas_with_mixed_values(tmp_path: Path) -> None:
 def test_batches_of_several_types_unite(tmp_path: Path) -> None:
     def rows() -> Iterator[dict[str, Any]]:
         for number in range(3000):
-            yield {"text": f"Text {number}.", "id": number if number < 1500 else f"id-{number}", "late": None if number < 2000 else 1.5}
+            yield {
+                "text": f"Text {number}.",
+                "id": number if number < 1500 else f"id-{number}",
+                "late": None if number < 2000 else 1.5,
+            }
 
     streamed = datasets.IterableDataset.from_generator(rows)
     kept = kept_rows(streamed, tmp_path / "a")
@@ -335,7 +349,11 @@ def test_no_rows(tmp_path: Path) -> None:
 WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("columns", lambda: {"text": ["a", "b"]}, "'text' holds the values of a column, so the mapping is one table. Make"),
     ("columns of arrays", lambda: {"text": np.array(["a"])}, "'text' holds the values of a column"),
-    ("a file with a name", lambda: {"train": "a.jsonl"}, "'train' names the file 'a.jsonl'; a mapping gives names to data"),
+    (
+        "a file with a name",
+        lambda: {"train": "a.jsonl"},
+        "'train' names the file 'a.jsonl'; a mapping gives names to data",
+    ),
     ("number as name", lambda: {5: TABLE}, "the name of a table must be a text in one line, got 5"),
     ("no name", lambda: {"": TABLE}, "the name of a table must be a text in one line"),
     ("number", lambda: 5, "got a int; expected a file, folder, pattern, URL or datasets:ID, or a pyarrow table"),
@@ -343,10 +361,18 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("array", lambda: np.zeros(3), "a numpy.ndarray is one column or an array, not a table"),
     ("series", lambda: frame()["text"], "a pandas.Series is one column or an array, not a table"),
     ("chunked array", lambda: TABLE.column("text"), "a pyarrow.ChunkedArray is one column"),
-    ("texts", lambda: (text for text in TEXTS), r"table-0, row 0: expected a dict of columns, got a text. Give each text"),
-    ("tuples", lambda: [("a", 1)].__iter__(), "table-0, row 0: expected a dict of columns, such as .*, got tuple"),
+    (
+        "texts",
+        lambda: (text for text in TEXTS),
+        r"table-0, row 0: expected a dict of columns, got a text. Give each text",
+    ),
+    ("tuples", lambda: iter([("a", 1)]), "table-0, row 0: expected a dict of columns, such as .*, got tuple"),
     ("late", lambda: iter([{"text": "A."}, 5]), "table-0, row 1: expected a dict of columns, .* got int"),
-    ("object", lambda: [{"text": "A.", "x": object()}], "table-0, row 0, 'x': a value of type object has no form in JSON"),
+    (
+        "object",
+        lambda: [{"text": "A.", "x": object()}],
+        "table-0, row 0, 'x': a value of type object has no form in JSON",
+    ),
 ]
 
 

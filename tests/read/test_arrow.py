@@ -10,10 +10,10 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.feather as feather
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import feather
 
 from jina_data.errors import InputError
 from jina_data.read import ROW, InputFile, sample_schema, split
@@ -109,21 +109,29 @@ ODD: dict[str, tuple[pa.Array, pa.DataType, list[Any]]] = {
         [],
     ),
     "runs": (pc.run_end_encode(pa.array(["a", "a", None, "b"])), pa.string(), ["a", "a", None, "b"]),
-    "uuid": (pa.array([uuid.UUID(int=7), None, uuid.UUID(int=8), None], pa.uuid()), pa.binary(16), [uuid.UUID(int=7).bytes, None, uuid.UUID(int=8).bytes, None]),
+    "uuid": (
+        pa.array([uuid.UUID(int=7), None, uuid.UUID(int=8), None], pa.uuid()),
+        pa.binary(16),
+        [uuid.UUID(int=7).bytes, None, uuid.UUID(int=8).bytes, None],
+    ),
     "json": (
         pa.ExtensionArray.from_storage(pa.json_(pa.string()), pa.array(['{"a":1}', None, "2", "[]"])),
         pa.string(),
         ['{"a":1}', None, "2", "[]"],
     ),
     "tensor": (
-        pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float32(), [2]), pa.array([[1, 2]] * 4, pa.list_(pa.float32(), 2))),
+        pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.float32(), [2]), pa.array([[1, 2]] * 4, pa.list_(pa.float32(), 2))
+        ),
         pa.list_(pa.float32(), 2),
         [[1, 2]] * 4,
     ),
     "bool8": (pa.array([1, None, 0, 1], pa.bool8()), pa.bool_(), [True, None, False, True]),
     "union": (
         pa.UnionArray.from_dense(
-            pa.array([0, 1, 1, 0], pa.int8()), pa.array([0, 0, 1, 1], pa.int32()), [pa.array([5, 6]), pa.array(["x", None])]
+            pa.array([0, 1, 1, 0], pa.int8()),
+            pa.array([0, 0, 1, 1], pa.int32()),
+            [pa.array([5, 6]), pa.array(["x", None])],
         ),
         pa.string(),
         ["5", "x", None, "6"],
@@ -172,7 +180,9 @@ def test_text_that_is_not_utf8_costs_its_row(tmp_path: Path) -> None:
 
 
 def test_bytes_that_hold_texts_are_texts(tmp_path: Path) -> None:
-    table = pa.table({"t": pa.array(["é".encode(), None]), "b": pa.array([b"\xff", b"a"]), "z": pa.array([b"\0", b"a"])})
+    table = pa.table(
+        {"t": pa.array(["é".encode(), None]), "b": pa.array([b"\xff", b"a"]), "z": pa.array([b"\0", b"a"])}
+    )
     file = stored(tmp_path, ipc_bytes(table))
     assert sample_schema(file).types == [pa.string(), pa.binary(), pa.binary()]
     assert rows_of(file) == [{"t": "é", "b": b"\xff", "z": b"\0"}, {"t": None, "b": b"a", "z": b"a"}]

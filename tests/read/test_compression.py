@@ -48,7 +48,10 @@ def streamed_zip(data: bytes, name: str = "a.jsonl") -> bytes:
             return len(part)
 
     sink = Pipe()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w", force_zip64=True) as member:
+    with (
+        zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(name, "w", force_zip64=True) as member,
+    ):
         member.write(data)
     return b"".join(sink.parts)
 
@@ -186,12 +189,16 @@ REFUSED: list[tuple[str, bytes, str]] = [
     (
         "two",
         archive_of(**{"train.jsonl": LINE, "test.jsonl": LINE}),
-        r"a.zip: the zip archive holds 2 files \(train.jsonl, test.jsonl\); expected one. Unpack it, and name the folder",
+        r"a.zip: the zip archive holds 2 files \(train.jsonl, test.jsonl\); expected one. Unpack it, and name the",
     ),
     ("many", archive_of(**{f"{n}.csv": LINE for n in range(9)}), r"holds 9 files \(0.csv, .*4.csv and 4 others\)"),
     ("none", archive_of(), "the zip archive holds no files"),
     ("encrypted", encrypted(), "the zip archive is encrypted. Unpack it with its password"),
-    ("excel", archive_of(**{"[Content_Types].xml": b"<x/>", "xl/workbook.xml": b"<x/>"}), "this is an Excel workbook. Save"),
+    (
+        "excel",
+        archive_of(**{"[Content_Types].xml": b"<x/>", "xl/workbook.xml": b"<x/>"}),
+        "this is an Excel workbook. Save",
+    ),
     ("word", archive_of(**{"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}), "an Office document"),
     ("ods", archive_of(mimetype=b"application/vnd.oasis.opendocument.spreadsheet", x=b""), "opendocument.spreadsheet"),
     ("arrays", archive_of(**{"x.npy": b"\x93NUMPY"}), r"NumPy arrays \(.npz\)"),
@@ -229,8 +236,12 @@ def test_truncated_streams_are_reported(tmp_path: Path, compression: str, share:
     packed = zipped(data, name) if compression == "zip" else PACKERS[compression](data)
     (tmp_path / name).write_bytes(packed[: min(int(len(packed) * share), len(packed) - 2)])
     with pytest.raises(InputError, match=r"(?s)t\..*compressed stream is truncated or damaged.* again"):
-        file = resolve_file(tmp_path / name)
-        list(stream_ranges(file, sample_schema(file)))
+        read_whole(tmp_path / name)
+
+
+def read_whole(path: Path) -> None:
+    file = resolve_file(path)
+    list(stream_ranges(file, sample_schema(file)))
 
 
 @pytest.mark.parametrize("compression", [name for name in PACKERS if name not in ("zstd", "lzma", "lz4")])
@@ -241,8 +252,7 @@ def test_damaged_streams_are_reported(tmp_path: Path, compression: str) -> None:
     packed[len(packed) // 2] ^= 0xFF
     (tmp_path / "t.jsonl").write_bytes(bytes(packed))
     with pytest.raises(InputError, match=r"truncated or damaged"):
-        file = resolve_file(tmp_path / "t.jsonl")
-        list(stream_ranges(file, sample_schema(file)))
+        read_whole(tmp_path / "t.jsonl")
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "xz", "bzip2", "lz4"])

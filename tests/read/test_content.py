@@ -104,7 +104,11 @@ FOREIGN: list[tuple[str, bytes, str]] = [
     ("answer", b"404: Not Found", "only the answer of a web server, '404: Not Found'. Fetch the file again"),
     ("hub answer", b"Entry not found\n", "only the answer of a web server"),
     ("annex", b"/annex/objects/MD5E-s3--900150983cd24fb0d6963f7d28e17f72.csv\n", "git-annex pointer"),
-    ("old excel", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "this is an old Excel workbook.*Save its sheet as CSV"),
+    (
+        "old excel",
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
+        "this is an old Excel workbook.*Save its sheet as CSV",
+    ),
     ("pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "this is a PDF document.*Extract its text first"),
     ("pickle", b"\x80\x04\x95\x10\0\0\0\0\0\0\0}.", "this is a Python pickle"),
     ("array", b"\x93NUMPY\x01\x00v\x00{'descr'", "this is a NumPy array"),

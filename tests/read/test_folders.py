@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -250,10 +249,10 @@ def test_types_of_saved_datasets(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def mixed(tmp_path: Path) -> Iterator[Path]:
+def mixed(tmp_path: Path) -> Path:
     for name in ("README.txt", "LICENSE.txt", "requirements.txt", "notes.txt", "sha256sums.txt"):
         put_text(tmp_path, name, "One line.\n")
-    yield tmp_path
+    return tmp_path
 
 
 def names_of(*inputs: str) -> list[str]:

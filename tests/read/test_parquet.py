@@ -321,7 +321,13 @@ TWO_TYPES: list[tuple[str, list[object], list[object], pa.DataType, list[object]
     ),
     ("date, text", [datetime.date(2020, 1, 2)], ["x"], pa.string(), ["2020-01-02", "x"]),
     ("struct, text", [{"a": 1}], ["x"], pa.string(), ['{"a": 1}', "x"]),
-    ("structs", [{"a": 1}], [{"b": "x"}], pa.struct([("a", pa.int64()), ("b", pa.string())]), [{"a": 1, "b": None}, {"a": None, "b": "x"}]),
+    (
+        "structs",
+        [{"a": 1}],
+        [{"b": "x"}],
+        pa.struct([("a", pa.int64()), ("b", pa.string())]),
+        [{"a": 1, "b": None}, {"a": None, "b": "x"}],
+    ),
     ("text, bytes", ["x"], [b"\xff"], pa.binary(), [b"x", b"\xff"]),
     ("null, text", [None], ["x"], pa.string(), [None, "x"]),
 ]

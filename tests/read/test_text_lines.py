@@ -25,7 +25,9 @@ def test_lines_are_rows_and_blank_lines_are_not(tmp_path: Path, end: str, last: 
 
 @quick
 @given(
-    lines=st.lists(st.tuples(st.text("ab é\u2028\x0b\x0c\x1c\x85😀", max_size=6), st.sampled_from(["\n", "\r\n", "\r"]))),
+    lines=st.lists(
+        st.tuples(st.text("ab é\u2028\x0b\x0c\x1c\x85😀", max_size=6), st.sampled_from(["\n", "\r\n", "\r"]))
+    ),
     size=st.integers(1, 20),
     chunk=st.integers(1, 9),
 )
