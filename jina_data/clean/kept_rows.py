@@ -33,10 +33,9 @@ def to_pandas(table: pa.Table) -> Any:
         MissingExtraError: pandas is not installed.
     """
     try:
-        import pandas  # noqa: F401
+        return table.to_pandas()
     except ImportError as error:
         raise MissingExtraError("to_pandas requires pandas, which is not installed: pip install pandas") from error
-    return table.to_pandas()
 
 
 def to_dataset(table: pa.Table) -> Any:

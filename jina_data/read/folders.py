@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import unquote
 
 from jina_data.errors import InputError
@@ -130,7 +131,7 @@ class _SavedDatasets:
             raise InputError(f"{name} lists {missing[0]}, which is missing. Copy the whole folder again.")
         return shards
 
-    def _json(self, name: str) -> dict[str, object]:
+    def _json(self, name: str) -> dict[str, Any]:
         try:
             value = json.loads(self.read(name))
         except ValueError as error:

@@ -30,7 +30,7 @@ class ArrowStream(Protocol):
 TableLike = ArrowStream | Iterable[Mapping[str, Any]]
 """A table, a frame, a dataset, or rows that are dicts."""
 
-Inputs = str | Path | TableLike | Sequence[str | Path | TableLike] | Mapping[str, TableLike]
+Inputs = str | Path | TableLike | Sequence[str | Path | TableLike | InputFile] | Mapping[str, TableLike]
 """One or several paths, globs, URLs or `datasets:ID`, or data from memory; a mapping gives names to data."""
 
 EXPECTED = (

@@ -102,10 +102,8 @@ def test_several_tables_have_names(tmp_path: Path) -> None:
     assert [(part.name, part.read, part.kept) for part in report.files] == [("table-0", 30, 30), ("table-1", 2, 0)]
     report = PIPELINE.run({"train": TABLE, "test": frame().head(2)}, tmp_path / "names")
     assert [(part.name, part.read, part.kept) for part in report.sources] == [("train", 30, 30), ("test", 2, 0)]
-    dropped = duckdb.sql(
-        f"SELECT _file, _row, _partner FROM '{tmp_path}/names/dropped/*.parquet' ORDER BY ALL"
-    ).fetchall()
-    assert dropped == [("test", 0, "train:0"), ("test", 1, "train:1")]
+    query = f"SELECT _file, _row, _partner FROM '{tmp_path}/names/dropped/*.parquet' ORDER BY ALL"
+    assert duckdb.execute(query).fetchall() == [("test", 0, "train:0"), ("test", 1, "train:1")]
     report = PIPELINE.run(datasets.DatasetDict({"train": dataset(), "test": dataset()}), tmp_path / "splits")
     assert [part.name for part in report.files] == ["train", "test"]
 
@@ -395,7 +393,8 @@ def test_names_are_unique(tmp_path: Path) -> None:
 
 
 def test_texts_in_a_list_are_names_of_files() -> None:
-    assert list_inputs(["a.jsonl", Path("b.csv")]) == ["a.jsonl", "b.csv"]
+    names: list[str | Path] = ["a.jsonl", Path("b.csv")]
+    assert list_inputs(names) == ["a.jsonl", "b.csv"]
     assert list_inputs("a.jsonl") == ["a.jsonl"]
 
 
