@@ -7,7 +7,7 @@ import io
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from rich import box
 from rich.console import Console
