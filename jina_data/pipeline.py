@@ -11,6 +11,7 @@ from jina_data.clean.report import CleanReport
 from jina_data.clean.run import CleanConfig, clean
 from jina_data.errors import UsageError
 from jina_data.progress import Progress
+from jina_data.read.memory import Inputs
 from jina_data.roles import check_role
 from jina_data.run.memory import memory_limit_bytes
 from jina_data.stages import Stage
@@ -53,7 +54,7 @@ class Pipeline:
 
     def run(
         self,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         out: str | Path,
         *,
         workers: int = 1,
@@ -70,7 +71,8 @@ class Pipeline:
         """Run the pipeline over inputs into a run folder, or resume the run that was stopped there.
 
         Args:
-            inputs: one or several files, folders, globs, URLs or `datasets:ID`.
+            inputs: one or several files, folders, globs, URLs or `datasets:ID`; or one or several tables in memory: of
+                pyarrow, pandas, polars, datasets or DuckDB, or rows that are dicts. A mapping gives them names.
             out: the run folder.
             workers: number of processes; 1 uses the calling process. More need the usual `if __name__ == "__main__":`.
             memory_limit: memory of all processes together, such as "4GB"; None: half of the machine's memory.
@@ -105,7 +107,7 @@ class Pipeline:
 
     def plan(
         self,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         *,
         workers: int = 1,
         memory_limit: str | None = None,
@@ -139,7 +141,7 @@ class Pipeline:
 
     def _config(
         self,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         *,
         workers: int,
         memory_limit: str | None,
@@ -153,7 +155,7 @@ class Pipeline:
         _check_choices(out_format, device)
         return CleanConfig(
             recipe=self.recipe,
-            inputs=_names(inputs),
+            inputs=inputs,
             out_format=out_format,
             limit=limit,
             max_unreadable=max_unreadable,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
+import pyarrow as pa
 
+from jina_data.clean.counts import PartCounts, RowCounts, StageCounts
 from jina_data.clean.folder import CleanFolder
+from jina_data.clean.funnel import funnel_html, funnel_text
 from jina_data.clean.histograms import Bins, ScoreCounts, count_scores
+from jina_data.clean.kept_rows import kept_rows, to_dataset, to_pandas
 from jina_data.clean.ledger import READ_STAGE
 from jina_data.clean.markup_count import markup_warnings
 from jina_data.clean.notices import ReadFailures, drop_notices, unreadable_notices
@@ -22,40 +26,6 @@ from jina_data.run.resume import versions
 from jina_data.stages.base import Threshold
 from jina_data.stages.mismatch import Mismatch, count_mismatches
 from jina_data.stages.score_cache import CutCounts, count_cut
-
-
-@dataclass(frozen=True)
-class RowCounts:
-    """The rows of a run: read = kept + dropped + unreadable."""
-
-    read: int
-    kept: int
-    dropped: int
-    unreadable: int
-
-
-@dataclass(frozen=True)
-class StageCounts:
-    """The rows in and out of one stage. SQL stages that ran as one query have their seconds at the first of them."""
-
-    index: int
-    name: str
-    rows_in: int
-    rows_out: int
-    seconds: float
-    dropped: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class PartCounts:
-    """The rows of a file or a source."""
-
-    name: str
-    read: int
-    kept: int
-    dropped: int
-    unreadable: int
-    reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,6 +80,38 @@ class CleanReport:
         values = asdict(self)
         del values["path"]
         return values
+
+    def __str__(self) -> str:
+        return funnel_text(self)
+
+    def _repr_html_(self) -> str:
+        return funnel_html(self)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the kept rows, as in data/.
+
+        Raises:
+            RunFolderError: the report was not loaded from a folder, or the folder has no data.
+        """
+        if self.path is None:
+            raise RunFolderError("the report has no folder; load it with CleanReport.load(folder)")
+        return kept_rows(self.path)
+
+    def to_pandas(self) -> Any:
+        """Return the kept rows as a pandas frame.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return to_pandas(self.to_arrow())
+
+    def to_dataset(self) -> Any:
+        """Return the kept rows as a `datasets.Dataset` in memory.
+
+        Raises:
+            MissingExtraError: datasets is not installed.
+        """
+        return to_dataset(self.to_arrow())
 
 
 def build_report(
@@ -225,14 +227,6 @@ def _stage_seconds(events: Sequence[Mapping[str, Any]]) -> dict[int, float]:
         if "stage" in event:
             seconds[event["stage"]] = seconds.get(event["stage"], 0.0) + event["seconds"]
     return seconds
-
-
-def truncation_notice(counts: CutCounts) -> str:
-    """Return a line about the texts, or pairs of texts, that a model truncated."""
-    return (
-        f"{counts.cut:,} of {counts.count:,} {counts.reads} were longer than the model's limit of "
-        f"{counts.max_tokens:,} tokens and were cut ({counts.model})"
-    )
 
 
 def notices(report: CleanReport) -> list[str]:

@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 
 from jina_data.clean import charts
+from jina_data.clean.counts import PartCounts
+from jina_data.clean.funnel import truncation_notice
 from jina_data.clean.ledger import READ_REASON, READ_STAGE, row_name
 from jina_data.clean.plan import InputRange, Plan
-from jina_data.clean.report import CleanReport, PartCounts, truncation_notice
+from jina_data.clean.report import CleanReport
 from jina_data.clean.report_samples import sample_drops, sample_unreadable
 from jina_data.clean.worker import WorkerContext
 from jina_data.html import page

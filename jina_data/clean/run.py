@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 
@@ -24,10 +25,12 @@ from jina_data.embed.device import settle_device
 from jina_data.engines.local import MemoryBudget
 from jina_data.errors import InputError, RunFolderError
 from jina_data.progress import Progress, SilentProgress
-from jina_data.read import InputOptions, input_notes, resolve_inputs, sample_schema, unite_schemas
+from jina_data.read import InputFile, InputOptions, input_notes, resolve_inputs, sample_schema, unite_schemas
 from jina_data.read.checks import check_parseable
+from jina_data.read.memory import Inputs
 from jina_data.roles import bind_roles, text_schema
 from jina_data.run.inputs import RunInputs, check_apart
+from jina_data.run.memory_copies import copied_inputs
 from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
 from jina_data.stages.where import Where
@@ -66,7 +69,8 @@ class CleanConfig:
     """
 
     recipe: Recipe | RecipeChoice
-    inputs: Sequence[str]
+    inputs: Inputs
+    """Files, folders, patterns, URLs, `datasets:ID`, or data from memory."""
     input: InputOptions = field(default_factory=InputOptions)
     """What is known about the input files; it takes precedence over the recipe."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -110,6 +114,12 @@ def clean(
     progress = progress or SilentProgress()
     check_share(config.max_unreadable)
     folder = CleanFolder(Path(out))
+    folder.check_writable(overwrite=overwrite)
+    with copied_inputs(config.inputs, folder.path) as inputs:
+        return _clean(replace(config, inputs=inputs), folder, overwrite=overwrite, progress=progress)
+
+
+def _clean(config: CleanConfig, folder: CleanFolder, *, overwrite: bool, progress: Progress) -> CleanReport:
     plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
     run = ResumableRun(folder, plan.fingerprint(), progress, overwrite=overwrite)
     if run.is_finished():
@@ -123,15 +133,18 @@ def clean(
 def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool, progress: Progress) -> Plan:
     """Bind a recipe to its inputs and a folder (None: nothing will be written), and report assumptions.
 
+    The inputs are names and input files: data from memory has been copied to files.
+
     Raises:
         JinaDataError: the inputs, the recipe or a folder cannot be used.
     """
+    names = cast(Sequence[str | InputFile], config.inputs)
     if folder is not None:
-        check_apart(config.inputs, folder.path)
+        check_apart(names, folder.path)
         folder.check_writable(overwrite=overwrite)
     for old in config.reuse:
         check_reusable(CleanFolder(old), folder)
-    given = RunInputs.open(config.inputs)
+    given = RunInputs.open(names)
     files = tuple(resolve_inputs(given.names, input_options(config)))
     for note in input_notes(files):
         progress.message(note)

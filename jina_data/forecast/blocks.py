@@ -24,7 +24,7 @@ from jina_data.forecast.sample import (
     select_records,
 )
 from jina_data.read import InputFile, ParsedRange, RangeSpec, split
-from jina_data.read.streams import open_stored
+from jina_data.read.streams import ByteSource, open_stored
 from jina_data.stages.rows import FloatArray
 
 BLOCKS = 64
@@ -33,8 +33,9 @@ STREAMS = 8
 """Number of files to read, of those that can only be read in sequence."""
 STREAM_BLOCKS = 8
 """Number of blocks that the rows from the beginning of such a file count as."""
+
 STEP_BYTES = 2**13
-"""Resolution of row positions in a compressed file."""
+"""Resolution of positions in a compressed file."""
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,10 @@ def _units(extent: Extent, parsed: ParsedRange) -> float:
 
 def _stored_before(file: InputFile, offset: int) -> int:
     """Return about how many stored bytes of a compressed file hold the first `offset` bytes of its content."""
+    if file.compression not in ("gzip", "zstd") or file.option("encoding"):
+        with ByteSource(file, buffer_bytes=STEP_BYTES) as source:
+            source.move_to(offset)
+            return source.stored_bytes()
 
     def start() -> Any:
         return zlib.decompressobj(31) if file.compression == "gzip" else zstandard.ZstdDecompressor().decompressobj()

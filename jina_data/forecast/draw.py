@@ -43,12 +43,12 @@ def draw(plan: Plan) -> InputSample:
 
 def _has_known_size(plan: Plan, file: InputFile) -> bool:
     """Return whether the remaining size of a file is known at every position."""
-    by_rows = file.format in ("parquet", "datasets")
+    by_rows = file.format in ("parquet", "arrow", "datasets")
     return file.size is not None and not (by_rows and split(file, plan.views[0].schema) is None)
 
 
 def _is_plain(file: InputFile) -> bool:
-    return file.compression is None and file.format != "parquet"
+    return file.compression is None and file.format not in ("parquet", "arrow")
 
 
 class _SampleReader:

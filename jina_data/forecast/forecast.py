@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from jina_data.forecast.seconds import TimeEstimate, estimate_time
 from jina_data.forecast.trial import Step, Trial, merge_parts, run_trial
 from jina_data.progress import Progress, SilentProgress
 from jina_data.run.memory import held_bytes
+from jina_data.run.memory_copies import copied_inputs
 
 SMALL_ROWS = 256
 """Rows of the small trial, from which the cost of a unit of work without its rows follows."""
@@ -110,8 +111,9 @@ def forecast(
     """
     progress = progress or SilentProgress()
     folder = None if out is None else CleanFolder(Path(out))
-    plan = bind_run(config, folder, overwrite=overwrite, progress=progress)
-    return _Forecaster(plan, share_budget(plan, config, progress), config, progress).run()
+    with copied_inputs(config.inputs, None) as inputs:
+        plan = bind_run(replace(config, inputs=inputs), folder, overwrite=overwrite, progress=progress)
+        return _Forecaster(plan, share_budget(plan, config, progress), config, progress).run()
 
 
 class _Forecaster:

@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 
 from jina_data.errors import InputError
 from jina_data.read import ROW, InputFile, InputOptions, all_ranges, resolve_inputs, sample_schema
-from jina_data.read.inputs import HUB, format_of
+from jina_data.read.folders import is_table
+from jina_data.read.inputs import HUB
 from jina_data.read.model import DETECTED
 from jina_data.read.streams import translate_errors
 from jina_data.run.inputs import InputRun, RunInputs
@@ -102,7 +103,7 @@ def _special_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     aligned = [path for path in files if _plain_name(path.name) == NORMAL]
     tables = [path for path in files if _plain_name(path.name).endswith(".txt") and _is_text_table(path)]
-    has_inputs = any(format_of(path.name) for path in files)
+    has_inputs = any(is_table(path.name) for path in files)
     return aligned or ([] if has_inputs else tables)
 
 
@@ -317,7 +318,7 @@ def members_to_read(names: Sequence[str]) -> list[str]:
     visible = [name for name in names if not any(part.startswith((".", "__")) for part in name.split("/"))]
     aligned = [name for name in visible if _plain_name(name).endswith(NORMAL)]
     captions = [name for name in visible if PurePosixPath(name).name.startswith("captions_")]
-    tables = [name for name in visible if format_of(name)]
+    tables = [name for name in visible if is_table(name)]
     texts = [name for name in visible if _plain_name(name).endswith(".txt") and "readme" not in name.lower()]
     selected = aligned or captions or tables or texts
     training = [name for name in selected if "train" in PurePosixPath(name).name.lower()]

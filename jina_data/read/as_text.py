@@ -78,7 +78,7 @@ def _plain(value: pa.Scalar) -> Any:
         (is_list, lambda: [_plain(item) for item in value.values]),
         (pt.is_struct, lambda: {name: _plain(part) for name, part in value.items()}),
         (pt.is_map, lambda: {json_text(_plain(key)): _plain(item) for key, item in _map_items(value)}),
-        (is_binary, lambda: _bytes_text(value.as_py())),
+        (is_binary, lambda: bytes_text(value.as_py())),
         (_is_plain, value.as_py),
         (pt.is_duration, lambda: value.cast(pa.int64()).as_py()),
     )
@@ -91,7 +91,7 @@ def _map_items(value: pa.Scalar) -> list[tuple[pa.Scalar, pa.Scalar]]:
     return [(entries.field(0)[position], entries.field(1)[position]) for position in range(len(entries))]
 
 
-def _bytes_text(value: bytes) -> str:
+def bytes_text(value: bytes) -> str:
     """Return bytes as the text that they encode in UTF-8, else in base64."""
     try:
         return value.decode("utf-8")

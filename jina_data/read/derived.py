@@ -51,7 +51,9 @@ def add_derived(file: InputFile, parsed: ParsedRange, schema: pa.Schema) -> Pars
         parsed = _explode(file, parsed, settings.explode)
     rows = parsed.rows
     for name, value in file.partition:
-        rows = _with_column(rows, name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
+        if name not in rows.column_names:
+            values = pa.nulls(rows.num_rows) if value is None else pa.repeat(pa.scalar(value), rows.num_rows)
+            rows = _with_column(rows, name, values)
     for name, kind in settings.types.items():
         if name in rows.column_names:
             rows = _with_column(rows, name, _set_type(file, name, rows.column(name), TYPES[kind]))

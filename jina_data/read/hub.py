@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,6 +14,7 @@ from jina_data.errors import InputError, JinaDataError, MissingExtraError
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange
 from jina_data.read.names import usable_names
 from jina_data.read.network import network_problem, quiet_retries
+from jina_data.read.remote import connection_error
 from jina_data.read.schema import conform, conform_or_text, unite_schemas
 
 BATCH_ROWS = 256
@@ -63,17 +66,48 @@ def _call(file: InputFile, function_name: str, **arguments: Any) -> Any:
     data = {name: value for name in ("revision", "data_files", "data_dir") if (value := file.option(name))}
     config = file.option("config") or None
     function = getattr(_datasets(), function_name)
+    names = (config,) if function_name == "get_dataset_split_names" else ()
+    named = {} if names else {"name": config}
     try:
         with quiet_retries():
-            if function_name == "get_dataset_split_names":
-                return function(file.option("id"), config, **data, **arguments)
-            return function(file.option("id"), name=config, **data, **arguments)
+            return function(file.option("id"), *names, **named, **data, **arguments)
     except JinaDataError:
         raise
     except Exception as error:
-        if (problem := network_problem(error, file.name)) is not None:
-            raise InputError(f"{file.name}: {problem}.") from error
-        raise InputError(f"{file.name}: the dataset could not be opened: {error}") from error
+        data.pop("revision", None)
+        if (snapshot := _snapshot(file, error)) is not None:
+            with quiet_retries(), contextlib.suppress(Exception):
+                return function(str(snapshot), *names, **named, **data, **arguments)
+        raise InputError(f"{file.name}: {_problem(error, file.name)}") from error
+
+
+def _snapshot(file: InputFile, error: Exception) -> Path | None:
+    """Return the folder of a dataset whose files were downloaded from the Hub before, if the Hub is out of reach."""
+    dataset_id = file.option("id")
+    if not _is_offline(error) or Path(dataset_id).exists():
+        return None
+    from huggingface_hub import constants
+
+    cached = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset_id.replace('/', '--')}"
+    revision = file.option("revision", "main")
+    reference = cached / "refs" / revision
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    snapshots = sorted((cached / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
+    named = [path for path in snapshots if path.name == commit]
+    # A client that asked for the commit itself has left no reference to `main`.
+    found = named or ([] if file.option("revision") else snapshots)
+    return found[-1] if found else None
+
+
+def _is_offline(error: Exception) -> bool:
+    return connection_error(error) is not None or "Offline" in type(error).__name__
+
+
+def _problem(error: Exception, name: str) -> str:
+    problem = network_problem(error, name)
+    if problem is None:
+        return f"the dataset could not be opened: {error}"
+    return f"{problem}." + (" The dataset is not in the cache, either." if _is_offline(error) else "")
 
 
 def _splits(file: InputFile) -> list[str]:
@@ -82,6 +116,10 @@ def _splits(file: InputFile) -> list[str]:
 
 def _version(file: InputFile) -> str | None:
     builder = _call(file, "load_dataset_builder")
+    # The revision is the same for files that were downloaded before.
+    snapshot = Path(str(builder.base_path or "")).parts
+    if "snapshots" in snapshot[:-1]:
+        return snapshot[snapshot.index("snapshots") + 1]
     return str(builder.hash) if builder.hash else None
 
 

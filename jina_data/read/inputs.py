@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from jina_data.errors import InputError
 from jina_data.read import delimited, json_text, remote
+from jina_data.read.compression import MAX_LAYERS, compression_of
+from jina_data.read.content import HEAD_BYTES, binary_format, check_content, text_format
 from jina_data.read.encoding import CHUNK_BYTES, UTF8, check_utf8, encoding_by_mark
+from jina_data.read.folders import data_files, format_of, partition_of, with_types
 from jina_data.read.model import DETECTED, SAMPLE_BYTES, InputFile
 from jina_data.read.options import InputOptions
-from jina_data.read.streams import ByteSource, compression_of, open_stored, translate_errors
+from jina_data.read.ranges import sample_schema
+from jina_data.read.streams import ByteSource, translate_errors
+from jina_data.read.text_lines import table_format
 
-FORMATS = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-}
-COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd")
-SUPPORTED = ".parquet, .jsonl, .json, .csv or .tsv, optionally with .gz or .zst after it"
+SUPPORTED = (
+    ".parquet, .arrow, .feather, .jsonl, .json, .csv, .tsv or .txt, optionally with .gz, .zst, .xz, .bz2 or .zip after "
+    "it"
+)
 HUB = "datasets:"
 
 CHECKED_BYTES = 2**26
 """Bytes of a compressed or remote file whose encoding is checked first; a local file is checked to its end."""
 
 
-def resolve_inputs(inputs: Sequence[str], settings: InputOptions = DETECTED) -> list[InputFile]:
+def resolve_inputs(inputs: Sequence[str | InputFile], settings: InputOptions = DETECTED) -> list[InputFile]:
     """Return the files of inputs, in the order of the inputs; those of a folder or pattern are sorted.
 
-    `settings` are what is known about the files; the rest is detected.
+    `settings` are what is known about the files; the rest is detected. An input file stands for itself.
 
     Raises:
         InputError: an input does not exist, has no files, names a file a second time, or has an unknown format.
@@ -45,7 +42,13 @@ def resolve_inputs(inputs: Sequence[str], settings: InputOptions = DETECTED) -> 
     files: list[InputFile] = []
     sources: dict[str, str] = {}
     for source in inputs:
-        for name in _expand(source):
+        if isinstance(source, InputFile):
+            if source.name in sources:
+                raise InputError(f"two inputs have the name {source.name!r}. Give each table another name.")
+            sources[source.name] = source.name
+            files.append(_resolve_file(replace(source, index=len(files), settings=settings)))
+            continue
+        for name in _expand(source, settings):
             file_id = name if name.startswith(HUB) or remote.is_url(name) else os.path.realpath(name)
             if file_id in sources:
                 raise InputError(
@@ -56,7 +59,7 @@ def resolve_inputs(inputs: Sequence[str], settings: InputOptions = DETECTED) -> 
             files.append(_resolve(name, len(files), settings))
     if not files:
         raise InputError("no input was named. Name a file, a folder, a pattern or a URL.")
-    return files
+    return with_types(files)
 
 
 def input_notes(files: Sequence[InputFile]) -> list[str]:
@@ -64,37 +67,33 @@ def input_notes(files: Sequence[InputFile]) -> list[str]:
     names: dict[str, list[str]] = {}
     for file in files:
         encoding = [f"encoding {file.option('encoding')}"] if file.option("encoding") else []
-        for note in [*encoding, *json.loads(file.option("notes", "[]"))]:
+        for note in [*encoding, *file.notes]:
             names.setdefault(note, []).append(file.name)
     return [f"{shown[0]}{f' and {len(shown) - 1} more' if shown[1:] else ''}: {note}" for note, shown in names.items()]
 
 
-def _expand(source: str) -> list[str]:
+def _expand(source: str, settings: InputOptions) -> list[str]:
     if source.startswith(HUB):
         return [source]
     if source.startswith("file://"):
         source = source.removeprefix("file://")
-    return _expand_url(source) if remote.is_url(source) else _expand_path(str(Path(source).expanduser()))
+    if remote.is_url(source):
+        return _expand_url(source, settings)
+    return _expand_path(str(Path(source).expanduser()), settings)
 
 
-def _expand_url(source: str) -> list[str]:
+def _expand_url(source: str, settings: InputOptions) -> list[str]:
     if remote.has_glob(source):
-        return _supported_files(source, remote.files_matching(source))
-    if format_of(source):
-        return [source]
-    files = remote.files_under(source)
-    if files is None:
-        raise _unknown_format(source)
-    return _supported_files(source, files)
+        return _supported_files(source, remote.files_matching(source), settings, is_folder=False)
+    files = None if format_of(source) else remote.files_under(source)
+    return [source] if files is None else _supported_files(source, files, settings, is_folder=True)
 
 
-def _expand_path(source: str) -> list[str]:
+def _expand_path(source: str, settings: InputOptions) -> list[str]:
     path = Path(source)
     if path.is_dir():
-        return _supported_files(source, sorted(_walk(source, set())))
+        return _supported_files(source, sorted(_walk(source, set())), settings, is_folder=True)
     if path.exists():
-        if not format_of(source):
-            raise _unknown_format(source)
         return [source]
     if not glob.has_magic(source):
         raise InputError(f"{source}: no such file or folder (the current folder is {Path.cwd()}). Check the path.")
@@ -104,17 +103,20 @@ def _expand_path(source: str) -> list[str]:
         for name in files:
             if Path(name).is_file():
                 names.setdefault(os.path.realpath(name), name)
-    return _supported_files(source, list(names.values()))
+    return _supported_files(source, list(names.values()), settings, is_folder=False)
 
 
-def _supported_files(source: str, names: list[str]) -> list[str]:
-    supported = [name for name in names if format_of(name)]
-    if supported:
-        return supported
+def _supported_files(source: str, names: list[str], settings: InputOptions, *, is_folder: bool) -> list[str]:
+    read = remote.read_url if remote.is_url(source) else (lambda name: Path(name).read_bytes())
+    if settings.format is not None and names and not is_folder:
+        return names
+    supported = data_files(source, names, read, is_folder=is_folder)
+    if supported or (settings.format is not None and names):
+        return supported or names
     if names:
         raise InputError(
             f"{source}: none of its {len(names)} files has a known format (for example {names[0]}). "
-            f"Expected {SUPPORTED}. Convert or rename the files."
+            f"Expected {SUPPORTED}. Convert or rename the files, or set their format: --input-format."
         )
     raise InputError(f"{source}: no file found. Check the path or pattern.")
 
@@ -131,20 +133,8 @@ def _walk(folder: str, ancestors: set[str]) -> Iterator[str]:
             continue
         if entry.is_dir():
             yield from _walk(entry.path, ancestors | {real_path})
-        elif format_of(entry.name):
+        elif entry.is_file():
             yield entry.path
-
-
-def format_of(name: str) -> str | None:
-    """Return the format for the suffix of a name, None if it is unknown."""
-    path = remote.path_of(name).lower()
-    for suffix in COMPRESSED_SUFFIXES:
-        path = path.removesuffix(suffix)
-    return FORMATS.get(PurePosixPath(path).suffix)
-
-
-def _unknown_format(name: str) -> InputError:
-    return InputError(f"{name}: unknown file format. Expected {SUPPORTED}. Convert or rename the file.")
 
 
 def _resolve(name: str, index: int, settings: InputOptions) -> InputFile:
@@ -152,10 +142,7 @@ def _resolve(name: str, index: int, settings: InputOptions) -> InputFile:
         from jina_data.read import hub
 
         return replace(hub.resolve(name, index), settings=settings)
-    file_format = settings.format or format_of(name)
-    if file_format is None:
-        raise _unknown_format(name)
-    file = InputFile(index, name, file_format, settings=settings)
+    file = InputFile(index, name, "", settings=settings)
     if file.is_local:
         with translate_errors(name):
             stat = Path(name).stat()
@@ -163,9 +150,65 @@ def _resolve(name: str, index: int, settings: InputOptions) -> InputFile:
     else:
         size, version = remote.stat_url(name)
         file = replace(file, size=size, etag=version)
-    with translate_errors(name), open_stored(file) as stored:
-        file = replace(file, compression=compression_of(stored.read(4)))
-    return file if file_format == "parquet" else _resolve_text(file)
+    return _with_partition(_resolve_file(file))
+
+
+def _resolve_file(file: InputFile) -> InputFile:
+    """Return a file with what its content tells: compression, format, and the options of the format.
+
+    Raises:
+        InputError: it holds no data, or its format is not known.
+    """
+    file, head, member = _with_compression(file)
+    settings = file.settings
+    is_set = settings.format is not None or settings.header is False or settings.column_names != ()
+    check_content(file.name, head, is_set=is_set)
+    file_format = settings.format or binary_format(head) or file.format or _text_format(file, head, member)
+    if not head and file_format in (None, "parquet", "arrow"):
+        raise InputError(f"{file.name}: the file is empty (0 bytes). Fetch or write it again, or leave it out.")
+    if file_format is None:
+        raise InputError(
+            f"{file.name}: unknown file format. Expected {SUPPORTED}. "
+            "Set the format (--input-format), or convert or rename the file."
+        )
+    file = replace(file, format=file_format)
+    return file if file_format in ("parquet", "arrow") else _resolve_text(file)
+
+
+def _with_compression(file: InputFile) -> tuple[InputFile, bytes, str | None]:
+    """Return a file with its compression, its first decompressed bytes, and its name in a zip archive."""
+    layers: list[str] = []
+    member: str | None = None
+    while True:
+        with ByteSource(file) as source:
+            head = source.read(HEAD_BYTES)
+            member = source.member or member
+        compression = compression_of(head)
+        if compression is None or len(layers) == MAX_LAYERS:
+            return file, head, member
+        layers.append(compression)
+        file = replace(file, compression="+".join(layers))
+
+
+def _text_format(file: InputFile, head: bytes, member: str | None) -> str | None:
+    """Return the format by the suffix of the zip member or of the file, unless the content is certainly JSON."""
+    by_name = (format_of(member) if member else None) or format_of(file.name)
+    if by_name in (None, "csv", "tsv", "text") and text_format(head, is_named=by_name is not None):
+        return "json"
+    return by_name
+
+
+def _with_partition(file: InputFile) -> InputFile:
+    """Return a file with the columns in the names of its folders; a column of the file itself wins."""
+    partition = partition_of(file.name)
+    if not partition:
+        return file
+    names = set(sample_schema(file).names)
+    notes = [
+        f"column {name} is in the file; the name of the folder is not used" for name, _ in partition if name in names
+    ]
+    kept = tuple(pair for pair in partition if pair[0] not in names)
+    return replace(file, partition=kept).with_notes(notes)
 
 
 def _with_encoding(file: InputFile) -> InputFile:
@@ -199,6 +242,10 @@ def _resolve_text(file: InputFile) -> InputFile:
     with ByteSource(file) as source:
         head = source.read(SAMPLE_BYTES)
         at_end = not source.read(1)
+    if file.format == "text":
+        file = replace(file, format=_format_of_text(file, head, at_end=at_end))
+    if file.format == "text":
+        return file
     if file.format in ("csv", "tsv"):
         dialect = delimited.resolve_dialect(head, at_end=at_end, file=file)
         return replace(file, options=(*file.options, *dialect.items()))
@@ -210,3 +257,15 @@ def _resolve_text(file: InputFile) -> InputFile:
     if layout == "array" and head.lstrip()[1:].lstrip()[:1] in (b"{", b""):
         raise InputError(f"{file.name}: expected one JSON object per line, found one JSON array. Rename it to .json.")
     return file
+
+
+def _format_of_text(file: InputFile, head: bytes, *, at_end: bool) -> str:
+    """Return the format of a text file: lines, or a table if it looks like one or if an option of tables is set."""
+    settings = file.settings
+    if settings.format is not None:
+        return "text"
+    if settings.delimiter is not None:
+        return "tsv" if settings.delimiter == "\t" else "csv"
+    found = table_format(head, at_end=at_end)
+    is_table = settings.header is not None or settings.column_names or settings.quote or settings.escape
+    return found or ("csv" if is_table else "text")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -57,21 +58,41 @@ class InputFile:
     text_columns: tuple[str, ...] = ()
     """Columns with a role: they are read as text, or as lists of texts. A path such as `translation.en` becomes a
     column with that name."""
-    partition: tuple[tuple[str, str], ...] = ()
+    partition: tuple[tuple[str, str | int | None], ...] = ()
     """Columns and values from the names of folders (`lang=en/`)."""
+    path: str | None = None
+    """Where the bytes are, if `name` is only a name: the input is data from memory. It is in no output."""
 
     def option(self, name: str, default: str = "") -> str:
         """Return the value of an option."""
         return dict(self.options).get(name, default)
 
     @property
+    def notes(self) -> list[str]:
+        """What was detected or decided about the file and is worth a line to the user."""
+        notes: list[str] = json.loads(self.option("notes", "[]"))
+        return notes
+
+    def with_notes(self, notes: Sequence[str]) -> InputFile:
+        """Return the file with more notes."""
+        if not notes:
+            return self
+        others = tuple(pair for pair in self.options if pair[0] != "notes")
+        return replace(self, options=(*others, ("notes", json.dumps([*self.notes, *notes]))))
+
+    @property
     def is_local(self) -> bool:
         """Whether the file is on this machine."""
-        return self.format != "datasets" and "://" not in self.name
+        return self.format != "datasets" and (self.path is not None or "://" not in self.name)
+
+    @property
+    def local_path(self) -> str:
+        """The path of a local file."""
+        return self.name if self.path is None else self.path
 
     def to_json(self) -> dict[str, Any]:
-        """Return the file as a JSON object."""
-        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        """Return the file as a JSON object, without `path`."""
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "path"}
         return {
             **plain,
             "options": dict(self.options),

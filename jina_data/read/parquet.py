@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyarrow.types as pt
 
-from jina_data.read.arrow_types import is_list, is_string
-from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, InputFile, ParsedRange, RangeSpec, Unreadable
+from jina_data.read.columns import binary_columns, parse_rows, with_text_columns
+from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, InputFile, ParsedRange, RangeSpec
 from jina_data.read.names import usable_names
-from jina_data.read.schema import conform, conform_or_text
-from jina_data.read.streams import CHUNK_BYTES, ByteSource, open_stored, translate_errors
+from jina_data.read.plain_types import plain_rows, plain_schema
+from jina_data.read.streams import can_seek, open_seekable, open_stored, translate_errors
 
 BUFFER_BYTES = 2**20
 PROBE_ROWS = 1_000
@@ -29,7 +25,8 @@ PROBE_ROWS = 1_000
 class ParquetReader:
     """A Parquet file, read forward: row groups before the requested rows are skipped, other rows decoded and dropped.
 
-    `_position` is the row at which `_pending`, and after it the next batch, starts; -1 before the first read.
+    `schema` has the columns with plain types. `_position` is the row at which `_pending`, and after it the next batch,
+    starts; -1 before the first read.
     `_first_rows` is the first row of each row group, and the number of rows.
     """
 
@@ -39,7 +36,7 @@ class ParquetReader:
         self._pending: pa.RecordBatch | None = None
         self._position = -1
         with translate_errors(file.name), ExitStack() as unless_open:
-            self._handle = unless_open.enter_context(_open_seekable(file))
+            self._handle = unless_open.enter_context(open_seekable(file))
             self._parquet = pq.ParquetFile(
                 self._handle, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
             )
@@ -49,6 +46,7 @@ class ParquetReader:
             for group in range(groups.num_row_groups):
                 self._first_rows.append(self._first_rows[-1] + groups.row_group(group).num_rows)
             self.rows_per_range = self._choose_rows_per_range()
+            self.schema = self._probe_schema()
             unless_open.pop_all()
 
     def __enter__(self) -> ParquetReader:
@@ -63,12 +61,15 @@ class ParquetReader:
         self._parquet.close()
         self._handle.close()
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns, without metadata; a dictionary column has the type of its values."""
-        schema = self._parquet.schema_arrow
-        types = [_value_type(field.type) for field in schema]
-        return pa.schema(list(zip(usable_names(schema.names), types, strict=True)))
+    def _probe_schema(self) -> pa.Schema:
+        """Return the columns with plain types, without metadata; columns of bytes that hold texts are texts."""
+        plain = plain_schema(self._parquet.schema_arrow)
+        schema = pa.schema(list(zip(usable_names(plain.names), plain.types, strict=True)))
+        if not self.n_rows or not binary_columns(schema):
+            return schema
+        sample = self.read(0, min(PROBE_ROWS, self.rows_per_range, self.n_rows))
+        self._position, self._pending = -1, None
+        return with_text_columns(schema, sample)
 
     def _choose_rows_per_range(self) -> int:
         """Choose by the average size of a row, in the metadata or in memory, whichever is larger."""
@@ -96,7 +97,8 @@ class ParquetReader:
                 parts.append(batch.slice(begin, end - begin))
                 self._pending = batch.slice(end) if end < batch.num_rows else None
                 self._position += end
-        rows = pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
+            rows = pa.Table.from_batches(parts, self._parquet.schema_arrow).combine_chunks()
+            rows = plain_rows(rows)
         return rows.rename_columns(usable_names(rows.column_names))
 
     def _group(self, row: int) -> int:
@@ -111,43 +113,6 @@ class ParquetReader:
 
 def _clamp(n_rows: int, maximum: int) -> int:
     return max(1, min(n_rows, maximum))
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pt.is_dictionary(kind) else kind
-
-
-def _is_utf8(name: str) -> bool:
-    """Return whether Arrow can open a file by its name."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _open_seekable(file: InputFile) -> Any:
-    """Open a file for seeking; a compressed file, or a remote one that cannot seek, is copied to a temporary file."""
-    if file.compression is None:
-        stored = open_stored(file)
-        if _can_seek(stored) and (not file.is_local or not _is_utf8(file.name)):
-            return stored
-        stored.close()
-        if file.is_local:
-            return pa.OSFile(file.name)
-    with ExitStack() as unless_whole:
-        copy = unless_whole.enter_context(tempfile.TemporaryFile())
-        with ByteSource(file) as source:
-            while part := source.read(16 * CHUNK_BYTES):
-                copy.write(part)
-        copy.seek(0)
-        unless_whole.pop_all()
-    return copy
-
-
-def _can_seek(stored: BinaryIO) -> bool:
-    try:
-        stored.seek(0, 2)
-        stored.seek(0)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
@@ -172,7 +137,7 @@ def _is_seekable_file(file: InputFile) -> bool:
     if file.is_local:
         return True
     with translate_errors(file.name), open_stored(file) as stored:
-        return _can_seek(stored)
+        return can_seek(stored)
 
 
 def _specs(file: InputFile, reader: ParquetReader) -> list[RangeSpec]:
@@ -227,62 +192,4 @@ def stream_ranges(
 
 def _parse(reader: ParquetReader, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
     rows = reader.read(spec.start, spec.stop)
-    invalid = _invalid_texts(rows)
-    unreadable = [
-        Unreadable(row, None, None, error, _as_json(rows.slice(row, 1))) for row, error in sorted(invalid.items())
-    ]
-    positions = [row for row in range(rows.num_rows) if row not in invalid]
-    kept = rows.take(pa.array(positions, pa.int32())) if invalid else rows
-    kept = conform(kept, reader.schema)
-    kept = conform_or_text(kept, schema)
-    kept = kept.append_column(ROW, pa.array(positions, pa.int32()))
-    return ParsedRange(spec.number, kept, unreadable, rows.num_rows, 0, {"row": spec.stop})
-
-
-def _invalid_texts(rows: pa.Table) -> dict[int, str]:
-    """Return the error of each row with text that is not UTF-8."""
-    invalid: dict[int, str] = {}
-    for name, column in zip(rows.column_names, rows.columns, strict=True):
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid:
-            for row in range(len(column)):
-                try:
-                    column[row].as_py()
-                except UnicodeDecodeError:
-                    invalid.setdefault(row, f"column {name!r}: not UTF-8")
-    return invalid
-
-
-def _as_json(row: pa.Table) -> str:
-    """Return a row as JSON; bytes of its texts that are not UTF-8 are surrogate escapes."""
-    values = {name: _python_value(column) for name, column in zip(row.column_names, row.columns, strict=True)}
-    return json.dumps(values, default=str)
-
-
-def _python_value(column: pa.ChunkedArray) -> Any:
-    try:
-        value = column[0].as_py()
-    except UnicodeDecodeError:
-        value = column.cast(_as_binary(column.type), safe=False)[0].as_py()
-    return _decode(value)
-
-
-def _as_binary(kind: pa.DataType) -> pa.DataType:
-    if is_string(kind):
-        return pa.binary()
-    if is_list(kind):
-        return pa.list_(_as_binary(kind.value_type))
-    if pt.is_struct(kind):
-        return pa.struct([(child.name, _as_binary(child.type)) for child in kind])
-    return kind
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, list):
-        return [_decode(part) for part in value]
-    if isinstance(value, dict):
-        return {name: _decode(part) for name, part in value.items()}
-    return value
+    return parse_rows(reader.file, rows, reader.schema, schema, number=spec.number, end=spec.stop)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from jina_data.read import delimited, hub, json_text, jsonl, parquet
+from jina_data.read import arrow, delimited, hub, json_text, jsonl, parquet, text_lines
 from jina_data.read.derived import add_derived, derived_schema, source_schema
 from jina_data.read.model import InputFile, ParsedRange, RangeSpec
 from jina_data.read.schema import unite_schemas
@@ -54,7 +54,7 @@ def digest(file: InputFile) -> str | None:
     """Return the sha256 of the stored bytes of a local file; None for a remote one."""
     if not file.is_local:
         return None
-    with translate_errors(file.name), Path(file.name).open("rb") as stored:
+    with translate_errors(file.name), Path(file.local_path).open("rb") as stored:
         return hashlib.file_digest(stored, "sha256").hexdigest()
 
 
@@ -70,10 +70,12 @@ class _RangeReader(Protocol):
 
 _READERS: dict[str, _RangeReader] = {
     "parquet": parquet,
+    "arrow": arrow,
     "jsonl": jsonl,
     "json": json_text,
     "csv": delimited,
     "tsv": delimited,
+    "text": text_lines,
     "datasets": hub,
 }
 

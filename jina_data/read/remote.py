@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -78,6 +79,17 @@ def _translate_errors(name: str) -> Iterator[None]:
         raise InputError(f"{name}: could not be reached: {text}. Check the URL, network and credentials.") from error
 
 
+def connection_error(error: BaseException) -> BaseException | None:
+    """Return the failed connection that led to an error, or None: libraries report some as a missing file."""
+    cause: BaseException | None = error
+    while cause is not None:
+        name = type(cause).__name__
+        if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror) or "Connect" in name:
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
 def _file_system(name: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
@@ -105,6 +117,14 @@ def _sends_parts(name: str) -> bool:
             return stored.size < 2 or len(stored._fetch_range(1, 2)) == 1
         except ValueError:
             return False
+
+
+def read_url(name: str) -> bytes:
+    """Return the bytes of a small file at a URL."""
+    with _translate_errors(name):
+        system, path = _file_system(name)
+        content: bytes = system.cat_file(path)
+        return content
 
 
 def stat_url(name: str) -> tuple[int | None, str | None]:

@@ -84,7 +84,9 @@ def _unite_structs(first: pa.DataType, second: pa.DataType) -> pa.DataType:
 
 
 def _unite_alike(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    """Let Arrow unite the units of times, the digits of decimals and the widths of binary values."""
+    """Let Arrow unite units of times, digits of decimals and widths of bytes; texts and bytes are bytes."""
+    if (is_string(first) and is_binary(second)) or (is_binary(first) and is_string(second)):
+        return pa.binary()
     families = (pt.is_timestamp, pt.is_date, pt.is_time, pt.is_duration, pt.is_decimal, is_binary)
     if not any(is_family(first) and is_family(second) for is_family in families):
         return None
@@ -158,11 +160,15 @@ def cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         return values
     if is_string(kind):
         return to_text(values).cast(kind)
-    if kind.equals(TEXTS) and not is_list(values.type) and not pt.is_null(values.type):
+    if kind.equals(TEXTS) and not pt.is_null(values.type) and not _is_list_of_texts(values.type):
         return to_texts(values)
     if _has_fieldless(values.type):
         return pa.chunked_array([pa.array([_without_fieldless(value, kind) for value in values.to_pylist()], kind)])
     return values.cast(kind)
+
+
+def _is_list_of_texts(kind: pa.DataType) -> bool:
+    return is_list(kind) and (is_string(kind.value_type) or pt.is_null(kind.value_type))
 
 
 def _without_fieldless(value: Any, kind: pa.DataType) -> Any:

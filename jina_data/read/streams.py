@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
-import zstandard
+import pyarrow as pa
 
 from jina_data.errors import InputError, JinaDataError
+from jina_data.read import compression
+from jina_data.read.compression import STREAM_ERRORS, open_decompressed
 from jina_data.read.encoding import Utf8Stream
 from jina_data.read.model import InputFile
+from jina_data.read.zip_member import open_member
 
-CHUNK_BYTES = 2**18
-ZSTD_INPUT_BYTES = 2**13
-"""Small, because one input chunk is decompressed to all of its output at once."""
-
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-
-
-def compression_of(head: bytes) -> str | None:
-    """Return the compression of a file, detected by its first bytes."""
-    if head.startswith(GZIP_MAGIC):
-        return "gzip"
-    skippable = len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F
-    return "zstd" if head.startswith(ZSTD_MAGIC) or skippable else None
+CHUNK_BYTES = compression.CHUNK_BYTES
 
 
 @contextmanager
@@ -49,7 +38,7 @@ def translate_errors(name: str, source: ByteSource | None = None) -> Iterator[No
         ) from error
     except PermissionError as error:
         raise InputError(f"{name}: no permission to read it. Check its permissions or your credentials.") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+    except STREAM_ERRORS as error:
         where = "" if source is None else f" after {source.offset:,} decompressed bytes"
         raise InputError(
             f"{name}: the compressed stream is truncated or damaged{where} ({error}). "
@@ -69,9 +58,10 @@ def open_stored(file: InputFile) -> BinaryIO:
         from jina_data.read.remote import open_url
 
         return open_url(file.name)
-    handle = Path(file.name).open("rb")  # noqa: SIM115
-    stat = Path(file.name).stat()
-    if (file.size, file.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
+    path = Path(file.local_path)
+    handle = path.open("rb")
+    stat = path.stat()
+    if file.path is None and (file.size, file.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
         handle.close()
         raise InputError(
             f"{file.name}: changed since the run began (it had {file.size:,} bytes, now {stat.st_size:,}). "
@@ -80,19 +70,60 @@ def open_stored(file: InputFile) -> BinaryIO:
     return handle
 
 
-class ByteSource:
-    """The decompressed bytes of a file, read forward; `offset` is the position of the next byte."""
+def can_seek(stored: BinaryIO) -> bool:
+    """Return whether an open file can be sought in; it is at its start afterwards."""
+    try:
+        stored.seek(0, 2)
+        stored.seek(0)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
 
-    def __init__(self, file: InputFile) -> None:
+
+def copied(stored: BinaryIO) -> BinaryIO:
+    """Copy the rest of a stream to a temporary file, which is at its start."""
+    with ExitStack() as unless_whole:
+        copy = unless_whole.enter_context(tempfile.TemporaryFile())
+        while part := stored.read(16 * CHUNK_BYTES):
+            copy.write(part)
+        copy.seek(0)
+        unless_whole.pop_all()
+    return cast(BinaryIO, copy)
+
+
+class ByteSource:
+    """The decompressed bytes of a file, read forward; `offset` is the position of the next byte.
+
+    `member` is the name of the file in a zip archive.
+    """
+
+    def __init__(self, file: InputFile, *, buffer_bytes: int = CHUNK_BYTES) -> None:
         self.name = file.name
         self.offset = 0
+        self._buffer_bytes = buffer_bytes
+        self.member: str | None = None
         self._compressed = file.compression is not None
-        with translate_errors(self.name):
+        with translate_errors(self.name), ExitStack() as unless_open:
             self._stored = open_stored(file)
-            self._bytes = _open_decompressed(self._stored, file.compression)
-        if encoding := file.option("encoding"):
-            self._bytes = cast(BinaryIO, io.BufferedReader(Utf8Stream(self._bytes, encoding), CHUNK_BYTES))
-            self._compressed = True
+            unless_open.callback(self._stored.close)
+            self._bytes = self._stored
+            for layer in file.compression.split("+") if file.compression else ():
+                self._bytes = self._open_layer(self._bytes, layer, unless_open)
+            if encoding := file.option("encoding"):
+                self._bytes = cast(BinaryIO, io.BufferedReader(Utf8Stream(self._bytes, encoding), CHUNK_BYTES))
+                self._compressed = True
+            self._opened = unless_open.pop_all()
+
+    def _open_layer(self, stored: BinaryIO, layer: str, opened: ExitStack) -> BinaryIO:
+        if layer != "zip":
+            stream = open_decompressed(stored, layer, self._buffer_bytes)
+        else:
+            if stored is not self._stored or not can_seek(stored):
+                stored = copied(stored)
+                opened.callback(stored.close)
+            self.member, stream = open_member(stored, self.name)
+        opened.callback(stream.close)
+        return stream
 
     def __enter__(self) -> ByteSource:
         return self
@@ -100,8 +131,7 @@ class ByteSource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bytes.close()
-        self._stored.close()
+        self._opened.close()
 
     def read(self, n_bytes: int = CHUNK_BYTES) -> bytes:
         """Return the next `n_bytes` bytes, fewer only at the end of the file."""
@@ -113,6 +143,10 @@ class ByteSource:
                 missing -= len(part)
                 self.offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def stored_bytes(self) -> int:
+        """Return how many stored bytes were read so far."""
+        return self._stored.tell()
 
     def move_to(self, offset: int) -> None:
         """Move forward to an offset: with a seek where possible, else by reading."""
@@ -131,45 +165,22 @@ class ByteSource:
             return False
 
 
-def _open_decompressed(stored: BinaryIO, compression: str | None) -> BinaryIO:
-    if compression == "gzip":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=stored))
-    if compression == "zstd":
-        return cast(BinaryIO, io.BufferedReader(_ZstdFrames(stored), CHUNK_BYTES))
-    return stored
+def _is_utf8(name: str) -> bool:
+    """Return whether Arrow can open a file by its name."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-class _ZstdFrames(io.RawIOBase):
-    """The content of all frames of a zstd file; the end of the file inside a frame is an error."""
+def open_seekable(file: InputFile, *, mapped: bool = False) -> Any:
+    """Open the decompressed bytes of a file so that they can be sought in, for Arrow; `mapped` maps them into memory.
 
-    def __init__(self, stored: BinaryIO) -> None:
-        self._stored = stored
-        self._context = zstandard.ZstdDecompressor(max_window_size=2**31)
-        self._frame: Any = None
-        self._input = b""
-        self._output = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._output:
-            if not self._input:
-                self._input = self._stored.read(ZSTD_INPUT_BYTES)
-            if not self._input:
-                if self._frame is not None:
-                    raise EOFError("the file ends inside a zstd frame")
-                return 0
-            self._decompress()
-        n_bytes = min(len(buffer), len(self._output))
-        buffer[:n_bytes] = self._output[:n_bytes]
-        self._output = self._output[n_bytes:]
-        return n_bytes
-
-    def _decompress(self) -> None:
-        self._frame = self._frame or self._context.decompressobj()
-        self._output = memoryview(self._frame.decompress(self._input))
-        self._input = b""
-        if self._frame.eof:
-            self._input = self._frame.unused_data
-            self._frame = None
+    A compressed file, and a remote one that cannot seek, is copied to a temporary file.
+    """
+    if file.compression is None:
+        stored = open_stored(file)
+        if can_seek(stored) and (not file.is_local or not _is_utf8(file.local_path)):
+            return stored
+        stored.close()
+        if file.is_local:
+            return pa.memory_map(file.local_path) if mapped and file.size else pa.OSFile(file.local_path)
+    with ByteSource(file) as source:
+        return copied(cast(BinaryIO, source))

@@ -16,6 +16,9 @@ from jina_data.errors import RunFolderError, first_line
 from jina_data.run.files import remove
 from jina_data.run.names import plain_name
 
+COPIES = ".copies"
+"""The folder with copies of inputs from memory, while a process needs them."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -140,7 +143,8 @@ class RunFolder:
 
     def foreign_names(self) -> list[str]:
         """Return the names in the folder and its output folders that runs do not write."""
-        expected = {"manifest.json", *self.outputs, *self.side_files, "events.jsonl", ".work", ".trash", ".publish"}
+        kept = (".work", ".trash", ".publish", COPIES)
+        expected = {"manifest.json", *self.outputs, *self.side_files, "events.jsonl", *kept}
         names = [entry.name for entry in self.path.iterdir() if entry.name not in expected]
         for output in self.outputs:
             files = (path for path in (self.path / output).rglob("*") if not path.is_dir())
@@ -163,7 +167,7 @@ class RunFolder:
         if not self.path.is_dir():
             return
         foreign = self.foreign_names()
-        if not self.is_run and any(self.path.iterdir()):
+        if not self.is_run and any(entry.name != COPIES for entry in self.path.iterdir()):
             example = foreign[0] if foreign else "parts of a run"
             raise RunFolderError(
                 f"the output folder {self.path} is not empty and not the folder of a run (it holds {example}). "

@@ -12,13 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow.parquet as pq
 
 from jina_data.errors import RunFolderError, UsageError
 from jina_data.run.names import plain_name
 from jina_data.run.sources import SourceLabels, run_sources, source_names
+
+if TYPE_CHECKING:
+    from jina_data.read import InputFile
 
 Roles = dict[str, tuple[str, ...]]
 
@@ -151,21 +154,24 @@ class InputRun:
 class RunInputs:
     """The inputs of a command: `names` has the files of runs in place of their folders."""
 
-    names: tuple[str, ...]
+    names: tuple[str | InputFile, ...]
     runs: tuple[InputRun, ...]
     has_others: bool
     """Whether there are inputs that are not runs."""
 
     @classmethod
-    def open(cls, inputs: Sequence[str]) -> Self:
-        """Find the runs among inputs.
+    def open(cls, inputs: Sequence[str | InputFile]) -> Self:
+        """Find the runs among inputs; files that were resolved already are none.
 
         Raises:
             RunFolderError: a run is not finished, has no rows, or is inside an input folder.
         """
-        names: list[str] = []
+        names: list[str | InputFile] = []
         runs: list[InputRun] = []
         for name in inputs:
+            if not isinstance(name, str):
+                names.append(name)
+                continue
             run = InputRun.open(name)
             if run is None:
                 check_no_run_below(name)
@@ -219,7 +225,7 @@ def run_of_file(path: Path) -> InputRun | None:
     return None
 
 
-def check_apart(inputs: Iterable[str], output: Path) -> None:
+def check_apart(inputs: Iterable[str | InputFile], output: Path) -> None:
     """Check that the output is not an input, not inside an input folder, and has no input inside it.
 
     Raises:
@@ -227,6 +233,8 @@ def check_apart(inputs: Iterable[str], output: Path) -> None:
     """
     out = _real(output)
     for name in inputs:
+        if not isinstance(name, str):
+            continue
         for path in _local_paths(name):
             real = _real(path)
             if real == out:

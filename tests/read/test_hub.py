@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 
 from jina_data.errors import InputError, MissingExtraError
 from jina_data.read import InputFile, digest, resolve_inputs, sample_schema, split
+from tests.support.hub_server import running
 from tests.support.tables import ranges_of, resolve_file, rows_of, small_ranges, table_of
 
 datasets = pytest.importorskip("datasets")
@@ -90,3 +95,40 @@ def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dataset_named_twice_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="named twice"):
         resolve_inputs([f"datasets:{folder}?split=train"] * 2)
+
+
+HUB_CODE = """
+from jina_data.read import resolve_inputs, sample_schema, stream_ranges
+(file,) = resolve_inputs(["datasets:me/texts"])
+rows = [row["text"] for part in stream_ranges(file, sample_schema(file)) for row in part.rows.to_pylist()]
+print(file.etag, rows)
+"""
+
+
+def test_datasets_of_the_hub_are_read_from_the_cache_without_a_network(tmp_path: Path) -> None:
+    def read(code: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), **settings}
+        return subprocess.run(
+            [sys.executable, "-c", code], check=False, env=environment, capture_output=True, text=True
+        )
+
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"text": ["one", "two"]}), sink)
+    with running() as hub:
+        online = hub.environment()
+        created = "from huggingface_hub import HfApi; HfApi().create_repo('me/texts', repo_type='dataset')"
+        assert read(created, **online).returncode == 0
+        hub.add_commit("me/texts", {"data/train-00000-of-00001.parquet": sink.getvalue()})
+        assert read("import datasets; datasets.load_dataset('me/texts')", **online).returncode == 0
+        first = read(HUB_CODE, **online)
+    assert first.stdout.endswith("['one', 'two']\n"), first.stderr
+    again = read(HUB_CODE, HF_HUB_OFFLINE="1")
+    assert again.stdout == first.stdout, again.stderr
+    # Without the dataset that was prepared, from the files that were downloaded.
+    shutil.rmtree(tmp_path / "home" / "datasets")
+    again = read(HUB_CODE, HF_HUB_OFFLINE="1")
+    assert again.stdout == first.stdout, again.stderr
+    shutil.rmtree(tmp_path / "home")
+    missing = read(HUB_CODE, HF_HUB_OFFLINE="1").stderr
+    assert "datasets:me/texts: the dataset is not in the cache, and the Hub is not asked" in missing
+    assert "Retrying" not in missing

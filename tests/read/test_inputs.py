@@ -56,11 +56,13 @@ def tree(tmp_path: Path) -> Path:
         "_tmp/x.jsonl",
         ".git/x.jsonl",
         "README.md",
-        "x.jsonl.bz2",
-        "empty/notes.txt",
+        "x.log",
+        "notes.txt",
+        "empty/README.txt",
+        "empty/.notes.txt",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(LINE)
+        (tmp_path / name).write_bytes(b"A line of text.\n")
     return tmp_path
 
 
@@ -106,11 +108,12 @@ REFUSED: list[tuple[list[str], str]] = [
     ([], "no input was named"),
     (["nope.jsonl"], r"nope.jsonl: no such file or folder \(the current folder is .*\). Check the path"),
     (["nope/*.jsonl"], r"nope/\*.jsonl: no file found. Check the path or pattern"),
-    (["*.txt"], r"\*.txt: no file found"),
-    (["empty"], "empty: no file found"),
-    (["R*"], r"none of its 1 files has a known format \(for example .*README.md\). Expected .parquet, .jsonl"),
-    (["README.md"], "unknown file format. Expected .parquet"),
-    (["x.jsonl.bz2"], "unknown file format"),
+    (["*.text"], r"\*.text: no file found"),
+    (["empty"], "empty: none of its 1 files has a known format"),
+    (["_tmp/*.nothing"], "no file found"),
+    (["R*"], r"none of its 1 files has a known format \(for example .*README.md\). Expected .parquet, .arrow"),
+    (["README.md"], "unknown file format. Expected .parquet.*--input-format"),
+    (["x.log"], "unknown file format"),
     (["a.jsonl", "*.jsonl"], r"a.jsonl is named twice: by '.*a.jsonl' and by '.*\*.jsonl'"),
     (["a.jsonl", "./a.jsonl"], "named twice"),
     (["a.jsonl", "link.jsonl"], "link.jsonl is named twice"),
@@ -214,7 +217,7 @@ def test_files_behind_urls_are_read_like_local_ones(memory: str, tmp_path: Path,
 MISSING: list[tuple[str, type[Exception], str]] = [
     ("memory://nope/a.jsonl", InputError, "no such file. Check the URL"),
     ("memory://nope/*.jsonl", InputError, "no file found"),
-    ("memory://nope", InputError, "unknown file format"),
+    ("memory://nope", InputError, "no such file. Check the URL"),
     ("nope://bucket/a.jsonl", InputError, "could not be reached: Protocol not known: nope"),
     (
         "s3://bucket/a.jsonl",

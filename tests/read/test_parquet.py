@@ -5,6 +5,7 @@ import decimal
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jina_data.errors import InputError
-from jina_data.read import ROW, InputFile, parse_range, resolve_inputs, sample_schema, split, stream_ranges
+from jina_data.read import (
+    ROW,
+    InputFile,
+    parse_range,
+    resolve_inputs,
+    sample_schema,
+    settled_schema,
+    split,
+    stream_ranges,
+)
 from jina_data.read import parquet as parquet_module
 from tests.support.tables import (
     assert_same_ranges,
@@ -190,7 +200,9 @@ def test_a_reader_continues_at_its_position(tmp_path: Path) -> None:
 def test_corrupt_files_are_reported(tmp_path: Path) -> None:
     file, _ = large(tmp_path, write_page_checksum=True)
     raw = (tmp_path / "t.parquet").read_bytes()
-    cases = {"cut": raw[: len(raw) // 2], "empty": b"", "text": b"hello, this is no parquet file", "short": raw[:5]}
+    with pytest.raises(InputError, match=r"empty.parquet: the file is empty \(0 bytes\). Fetch or write it again"):
+        sample_schema(write_input(tmp_path, "empty.parquet", b""))
+    cases = {"cut": raw[: len(raw) // 2], "text": b"hello, this is no parquet file", "short": raw[:5]}
     for name, data in cases.items():
         with pytest.raises(InputError, match=rf"{name}.parquet: could not be read.*again"):
             sample_schema(write_input(tmp_path, f"{name}.parquet", data))
@@ -202,15 +214,140 @@ def test_corrupt_files_are_reported(tmp_path: Path) -> None:
     assert parquet_module._thread_reader() is None
 
 
-@pytest.mark.parametrize("name", ["_row", "__row_number"])
-def test_reserved_names_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"column '{name}': jina-data keeps that name for itself"):
-        sample_schema(stored(tmp_path, pa.table({name: [1]})))
+def test_names_that_cannot_be_used_are_replaced(tmp_path: Path) -> None:
+    table = pa.table([[1], [2], [3], [4], [5]], names=["a", "a", "_row", "__row_number", ""])
+    file = stored(tmp_path, table)
+    assert rows_of(file) == [{"a": 1, "a_2": 2, "_row_2": 3, "row_number": 4, "column_5": 5}]
 
 
-def test_names_that_occur_twice_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"column 'a': it occurs twice"):
-        sample_schema(stored(tmp_path, pa.table([[1], [2]], names=["a", "a"])))
+def test_bytes_that_hold_texts_are_texts(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "text": pa.array(["é".encode(), None, b"", b"a\tb\nc"]),
+            "large": pa.array([b"x"] * 4, pa.large_binary()),
+            "view": pa.array([b"x"] * 4, pa.binary_view()),
+            "latin": pa.array([b"caf\xe9", b"x", b"x", b"x"]),
+            "control": pa.array([b"a\0b", b"x", b"x", b"x"]),
+            "null": pa.array([None] * 4, pa.binary()),
+            "empty": pa.array([b""] * 4),
+            "fixed": pa.array([b"abcd"] * 4, pa.binary(4)),
+        }
+    )
+    file = stored(tmp_path, table)
+    kinds = {field.name: field.type for field in sample_schema(file)}
+    assert {name for name, kind in kinds.items() if kind == pa.string()} == {"text", "large", "view"}
+    assert [row["text"] for row in rows_of(file)] == ["é", None, "", "a\tb\nc"]
+    assert table_of(ranges_of(file)).column("latin").to_pylist()[0] == b"caf\xe9"
+
+
+def late_bytes(folder: Path) -> InputFile:
+    values = [b"text %d" % number for number in range(3000)]
+    values[2500] = b"caf\xe9"
+    return stored(folder, pa.table({"n": range(3000), "b": values}), row_group_size=500)
+
+
+def test_late_bytes_that_are_no_text_cost_no_row(tmp_path: Path) -> None:
+    file = late_bytes(tmp_path)
+    with small_ranges(2**20, 1000):
+        ranges = ranges_of(file)
+    assert [parsed.rows.schema.field("b").type for parsed in ranges] == [pa.string(), pa.string(), pa.binary()]
+    table = table_of(ranges)
+    assert table.schema.field("b").type == pa.binary()
+    assert table.column("b")[2500].as_py() == b"caf\xe9"
+    assert table.column("b")[0].as_py() == b"text 0"
+    assert settled_schema([file]).field("b").type == pa.binary()
+
+
+def test_late_bytes_that_are_no_text_cost_their_row_in_a_role(tmp_path: Path) -> None:
+    file = replace(late_bytes(tmp_path), text_columns=("b",))
+    ranges = list(stream_ranges(file, sample_schema(file)))
+    failures = [failure for parsed in ranges for failure in parsed.unreadable]
+    assert [(failure.row, failure.error) for failure in failures] == [(2500, "column 'b': not UTF-8")]
+    assert sum(parsed.rows.num_rows for parsed in ranges) == 2999
+    assert {parsed.rows.schema.field("b").type for parsed in ranges} == {pa.string()}
+
+
+BERLIN = pa.timestamp("ns", "Europe/Berlin")
+ODD: list[tuple[str, pa.Array, list[Any]]] = [
+    ("uint64", pa.array([2**63, None], pa.uint64()), ["9223372036854775808", None]),
+    ("uint8", pa.array([200, None], pa.uint8()), ["200", None]),
+    ("half", pa.array([1.5, None], pa.float16()), ["1.5", None]),
+    ("double", pa.array([0.1, 1e300]), ["0.1", "1e+300"]),
+    ("bool", pa.array([True, None]), ["true", None]),
+    ("decimal", pa.array([decimal.Decimal("1.5000"), None], pa.decimal128(20, 4)), ["1.5000", None]),
+    ("decimal 256", pa.array([decimal.Decimal("-0.5000"), None], pa.decimal256(50, 4)), ["-0.5000", None]),
+    ("date", pa.array([datetime.date(2020, 1, 2), None]), ["2020-01-02", None]),
+    ("timestamp", pa.array([1, None], pa.timestamp("ns")), ["1970-01-01T00:00:00.000000001", None]),
+    ("late timestamp", pa.array([253402300799000000, None], pa.timestamp("us")), ["9999-12-31T23:59:59.000000", None]),
+    ("zone", pa.array([7, None], BERLIN), ["1970-01-01T01:00:00.000000007+01:00", None]),
+    ("time", pa.array([1_000_000_001, None], pa.time64("ns")), ["00:00:01.000000001", None]),
+    ("duration", pa.array([1_000_000_001, None], pa.duration("ns")), ["1000000001", None]),
+    ("map", pa.array([[("a", 0)], None], pa.map_(pa.string(), pa.int32())), ['{"a": 0}', None]),
+    ("struct", pa.array([{"a": 1, "b": {"c": [1.5]}}, None]), ['{"a": 1, "b": {"c": [1.5]}}', None]),
+    ("vector", pa.array([[0.5, 1.0], None], pa.list_(pa.float32(), 2)), [["0.5", "1.0"], None]),
+    ("list", pa.array([[1], None], pa.large_list(pa.int16())), [["1"], None]),
+    ("large text", pa.array(["x", None], pa.large_string()), ["x", None]),
+    ("text view", pa.array(["x", None], pa.string_view()), ["x", None]),
+    ("dictionary", pa.array(["x", None]).dictionary_encode(), ["x", None]),
+    ("bytes", pa.array([b"text", b"\xff\x00"]), ["text", "/wA="]),
+    ("null", pa.nulls(2), [None, None]),
+]
+
+
+@pytest.mark.parametrize(("values", "texts"), [case[1:] for case in ODD], ids=[case[0] for case in ODD])
+def test_a_role_on_any_type_gives_texts(tmp_path: Path, values: pa.Array, texts: list[object]) -> None:
+    file = stored(tmp_path, pa.table({"n": [1, 2], "x": values}))
+    passed = table_of(ranges_of(file)).column("x")
+    assert passed.to_pylist() == pa.chunked_array([values]).to_pylist()
+    file = replace(file, text_columns=("x",))
+    (parsed,) = stream_ranges(file, sample_schema(file))
+    assert parsed.rows.column("x").type in (pa.string(), pa.large_string(), pa.list_(pa.string()))
+    assert parsed.rows.column("x").to_pylist() == texts
+    assert parsed.unreadable == []
+
+
+TWO_TYPES: list[tuple[str, list[object], list[object], pa.DataType, list[object]]] = [
+    ("int, text", [1], ["x"], pa.string(), ["1", "x"]),
+    ("text, list", ["x"], [["a"]], pa.string(), ["x", '["a"]']),
+    ("int, double", [1], [1.5], pa.float64(), [1.0, 1.5]),
+    ("large int, double", [2**53 + 1], [1.5], pa.string(), ["9007199254740993", "1.5"]),
+    ("bool, int", [True], [1], pa.string(), ["true", "1"]),
+    (
+        "date, timestamp",
+        [datetime.date(2020, 1, 2)],
+        [datetime.datetime(2020, 1, 2, 3)],
+        pa.string(),
+        ["2020-01-02", "2020-01-02T03:00:00.000000"],
+    ),
+    ("date, text", [datetime.date(2020, 1, 2)], ["x"], pa.string(), ["2020-01-02", "x"]),
+    ("struct, text", [{"a": 1}], ["x"], pa.string(), ['{"a": 1}', "x"]),
+    (
+        "structs",
+        [{"a": 1}],
+        [{"b": "x"}],
+        pa.struct([("a", pa.int64()), ("b", pa.string())]),
+        [{"a": 1, "b": None}, {"a": None, "b": "x"}],
+    ),
+    ("text, bytes", ["x"], [b"\xff"], pa.binary(), [b"x", b"\xff"]),
+    ("null, text", [None], ["x"], pa.string(), [None, "x"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind", "values"), [case[1:] for case in TWO_TYPES], ids=[case[0] for case in TWO_TYPES]
+)
+@pytest.mark.parametrize("swap", [False, True])
+def test_types_of_files_unite(
+    tmp_path: Path, first: list[object], second: list[object], kind: pa.DataType, values: list[object], swap: bool
+) -> None:
+    pq.write_table(pa.table({"x": first}), tmp_path / ("b.parquet" if swap else "a.parquet"))
+    pq.write_table(pa.table({"x": second}), tmp_path / ("a.parquet" if swap else "b.parquet"))
+    files = resolve_inputs([str(tmp_path)])
+    schema = settled_schema(files)
+    if not pa.types.is_struct(kind):
+        assert schema.field("x").type == kind
+    ranges = [parsed for file in files for parsed in stream_ranges(file, schema)]
+    assert table_of(ranges).column("x").to_pylist() == (values[::-1] if swap else values)
 
 
 @pytest.mark.corpora

@@ -34,7 +34,7 @@ UNITES: list[tuple[pa.DataType, pa.DataType, pa.DataType]] = [
     (pa.binary(), pa.large_binary(), pa.large_binary()),
     (pa.bool_(), pa.int64(), pa.string()),
     (pa.string(), pa.int64(), pa.string()),
-    (pa.string(), pa.binary(), pa.string()),
+    (pa.string(), pa.binary(), pa.binary()),
     (pa.string(), pa.timestamp("s"), pa.string()),
     (pa.list_(pa.string()), pa.string(), pa.string()),
     (pa.list_(pa.string()), pa.list_(pa.int64()), pa.list_(pa.string())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,14 +91,18 @@ def assert_same_ranges(left: list[ParsedRange], right: list[ParsedRange]) -> Non
         assert str(actual.rows.to_pylist()) == str(expected.rows.to_pylist())
 
 
+MODULES = ("jsonl", "json_text", "delimited", "csv_blocks", "parquet", "arrow", "text_lines", "hub")
+
+
 @contextlib.contextmanager
 def small_ranges(n_bytes: int, n_rows: int = 65_536) -> Iterator[None]:
     """Make ranges so small that a small file has many."""
     with contextlib.ExitStack() as stack:
-        for module in ("jsonl", "json_text", "delimited", "parquet", "hub"):
-            stack.enter_context(mock.patch(f"jina_data.read.{module}.RANGE_BYTES", n_bytes))
-            if module not in ("jsonl", "delimited"):
-                stack.enter_context(mock.patch(f"jina_data.read.{module}.RANGE_ROWS", n_rows))
+        for name in MODULES:
+            module = importlib.import_module(f"jina_data.read.{name}")
+            for constant, value in (("RANGE_BYTES", n_bytes), ("RANGE_ROWS", n_rows)):
+                if hasattr(module, constant):
+                    stack.enter_context(mock.patch.object(module, constant, value))
         yield
 
 
