@@ -22,6 +22,7 @@ from jina_data.kernels.words import (
     UNSPACED,
     ByteArray,
     Integer,
+    Truth,
     decode,
     inner,
     unicode_ranges,
@@ -58,13 +59,13 @@ def sign_table() -> ByteArray:
 
 
 @inner
-def is_counted(sort: Integer) -> bool:
+def is_counted(sort: Integer) -> Truth:
     """Return whether a character is a letter or a number, given its entry in `sign_table`."""
     return bool(sort & _SORT_BITS >= _LETTER)
 
 
 @inner
-def may_be_sign(sort: Integer) -> bool:
+def may_be_sign(sort: Integer) -> Truth:
     """Return whether a character may be a sign, given its entry in `sign_table`."""
     return bool(sort == _SIGN or sort & _DEPENDS)
 
@@ -88,10 +89,10 @@ class Neighbors(NamedTuple):
     before: Integer
     after: Integer
     following: Integer
-    after_blank: bool
-    before_blank: bool
-    after_minus: bool
-    is_single: bool
+    after_blank: Truth
+    before_blank: Truth
+    after_minus: Truth
+    is_single: Truth
     byte: Integer
 
 
@@ -135,20 +136,21 @@ def sign_end(data: ByteArray, start: Integer, i: Integer, stop: Integer, end: In
     if not sorts[code] & _DEPENDS:
         return stop
     if code in (58, 59):
-        return _emoticon_end(data, stop, end)
+        emoticon_end: Integer = _emoticon_end(data, stop, end)
+        return emoticon_end
     near = _neighbors(data, start, i, stop, end, sorts)
     is_sign = _is_minus(near) if plain_sign(code) == _MINUS else _is_mark(near, code)
     return stop if is_sign else 0
 
 
 @inner
-def _is_operand(sort: Integer, beyond: Integer, bracket: Integer) -> bool:
+def _is_operand(sort: Integer, beyond: Integer, bracket: Integer) -> Truth:
     """Return whether a neighbor is a number, a bracket, or a word of one letter."""
     return bool(sort in (_DIGIT, bracket) or (sort & _SORT_BITS == _LETTER and beyond < _LETTER))
 
 
 @inner
-def _is_minus(near: Neighbors) -> bool:
+def _is_minus(near: Neighbors) -> Truth:
     """Return whether a hyphen or dash is a sign, and not punctuation or a part of a word."""
     before, after = near.before & _SORT_BITS, near.after
     is_operand_before = _is_operand(before, near.beyond, _CLOSE)
@@ -168,7 +170,7 @@ def _is_minus(near: Neighbors) -> bool:
 
 
 @inner
-def _is_mark(near: Neighbors, code: Integer) -> bool:
+def _is_mark(near: Neighbors, code: Integer) -> Truth:
     """Return whether an asterisk, exclamation mark, point, underscore, number sign or bullet is a sign."""
     before, after = near.before & _SORT_BITS, near.after
     is_operand_before = _is_operand(before, near.beyond, _CLOSE)

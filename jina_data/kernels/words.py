@@ -33,6 +33,7 @@ from numba.core.options import DefaultOptions
 ByteArray = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
 Integer = int | np.int64
+Truth = bool | np.bool_
 
 # Types of kernel arguments. Arrays that Arrow owns are read-only; numba accepts writable arrays for these types too.
 BYTES = types.Array(types.uint8, 1, "C", readonly=True)
