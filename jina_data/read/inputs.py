@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from jina_data.errors import InputError
-from jina_data.read import delimited, json_text, remote
+from jina_data.read import delimited, json_layout, remote
 from jina_data.read.model import DETECTED, SAMPLE_BYTES, InputFile
 from jina_data.read.options import InputOptions
 from jina_data.read.streams import ByteSource, compression_of, open_stored, translate_errors
@@ -159,9 +159,4 @@ def _resolve_text(file: InputFile) -> InputFile:
         at_end = not source.read(1)
     if file.format in ("csv", "tsv"):
         return replace(file, options=tuple(delimited.choose_dialect(head, at_end=at_end, kind=file.format).items()))
-    layout = json_text.layout_of(head)
-    if file.format == "json":
-        return replace(file, format="jsonl") if layout == "lines" else replace(file, options=(("layout", layout),))
-    if layout == "array" and head.lstrip()[1:].lstrip()[:1] in (b"{", b""):
-        raise InputError(f"{file.name}: expected one JSON object per line, found one JSON array. Rename it to .json.")
-    return file
+    return json_layout.choose_layout(file, head, at_end=at_end)
