@@ -17,6 +17,7 @@ class Buffer:
         self.position = 0
         self.offset = source.offset
         self.line = 0
+        self.column = 0
         self.at_end = False
 
     @property
@@ -35,9 +36,12 @@ class Buffer:
 
     def advance(self, length: int) -> None:
         """Go over bytes that are in the buffer."""
-        self.line += self.data.count(b"\n", self.position, self.position + length)
+        end = self.position + length
+        n_breaks = self.data.count(b"\n", self.position, end)
+        self.line += n_breaks
+        self.column = end - self.data.rfind(b"\n", 0, end) - 1 if n_breaks else self.column + length
         self.offset += length
-        self.position += length
+        self.position = end
 
     def read_more(self) -> bool:
         """Read more; the buffer at least doubles, so that the repeated search of a long value takes linear time."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from jina_data.errors import InputError
 from jina_data.read.json_columns import CONVERT, load_document, orientation_of
-from jina_data.read.json_grammar import BETWEEN, SPACE, STRING, value_end
+from jina_data.read.json_grammar import BETWEEN, SPACE, START, STRING, value_end
 from jina_data.read.json_load import BOM, NotARowError, try_load
 from jina_data.read.json_reading import (
     DOCUMENT_ITSELF,
@@ -154,10 +154,10 @@ def _values(head: bytes, position: int) -> Iterator[tuple[int, int]]:
 def _shape_of_items(head: bytes, position: int) -> str:
     kinds = Counter(_SHAPES.get(type(_plain(head[start:end])), "") for start, end in _values(head, position))
     kinds.pop("", None)
-    if kinds:
-        return kinds.most_common(1)[0][0]
-    following = BETWEEN.match(head, position).end()  # type: ignore[union-attr]
-    return {b"[": "lists", b'"': "texts"}.get(head[following : following + 1], "objects")
+    shape = kinds.most_common(1)[0][0] if kinds else "objects"
+    if not kinds and head[BETWEEN.match(head, position).end() :].startswith(b"["):  # type: ignore[union-attr]
+        shape = "lists"
+    return "objects" if shape == "texts" and START["objects"].search(head) else shape
 
 
 def _with_header(file: InputFile, options: dict[str, str], head: bytes) -> InputFile:
@@ -181,10 +181,10 @@ def _with_document(file: InputFile, head: bytes, begin: int, *, at_end: bool) ->
     if steps:
         return replace(file, options=_options(_path_options(steps, head, begin)))
     end = value_end(head, begin)
-    rest = head[end[0] :] if end else b""
-    is_one = not BETWEEN.sub(b"", rest, count=1)
+    is_valid = end is not None and end[1]
+    is_one = not is_valid or end is None or not head[end[0] :].strip()
     if file.settings.records is None and is_one:
-        options = _document_options(file, head, begin, is_whole=at_end and end is not None)
+        options = _document_options(file, head, begin, is_whole=at_end and is_valid)
         if options is not None:
             return replace(file, options=_options(options))
     return replace(file, options=_options({"layout": "values"}))
@@ -215,8 +215,9 @@ def _document_options(file: InputFile, head: bytes, begin: int, *, is_whole: boo
     top = {member.keys[0] for member in members}
     if {"features", "rows"} <= top and _is_viewer(head, members):
         return _path_options(("rows", None, "row"), head, begin)
-    if not is_whole and lists and lists[-1].end is None:
-        return _path_options((*lists[-1].keys, None), head, begin)
+    if not is_whole and lists:
+        chosen = lists[-1] if lists[-1].end is None else lists[0]
+        return _path_options((*chosen.keys, None), head, begin)
     if {"schema", "data"} <= top <= {"schema", "data"} and ("data",) in (member.keys for member in lists):
         return _path_options(("data", None), head, begin)
     document = load_document(file) if _may_be_columns(head, begin) else None

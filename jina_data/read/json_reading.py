@@ -103,7 +103,9 @@ class Reading:
         self, value: Any, position: int, keys: tuple[str, ...], around: Around
     ) -> Iterator[tuple[dict[str, Any] | NotARowError, Around]]:
         if position == len(self.path):
-            yield self._row(value), around
+            is_list = isinstance(value, list) and self.path and self.path[-1] is not None
+            for item in value if is_list else (value,):
+                yield self._row(item), around
             return
         step = self.path[position]
         if step is None:

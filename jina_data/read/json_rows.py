@@ -19,7 +19,7 @@ import pyarrow.types as pt
 from jina_data.read.arrow_types import is_list, is_string
 from jina_data.read.json_load import NotARowError
 from jina_data.read.json_reading import Reading, plain_row
-from jina_data.read.json_values import MisfitError, Struct, column, fit_row
+from jina_data.read.json_values import MAX_DEPTH, MisfitError, Struct, column, fit_row
 from jina_data.read.model import ROW
 from jina_data.read.names import is_usable
 from jina_data.read.schema import MAX_FIELDS, conform, unite_types, writable
@@ -31,6 +31,7 @@ MAX_NEW_FIELDS = 300
 """Fields that Arrow may find beside those of the schema. Its time grows with the square of their number."""
 _PROBES, _PROBE_BYTES = 16, 2**12
 
+_NO_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^{}\[\]"]++|"', re.DOTALL)
 _LARGE_INTEGER = re.compile(rb"[\[:,\s]-?[0-9]{16,}\s*[,}\]]")
 
 
@@ -69,7 +70,8 @@ def _read(block: bytes, expected: pa.DataType, unexpected_fields: str) -> pa.Tab
     try:
         rows = pa.json.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
         rows.validate(full=True)
-    except pa.ArrowException:
+        _count_fields(pa.struct(list(rows.schema)))
+    except (pa.ArrowException, UnicodeDecodeError):  # the second: of a key
         return None
     for child in expected:
         if child.name not in rows.column_names:
@@ -78,7 +80,9 @@ def _read(block: bytes, expected: pa.DataType, unexpected_fields: str) -> pa.Tab
 
 
 def _read_new_fields(block: bytes, expected: pa.DataType) -> pa.Table | None:
-    """Let Arrow infer the types of fields that are not expected, if they are few."""
+    """Let Arrow infer the types of fields that are not expected, if they are few and not nested deeply."""
+    if _depth(block) > MAX_DEPTH:
+        return None
     probe = b"\n".join(_probes(block))
     rows = _read(probe, expected, "infer") if probe else None
     if rows is None or _count_fields(pa.struct(list(rows.schema))) > _count_fields(expected) + MAX_NEW_FIELDS:
@@ -89,6 +93,14 @@ def _read_new_fields(block: bytes, expected: pa.DataType) -> pa.Table | None:
         known = unite_types(known, _without_times(pa.struct(list(rows.schema))))
         rows = _read(block, known, "infer") if pt.is_struct(known) else None
     return rows
+
+
+def _depth(block: bytes) -> int:
+    """Return a bound of the depth of brackets outside of strings; Arrow crashes at great depth."""
+    brackets = np.frombuffer(_NO_BRACKET.sub(b"", block), np.uint8)
+    steps = np.where((brackets == ord("{")) | (brackets == ord("[")), 1, -1)
+    depths = np.concatenate([[0], np.cumsum(steps)])
+    return int((depths - np.minimum.accumulate(depths)).max())
 
 
 def _probes(block: bytes) -> list[bytes]:
@@ -131,7 +143,7 @@ def _has_times(kind: pa.DataType) -> bool:
 
 def _count_fields(kind: pa.DataType) -> int:
     if pt.is_struct(kind):
-        return sum(1 + _count_fields(child.type) for child in kind)
+        return sum(bool(child.name) + _count_fields(child.type) for child in kind)
     return _count_fields(kind.value_type) if is_list(kind) else 0
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jina_data.read.json_buffer import Buffer
-from jina_data.read.json_grammar import BETWEEN, BLANKS, START, value_end
+from jina_data.read.json_grammar import BETWEEN, BLANKS, SPACE, START, STRING, value_end
 from jina_data.read.json_load import BOM, NotARowError, load_value
 from jina_data.read.json_reading import is_small
 from jina_data.read.json_resync import Keys, Resync
@@ -26,6 +26,8 @@ LONG_BYTES = 2**23
 """A value that does not close within so many bytes is searched for other values, which would mean that it is broken."""
 
 _SEPARATORS = (b",", b"]", b"{", b"[", b"\x1e", BOM)
+_BROKEN_START = re.compile(rb'[^",](?:' + BLANKS.pattern + STRING + SPACE + rb":|\s*+\Z)")
+"""One wrong byte where an object or a bracket should be."""
 _TRAILING = re.compile(rb"[\s,]*\Z")
 
 
@@ -151,18 +153,40 @@ class Scanner:
         data = self.buffer.data
         following = BLANKS.match(data, end)
         position = following.end() if following else end
-        if position == len(data) or data.startswith(_SEPARATORS, position):
+        if position == len(data) or data.startswith(_SEPARATORS, position) or _BROKEN_START.match(data, position):
             return True
         if self.documents.shape == "texts" and data.startswith(b'"', position):
             return position > end
-        if not self._inside and self.documents.layout == "array":
+        if not self._inside and (self.documents.layout == "array" or self._is_whole(end, position)):
             return True
-        return START[self.documents.shape].match(data, position + 1) is not None and position == end
+        if position > end and self._is_other_value(position):
+            return True
+        following = BLANKS.match(data, position + 1)
+        start = following.end() if following else position + 1
+        return position == end and START[self.documents.shape].match(data, start) is not None
+
+    def _is_whole(self, end: int, following: int) -> bool:
+        """Return whether a value ends as it began: its last line, and the text after it, at the column of its first."""
+        data, start = self.buffer.data, self.buffer.position
+        last_line = data.rfind(b"\n", start, end) + 1
+        next_line = data.rfind(b"\n", end, following) + 1
+        column = self.buffer.column
+        return next_line > 0 and following - next_line == column and last_line in (0, end - 1 - column)
+
+    def _is_other_value(self, start: int) -> bool:
+        """Return whether a value begins here that is no record, such as a number."""
+        found = value_end(self.buffer.data, start)
+        if found is None or not found[1]:
+            return False
+        following = BLANKS.match(self.buffer.data, found[0])
+        position = following.end() if following else found[0]
+        return position == len(self.buffer.data) or self.buffer.data.startswith(_SEPARATORS, position)
 
     def _search(self) -> Resync:
         if self._resync is None:
             n_closing = len(self.documents.keys)
             self._resync = Resync(self.documents.shape, self._keys_of_records(), n_closing)
+        self._resync.is_inside = self._inside
         return self._resync
 
     def _broken_value(self) -> JsonValue:
@@ -181,33 +205,31 @@ class Scanner:
                 return self._rest_of_file("a value begins here whose brackets or quotes never close")
 
     def _broken_length(self) -> int | None:
+        """Return the length of a broken value; None if more of the file has to be read."""
         data, start, at_end = self.buffer.data, self.buffer.position, self.buffer.at_end
-        opens = data.startswith((b"{", b"[", b'"'), start)
+        search = self._search()
         found = value_end(data, start)
-        end = found[0] if found else None
-        following = self._search().next_record(data, start + 1, len(data) if end is None else end, at_end=at_end)
-        if following is None and end is not None and (not opens or self._is_separated(end)):
-            if not opens:
-                following = self._search().next_record(data, end, len(data), at_end=at_end)
-                end = self._junk_end(end)
-                return min(end, following or end) - start
-            return end - start
-        if following is None and end is not None:
-            following = self._search().next_record(data, end, len(data), at_end=at_end)
-        if following is None:
-            if at_end and end is not None:
-                return self._junk_end(end) - start
+        end = found[0] if found and data.startswith((b"{", b"[", b'"'), start) else None
+        following = search.next_record(data, start + 1, len(data), at_end=at_end)
+        if following is None and not at_end:
             return None
-        trailing = _TRAILING.search(data, start + 1, following)
-        return (trailing.start() if trailing else following) - start
+        last = following or len(data)
+        if following is None and self._inside:
+            last = self._end_of_list(start)
+            if last is None:
+                return end - start if end is not None and not data[end:].strip(b" \t\r\n,") else None
+        if end is not None and end <= last and not data[end:last].strip(b" \t\r\n,"):
+            return end - start
+        trailing = _TRAILING.search(data, start + 1, last)
+        return (trailing.start() if trailing else last) - start
 
-    def _junk_end(self, end: int) -> int:
-        """Return where text that is no value ends: before a comma or bracket that may follow a value."""
+    def _end_of_list(self, start: int) -> int | None:
+        """Return where the ] is with which the list of records of the last document ends."""
         data = self.buffer.data
-        while end < len(data) and data[end : end + 1] not in (b",", b"]", b"{", b"["):
-            found = value_end(data, end) if data[end : end + 1] == b'"' else None
-            end = found[0] if found else end + 1
-        return len(data[:end].rstrip())
+        end = data.rfind(b"]", start)
+        while end > start and not self._search().ends_document(data, end + 1, at_end=True):
+            end = data.rfind(b"]", start, end)
+        return end if end > start else None
 
     def _error(self, length: int) -> str:
         raw = self.buffer.data[self.buffer.position : self.buffer.position + length]
@@ -220,6 +242,7 @@ class Scanner:
     def _open_document(self) -> str | None:
         """Go into the list of records of a document; return why there is none."""
         self._document, self._outer = self.buffer.offset, {}
+        self.buffer.fill(1)
         self.buffer.advance(1)
         level = 0
         keys = self.documents.keys
@@ -260,15 +283,15 @@ class Scanner:
 
     def _close_list(self) -> JsonValue | None:
         """Leave the list of records, and its document; return an error if a ] does not close it."""
+        self.buffer.fill(LOOKAHEAD_BYTES)
+        data, position = self.buffer.data, self.buffer.position + 1
+        is_end = self._search().ends_document(data, position, at_end=self.buffer.at_end)
+        if not is_end and (not self.buffer.at_end or self._end_of_list(position) is not None):
+            return self._broken_value()
         if self.documents.layout != "wrapped":
             self.buffer.advance(1)
             self._inside = False
             return None
-        self.buffer.fill(LOOKAHEAD_BYTES)
-        data = self.buffer.data
-        following = BLANKS.match(data, self.buffer.position + 1)
-        if following and following.end() < len(data) and data[following.end() : following.end() + 1] not in (b"}", b","):
-            return self._value(1, "a ] where no list ends")
         self.buffer.advance(1)
         self._inside = False
         depth = len(self.documents.keys)

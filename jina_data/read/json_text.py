@@ -68,15 +68,14 @@ def _records(file: InputFile, scanner: Scanner) -> Iterator[JsonValue]:
 
 
 def keys_of_records(file: InputFile) -> Keys:
-    """Return the keys of the first values of a file."""
+    """Return the keys of the first values of a file, up to a broken one."""
     found: list[frozenset[str]] = []
     with ByteSource(file) as source:
         for value in Scanner(source, _documents(file), {}, Keys):
-            if len(found) >= MAX_KEY_SAMPLE or value.end > SAMPLE_BYTES:
-                break
             row = try_load(value.raw) if value.error is None else None
-            if isinstance(row, dict):
-                found.append(frozenset(row))
+            if not isinstance(row, dict) or len(found) >= MAX_KEY_SAMPLE or value.end > SAMPLE_BYTES:
+                break
+            found.append(frozenset(row))
     return Keys(frozenset.intersection(*found), frozenset.union(*found)) if found else Keys()
 
 

@@ -94,8 +94,9 @@ def assert_same_ranges(left: list[ParsedRange], right: list[ParsedRange]) -> Non
 def small_ranges(n_bytes: int, n_rows: int = 65_536) -> Iterator[None]:
     """Make ranges so small that a small file has many."""
     with contextlib.ExitStack() as stack:
-        for module in ("jsonl", "json_text", "delimited", "parquet", "hub"):
-            stack.enter_context(mock.patch(f"jina_data.read.{module}.RANGE_BYTES", n_bytes))
+        for module in ("jsonl", "json_text", "json_columns", "delimited", "parquet", "hub"):
+            if module != "json_columns":
+                stack.enter_context(mock.patch(f"jina_data.read.{module}.RANGE_BYTES", n_bytes))
             if module != "jsonl":
                 stack.enter_context(mock.patch(f"jina_data.read.{module}.RANGE_ROWS", n_rows))
         yield
