@@ -29,7 +29,12 @@ MAX_ITEMS = 100
 """Items of an array that decide what its records are."""
 
 _KEY = re.compile(BETWEEN.pattern + rb"(" + STRING + rb")" + SPACE + rb":" + SPACE)
-_LIST_OF_OBJECTS = re.compile(rb"\[" + SPACE + rb"\{")
+_LIST_OF_OBJECTS = re.compile(rb"\[" + SPACE + rb"(?:\{|[^\"]?" + SPACE + STRING + SPACE + rb":)")
+"""A list whose first item is an object, or has one wrong byte in the place of its {."""
+_BROKEN_OBJECT = re.compile(rb"\[" + SPACE + STRING + SPACE + rb":")
+_NEXT_OBJECT = re.compile(rb"\}\s*+\{\s*+\"")
+"""Between objects that no comma separates."""
+_COMMA = re.compile(rb"\s*+,\s*+\{")
 _SHAPES: dict[type, str] = {dict: "objects", list: "lists", str: "texts"}
 
 
@@ -94,17 +99,32 @@ def _choose(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
         return _with_header(replace(file, format="jsonl"), options, head)
     begin = BETWEEN.match(head, 0).end()  # type: ignore[union-attr]
     first = head[begin : begin + 1]
-    if first == b"[":
+    is_broken_object = _BROKEN_OBJECT.match(head, begin) is not None and _NEXT_OBJECT.search(head) is not None
+    is_array = first == b"[" and not is_broken_object
+    if is_array or _is_broken_array(head, begin):
         if steps[:1] == (None,):
             steps = steps[1:]
-        options = {"layout": "array", "shape": _shape_of_items(head, begin + 1), "path": path_text(steps)}
+        shape = _shape_of_items(head, begin + 1)
+        end = value_end(head, begin)
+        if shape == "lists" and end is None and at_end:  # the list in the list closes, but not the list
+            shape = "objects"
+        options = {"layout": "array", "shape": shape, "path": path_text(steps)}
         if steps:
             options["records"] = path_text((None, *steps))
         return _with_header(replace(file, format="json"), options, head)
     if first == b"{":
         return _with_document(replace(file, format="json"), head, begin, at_end=at_end)
-    found = shape or _shape_of_items(head, begin)
+    found = shape or ("objects" if is_broken_object else _shape_of_items(head, begin))
     return replace(file, format="json", options=_options({"layout": "values", "shape": found}))
+
+
+def _is_broken_array(head: bytes, begin: int) -> bool:
+    """Return whether one wrong byte is before objects that commas separate."""
+    start = BETWEEN.match(head, begin + 1).end()  # type: ignore[union-attr]
+    if head[begin : begin + 1] in (b"{", b"[") or not START["objects"].match(head, start):
+        return False
+    end = value_end(head, start)
+    return end is not None and bool(_COMMA.match(head, end[0]))
 
 
 def _records_path(file: InputFile) -> tuple[Step, ...]:

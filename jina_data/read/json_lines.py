@@ -129,7 +129,8 @@ def _split(line: Line, shape: str) -> list[Record]:
         begin = between.end() if between else position
         if begin == len(line.raw):
             return values
-        if values and begin == position and not start.match(line.raw, begin) and start.match(line.raw, begin + 1):
+        is_close = begin == position or b"\r" in line.raw[position:begin]
+        if values and is_close and not start.match(line.raw, begin) and start.match(line.raw, begin + 1):
             begin += 1
         end = value_end(line.raw, begin) if start.match(line.raw, begin) else None
         if end is None or not end[1]:

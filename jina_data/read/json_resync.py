@@ -63,20 +63,24 @@ class Resync:
         before = buffer[max(place - 256, 0) : place].rstrip()
         if _INSIDE.search(before) or (self._shape != "objects" and before[-1:] not in (b",", b"")):
             return False, place + 1
-        if before[-1:] not in (b",", b"}", b"") and _EMPTY.match(buffer, place):  # perhaps a part of a text
+        if _EMPTY.match(buffer, place):  # perhaps a part of a text
             return False, place + 1
-        count, position = 0, place + 1
-        for position, follows in self._chain(buffer, place, at_end):  # noqa: B007
+        count, is_certain, searched = 0, True, place + 1
+        for position, follows in self._chain(buffer, place, at_end):
             count += 1
-            if follows == "closes":
-                return self.ends_document(buffer, position, at_end=at_end), position
+            searched = position if is_certain else searched
             if follows == "wrong":
-                return False, position
-            if follows == "end" and not self.is_inside:
-                return True, position
-            if follows == "unknown" or count >= MAX_CHAIN:
+                return False, searched
+            if follows == "broken":
+                is_certain = False
+            elif follows == "closes":
+                ends = self.ends_document(buffer, position, at_end=at_end)
+                return ends and (is_certain or self._has_keys(buffer, place)), searched
+            elif follows == "end" and is_certain and not self.is_inside and not before.endswith(b","):
+                return True, searched
+            elif follows == "unknown" or count >= MAX_CHAIN:
                 break
-        return count > 0 and self._has_keys(buffer, place), position
+        return count > 0 and self._has_keys(buffer, place), searched
 
     def _chain(self, buffer: bytes, place: int, at_end: bool) -> Iterator[tuple[int, str]]:
         """Yield, for each of the values that follow one another from a place, where it ends and what follows it.
@@ -88,6 +92,8 @@ class Resync:
             end = value_end(buffer, place)
             if end is None or not (end[1] or (place > first and buffer[place : place + 1] in (b"{", b"["))):
                 return
+            if not end[1]:
+                yield place, "broken"
             position = _skip(buffer, end[0])
             following = buffer[position : position + 1]
             if following == b"]":

@@ -26,8 +26,9 @@ LONG_BYTES = 2**23
 """A value that does not close within so many bytes is searched for other values, which would mean that it is broken."""
 
 _SEPARATORS = (b",", b"]", b"{", b"[", b"\x1e", BOM)
-_BROKEN_START = re.compile(rb'[^",](?:' + BLANKS.pattern + STRING + SPACE + rb":|\s*+\Z)")
+_BROKEN_START = re.compile(rb'[^",](?:' + BLANKS.pattern + STRING + SPACE + rb":)|.\s*+\Z", re.DOTALL)
 """One wrong byte where an object or a bracket should be."""
+_KEY = re.compile(STRING + SPACE + rb":")
 _TRAILING = re.compile(rb"[\s,]*\Z")
 
 
@@ -103,6 +104,9 @@ class Scanner:
                 error = self._close_list()
                 if error is not None:
                     yield error
+            elif self.documents.layout == "array" and self._is_broken_opening():
+                self._inside = True
+                yield self._value(1, "expected [, with which the array begins")
             elif not self._inside and self._opens_list():
                 self._document = self.buffer.offset
                 self.buffer.advance(1)
@@ -113,6 +117,13 @@ class Scanner:
                     yield self._rest_of_file(error)
             else:
                 yield self._next_value()
+
+    def _is_broken_opening(self) -> bool:
+        if self._inside or self.buffer.offset > len(BOM) or self.buffer.starts_with(b"[", b"{"):
+            return False
+        following = BLANKS.match(self.buffer.data, self.buffer.position + 1)
+        start = following.end() if following else 0
+        return START[self.documents.shape].match(self.buffer.data, start) is not None
 
     def _opens_list(self) -> bool:
         if not self.buffer.starts_with(b"["):
@@ -137,10 +148,19 @@ class Scanner:
         if found is not None and found[1]:
             length = found[0] - self.buffer.position
             self.buffer.fill(length + CHUNK_BYTES if self.buffer.n_unread < length + 64 else length)
+            if self._is_stray_bracket(found[0]):
+                return self._value(1, "a [ where no list begins")
             if self._is_separated(self.buffer.position + length):
                 self._is_clean = True
                 return self._value(length, None)
         return self._broken_value()
+
+    def _is_stray_bracket(self, end: int) -> bool:
+        """Return whether a list is no item, but closes with the list of records, of which it swallows the rest."""
+        if not self._inside or self.documents.shape != "objects" or not self.buffer.starts_with(b"["):
+            return False
+        self.buffer.fill(end - self.buffer.position + CHUNK_BYTES)
+        return self.buffer.at_end and not self.buffer.data[end:].strip(b" \t\r\n}")
 
     def _is_broken_here(self) -> bool:
         """Return whether a long value is one that never ends: another record begins inside."""
@@ -163,15 +183,19 @@ class Scanner:
             return True
         following = BLANKS.match(data, position + 1)
         start = following.end() if following else position + 1
+        if position == end and self._inside and data.startswith(b"]", start):
+            return self._search().ends_document(data, start + 1, at_end=self.buffer.at_end)
         return position == end and START[self.documents.shape].match(data, start) is not None
 
     def _is_whole(self, end: int, following: int) -> bool:
-        """Return whether a value ends as it began: its last line, and the text after it, at the column of its first."""
+        """Return whether a value ends with its line: one that is a line, or whose } is at the column of its {."""
         data, start = self.buffer.data, self.buffer.position
         last_line = data.rfind(b"\n", start, end) + 1
-        next_line = data.rfind(b"\n", end, following) + 1
-        column = self.buffer.column
-        return next_line > 0 and following - next_line == column and last_line in (0, end - 1 - column)
+        if not data[end:following].strip(b" \t"):
+            return False
+        if last_line:
+            return end - 1 - last_line == self.buffer.column
+        return _KEY.match(data, following) is None
 
     def _is_other_value(self, start: int) -> bool:
         """Return whether a value begins here that is no record, such as a number."""
