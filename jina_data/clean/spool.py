@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.plan import InputRange
 from jina_data.read import ROW, InputFile, ParsedRange, conform, is_exact
-from jina_data.read.arrow_types import is_nested
 from jina_data.run.files import atomic_file, atomic_path
 
 
@@ -77,7 +76,7 @@ def is_exact_range(folder: CleanFolder, file: InputFile, number: int, schema: pa
             return False
         if is_exact(column.type, target):
             continue
-        if is_nested(column.type) or not _limits_fit(metadata, column.name, target):
+        if not pa.types.is_integer(column.type) or not _limits_fit(metadata, column.name, target):
             return False
     return True
 

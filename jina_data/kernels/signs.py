@@ -153,7 +153,7 @@ def _is_operand(sort: Integer, beyond: Integer, bracket: Integer) -> Truth:
 def _is_minus(near: Neighbors) -> Truth:
     """Return whether a hyphen or dash is a sign, and not punctuation or a part of a word."""
     before, after = near.before & _SORT_BITS, near.after
-    is_operand_before = _is_operand(before, near.beyond, _CLOSE)
+    is_operand_before: Truth = _is_operand(before, near.beyond, _CLOSE)
     if (before == _SIGN and not near.after_blank) or (after == _SIGN and not near.before_blank):
         return True
     starts = not near.before_blank and (after == _OPEN or after >= _LETTER)

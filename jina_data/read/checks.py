@@ -8,13 +8,17 @@ import pyarrow as pa
 
 from jina_data.errors import InputError
 from jina_data.read import InputFile, all_ranges
+from jina_data.read.json_foreign import describe
+from jina_data.read.model import SAMPLE_BYTES
+from jina_data.read.streams import ByteSource
 
 
 def check_parseable(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:
     """Check that each file that is not empty has a readable record.
 
     Raises:
-        InputError: no record of a file could be parsed; the message gives the error of the first.
+        InputError: no record of a file could be parsed; the message gives the error of the first, and what the file is,
+            if this is known.
     """
     for file, schema in zip(files, schemas, strict=True):
         if schema.names or not file.size:
@@ -22,7 +26,15 @@ def check_parseable(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) ->
         parsed = next(all_ranges(file, schema), None)
         for failure in parsed.unreadable[:1] if parsed else ():
             where = "" if failure.line is None else f" (line {failure.line})"
+            found = _description(file) or "Check that the file has the format of its suffix"
             raise InputError(
                 f"{file.name}: none of its first records could be read. The first error{where}: {failure.error}. "
-                "Check that the file has the format of its suffix."
+                f"{found[0].upper()}{found[1:]}."
             )
+
+
+def _description(file: InputFile) -> str | None:
+    if file.format not in ("json", "jsonl"):
+        return None
+    with ByteSource(file) as source:
+        return describe(source.read(SAMPLE_BYTES))

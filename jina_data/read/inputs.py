@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jina_data.errors import InputError
-from jina_data.read import delimited, json_text, remote
+from jina_data.read import delimited, json_layout, remote
 from jina_data.read.compression import MAX_LAYERS, compression_of
 from jina_data.read.content import HEAD_BYTES, binary_format, check_content, text_format
 from jina_data.read.encoding import CHUNK_BYTES, UTF8, check_utf8, encoding_by_mark
@@ -249,14 +249,9 @@ def _resolve_text(file: InputFile) -> InputFile:
     if file.format in ("csv", "tsv"):
         dialect = delimited.resolve_dialect(head, at_end=at_end, file=file)
         return replace(file, options=(*file.options, *dialect.items()))
-    layout = json_text.layout_of(head)
-    if file.format == "json":
-        if layout == "lines":
-            return replace(file, format="jsonl")
-        return replace(file, options=(*file.options, ("layout", layout)))
-    if layout == "array" and head.lstrip()[1:].lstrip()[:1] in (b"{", b""):
-        raise InputError(f"{file.name}: expected one JSON object per line, found one JSON array. Rename it to .json.")
-    return file
+    found = json_layout.choose_layout(file, head, at_end=at_end)
+    earlier = [option for option in file.options if option not in found.options]
+    return replace(found, options=(*earlier, *found.options))
 
 
 def _format_of_text(file: InputFile, head: bytes, *, at_end: bool) -> str:

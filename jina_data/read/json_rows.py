@@ -1,52 +1,167 @@
-"""Converts JSON objects to rows: with Arrow's reader where the result is provably the same, else object by object.
+"""Converts JSON values to rows: with Arrow's reader where the result is provably the same, else value by value.
 
 Arrow's reader is used if each line is certain to be one object. Its result is discarded unless every object became a
 row of the expected types. The result is also checked for values that Arrow reads differently from `json.loads` and the
-widening rules: integers beyond 64 bits in double columns, `-0`, and NaN.
+rules of types: integers beyond 53 bits in double columns, `-0`, NaN, and texts that Arrow reads as timestamps.
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
 import pyarrow.types as pt
 
-from jina_data.read.json_values import MAX_DEPTH, TOO_DEEP, MisfitError, Struct, as_doubles, fit, kind_of_schema
+from jina_data.read.arrow_types import is_list, is_string
+from jina_data.read.json_load import NotARowError
+from jina_data.read.json_reading import Reading, plain_row
+from jina_data.read.json_values import MAX_DEPTH, MisfitError, Struct, column, fit_row
 from jina_data.read.model import ROW
-from jina_data.read.schema import conform, unite_types, writable
-
-Failures = list[tuple[int, str]]
-"""Positions of records that are no rows, and their errors."""
+from jina_data.read.names import is_usable
+from jina_data.read.schema import MAX_FIELDS, conform, unite_types, writable
 
 BLANK = b" \t\r"
+PLAIN = Reading()
+
+MAX_NEW_FIELDS = 300
+"""Fields that Arrow may find beside those of the schema. Its time grows with the square of their number."""
+_PROBES, _PROBE_BYTES = 16, 2**12
+
+_NO_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^{}\[\]"]++|"', re.DOTALL)
+_LARGE_INTEGER = re.compile(rb"[\[:,\s]-?[0-9]{16,}\s*[,}\]]")
 
 
-class NotARowError(ValueError):
-    """A record cannot become a row."""
+class Failure(NamedTuple):
+    """A record that is no row: its position among all records, the value that it comes from, and its error."""
+
+    position: int
+    value: int
+    error: str
 
 
-def parse_lines(block: bytes, schema: pa.Schema) -> pa.Table | None:
-    """Read lines that are one object each, with Arrow; return None where `parse_records` must read them."""
+def parse_lines(block: bytes, schema: pa.Schema, reading: Reading = PLAIN) -> pa.Table | None:
+    """Read lines that are one object each, with Arrow; return None where `parse_values` must read them."""
     n_records = _count_objects(block)
-    if not n_records or not len(schema) or b"\0" in block or len(block) >= 2**31 - 2:
+    if not reading.is_plain or not n_records or not len(schema) or b"\0" in block or len(block) >= 2**31 - 2:
         return None
-    expected = kind_of_schema(schema).type
-    options = pa.json.ParseOptions(explicit_schema=pa.schema(list(expected)), unexpected_field_behavior="error")
+    expected = reading.kind(schema).type
+    rows = _read(block, expected, "error")
+    if rows is None:
+        rows = _read_new_fields(block, expected)
+    if rows is None or rows.num_rows != n_records or not _can_be_rows(rows, schema, reading):
+        return None
+    if not all(_reads_alike(chunk, block) for values in rows.columns for chunk in values.chunks):
+        return None
+    found = unite_types(expected, pa.struct(list(rows.schema)))
+    rows = rows.select([child.name for child in found])
+    return _apply_schema(rows, np.arange(n_records, dtype=np.int32), schema)
+
+
+def _read(block: bytes, expected: pa.DataType, unexpected_fields: str) -> pa.Table | None:
+    typed = _without_nulls(expected) if unexpected_fields == "infer" else expected
+    options = pa.json.ParseOptions(explicit_schema=pa.schema(list(typed)), unexpected_field_behavior=unexpected_fields)
     reading = pa.json.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
         rows = pa.json.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
         rows.validate(full=True)
-    except pa.ArrowException:
+        _count_fields(pa.struct(list(rows.schema)))
+    except (pa.ArrowException, UnicodeDecodeError):  # the second: of a key
         return None
-    exact = all(_reads_alike(chunk) for column in rows.columns for chunk in column.chunks)
-    if rows.num_rows != n_records or not exact or pa.struct(list(rows.schema)) != expected:
+    for child in expected:
+        if child.name not in rows.column_names:
+            rows = rows.append_column(child.name, pa.nulls(rows.num_rows))
+    return rows
+
+
+def _read_new_fields(block: bytes, expected: pa.DataType) -> pa.Table | None:
+    """Let Arrow infer the types of fields that are not expected, if they are few and not nested deeply."""
+    if _depth(block) > MAX_DEPTH:
         return None
-    return _apply_schema(rows, np.arange(n_records, dtype=np.int32), schema)
+    probe = b"\n".join(_probes(block))
+    rows = _read(probe, expected, "infer") if probe else None
+    if rows is None or _count_fields(pa.struct(list(rows.schema))) > _count_fields(expected) + MAX_NEW_FIELDS:
+        return None
+    known = unite_types(expected, _without_times(pa.struct(list(rows.schema))))
+    rows = _read(block, known, "infer") if pt.is_struct(known) else None
+    if rows is not None and _has_times(pa.struct(list(rows.schema))):
+        known = unite_types(known, _without_times(pa.struct(list(rows.schema))))
+        rows = _read(block, known, "infer") if pt.is_struct(known) else None
+    return rows
+
+
+def _depth(block: bytes) -> int:
+    """Return a bound of the depth of brackets outside of strings; Arrow crashes at great depth."""
+    brackets = np.frombuffer(_NO_BRACKET.sub(b"", block), np.uint8)
+    steps = np.where((brackets == ord("{")) | (brackets == ord("[")), 1, -1)
+    depths = np.concatenate([[0], np.cumsum(steps)])
+    return int((depths - np.minimum.accumulate(depths)).max())
+
+
+def _probes(block: bytes) -> list[bytes]:
+    """Return lines from all parts of a block."""
+    lines: list[bytes] = []
+    position = 0
+    for number in range(_PROBES):
+        position = max(position, len(block) * number // _PROBES)
+        start = position if position == 0 else block.find(b"\n", position - 1) + 1
+        if start == 0 and position:
+            break
+        end = block.find(b"\n", start + _PROBE_BYTES)
+        position = len(block) if end < 0 else end + 1
+        lines.append(block[start:position])
+    return lines
+
+
+def _without_nulls(kind: pa.DataType) -> pa.DataType:
+    """Drop the fields whose type is to be inferred."""
+    if not pt.is_struct(kind):
+        return pa.list_(_without_nulls(kind.value_type)) if is_list(kind) else kind
+    return pa.struct([(child.name, _without_nulls(child.type)) for child in kind if not _is_unknown(child.type)])
+
+
+def _is_unknown(kind: pa.DataType) -> bool:
+    return bool(pt.is_null(kind) or (is_list(kind) and _is_unknown(kind.value_type)))
+
+
+def _without_times(kind: pa.DataType) -> pa.DataType:
+    if pt.is_struct(kind):
+        return pa.struct([(child.name, _without_times(child.type)) for child in kind])
+    if is_list(kind):
+        return pa.list_(_without_times(kind.value_type))
+    return pa.string() if pt.is_temporal(kind) else kind
+
+
+def _has_times(kind: pa.DataType) -> bool:
+    return not _without_times(kind).equals(kind)
+
+
+def _count_fields(kind: pa.DataType) -> int:
+    if pt.is_struct(kind):
+        return sum(bool(child.name) + _count_fields(child.type) for child in kind)
+    return _count_fields(kind.value_type) if is_list(kind) else 0
+
+
+def _can_be_rows(rows: pa.Table, schema: pa.Schema, reading: Reading) -> bool:
+    """Return whether Arrow found what `parse_values` finds: usable names, no times, texts in columns with a role."""
+    if _has_times(pa.struct(list(rows.schema))) or not all(map(is_usable, rows.column_names)):
+        return False
+    if not all(_has_usable_fields(child.type) for child in rows.schema):
+        return False
+    new = [child for child in rows.schema if child.name not in schema.names]
+    chosen = {*reading.text_columns, *reading.types}
+    return all(is_string(child.type) or child.name not in chosen for child in new)
+
+
+def _has_usable_fields(kind: pa.DataType) -> bool:
+    if pt.is_struct(kind):
+        names = [child.name for child in kind]
+        usable = all(names) and not any("\0" in name for name in names) and len(names) <= MAX_FIELDS
+        return usable and all(_has_usable_fields(child.type) for child in kind)
+    return _has_usable_fields(kind.value_type) if is_list(kind) else True
 
 
 def _count_objects(block: bytes) -> int:
@@ -63,100 +178,62 @@ def _count_objects(block: bytes) -> int:
     return len(lines) if all(line.startswith(b"{") and line.endswith(b"}") for line in lines) else 0
 
 
-def _reads_alike(values: pa.Array) -> bool:
-    """Return whether Arrow and Python read all doubles the same: no huge or non-finite number and no -0."""
+def _reads_alike(values: pa.Array, block: bytes) -> bool:
+    """Return whether Arrow and Python read all doubles the same: finite, no large integer, and no -0."""
     if pt.is_struct(values.type):
-        return all(_reads_alike(child) for child in values.flatten())
+        return all(_reads_alike(child, block) for child in values.flatten())
     if pt.is_list(values.type):
-        return _reads_alike(values.flatten())
+        return _reads_alike(values.flatten(), block)
     if not pt.is_float64(values.type):
         return True
     numbers = values.drop_null().to_numpy(zero_copy_only=False)
-    return bool((np.abs(numbers) < 2.0**63).all() and not (np.signbit(numbers) & (numbers == 0)).any())
+    if not np.isfinite(numbers).all() or (np.signbit(numbers) & (numbers == 0)).any():
+        return False
+    return bool((np.abs(numbers) < 2.0**53).all()) or _LARGE_INTEGER.search(block) is None
 
 
-def parse_records(records: Iterable[bytes], schema: pa.Schema) -> tuple[pa.Table, Failures]:
-    """Read records one by one. A row may widen the types of columns; a record that is no row changes nothing."""
-    kind = kind_of_schema(schema)
+def parse_values(
+    values: Iterable[Any],
+    schema: pa.Schema,
+    reading: Reading = PLAIN,
+    outer: Sequence[dict[str, Any]] | None = None,
+) -> tuple[pa.Table, list[Failure], list[int]]:
+    """Convert loaded values, or their errors, one by one. A row may widen the types of columns, an error nothing.
+
+    `outer` are the fields of the documents around the values. Returns the rows, the failures, and the number of records
+    of each value.
+    """
+    kind = reading.kind(schema)
     rows: list[dict[str, Any]] = []
     positions: list[int] = []
-    failures: Failures = []
-    for position, record in enumerate(records):
-        try:
-            row = load_object(record)
-            widened = fit(row, kind)
-            assert isinstance(widened, Struct)
-            kind = widened
-        except (NotARowError, MisfitError) as error:
-            failures.append((position, str(error)))
-            continue
-        rows.append(row)
-        positions.append(position)
-    columns = [pa.chunked_array([_column(rows, name, kind)]) for name in kind.fields]
-    table = pa.table(columns, names=list(kind.fields)) if columns else pa.table({})
-    return _apply_schema(table, np.array(positions, np.int32), schema), failures
+    failures: list[Failure] = []
+    counts: list[int] = []
+    for number, value in enumerate(values):
+        before = len(rows) + len(failures)
+        for row in _rows(value, reading, outer[number] if outer else {}):
+            position = len(rows) + len(failures)
+            try:
+                if isinstance(row, NotARowError):
+                    raise row
+                kind = fit_row(row, kind)
+            except (NotARowError, MisfitError) as error:
+                failures.append(Failure(position, number, str(error)))
+                continue
+            rows.append(row)
+            positions.append(position)
+        counts.append(len(rows) + len(failures) - before)
+    return _apply_schema(_table(rows, kind), np.array(positions, np.int32), schema), failures, counts
 
 
-def load_object(record: bytes) -> dict[str, Any]:
-    """Read one JSON object, strictly.
-
-    Raises:
-        NotARowError: it is not a valid JSON object.
-    """
-    try:
-        text = record.decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = record[error.start]
-        raise NotARowError(f"not UTF-8: byte 0x{byte:02x} at byte {error.start} of the record") from None
-    try:
-        row = json.loads(text, object_pairs_hook=_object)
-    except RecursionError:
-        raise NotARowError(TOO_DEEP) from None
-    except json.JSONDecodeError as error:
-        raise NotARowError(f"not JSON: {error.msg} at character {error.pos + 1} of the record") from None
-    except NotARowError:
-        raise
-    except ValueError:
-        raise NotARowError("an integer beyond 64 bits, of thousands of digits") from None
-    if not isinstance(row, dict):
-        raise NotARowError(f"expected a JSON object, found {_json_name(row)}")
-    if b"\\u" in record:
-        _refuse_lone_surrogates(row)
-    return row
+def _rows(value: Any, reading: Reading, outer: dict[str, Any]) -> Iterable[dict[str, Any] | NotARowError]:
+    if isinstance(value, NotARowError):
+        return [value]
+    return [plain_row(value)] if reading.is_plain else reading.rows(value, outer)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for position, name in enumerate(names) if name in names[:position])
-        raise NotARowError(f"the key {duplicate!r} occurs twice in one object")
-    return row
-
-
-def _json_name(value: Any) -> str:
-    names = {list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    return names.get(type(value), "null")
-
-
-def _refuse_lone_surrogates(row: dict[str, Any]) -> None:
-    for name, value in row.items():
-        try:
-            json.dumps({name: value}, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            column = name.encode("utf-8", "backslashreplace").decode()
-            raise NotARowError(f"column '{column}': half of a surrogate pair, which is no character") from None
-        except RecursionError:
-            raise NotARowError(TOO_DEEP) from None
-
-
-def _column(rows: Sequence[dict[str, Any]], name: str, kind: Struct) -> pa.Array:
-    part = kind.fields[name]
-    values = [row.get(name) for row in rows]
-    try:
-        return pa.array(values, part.type)
-    except pa.ArrowInvalid:
-        return pa.array([as_doubles(value, part) for value in values], part.type)
+def _table(rows: Sequence[dict[str, Any]], kind: Struct) -> pa.Table:
+    columns = [column([row.get(name) for row in rows], part) for name, part in kind.fields.items()]
+    return pa.table(columns, names=list(kind.fields)) if columns else pa.table({})
 
 
 def _apply_schema(rows: pa.Table, positions: np.ndarray[Any, np.dtype[np.int32]], schema: pa.Schema) -> pa.Table:
@@ -165,16 +242,15 @@ def _apply_schema(rows: pa.Table, positions: np.ndarray[Any, np.dtype[np.int32]]
     Objects without fields become null, because Parquet cannot store them.
     """
     schema_types = dict(zip(schema.names, schema.types, strict=True))
+    types: dict[str, pa.DataType] = {}
     columns: dict[str, pa.ChunkedArray] = {}
     for name, values in zip(rows.column_names, rows.columns, strict=True):
         schema_type = schema_types.get(name, values.type)
         if values.null_count == len(values):
             columns[name] = pa.chunked_array([pa.nulls(len(values), schema_type)])
+            types[name] = schema_type
         else:
-            united = unite_types(schema_type, values.type)
-            columns[name] = values if values.type.equals(united) else values.cast(united)
-    types = writable(pa.schema([(name, values.type) for name, values in columns.items()]))
-    return conform(pa.table({**columns, ROW: pa.array(positions, pa.int32())}), types)
-
-
-assert MAX_DEPTH < 200  # json.loads fails at Python's recursion limit, which must be higher
+            columns[name] = values
+            types[name] = unite_types(schema_type, values.type)
+    found = writable(pa.schema(list(types.items())))
+    return conform(pa.table({**columns, ROW: pa.array(positions, pa.int32())}), found)

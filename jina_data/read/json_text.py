@@ -1,24 +1,22 @@
-"""Reads JSON that is not JSON lines: an array of objects, or objects one after another, in any layout.
-
-A value ends where its brackets close. Broken JSON inside closed brackets makes only that value unreadable. Brackets
-that never close make the rest of the file one unreadable record.
-"""
+"""Reads JSON that is not JSON lines: arrays, values one after another, and lists of records inside of documents."""
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from jina_data.read.json_rows import Failures, NotARowError, load_object, parse_lines, parse_records
+from jina_data.read.json_columns import column_ranges, columns_schema
+from jina_data.read.json_load import try_load
+from jina_data.read.json_reading import Reading, reading_of
+from jina_data.read.json_resync import Keys
+from jina_data.read.json_rows import Failure, parse_lines, parse_values
+from jina_data.read.json_scan import Documents, JsonValue, Scanner
 from jina_data.read.model import (
-    MAX_RECORD_BYTES,
     RANGE_BYTES,
     RANGE_ROWS,
-    RAW_BYTES,
     ROW,
     SAMPLE_BYTES,
     SAMPLE_ROWS,
@@ -27,240 +25,137 @@ from jina_data.read.model import (
     Unreadable,
     as_text,
 )
-from jina_data.read.streams import CHUNK_BYTES, ByteSource
+from jina_data.read.streams import ByteSource
 
-BOM = b"\xef\xbb\xbf"
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_TOKEN = re.compile(_STRING + rb'|["{}\[\]]', re.DOTALL)
-_TOKEN_OR_COMMA = re.compile(_STRING + rb'|["{}\[\],]', re.DOTALL)
-_FLAT = rb'[^"{}\[\]]++|' + _STRING
-_INNER = rb"\{(?:" + _FLAT + rb")*+\}|\[(?:" + _FLAT + rb")*+\]"
-_SHALLOW = re.compile(rb"\{(?:" + _FLAT + rb"|" + _INNER + rb")*+\}", re.DOTALL)
-"""A whole object with at most one level of brackets inside. Most objects match, in one step."""
-_BETWEEN = re.compile(rb"[\s,]*")
-_SPACE = re.compile(rb"\s*")
-
-
-class JsonRecord(NamedTuple):
-    """A value of the file: the bytes at which it starts and ends, the line breaks before it, and its error."""
-
-    offset: int
-    end: int
-    line: int
-    raw: bytes
-    error: str | None = None
-
-
-def layout_of(head: bytes) -> str:
-    """Return the layout of a `.json` file from its first bytes: "lines", "array" or "values".
-
-    It is "lines" if more than half of the lines are objects.
-    """
-    head = head.removeprefix(BOM)
-    if head.lstrip()[:1] == b"[":
-        return "array"
-    lines = [line for line in head.split(b"\n")[:SAMPLE_ROWS] if line.strip()]
-    complete_lines = lines if head.endswith(b"\n") or len(lines) < 2 else lines[:-1]
-    return "lines" if 2 * sum(map(_is_object, complete_lines)) > len(complete_lines) else "values"
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        load_object(line)
-    except NotARowError:
-        return False
-    return True
+MAX_KEY_SAMPLE = 50
 
 
 def stream_ranges(
     file: InputFile, schema: pa.Schema, start: dict[str, int], first_number: int
 ) -> Iterator[ParsedRange]:
     """Read the values of a file in sequence, a range at a time, from the end of a range."""
+    if file.option("layout") == "columns":
+        yield from column_ranges(file, schema, start, first_number)
+        return
+    reading = reading_of(file)
     with ByteSource(file) as source:
-        scanner = Scanner(source, file.option("layout"), start)
-        records: list[JsonRecord] = []
+        scanner = scan(file, source, start)
+        values: list[JsonValue] = []
         number, begin, first_line = first_number, start.get("offset", 0), 0
-        for record in scanner:
-            records.append(record)
-            if record.end - begin >= RANGE_BYTES or len(records) >= RANGE_ROWS:
-                yield _parse(records, number, first_line, scanner, schema)
-                records, number, begin, first_line = [], number + 1, record.end, scanner.line
-        if records:
-            yield _parse(records, number, first_line, scanner, schema)
+        for value in _records(file, scanner):
+            values.append(value)
+            if value.end - begin >= RANGE_BYTES or len(values) >= RANGE_ROWS:
+                yield _parse(values, scanner, schema, reading, number=number, first_line=first_line)
+                values, number, begin, first_line = [], number + 1, value.end, scanner.line
+        if values:
+            yield _parse(values, scanner, schema, reading, number=number, first_line=first_line)
 
 
-def _parse(records: list[JsonRecord], number: int, first_line: int, scanner: Scanner, schema: pa.Schema) -> ParsedRange:
-    good_rows = [row for row, record in enumerate(records) if record.error is None]
-    table, failures = parse_values([records[row].raw for row in good_rows], schema)
-    errors = {good_rows[position]: error for position, error in failures}
-    errors |= {row: record.error for row, record in enumerate(records) if record.error is not None}
-    positions = np.array(good_rows, np.int32)[table.column(ROW).to_numpy()]
-    table = table.set_column(table.column_names.index(ROW), ROW, pa.array(positions, pa.int32()))
+def scan(file: InputFile, source: ByteSource, start: dict[str, int]) -> Scanner:
+    """Return the values of a file, from a place."""
+    return Scanner(source, _documents(file), start, lambda: keys_of_records(file))
+
+
+def _documents(file: InputFile) -> Documents:
+    shape = "objects" if file.option("path") else file.option("shape", "objects")
+    return Documents(file.option("layout"), shape, tuple(json.loads(file.option("above", "[]"))))
+
+
+def _records(file: InputFile, scanner: Scanner) -> Iterator[JsonValue]:
+    """Yield the values behind the header."""
+    header_end = int(file.option("header_end", "0"))
+    return (value for value in scanner if value.end > header_end)
+
+
+def keys_of_records(file: InputFile) -> Keys:
+    """Return the keys of the first values of a file, up to a broken one."""
+    found: list[frozenset[str]] = []
+    with ByteSource(file) as source:
+        for value in Scanner(source, _documents(file), {}, Keys):
+            row = try_load(value.raw) if value.error is None else None
+            if not isinstance(row, dict) or len(found) >= MAX_KEY_SAMPLE or value.end > SAMPLE_BYTES:
+                break
+            found.append(frozenset(row))
+    return Keys(frozenset.intersection(*found), frozenset.union(*found)) if found else Keys()
+
+
+def _parse(
+    values: list[JsonValue], scanner: Scanner, schema: pa.Schema, reading: Reading, *, number: int, first_line: int
+) -> ParsedRange:
+    """Parse values; each broken one is a failure at its place among the records."""
+    rows, failures = parse_scanned(values, schema, reading)
     unreadable = [
         Unreadable(
-            row,
-            records[row].line - first_line + 1,
-            records[row].offset,
-            errors[row],
-            as_text(records[row].raw),
+            failure.position,
+            values[failure.value].line - first_line + 1,
+            values[failure.value].offset,
+            failure.error,
+            as_text(values[failure.value].raw),
         )
-        for row in sorted(errors)
+        for failure in failures
     ]
-    end = {"offset": scanner.offset, "closed": int(scanner.closed)}
-    return ParsedRange(number, table, unreadable, len(records), scanner.line - first_line, end)
+    n_records = rows.num_rows + len(unreadable)
+    return ParsedRange(number, rows, unreadable, n_records, scanner.line - first_line, scanner.end)
 
 
-def parse_values(values: list[bytes], schema: pa.Schema) -> tuple[pa.Table, Failures]:
-    """Read objects, wherever their line breaks are.
+def parse_scanned(values: list[JsonValue], schema: pa.Schema, reading: Reading) -> tuple[pa.Table, list[Failure]]:
+    """Parse values of which some are broken."""
+    good = [position for position, value in enumerate(values) if value.error is None]
+    errors = [(position, value.error) for position, value in enumerate(values) if value.error is not None]
+    raws = [values[position].raw for position in good]
+    rows = _parse_objects(raws, schema, reading)
+    if rows is None:
+        outer = [values[position].outer for position in good] if reading.above else None
+        rows, failures, counts = parse_values(map(try_load, raws), schema, reading, outer)
+    else:
+        failures, counts = [], [1] * len(good)
+    return _insert_errors(rows, failures, counts, good, errors)
+
+
+def _insert_errors(
+    rows: pa.Table, failures: list[Failure], counts: list[int], good: list[int], errors: list[tuple[int, str]]
+) -> tuple[pa.Table, list[Failure]]:
+    """Count broken values among the records. `counts` are the records of each good value."""
+    if not errors and len(good) == len(counts):
+        return rows, [failure._replace(value=good[failure.value]) for failure in failures]
+    n_records = np.zeros(len(good) + len(errors), np.int64)
+    n_records[good] = counts
+    n_records[[position for position, _ in errors]] = 1
+    starts = np.cumsum(n_records) - n_records
+    old_starts = np.cumsum(counts) - counts if counts else np.zeros(0, np.int64)
+    owners = np.repeat(np.arange(len(good)), counts)
+    shift = starts[good] - old_starts
+    old = rows.column(ROW).to_numpy()
+    moved = (old + shift[owners[old]]).astype(np.int32) if len(old) else old
+    rows = rows.set_column(rows.column_names.index(ROW), ROW, pa.array(moved, pa.int32()))
+    all_failures = [
+        Failure(failure.position + int(shift[failure.value]), good[failure.value], failure.error)
+        for failure in failures
+    ]
+    all_failures += [Failure(int(starts[position]), position, error) for position, error in errors]
+    return rows, sorted(all_failures)
+
+
+def _parse_objects(raws: list[bytes], schema: pa.Schema, reading: Reading) -> pa.Table | None:
+    """Read objects with Arrow, wherever their line breaks are.
 
     Line breaks are replaced by carriage returns, so that each object is a line. In a string both are errors.
     """
-    rows = parse_lines(b"\n".join(value.replace(b"\n", b"\r") for value in values), schema)
-    return (rows, []) if rows is not None else parse_records(values, schema)
+    return parse_lines(b"\n".join(raw.replace(b"\n", b"\r") for raw in raws), schema, reading)
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
     """Infer the columns from the first values, and from more until one is a row."""
+    if file.option("layout") == "columns":
+        return columns_schema(file)
+    reading = reading_of(file)
     with ByteSource(file) as source:
-        records: list[bytes] = []
-        for record in Scanner(source, file.option("layout"), {}):
-            records.append(record.raw)
-            if record.end >= SAMPLE_BYTES or len(records) >= SAMPLE_ROWS:
-                rows, _ = parse_records(records, pa.schema([]))
+        values: list[JsonValue] = []
+        for value in _records(file, scan(file, source, {})):
+            values.append(value)
+            if value.end >= SAMPLE_BYTES or len(values) >= SAMPLE_ROWS:
+                rows, _ = parse_scanned(values, pa.schema([]), reading)
                 if rows.num_rows:
                     return rows.drop_columns([ROW]).schema
-                records = []
-    return parse_records(records, pa.schema([]))[0].drop_columns([ROW]).schema
-
-
-class Scanner:
-    """Cuts a stream into its values.
-
-    `offset` and `line` are the bytes and line breaks before the next value; `closed` is true after the last.
-    """
-
-    def __init__(self, source: ByteSource, layout: str, start: dict[str, int]) -> None:
-        self.offset = start.get("offset", 0)
-        self.line = 0
-        self.closed = bool(start.get("closed", 0))
-        self._source = source
-        self._array = layout == "array"
-        self._buffer = b""
-        self._position = 0
-        source.move_to(self.offset)
-        if self.offset == 0:
-            self._open()
-
-    def _open(self) -> None:
-        self._read_more()
-        if self._buffer.startswith(BOM):
-            self._advance(len(BOM))
-        if self._array:
-            self._skip(_SPACE)
-            self._advance(1)
-
-    def __iter__(self) -> Iterator[JsonRecord]:
-        while not self.closed:
-            self._skip(_BETWEEN)
-            if not self._n_unread:
-                self.closed = True
-                if self._array:
-                    yield self._record(0, "the file ends inside its array; it was probably cut off")
-            elif self._array and self._buffer.startswith(b"]", self._position):
-                self._advance(1)
-                self._skip(_SPACE)
-                self.closed = True
-                if self._n_unread:
-                    yield self._rest_of_file("text behind the end of the array")
-            elif self._buffer.startswith(b"{", self._position):
-                yield self._object()
-            else:
-                yield self._non_object()
-
-    def _object(self) -> JsonRecord:
-        """Return an object, up to the bracket that closes it.
-
-        `depth` is the number of open brackets after `scanned` bytes. A token that the buffer cuts off is searched again
-        after more was read.
-        """
-        shallow = _SHALLOW.match(self._buffer, self._position)
-        if shallow:
-            return self._record(shallow.end() - self._position, None)
-        scanned = depth = 0
-        while self._n_unread < MAX_RECORD_BYTES:
-            token, start, end = self._token(_TOKEN, scanned)
-            if token in (b"", b'"'):
-                scanned = start
-                if not self._read_more():
-                    break
-                continue
-            scanned = end
-            depth += (token in (b"{", b"[")) - (token in (b"}", b"]"))
-            if depth == 0:
-                return self._record(scanned, None)
-        return self._rest_of_file("a value begins here whose brackets or quotes never close")
-
-    def _non_object(self) -> JsonRecord:
-        """Return text that is not an object: up to the next comma of the array, or up to the next object."""
-        scanned = depth = 0
-        while self._n_unread < MAX_RECORD_BYTES:
-            token, start, end = self._token(_TOKEN_OR_COMMA if self._array else _TOKEN, scanned)
-            if token in (b"", b'"'):
-                scanned = start
-                if not self._read_more():
-                    break
-                continue
-            if depth == 0 and (token in (b",", b"]") if self._array else token == b"{"):
-                return self._record(start, None)
-            scanned = end
-            depth = max(depth + (token in (b"{", b"[")) - (token in (b"}", b"]")), 0)
-        return self._rest_of_file("text that is no JSON object, to the end of the file")
-
-    def _token(self, pattern: re.Pattern[bytes], scanned: int) -> tuple[bytes, int, int]:
-        """Find the next bracket, string or lone quote (its string goes beyond the buffer), after `scanned` bytes."""
-        match = pattern.search(self._buffer, self._position + scanned)
-        if match is None:
-            return b"", self._n_unread, self._n_unread
-        token = match.group() if match.end() - match.start() == 1 else b"string"
-        return token, match.start() - self._position, match.end() - self._position
-
-    def _record(self, length: int, error: str | None) -> JsonRecord:
-        offset, line, raw = self.offset, self.line, self._buffer[self._position : self._position + length]
-        self._advance(length)
-        return JsonRecord(offset, self.offset, line, raw, error)
-
-    def _rest_of_file(self, error: str) -> JsonRecord:
-        """Return the rest of the file as one record, without keeping it in memory."""
-        offset, line, raw = self.offset, self.line, self._buffer[self._position : self._position + RAW_BYTES]
-        self._advance(self._n_unread)
-        while self._read_more():
-            raw += self._buffer[: RAW_BYTES - len(raw)]
-            self._advance(self._n_unread)
-        self.closed = True
-        n_bytes = self.offset - offset
-        truncation = f", of which raw shows {RAW_BYTES:,}" if n_bytes > RAW_BYTES else ""
-        error = f"{error}; nothing in these {n_bytes:,} bytes{truncation} was read"
-        return JsonRecord(offset, self.offset, line, raw, error)
-
-    def _skip(self, pattern: re.Pattern[bytes]) -> None:
-        while True:
-            match = pattern.match(self._buffer, self._position)
-            self._advance(match.end() - self._position if match else 0)
-            if self._n_unread or not self._read_more():
-                return
-
-    @property
-    def _n_unread(self) -> int:
-        return len(self._buffer) - self._position
-
-    def _advance(self, length: int) -> None:
-        self.line += self._buffer.count(b"\n", self._position, self._position + length)
-        self.offset += length
-        self._position += length
-
-    def _read_more(self) -> bool:
-        """Read more; the buffer at least doubles, so that the repeated search of a long value takes linear time."""
-        part = self._source.read(max(CHUNK_BYTES, self._n_unread))
-        self._buffer = self._buffer[self._position :] + part
-        self._position = 0
-        return bool(part)
+                values = []
+    return parse_scanned(values, pa.schema([]), reading)[0].drop_columns([ROW]).schema

@@ -1,12 +1,16 @@
-"""Reads JSON lines. A range holds the lines that start in its bytes, wherever they end."""
+"""Reads JSON lines. A range holds the records that start in its bytes, wherever they end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jina_data.read.json_rows import BLANK, parse_lines, parse_records
+from jina_data.read.json_lines import CONTEXT_BYTES, records_of
+from jina_data.read.json_load import BOM
+from jina_data.read.json_reading import reading_of
+from jina_data.read.json_rows import parse_lines, parse_values
 from jina_data.read.model import (
     RANGE_BYTES,
     ROW,
@@ -20,9 +24,17 @@ from jina_data.read.model import (
 )
 from jina_data.read.streams import CHUNK_BYTES, ByteSource
 
-BOM = b"\xef\xbb\xbf"
-Line = tuple[int, int, bytes]
-"""A line that is not blank: its number (from 0) and byte offset in the block, and its bytes."""
+LOOKBACK_BYTES = 2 * CONTEXT_BYTES
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of a file: the byte at which they start, and whole lines before and after them."""
+
+    data: bytes
+    start: int
+    before: bytes
+    after: bytes
 
 
 def split(file: InputFile) -> list[RangeSpec] | None:
@@ -38,25 +50,33 @@ def split(file: InputFile) -> list[RangeSpec] | None:
 def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
     """Read the lines that start in a range."""
     with ByteSource(file) as source:
-        source.move_to(max(spec.start - 1, 0))
-        block_start = source.offset
-        block = source.read(spec.stop - block_start)
+        source.move_to(max(spec.start - 1 - LOOKBACK_BYTES, 0))
+        before = source.read(max(spec.start - 1 - source.offset, 0))
+        start = source.offset
+        data = source.read(spec.stop - start)
         if spec.start:
-            line_start = block.find(b"\n", 0, len(block) - 1) + 1
-            block, block_start = (block[line_start:], block_start + line_start) if line_start else (b"", spec.stop)
-        return parse_block(block + _rest_of_line(source, block), block_start, spec.number, schema)
+            cut = data.find(b"\n", 0, len(data) - 1) + 1
+            if not cut:
+                cut = len(data)
+                start = spec.stop - cut
+            before, data, start = before + data[:cut], data[cut:], start + cut
+        rest, after = _rest_of_line(source, data)
+        after += source.read(max(CONTEXT_BYTES - len(after), 0))
+        block = Block(data + rest, start, before, after[:CONTEXT_BYTES])
+        return parse_block(file, block, schema, number=spec.number)
 
 
-def _rest_of_line(source: ByteSource, data: bytes) -> bytes:
-    """Read from the end of `data` to the end of its last line."""
+def _rest_of_line(source: ByteSource, data: bytes) -> tuple[bytes, bytes]:
+    """Read from the end of `data` to the end of its last line; return this, and bytes read after it."""
     parts: list[bytes] = []
-    part = data
+    part, after = data, b""
     while part and not part.endswith(b"\n"):
         part = source.read(CHUNK_BYTES)
         end = part.find(b"\n") + 1
-        part = part[:end] if end else part
+        if end:
+            part, after = part[:end], part[end:]
         parts.append(part)
-    return b"".join(parts)
+    return b"".join(parts), after
 
 
 def stream_ranges(
@@ -64,18 +84,21 @@ def stream_ranges(
 ) -> Iterator[ParsedRange]:
     """Read the ranges of a stream in sequence, from the offset of a line."""
     with ByteSource(file) as source:
-        source.move_to(start.get("offset", 0))
-        number, block_start, pending = first_number, source.offset, source.read(1)
+        block_start = start.get("offset", 0)
+        source.move_to(max(block_start - LOOKBACK_BYTES, 0))
+        before = source.read(block_start - source.offset)
+        number, pending = first_number, source.read(1)
         while pending or number * RANGE_BYTES < block_start:
             stop = (number + 1) * RANGE_BYTES
+            data = b""
             if block_start < stop and pending:
-                block, pending = _block(source, pending, stop - block_start)
-            else:
-                block = b""
-            yield parse_block(block, block_start, number, schema)
-            block_start += len(block)
+                data, pending = _block(source, pending, stop - block_start)
+            if len(pending) < CONTEXT_BYTES:
+                pending += source.read(CONTEXT_BYTES - len(pending))
+            yield parse_block(file, Block(data, block_start, before, pending[:CONTEXT_BYTES]), schema, number=number)
+            block_start += len(data)
+            before = (before[-LOOKBACK_BYTES:] + data)[-LOOKBACK_BYTES:]
             number += 1
-            pending = pending or source.read(1)
 
 
 def _block(source: ByteSource, pending: bytes, n_bytes: int) -> tuple[bytes, bytes]:
@@ -93,41 +116,66 @@ def _block(source: ByteSource, pending: bytes, n_bytes: int) -> tuple[bytes, byt
     return b"".join(parts), b""
 
 
-def parse_block(block: bytes, block_start: int, number: int, schema: pa.Schema) -> ParsedRange:
-    """Read the lines of a block that starts at an offset of the file."""
-    end = block_start + len(block)
-    if block_start == 0 and block.startswith(BOM):
-        block, block_start = block[len(BOM) :], len(BOM)
-    n_lines = block.count(b"\n") + (block != b"" and not block.endswith(b"\n"))
-    resume = {"offset": end}
-    rows = parse_lines(block, schema)
-    if rows is not None:
+def parse_block(file: InputFile, block: Block, schema: pa.Schema, *, number: int) -> ParsedRange:
+    """Read the records that start in a block."""
+    data, start = block.data, block.start
+    resume = {"offset": start + len(data)}
+    n_lines = data.count(b"\n") + (data != b"" and not data.endswith(b"\n"))
+    if start == 0 and data.startswith(BOM):
+        data, start = data[len(BOM) :], len(BOM)
+    reading = reading_of(file)
+    rows = parse_lines(data, schema, reading)
+    if rows is not None and (len(data) >= CONTEXT_BYTES or not (block.before.strip() and block.after.strip())):
         return ParsedRange(number, rows, [], rows.num_rows, n_lines, resume)
-    lines = list(_lines(block))
-    rows, failures = parse_records((raw for _, _, raw in lines), schema)
-    unreadable = []
-    for row, error in failures:
-        line, offset, raw = lines[row]
-        unreadable.append(Unreadable(row, line + 1, block_start + offset, error, as_text(raw)))
-    return ParsedRange(number, rows, unreadable, len(lines), n_lines, resume)
+    before, after = _whole_lines(block, start)
+    base, header_end = start - len(before), int(file.option("header_end", "0"))
+    records = [
+        record
+        for record in records_of(before + data + after, reading.shape)
+        if max(start, header_end) <= record.offset + base < start + len(data)
+    ]
+    rows, failures, _ = parse_values((record.value for record in records), schema, reading)
+    unreadable = [
+        Unreadable(
+            failure.position,
+            records[failure.value].line - before.count(b"\n") + 1,
+            records[failure.value].offset + base,
+            failure.error,
+            as_text(records[failure.value].raw),
+        )
+        for failure in failures
+    ]
+    return ParsedRange(number, rows, unreadable, rows.num_rows + len(unreadable), n_lines, resume)
 
 
-def _lines(block: bytes) -> Iterator[Line]:
-    offset = 0
-    for number, raw in enumerate(block.split(b"\n")):
-        if raw.strip(BLANK):
-            yield number, offset, raw.removesuffix(b"\r")
-        offset += len(raw) + 1
+def _whole_lines(block: Block, start: int) -> tuple[bytes, bytes]:
+    """Return the lines around a block, without those that are cut off."""
+    before, after = block.before, block.after
+    if len(before) < start:
+        before = before[before.find(b"\n") + 1 :] if b"\n" in before else b""
+    if len(after) >= CONTEXT_BYTES:
+        after = after[: after.rfind(b"\n") + 1]
+    return before, after
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
     """Infer the columns from the first lines, and from more until one is a row."""
+    reading = reading_of(file)
+    header_end = int(file.option("header_end", "0"))
+    offset = 0
     with ByteSource(file) as source:
-        while head := source.read(SAMPLE_BYTES):
-            head += _rest_of_line(source, head)
-            lines = [raw for _, _, raw in _lines(head.removeprefix(BOM))]
-            for start in range(0, len(lines), SAMPLE_ROWS):
-                rows, _ = parse_records(lines[start : start + SAMPLE_ROWS], pa.schema([]))
+        pending = b""
+        while head := pending + source.read(max(SAMPLE_BYTES - len(pending), 0)):
+            rest, pending = _rest_of_line(source, head)
+            head += rest
+            values = [
+                record.value
+                for record in records_of(head.removeprefix(BOM), reading.shape)
+                if record.offset + offset >= header_end
+            ]
+            offset += len(head)
+            for start in range(0, len(values), SAMPLE_ROWS):
+                rows, _, _ = parse_values(values[start : start + SAMPLE_ROWS], pa.schema([]), reading)
                 if rows.num_rows:
                     return rows.drop_columns([ROW]).schema
     return pa.schema([])

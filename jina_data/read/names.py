@@ -38,6 +38,19 @@ def is_usable(name: str) -> bool:
     return bool(name) and "\0" not in name and name not in RESERVED and not name.startswith("__row")
 
 
+def field_names(names: Sequence[str]) -> list[str]:
+    """Return the names of the fields of an object inside a column, mended as those of columns; none is reserved."""
+    taken = set(names)
+    usable: list[str] = []
+    for position, name in enumerate(names, 1):
+        base = name.replace("\0", "") or f"column_{position}"
+        number, mended = 2, base
+        while mended in usable or (mended != name and mended in taken):
+            mended, number = f"{base}_{number}", number + 1
+        usable.append(mended)
+    return usable
+
+
 def replaced_names(names: Sequence[str]) -> list[tuple[str, str]]:
     """Return the names that had to be changed, each with its replacement."""
     return [(old, new) for old, new in zip(names, usable_names(names), strict=True) if old != new]

@@ -20,6 +20,9 @@ _SIGNED = {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
 _UNSIGNED = {8: pa.uint8(), 16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}
 TEXTS = pa.list_(pa.string())
 
+MAX_FIELDS = 1_000
+"""Maximum number of fields of a struct. Objects whose keys are data would make a field of every key; they are text."""
+
 
 def unite_schemas(schemas: Sequence[pa.Schema], text_columns: Collection[str] = ()) -> pa.Schema:
     """Return the schema with the columns of all schemas, without `__row`, in order of first appearance.
@@ -80,6 +83,8 @@ def _unite_structs(first: pa.DataType, second: pa.DataType) -> pa.DataType:
         return pa.string()
     for child in second:
         fields[child.name] = unite_types(fields.get(child.name, pa.null()), child.type)
+    if len(fields) > max(MAX_FIELDS, first.num_fields, second.num_fields):
+        return pa.string()
     return pa.struct(list(fields.items()))
 
 
@@ -102,8 +107,11 @@ def is_exact(first: pa.DataType, second: pa.DataType) -> bool:
 
     If not, rows of the first type have to be read again, as the second.
     """
-    if first.equals(second) or pt.is_null(first):
+    if first.equals(second):
         return True
+    if pt.is_null(first) or pt.is_floating(first):
+        # A null may stand for {}, which has no type; a number of JSON may be spelled in another way than it prints.
+        return not (is_string(second) or is_nested(second))
     if is_nested(first):
         if is_list(first) and is_list(second):
             return is_exact(first.value_type, second.value_type)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from jina_data.errors import InputError
-from jina_data.read import ROW, sample_schema, stream_ranges, unite_or_none
+from jina_data.read import ROW, InputFile, sample_schema, settled_schema, stream_ranges, unite_types
 from jina_data.read import jsonl as jsonl_module
-from jina_data.read.json_rows import parse_lines, parse_records
+from jina_data.read.json_load import try_load
+from jina_data.read.json_rows import parse_lines, parse_values
 from tests.support.tables import (
     BOOL,
     DOUBLE,
@@ -158,7 +158,7 @@ def test_arrow_reads_what_python_reads(
     fast = parse_lines(block, schema)
     if fast is not None:
         records = [line for line in block.split(b"\n") if line.strip(b" \t\r")]
-        slow, failures = parse_records(records, schema)
+        slow, failures, _ = parse_values(map(try_load, records), schema)
         assert failures == []
         assert slow.schema == fast.schema
         assert str(slow.to_pylist()) == str(fast.to_pylist())
@@ -173,6 +173,10 @@ def test_arrow_does_read_clean_lines(table: pa.Table) -> None:
     rows = parse_lines("\n".join(lines).encode(), table.schema)
     assert rows is not None
     assert rows.drop_columns([ROW]).equals(table)
+
+
+def settled_rows(file: InputFile) -> list[dict[str, object]]:
+    return rows_of(file, settled_schema([file]))
 
 
 def test_a_long_line_spans_ranges(tmp_path: Path) -> None:
@@ -198,28 +202,12 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("cut", b'{"a": 1', "not JSON: Expecting ',' delimiter at character 8"),
     ("list", b"[1]", "expected a JSON object, found a list"),
     ("number", b"7", "expected a JSON object, found a number"),
-    ("two", b'{"a": 1}{"a": 2}', "not JSON: Extra data"),
     ("latin1", b'{"a": 1, "b": "\xe9"}', "not UTF-8: byte 0xe9 at byte 15 of the record"),
-    ("twice", b'{"a": 1, "a": 2}', "the key 'a' occurs twice in one object"),
-    ("twice inside", b'{"c": {"x": 1, "x": 2}}', "the key 'x' occurs twice in one object"),
     ("surrogate", b'{"b": "\\ud800"}', "column 'b': half of a surrogate pair, which is no character"),
     ("surrogate key", b'{"\\ud800": 1}', "column '\\ud800': half of a surrogate pair"),
-    ("big", b'{"a": 9223372036854775808}', "column 'a': an integer beyond 64 bits: 9223372036854775808"),
-    ("big double", b'{"d": 9223372036854775808}', "column 'd': an integer beyond 64 bits"),
-    ("huge", b'{"a": ' + b"1" * 5000 + b"}", "an integer beyond 64 bits, of thousands of digits"),
-    ("string", b'{"a": "1"}', "column 'a': expected int64, found string '1'"),
-    ("bool", b'{"a": true}', "column 'a': expected int64, found bool True"),
-    ("int", b'{"b": 1}', "column 'b': expected string, found int64 1"),
-    ("object", b'{"b": {"x": 1}}', "column 'b': expected string, found object {'x': 1}"),
-    ("list for string", b'{"b": [1]}', "column 'b': expected string, found list [1]"),
-    ("field", b'{"c": {"x": "1"}}', "column 'c.x': expected int64, found string '1'"),
-    ("element", b'{"l": [{"y": 1}, {"y": "s"}]}', "column 'l[].y': expected int64, found string 's'"),
-    ("deep", b'{"e": ' + b"[" * 70 + b"]" * 70 + b"}", "nested deeper than 64 levels"),
-    ("deeper", b'{"e": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested deeper than 64 levels"),
-    ("reserved", b'{"_row": 1}', "the key '_row' cannot be a column: jina-data keeps that name for itself"),
-    ("empty key", b'{"c": {"": 1}}', "the key '' cannot be a column: the name is empty"),
-    ("nul key", b'{"c": {"x\\u0000": 1}}', "the name holds a NUL character"),
-    ("keys are data", json.dumps({"c": {f"k{i}": 1 for i in range(1001)}}).encode(), "more than 1,000 different keys"),
+    ("deeper", b'{"e": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+    ("python", b"{'a': 1}", "not JSON: Expecting property name enclosed in double quotes"),
+    ("comma", b'{"a": 1,}', "not JSON"),
 ]
 
 
@@ -231,8 +219,6 @@ def test_broken_records_are_reported_and_cost_only_themselves(
     good = b'{"a": 1, "b": "\xc3\xa9", "c": {"x": 1}, "d": 1.5, "l": [{"y": 1}], "e": null}'
     if name.startswith("t."):
         data = b"\n".join([good, b"", good, raw, good])
-    elif case in ("cut", "two"):
-        pytest.skip("an object that does not close takes the rest of a file without lines; two of them are two")
     elif name == "array.json":
         data = b"[" + b",\n".join([good, good, raw, good]) + b"]"
     else:
@@ -243,7 +229,7 @@ def test_broken_records_are_reported_and_cost_only_themselves(
     (parsed,) = stream_ranges(file, sample_schema(file))
     assert parsed.row_count == 4
     assert parsed.unreadable[0].row == 2
-    assert parsed.unreadable[0].raw.encode("utf-8", "surrogateescape") == raw if name != "values.json" else True
+    assert parsed.unreadable[0].raw.encode("utf-8", "surrogateescape") == raw
     assert parsed.rows.num_rows == 3
     assert parsed.rows.drop_columns([ROW]).schema == sample_schema(file)
 
@@ -253,9 +239,10 @@ WIDER: list[tuple[str, pa.DataType, str, pa.DataType, object]] = [
     ("null to list", NULL, "[1]", pa.list_(INT), [1]),
     ("int to double", INT, "1.5", DOUBLE, 1.5),
     ("int in double", DOUBLE, "3", DOUBLE, 3.0),
-    ("large int in double", DOUBLE, "9007199254740993", DOUBLE, 9007199254740992.0),
+    ("large int in double", DOUBLE, "9007199254740993", STRING, "9007199254740993"),
     ("list of null", pa.list_(NULL), '["x"]', pa.list_(STRING), ["x"]),
-    ("list of int", pa.list_(INT), "[1, 2.5, 9007199254740993]", pa.list_(DOUBLE), [1.0, 2.5, 9007199254740992.0]),
+    ("list of int", pa.list_(INT), "[1, 2.5, 9007199254740992]", pa.list_(DOUBLE), [1.0, 2.5, 9007199254740992.0]),
+    ("large int in a list", pa.list_(DOUBLE), "[1e2, 9007199254740993]", pa.list_(STRING), ["1e2", "9007199254740993"]),
     ("new field", pa.struct([("x", INT)]), '{"y": "s"}', pa.struct([("x", INT), ("y", STRING)]), {"x": None, "y": "s"}),
     ("field widens", pa.struct([("x", INT)]), '{"x": 0.5}', pa.struct([("x", DOUBLE)]), {"x": 0.5}),
     ("small int", pa.int32(), "1", INT, 1),
@@ -263,11 +250,29 @@ WIDER: list[tuple[str, pa.DataType, str, pa.DataType, object]] = [
     ("dictionary", pa.dictionary(pa.int32(), STRING), '"x"', STRING, "x"),
     ("float", pa.float32(), "0.5", DOUBLE, 0.5),
     ("foreign null", pa.timestamp("s"), "null", pa.timestamp("s"), None),
+    ("foreign text", pa.timestamp("s"), '"2020"', STRING, "2020"),
     ("empty object", NULL, "{}", NULL, None),
     ("empty objects in a list", NULL, "[{}]", pa.list_(NULL), [None]),
     ("NaN", DOUBLE, "NaN", DOUBLE, math.nan),
     ("Infinity", INT, "-Infinity", DOUBLE, -math.inf),
-]
+    ("too large for double", DOUBLE, "1e400", STRING, "1e400"),
+    ("uint64", NULL, "18446744073709551615", pa.uint64(), 2**64 - 1),
+    ("uint64 for int64", INT, "9223372036854775808", pa.uint64(), 2**63),
+    ("negative for uint64", pa.uint64(), "-1", STRING, "-1"),
+    ("beyond 64 bits", INT, "18446744073709551616", STRING, "18446744073709551616"),
+    ("thousands of digits", INT, "1" * 5000, STRING, "1" * 5000),
+    ("uint64 and double", pa.uint64(), "1.50", STRING, "1.50"),
+    ("text for int", INT, '"x"', STRING, "x"),
+    ("bool for int", INT, "true", STRING, "true"),
+    ("number for text", STRING, "1.50", STRING, "1.50"),
+    ("object for text", STRING, '{"k": [1, null], "ä": {}}', STRING, '{"k": [1, null], "ä": {}}'),
+    ("object for list", pa.list_(INT), '{"k":1.0}', STRING, '{"k": 1.0}'),
+    ("list for object", pa.struct([("x", INT)]), '["\\u00e4"]', STRING, '["ä"]'),
+    ("text in a list of numbers", pa.list_(pa.list_(INT)), '[[0, 4, "P"]]', pa.list_(pa.list_(STRING)),
+     [["0", "4", "P"]]),
+    ("field is mixed", pa.struct([("x", INT)]), '{"x": "one"}', pa.struct([("x", STRING)]), {"x": "one"}),
+    ("repeated key in a text", STRING, '{"x": 1, "x": 2, "": 3}', STRING, '{"x": 1, "x": 2, "": 3}'),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("case", "given_type", "text", "found", "value"), WIDER, ids=[case[0] for case in WIDER])
@@ -282,28 +287,26 @@ def test_columns_widen(
     assert parsed.rows.column_names == ["z", "a", "new", "newer", ROW]
     assert parsed.rows.schema.field("a").type == found
     assert str(parsed.rows.column("a")[0].as_py()) == str(value)
-    assert unite_or_none(schema, parsed.rows.schema) is not None
+    assert unite_types(given_type, found) in (found, STRING)
 
 
-def test_a_row_that_does_not_fit_widens_nothing(tmp_path: Path) -> None:
+def test_a_broken_record_widens_nothing(tmp_path: Path) -> None:
     schema = pa.schema([("a", INT), ("b", INT)])
-    file = write_input(tmp_path, "t.jsonl", '{"a": 1}\n{"a": 1.5, "new": 1, "b": "x"}\n{"b": 2}')
+    file = write_input(tmp_path, "t.jsonl", '{"a": 1}\n{"a": 1.5, "new": 1, "b": "x"\n{"b": 2}')
     (parsed,) = ranges_of(file, schema)
     assert [broken.row for broken in parsed.unreadable] == [1]
     assert parsed.rows.schema == pa.schema([("a", INT), ("b", INT), (ROW, pa.int32())])
 
 
-def test_a_range_that_conflicts_is_read_again_against_the_united_schema(tmp_path: Path) -> None:
-    data = '{"a": null}\n' * 5 + '{"a": 1}\n' + '{"a": null}\n' * 5 + '{"a": "text"}\n{"a": 2}\n'
+def test_ranges_of_different_types_agree_when_read_again(tmp_path: Path) -> None:
+    data = '{"a": null}\n' * 5 + '{"a": 1.50}\n' + '{"a": null}\n' * 5 + '{"a": "text"}\n{"a": {}}\n'
     file = write_input(tmp_path, "t.jsonl", data)
     with small_ranges(30):
         first = ranges_of(file, pa.schema([("a", NULL)]))
-        assert {str(parsed.rows.schema.field("a").type) for parsed in first} == {"null", "int64", "string"}
-        again = ranges_of(file, pa.schema([("a", INT)]))
-    assert {str(parsed.rows.schema.field("a").type) for parsed in again} == {"int64"}
-    assert [broken.error for parsed in again for broken in parsed.unreadable] == [
-        "column 'a': expected int64, found string 'text'"
-    ]
+        assert {str(parsed.rows.schema.field("a").type) for parsed in first} == {"null", "double", "string"}
+        again = settled_rows(file)
+    assert again == settled_rows(file)
+    assert [row["a"] for row in again if row["a"] is not None] == ["1.50", "text", "{}"]
 
 
 SMALL: list[tuple[str, bytes, list[dict[str, object]]]] = [
@@ -357,7 +360,7 @@ LAYOUTS: list[tuple[str, str, str]] = [
     ("lines, the first broken", '{"a": \n{"a": 1}\n{"a": 2}\n{"a": 2}\n', "jsonl"),
     ("values on a line", '{"a": 1} {"a": 2}', "json"),
     ("pretty values", '{\n  "a": 1\n}\n{\n  "a": 2\n}\n', "json"),
-    ("one value", '{"a": 1}', "jsonl"),
+    ("one value", '{"a": 1}', "json"),
 ]
 
 
@@ -382,7 +385,8 @@ BROKEN_ARRAYS: list[tuple[str, str, list[int], list[str]]] = [
     ("line break in a string", '[{"a": 1}, {"b": "x\ny"}, {"a": 2}]', [1, 2], ["not JSON: Invalid control character"]),
     ("no comma", '[{"a": 1} {"a": 2}]', [1, 2], []),
     ("comma too many", '[{"a": 1}, {"a": 2},]', [1, 2], []),
-    ("quote not closed", '[{"a": 1}, {"a": 2}, {"b": "x}, {"a": 3}]', [1, 2], ["never close"]),
+    ("quote not closed", '[{"a": 1}, {"b": "x}, {"a": 2}]', [1, 2], ["not JSON"]),
+    ("quote not closed at the end", '[{"a": 1}, {"a": 2}, {"b": "x}]', [1, 2], ["never close"]),
     ("empty", "[]", [], []),
     ("empty and cut", "[", [], ["the file ends inside its array"]),
 ]
@@ -400,7 +404,7 @@ def test_broken_arrays(tmp_path: Path, case: str, data: str, kept: list[int], er
 
 
 def test_text_between_values_is_reported(tmp_path: Path) -> None:
-    file = write_input(tmp_path, "t.json", '{"a": 1} junk {"a": \n 2} "{" {"a": 3} [1, 2')
+    file = write_input(tmp_path, "t.json", '{"a": 1}\njunk {"a": \n 2} "{" {"a": 3} [1, 2')
     assert [row["a"] for row in rows_of(file)] == [1, 2, 3]
     assert len(errors_of(file)) == 3
 
@@ -415,10 +419,10 @@ def test_an_array_streams_in_little_memory(tmp_path: Path) -> None:
 
 
 def test_a_value_without_end_does_not_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jina_data.read import json_text
+    from jina_data.read import json_scan
 
-    monkeypatch.setattr(json_text, "MAX_RECORD_BYTES", 300_000)
-    monkeypatch.setattr(json_text, "RAW_BYTES", 1_000)
+    monkeypatch.setattr(json_scan, "MAX_RECORD_BYTES", 300_000)
+    monkeypatch.setattr(json_scan, "RAW_BYTES", 1_000)
     file = write_input(tmp_path, "t.json", '[{"a": 1}, {"a": "' + "x" * 2_000_000)
     (parsed,) = list(stream_ranges(file, sample_schema(file)))
     assert parsed.rows.num_rows == 1
@@ -430,21 +434,6 @@ def test_the_sample_continues_until_there_is_a_row(tmp_path: Path) -> None:
     file = write_input(tmp_path, "t.jsonl", "broken\n" * 400_000 + '{"a": 1}\n')
     assert sample_schema(file) == pa.schema([("a", INT)])
     assert sample_schema(write_input(tmp_path, "u.jsonl", "broken\n" * 3)) == pa.schema([])
-
-
-NAMES_REFUSED = ["", "_file", "_row", "_stage", "_reason", "_score", "_partner", "__row", "__row_id", "a\0b"]
-
-
-@pytest.mark.parametrize("name", NAMES_REFUSED)
-def test_names_that_cannot_be_columns_are_refused(tmp_path: Path, name: str) -> None:
-    file = write_input(tmp_path, "t.csv", f"a,{name}\n1,2\n")
-    with pytest.raises(InputError, match=r"column .* Rename the column in the source"):
-        sample_schema(file)
-
-
-def test_lines_that_are_one_array_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected one JSON object per line, found one JSON array. Rename it to"):
-        write_input(tmp_path, "t.jsonl", '[{"a": 1},\n{"a": 2}]')
 
 
 def test_the_slow_path_alone_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

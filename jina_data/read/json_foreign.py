@@ -1,0 +1,115 @@
+"""Names what a file is that should be JSON and is not, and how to convert it."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from jina_data.read.json_load import BOM, NotARowError, load_value
+
+_STRING = r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"'
+_ASSIGNMENT = re.compile(r"(?:(?:var|let|const)\s+)?[\w$.\[\]\"']+\s*=\s*[\[{]|module\.exports|export\s+default\b")
+_CALL = re.compile(r"[\w$.]+\s*\(\s*[\[{]")
+_COMMENT = re.compile(_STRING + r"|(//|/\*|^\s*#)", re.MULTILINE)
+_TRAILING_COMMA = re.compile(_STRING + r"|(,\s*[}\]])")
+_BARE_KEY = re.compile(_STRING + r"|([{,]\s*[A-Za-z_$][\w$]*\s*:)")
+_PYTHON_WORD = re.compile(_STRING + r"|([:\[,]\s*(?:True|False|None|nan)\s*[,}\]])")
+
+_MAGIC = (
+    (b"PAR1", "a Parquet file", "Rename it to .parquet"),
+    (b"ARROW1", "an Arrow file", "Rename it to .arrow"),
+    (b"PK\x03\x04", "a zip archive", "Unpack it"),
+    (b"BZh", "compressed with bzip2", "Unpack it"),
+    (b"\xfd7zXZ", "compressed with xz", "Unpack it"),
+    (b"\x1f\x8b", "compressed with gzip twice", "Unpack it once"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd twice", "Unpack it once"),
+    (b"\x80", "binary, perhaps a Python pickle", "Write it as JSON lines or Parquet"),
+    (b"SQLite format 3", "an SQLite database", "Export its table as JSON or CSV"),
+)
+
+_DICTS = "these are Python dicts (single quotes, True, None), not JSON. Convert them: "
+DICT_LINES = (
+    f'{_DICTS}python -c "import ast, json, sys; [print(json.dumps(ast.literal_eval(line), ensure_ascii=False)) '
+    'for line in sys.stdin]" < IN > OUT.jsonl'
+)
+DICT_LIST = (
+    f'{_DICTS}python -c "import ast, json, sys; json.dump(ast.literal_eval(sys.stdin.read()), sys.stdout, '
+    'ensure_ascii=False)" < IN > OUT.json'
+)
+JSON5 = (
+    "this is JSON5 or JavaScript ({}), not JSON. Convert it, for example with pip install json5, and: "
+    'python -c "import json, json5, sys; json.dump(json5.load(sys.stdin), sys.stdout, ensure_ascii=False)" '
+    "< IN > OUT.json"
+)
+
+
+def describe(head: bytes) -> str | None:
+    """Return what the first bytes of a file are, and how to convert it; None if that is not known."""
+    for magic, name, advice in _MAGIC:
+        if head.startswith(magic):
+            return f"this file is {name}, not JSON. {advice}"
+    text = head.removeprefix(BOM).decode("utf-8", "replace").lstrip()
+    lowered = text[:200].lower()
+    if lowered.startswith(("<!doctype html", "<html")):
+        return "this is an HTML page, not JSON; a download was probably answered by a web page. Fetch the file again"
+    if lowered.startswith("<"):
+        return "this is XML or HTML, not JSON. Convert it"
+    if _ASSIGNMENT.match(text):
+        return (
+            "this is JavaScript that assigns a value, not JSON. Delete all before the first [ or {, and a ; at the end"
+        )
+    if _CALL.match(text):
+        return "this is JSONP (a call of a function), not JSON. Delete the name and brackets of the call"
+    if text[:1] not in ("{", "[", "("):
+        return _describe_text(text)
+    if _is_python(text):
+        return DICT_LIST if text.startswith("[") and not _is_python_value(text.partition("\n")[0]) else DICT_LINES
+    found = _json5(text)
+    return JSON5.format(found) if found else None
+
+
+def _describe_text(text: str) -> str | None:
+    if text.startswith(("//", "/*")):
+        return JSON5.format("comments")
+    if re.match(r"(?:---\s|- [\w\"']+:|[\w\"']+:\s)", text):
+        return "this looks like YAML, not JSON. Convert it"
+    line = text.splitlines()[0] if text else ""
+    if any(separator in line for separator in (",", ";", "\t")):
+        return "this looks like CSV or TSV, not JSON. Rename it, or set format to csv or tsv"
+    return None
+
+
+def _is_python(text: str) -> bool:
+    lines = [line.strip().rstrip(",") for line in text.splitlines()[:20] if line.strip()]
+    values = [line for line in lines if line[:1] in "{[("][:5] + [text.strip()]
+    return any(map(_is_python_value, values)) or bool(
+        any(match.group(1) for match in _PYTHON_WORD.finditer(text[:100_000])) or re.match(r"[\[(]?\s*\{\s*'", text)
+    )
+
+
+def _is_python_value(text: str) -> bool:
+    try:
+        load_value(text.encode("utf-8", "surrogatepass"))
+    except NotARowError:
+        pass
+    else:
+        return False
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return False
+    return isinstance(value, dict | list | tuple) and bool(re.search(r"'|\b(?:True|False|None)\b|\(", text))
+
+
+def _json5(text: str) -> str:
+    head = text[:100_000]
+    found = [
+        name
+        for name, pattern in (
+            ("comments", _COMMENT),
+            ("commas before a closing bracket", _TRAILING_COMMA),
+            ("keys without quotes", _BARE_KEY),
+        )
+        if any(match.group(1) for match in pattern.finditer(head))
+    ]
+    return ", ".join(found)

@@ -1,0 +1,143 @@
+"""Broken JSON: a corrupted byte costs at most its record, and what is left of a record is never a row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.tables import rows_of, small_ranges, write_input
+
+thorough = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+TRICKY = [
+    "",
+    "x",
+    "}\n{",
+    '},{"id":1',
+    'a"b',
+    "\\",
+    '{"id": 1}',
+    "{}",
+    "[",
+    "]",
+    "ü😀",
+    '"}, {"',
+    "\r\n",
+    "a\\",
+    "': '",
+]
+TEXT = st.sampled_from(TRICKY) | st.text(max_size=6)
+INNER = st.fixed_dictionaries({"t": TEXT}, optional={"s": st.integers(0, 99)})
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"id": st.integers(0, 999), "text": TEXT},
+        optional={"answers": st.lists(INNER, max_size=3), "meta": INNER, "tags": st.lists(TEXT, max_size=2)},
+    ),
+    min_size=1,
+    max_size=6,
+)
+SEPARATORS = {"compact": (",", ":"), "usual": (", ", ": ")}
+
+
+def written(
+    rows: list[dict[str, Any]], layout: str, *, ascii_only: bool, style: str
+) -> tuple[bytes, list[tuple[int, int]]]:
+    """Write rows in a layout; return the bytes, and the place of each record."""
+    indent = {"pretty array": 2, "pretty values": 1, "flat values": 0}.get(layout)
+    texts = [
+        json.dumps(
+            row, ensure_ascii=ascii_only, separators=SEPARATORS[style] if indent is None else None, indent=indent
+        )
+        for row in rows
+    ]
+    if layout == "pretty array":
+        texts = [text.replace("\n", "\n  ") for text in texts]
+    before, between, after = {
+        "lines": ("", "\n", "\n"),
+        "crlf": ("\ufeff", "\r\n", "\r\n"),
+        "cr": ("", "\r", "\r"),
+        "array": ("[", ", " if style == "usual" else ",", "]"),
+        "array of lines": ("[\n", ",\n", "\n]\n"),
+        "pretty array": ("[\n  ", ",\n  ", "\n]"),
+        "values": ("", " ", ""),
+        "pretty values": ("", "\n", "\n"),
+        "flat values": ("", "\n", "\n"),
+        "wrapped": ('{"version": 1, "data": [', ", ", "]}"),
+    }[layout]
+    data = before.encode()
+    places = []
+    for number, text in enumerate(texts):
+        data += between.encode() if number else b""
+        places.append((len(data), len(data) + len(text.encode())))
+        data += text.encode()
+    return data + after.encode(), places
+
+
+def plain(rows: list[dict[str, Any]]) -> list[Any]:
+    """Return rows without nulls and empty objects, which a table has for missing keys."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: clean(part) for name, part in value.items() if part is not None}
+        return [clean(part) for part in value] if isinstance(value, list) else value
+
+    return [clean(row) for row in rows]
+
+
+LAYOUTS = ["lines", "crlf", "cr", "array", "array of lines", "pretty array", "values", "pretty values", "flat values"]
+
+
+def check_corruption(folder: Path, rows: list[dict[str, Any]], layout: str, *, ascii_only: bool, style: str,
+                     where: float, byte: int, size: int) -> None:  # fmt: skip
+    rows = [{"id": 1000, "text": "first"}, *rows, {"id": 1001, "text": "last"}]
+    data, places = written(rows, layout, ascii_only=ascii_only, style=style)
+    start = data.find(b"[") + 1 if layout == "wrapped" else 0
+    end = data.rfind(b"]") if layout == "wrapped" else len(data)
+    position = start + int(where * (end - start))
+    broken = data[:position] + bytes([byte]) + data[position + 1 :]
+    suffix = "jsonl" if layout in ("lines", "crlf") else "json"
+    file = write_input(folder, f"t.{suffix}", broken)
+    with small_ranges(size, size):
+        found = plain(rows_of(file))
+    for row in found if layout == "wrapped" else ():
+        row.pop("version", None)
+    if layout in ("lines", "crlf"):
+        # The byte order mark is a part of the first line, and a line ends with its line break.
+        places = [
+            (0 if number == 0 else start, end + 1 + (layout == "crlf")) for number, (start, end) in enumerate(places)
+        ]
+    touched = [number for number, (first, last) in enumerate(places) if first <= position < last]
+    expected = plain(rows)
+    if not touched:
+        assert found == expected
+        return
+    number = touched[0]
+    if layout in ("values", "cr") and chr(byte).isspace() and data[position : position + 1] == b"{":
+        return  # On one line, no one can see whether the object before goes on.
+    assert found[:number] == expected[:number]
+    assert found[len(found) - (len(rows) - number - 1) :] == expected[number + 1 :]
+    left = found[number : len(found) - (len(rows) - number - 1)]
+    assert len(left) <= 1
+    inner = [*plain(rows)[number].get("answers", []), plain(rows)[number].get("meta")]
+    assert not left or left[0] not in inner
+
+
+@thorough
+@given(
+    rows=ROWS,
+    layout=st.sampled_from([*LAYOUTS, "wrapped"]),
+    ascii_only=st.booleans(),
+    style=st.sampled_from(sorted(SEPARATORS)),
+    where=st.floats(0, 0.999),
+    byte=st.sampled_from(list(b'{}[]",:\\\n\r \x00x1\xff\xef')) | st.integers(0, 255),
+    size=st.sampled_from([1, 30, 1000]),
+)
+def test_a_corrupted_byte_costs_at_most_its_record(
+    tmp_path: Path, rows: list[dict[str, Any]], layout: str, ascii_only: bool, style: str, where: float, byte: int,
+    size: int,
+) -> None:  # fmt: skip
+    check_corruption(tmp_path, rows, layout, ascii_only=ascii_only, style=style, where=where, byte=byte, size=size)
