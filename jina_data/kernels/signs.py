@@ -10,7 +10,7 @@ four or more equal ASCII characters in a row, are layout.
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,10 +88,10 @@ class Neighbors(NamedTuple):
     before: Integer
     after: Integer
     following: Integer
-    after_blank: bool
-    before_blank: bool
-    after_minus: bool
-    is_single: bool
+    after_blank: Any
+    before_blank: Any
+    after_minus: Any
+    is_single: Any
     byte: Integer
 
 
@@ -135,7 +135,7 @@ def sign_end(data: ByteArray, start: Integer, i: Integer, stop: Integer, end: In
     if not sorts[code] & _DEPENDS:
         return stop
     if code in (58, 59):
-        return _emoticon_end(data, stop, end)
+        return np.int64(_emoticon_end(data, stop, end))
     near = _neighbors(data, start, i, stop, end, sorts)
     is_sign = _is_minus(near) if plain_sign(code) == _MINUS else _is_mark(near, code)
     return stop if is_sign else 0
@@ -148,7 +148,7 @@ def _is_operand(sort: Integer, beyond: Integer, bracket: Integer) -> bool:
 
 
 @inner
-def _is_minus(near: Neighbors) -> bool:
+def _is_minus(near: Neighbors) -> Any:
     """Return whether a hyphen or dash is a sign, and not punctuation or a part of a word."""
     before, after = near.before & _SORT_BITS, near.after
     is_operand_before = _is_operand(before, near.beyond, _CLOSE)
@@ -168,7 +168,7 @@ def _is_minus(near: Neighbors) -> bool:
 
 
 @inner
-def _is_mark(near: Neighbors, code: Integer) -> bool:
+def _is_mark(near: Neighbors, code: Integer) -> Any:
     """Return whether an asterisk, exclamation mark, point, underscore, number sign or bullet is a sign."""
     before, after = near.before & _SORT_BITS, near.after
     is_operand_before = _is_operand(before, near.beyond, _CLOSE)
