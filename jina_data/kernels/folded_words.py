@@ -153,8 +153,8 @@ def _skip_gap(
         if sort == _APART and following >= 128 and is_counted(sorts[decode(data, i + 1, end)[0]]):
             return i + 1, NONE  # a letter is no mark that would join
         if not (sort == _APART and following < 128) and not (sort == _STOP and following <= 32):
-            skipped: tuple[Integer, np.uint64] = _skip_signs(data, start, i, end, table, sorts, fold)
-            return skipped
+            i, signs = _skip_signs(data, start, i, end, table, sorts, fold)
+            return i, signs
         i += 1
     return i, NONE
 

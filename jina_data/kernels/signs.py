@@ -10,7 +10,7 @@ four or more equal ASCII characters in a row, are layout.
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from jina_data.kernels.words import (
     UNSPACED,
     ByteArray,
     Integer,
-    Truth,
     decode,
     inner,
     unicode_ranges,
@@ -59,13 +58,13 @@ def sign_table() -> ByteArray:
 
 
 @inner
-def is_counted(sort: Integer) -> Truth:
+def is_counted(sort: Integer) -> bool:
     """Return whether a character is a letter or a number, given its entry in `sign_table`."""
     return bool(sort & _SORT_BITS >= _LETTER)
 
 
 @inner
-def may_be_sign(sort: Integer) -> Truth:
+def may_be_sign(sort: Integer) -> bool:
     """Return whether a character may be a sign, given its entry in `sign_table`."""
     return bool(sort == _SIGN or sort & _DEPENDS)
 
@@ -89,10 +88,10 @@ class Neighbors(NamedTuple):
     before: Integer
     after: Integer
     following: Integer
-    after_blank: Truth
-    before_blank: Truth
-    after_minus: Truth
-    is_single: Truth
+    after_blank: Any
+    before_blank: Any
+    after_minus: Any
+    is_single: Any
     byte: Integer
 
 
@@ -136,24 +135,23 @@ def sign_end(data: ByteArray, start: Integer, i: Integer, stop: Integer, end: In
     if not sorts[code] & _DEPENDS:
         return stop
     if code in (58, 59):
-        emoticon_end: Integer = _emoticon_end(data, stop, end)
-        return emoticon_end
+        return np.int64(_emoticon_end(data, stop, end))
     near = _neighbors(data, start, i, stop, end, sorts)
     is_sign = _is_minus(near) if plain_sign(code) == _MINUS else _is_mark(near, code)
     return stop if is_sign else 0
 
 
 @inner
-def _is_operand(sort: Integer, beyond: Integer, bracket: Integer) -> Truth:
+def _is_operand(sort: Integer, beyond: Integer, bracket: Integer) -> bool:
     """Return whether a neighbor is a number, a bracket, or a word of one letter."""
     return bool(sort in (_DIGIT, bracket) or (sort & _SORT_BITS == _LETTER and beyond < _LETTER))
 
 
 @inner
-def _is_minus(near: Neighbors) -> Truth:
+def _is_minus(near: Neighbors) -> Any:
     """Return whether a hyphen or dash is a sign, and not punctuation or a part of a word."""
     before, after = near.before & _SORT_BITS, near.after
-    is_operand_before: Truth = _is_operand(before, near.beyond, _CLOSE)
+    is_operand_before = _is_operand(before, near.beyond, _CLOSE)
     if (before == _SIGN and not near.after_blank) or (after == _SIGN and not near.before_blank):
         return True
     starts = not near.before_blank and (after == _OPEN or after >= _LETTER)
@@ -170,7 +168,7 @@ def _is_minus(near: Neighbors) -> Truth:
 
 
 @inner
-def _is_mark(near: Neighbors, code: Integer) -> Truth:
+def _is_mark(near: Neighbors, code: Integer) -> Any:
     """Return whether an asterisk, exclamation mark, point, underscore, number sign or bullet is a sign."""
     before, after = near.before & _SORT_BITS, near.after
     is_operand_before = _is_operand(before, near.beyond, _CLOSE)
