@@ -183,13 +183,13 @@ def test_encode_refuses_unknown_names_and_knows_other_prompts(folders: dict[str,
     ],
     ids=str,
 )
-def test_mine(options: dict[str, str], prompts: tuple[str, str], folders: dict[str, Path], tmp_path: Path) -> None:
+def test_mine(options: dict[str, Any], prompts: tuple[str, str], folders: dict[str, Path], tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "pairs.jsonl", ROWS)
     shared: dict[str, Any] = {"inputs": (str(path),), "num_negatives": 2}
     config = MineConfig(embedder=str(folders["prompts"]), **shared, **options)
     assert config.prompts == prompts
     mined = mine(config, tmp_path / "out")
-    explicit = {"query_prompt": prompts[0], "corpus_prompt": prompts[1]}
+    explicit: dict[str, Any] = {"query_prompt": prompts[0], "corpus_prompt": prompts[1]}
     plain = mine(MineConfig(embedder=str(folders["plain"]), **shared, **explicit), tmp_path / "plain")
     assert mined.path is not None
     assert plain.path is not None
