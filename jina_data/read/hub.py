@@ -109,7 +109,8 @@ def _snapshot(file: InputFile, error: Exception) -> Path | None:
     snapshots = sorted((cached / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
     named = [path for path in snapshots if path.name == commit]
     # A client that asked for the commit itself has left no reference to `main`.
-    return (named or ([] if file.option("revision") else snapshots) or [None])[-1]
+    usable = named or ([] if file.option("revision") else snapshots)
+    return usable[-1] if usable else None
 
 
 def _is_offline(error: Exception) -> bool:

@@ -91,7 +91,7 @@ def assert_same_ranges(left: list[ParsedRange], right: list[ParsedRange]) -> Non
         assert str(actual.rows.to_pylist()) == str(expected.rows.to_pylist())
 
 
-MODULES = ("jsonl", "json_text", "delimited", "csv_blocks", "parquet", "arrow", "text_lines", "hub")
+MODULES = ("jsonl", "json_text", "delimited", "csv_blocks", "columnar.parquet", "columnar.arrow", "text_lines", "hub")
 
 
 @contextlib.contextmanager
