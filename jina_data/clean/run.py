@@ -26,7 +26,7 @@ from jina_data.engines.local import MemoryBudget
 from jina_data.errors import InputError, RunFolderError
 from jina_data.progress import Progress, SilentProgress
 from jina_data.read import InputFile, InputOptions, input_notes, resolve_inputs, sample_schema, unite_schemas
-from jina_data.read.checks import check_parseable
+from jina_data.read.checks import check_parseable, empty_files
 from jina_data.read.memory import Inputs
 from jina_data.roles import bind_roles, text_schema
 from jina_data.run.inputs import RunInputs, check_apart
@@ -149,7 +149,10 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     for note in input_notes(files):
         progress.message(note)
     named_schemas = [(file.name, sample_schema(file)) for file in files]
-    check_parseable(files, [schema for _, schema in named_schemas])
+    schemas = [schema for _, schema in named_schemas]
+    check_parseable(files, schemas)
+    for note in empty_files(files, schemas):
+        progress.message(note)
     schema = unite_schemas([file_schema for _, file_schema in named_schemas])
     columns = dict(config.columns)
     recipe = config.recipe

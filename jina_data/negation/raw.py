@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from jina_data.errors import InputError
 from jina_data.read import ROW, InputFile, InputOptions, all_ranges, resolve_inputs, sample_schema
-from jina_data.read.folders import is_table
+from jina_data.read.files.folders import is_table
 from jina_data.read.inputs import HUB
 from jina_data.read.model import DETECTED
 from jina_data.read.streams import translate_errors

@@ -12,13 +12,16 @@ from jina_data.read.json_foreign import describe
 from jina_data.read.model import SAMPLE_BYTES
 from jina_data.read.streams import ByteSource
 
+SMALL_BYTES = 2**14
+"""A file of more bytes counts as one with rows."""
+
 
 def check_parseable(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> None:
-    """Check that each file that is not empty has a readable record.
+    """Check that there is a column, and that each file that is not empty has a readable record.
 
     Raises:
-        InputError: no record of a file could be parsed; the message gives the error of the first, and what the file is,
-            if this is known.
+        InputError: all files are empty, or no record of a file could be parsed; the message gives the first error, and
+            what the file is, if this is known.
     """
     for file, schema in zip(files, schemas, strict=True):
         if schema.names or not file.size:
@@ -31,6 +34,20 @@ def check_parseable(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) ->
                 f"{file.name}: none of its first records could be read. The first error{where}: {failure.error}. "
                 f"{found[0].upper()}{found[1:]}."
             )
+    if not any(schema.names for schema in schemas):
+        file = files[0]
+        problem = "the file is empty (0 bytes)" if file.size == 0 else "the file has no rows"
+        others = f", and so it is with the {len(files) - 1} other files" if len(files) > 1 else ""
+        raise InputError(f"{file.name}: {problem}{others}. Fetch or write it again, or name another file.")
+
+
+def empty_files(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> list[str]:
+    """Return a sentence for each small file without rows."""
+    return [
+        f"{file.name}: the file {'is empty (0 bytes)' if file.size == 0 else 'has no rows'}"
+        for file, schema in zip(files, schemas, strict=True)
+        if file.size is not None and file.size < SMALL_BYTES and next(all_ranges(file, schema), None) is None
+    ]
 
 
 def _description(file: InputFile) -> str | None:

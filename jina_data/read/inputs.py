@@ -10,10 +10,10 @@ from pathlib import Path
 
 from jina_data.errors import InputError
 from jina_data.read import delimited, json_layout, remote
-from jina_data.read.compression import MAX_LAYERS, compression_of
-from jina_data.read.content import HEAD_BYTES, binary_format, check_content, text_format
 from jina_data.read.encoding import CHUNK_BYTES, UTF8, check_utf8, encoding_by_mark
-from jina_data.read.folders import data_files, format_of, partition_of, with_types
+from jina_data.read.files.compression import MAX_LAYERS, compression_of
+from jina_data.read.files.content import HEAD_BYTES, binary_format, check_content, text_format
+from jina_data.read.files.folders import data_files, format_of, partition_of, with_types
 from jina_data.read.model import DETECTED, SAMPLE_BYTES, InputFile
 from jina_data.read.options import InputOptions
 from jina_data.read.ranges import sample_schema

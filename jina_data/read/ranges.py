@@ -9,7 +9,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from jina_data.read import arrow, delimited, hub, json_text, jsonl, parquet, text_lines
+from jina_data.read import delimited, hub, json_text, jsonl, text_lines
+from jina_data.read.columnar import arrow, parquet
 from jina_data.read.derived import add_derived, derived_schema, source_schema
 from jina_data.read.model import InputFile, ParsedRange, RangeSpec
 from jina_data.read.schema import unite_schemas

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from jina_data.errors import InputError, JinaDataError
-from jina_data.read import compression
-from jina_data.read.compression import STREAM_ERRORS, open_decompressed
 from jina_data.read.encoding import Utf8Stream
+from jina_data.read.files import compression
+from jina_data.read.files.compression import STREAM_ERRORS, open_decompressed
+from jina_data.read.files.zip_member import open_member
 from jina_data.read.model import InputFile
-from jina_data.read.zip_member import open_member
 
 CHUNK_BYTES = compression.CHUNK_BYTES
 

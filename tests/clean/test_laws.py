@@ -284,7 +284,7 @@ def assert_same(got: pa.Table, expected: pa.Table) -> None:
 def small_ranges(n_rows: int) -> Iterator[None]:
     """Read Parquet in ranges of `n_rows` rows, so that a small table has several ranges."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jina_data.read.parquet.RANGE_ROWS", n_rows)
+        patch.setattr("jina_data.read.columnar.parquet.RANGE_ROWS", n_rows)
         yield
 
 

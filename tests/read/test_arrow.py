@@ -17,7 +17,7 @@ from pyarrow import feather
 
 from jina_data.errors import InputError
 from jina_data.read import ROW, InputFile, sample_schema, split
-from jina_data.read.plain_types import plain_rows, plain_type
+from jina_data.read.columnar.plain_types import plain_rows, plain_type
 from tests.support.tables import PACK, ranges_of, resolve_file, rows_of, small_ranges, table_of, tables
 
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

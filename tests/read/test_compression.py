@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from jina_data.errors import InputError
 from jina_data.read import InputFile, resolve_inputs, sample_schema, stream_ranges
-from jina_data.read.compression import compression_of
+from jina_data.read.files.compression import compression_of
 from tests.support.tables import assert_same_ranges, ranges_of, resolve_file, rows_of, small_ranges
 
 LINE = b'{"a": 1}\n'

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jina_data.errors import InputError
-from jina_data.read import InputOptions, resolve_inputs
+from jina_data.read import InputOptions, resolve_inputs, sample_schema
+from jina_data.read.checks import check_parseable, empty_files
 from tests.support.tables import resolve_file, rows_of
 
 
@@ -173,3 +174,22 @@ def test_json_of_a_folder_is_not_mistaken(tmp_path: Path) -> None:
     (tmp_path / "dataset_infos.json").write_text(json.dumps({"default": {"features": {}}}))
     (tmp_path / "train.jsonl").write_text('{"a": 1}\n')
     assert [Path(file.name).name for file in resolve_inputs([str(tmp_path)])] == ["train.jsonl"]
+
+
+def test_files_without_rows_are_named(tmp_path: Path) -> None:
+    for name, data in {"a.jsonl": b"", "b.csv": b"text\n", "c.jsonl": b'{"text": "x"}\n'}.items():
+        (tmp_path / name).write_bytes(data)
+    files = resolve_inputs([str(tmp_path)])
+    schemas = [sample_schema(file) for file in files]
+    check_parseable(files, schemas)
+    notes = [note.removeprefix(f"{tmp_path}/") for note in empty_files(files, schemas)]
+    assert notes == ["a.jsonl: the file is empty (0 bytes)", "b.csv: the file has no rows"]
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.jsonl", b""), ("a.csv", b""), ("a.json", b"[]"), ("a.jsonl", b"\n\n")])
+def test_a_run_over_files_without_rows_is_refused(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    files = resolve_inputs([str(tmp_path / name)])
+    expected = r"the file is empty \(0 bytes\)" if not data else "the file has no rows"
+    with pytest.raises(InputError, match=rf"{name}: {expected}. Fetch or write it again"):
+        check_parseable(files, [sample_schema(file) for file in files])

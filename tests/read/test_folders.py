@@ -10,7 +10,7 @@ import pytest
 
 from jina_data.errors import InputError
 from jina_data.read import InputFile, resolve_inputs, settled_schema, stream_ranges
-from jina_data.read.folders import format_of, partition_of
+from jina_data.read.files.folders import format_of, partition_of
 from tests.support.tables import resolve_file, rows_of
 
 

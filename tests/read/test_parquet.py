@@ -26,7 +26,7 @@ from jina_data.read import (
     split,
     stream_ranges,
 )
-from jina_data.read import parquet as parquet_module
+from jina_data.read.columnar import parquet as parquet_module
 from tests.support.tables import (
     assert_same_ranges,
     ranges_of,

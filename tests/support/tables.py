@@ -91,7 +91,17 @@ def assert_same_ranges(left: list[ParsedRange], right: list[ParsedRange]) -> Non
         assert str(actual.rows.to_pylist()) == str(expected.rows.to_pylist())
 
 
-MODULES = ("jsonl", "json_text", "json_columns", "delimited", "csv_blocks", "parquet", "arrow", "text_lines", "hub")
+MODULES = (
+    "jsonl",
+    "json_text",
+    "json_columns",
+    "delimited",
+    "csv_blocks",
+    "columnar.parquet",
+    "columnar.arrow",
+    "text_lines",
+    "hub",
+)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,10 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from jina_data.errors import InputError
-from jina_data.read.columns import parse_rows, with_text_columns
+from jina_data.read.columnar.columns import parse_rows, with_text_columns
+from jina_data.read.columnar.plain_types import plain_rows, plain_schema
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, SAMPLE_ROWS, InputFile, ParsedRange
 from jina_data.read.names import usable_names
-from jina_data.read.plain_types import plain_rows, plain_schema
 from jina_data.read.streams import open_seekable, translate_errors
 
 FILE_MAGIC = b"ARROW1"

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from jina_data.errors import InputError
 from jina_data.read.as_text import json_text
-from jina_data.read.memory_rows import plain_value
+from jina_data.read.columnar.plain_types import plain_rows
+from jina_data.read.memory.rows import plain_value
 from jina_data.read.names import usable_names
-from jina_data.read.plain_types import plain_rows
 from jina_data.read.schema import cast, conform, unite_schemas, writable
 
 BATCH_ROWS = 1_000

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from jina_data.errors import InputError
-from jina_data.read.compression import DamagedError
+from jina_data.read.files.compression import DamagedError
 
 SHOWN_MEMBERS = 5
 _IGNORED = ("thumbs.db", "desktop.ini")

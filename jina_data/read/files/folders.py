@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from jina_data.errors import InputError
 from jina_data.read import remote
-from jina_data.read.compression import SUFFIXES
+from jina_data.read.files.compression import SUFFIXES
 from jina_data.read.model import InputFile
 
 FORMATS = {

@@ -156,14 +156,31 @@ class _Frames(io.RawIOBase):
         return output
 
 
+class _Kept:
+    """A stream that stays open when Arrow closes it, which it does again when it frees its own stream."""
+
+    closed = False
+
+    def __init__(self, stored: BinaryIO) -> None:
+        self.read = stored.read
+
+    def close(self) -> None:
+        pass
+
+
 class _Lz4Frames(io.RawIOBase):
     """The content of all frames of an lz4 file."""
 
     def __init__(self, stored: BinaryIO) -> None:
-        self._frames = pa.CompressedInputStream(pa.PythonFile(stored, mode="r"), "lz4")
+        self._frames = pa.CompressedInputStream(pa.PythonFile(_Kept(stored), mode="r"), "lz4")
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._frames.close()
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         try:

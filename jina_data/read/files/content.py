@@ -6,7 +6,7 @@ import json
 import re
 
 from jina_data.errors import InputError
-from jina_data.read.zip_member import EXCEL
+from jina_data.read.files.zip_member import EXCEL
 
 HEAD_BYTES = 2**16
 BOM = b"\xef\xbb\xbf"

@@ -12,10 +12,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jina_data.read.columns import binary_columns, parse_rows, with_text_columns
+from jina_data.read.columnar.columns import binary_columns, parse_rows, with_text_columns
+from jina_data.read.columnar.plain_types import plain_rows, plain_schema
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, InputFile, ParsedRange, RangeSpec
 from jina_data.read.names import usable_names
-from jina_data.read.plain_types import plain_rows, plain_schema
 from jina_data.read.streams import can_seek, open_seekable, open_stored, translate_errors
 
 BUFFER_BYTES = 2**20

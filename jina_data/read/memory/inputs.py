@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jina_data.errors import UsageError
-from jina_data.read.memory_rows import write_rows
-from jina_data.read.memory_tables import tables_of, write_tables
+from jina_data.read.memory.rows import write_rows
+from jina_data.read.memory.tables import tables_of, write_tables
 from jina_data.read.model import InputFile
 
 
