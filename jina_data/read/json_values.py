@@ -132,6 +132,8 @@ def kind_of_schema(
     """
     fields: dict[str, Kind] = {column.name: kind_of(column.type) for column in schema}
     for name in text_columns:
+        if name not in schema.names and set(".[") & set(name):
+            continue  # a path into another column
         fields[name] = TEXTS if name in schema.names and is_list(schema.field(name).type) else TEXT
     for name, kind in (types or {}).items():
         fields[name] = STRING if is_string(kind) else Fixed(kind)
