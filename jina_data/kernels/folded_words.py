@@ -11,7 +11,6 @@ compiles them.
 from __future__ import annotations
 
 from functools import cache
-from string import ascii_letters, digits
 from typing import NamedTuple
 
 import numpy as np
@@ -51,22 +50,7 @@ NONE, ONE, HALF = np.uint64(0), np.uint64(1), np.uint64(32)
 _FOLDED_CODES = 1 << 17  # no character above has another case
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
-_SHIFT, _BYTE, _FULL, _NOT_ASCII = np.uint64(33), np.uint64(8), np.uint64(56), np.uint64(1 << 63)
-
-_WORD, _APART, _STOP, _OTHER = range(4)
-
-
-def _gap_sorts() -> ByteArray:
-    """Return, for each byte: _WORD if it begins a word, _APART if it is never a sign, _STOP if it is none before a
-    blank, or _OTHER. Marks, which are not ASCII, can change that."""
-    sorts = np.full(256, _APART, np.uint8)
-    for sort, chars in ((_WORD, ascii_letters + digits), (_STOP, ".:;"), (_OTHER, "!#$%&*+-/<=>@\\^_|~")):
-        sorts[list(chars.encode())] = sort
-    sorts[128:] = _OTHER
-    return sorts
-
-
-_GAP_SORTS = _gap_sorts()
+_SHIFT = np.uint64(33)
 
 
 class FoldedWords(NamedTuple):
@@ -137,40 +121,24 @@ def next_folded(data: ByteArray, i: Integer, end: Integer, fold: FoldArray) -> t
     return np.int64(fold[code]) if code < _FOLDED_CODES else np.int64(code), i
 
 
-@njit(nogil=True, forceinline=True, **UNCOUNTED)
-def _skip_gap(
-    data: ByteArray, start: Integer, i: Integer, end: Integer, table: ByteArray, sorts: ByteArray, fold: FoldArray
-) -> tuple[Integer, np.uint64]:
-    """Return the start of the next word, or `end`, and the hash of the signs before it (0: there are none).
-
-    `i` is the start of a text or the end of a word. Blanks and ordinary punctuation are skipped here.
-    """
-    while i < end:
-        sort = _GAP_SORTS[data[i]]
-        following = data[i + 1] if i + 1 < end else 32
-        if sort == _WORD or (data[i] >= 128 and is_counted(sorts[decode(data, i, end)[0]])):
-            return i, NONE
-        if sort == _APART and following >= 128 and is_counted(sorts[decode(data, i + 1, end)[0]]):
-            return i + 1, NONE  # a letter is no mark that would join
-        if not (sort == _APART and following < 128) and not (sort == _STOP and following <= 32):
-            i, signs = _skip_signs(data, start, i, end, table, sorts, fold)
-            return i, signs
-        i += 1
-    return i, NONE
-
-
 @inner
 def _skip_signs(
     data: ByteArray, start: Integer, i: Integer, end: Integer, table: ByteArray, sorts: ByteArray, fold: FoldArray
 ) -> tuple[Integer, np.uint64]:
-    """Do the same for all characters. Each round moves on by a byte at least, to the end of a segment."""
+    """Return the start of the next word, or `end`, and the hash of the signs before it (0: there are none).
+
+    `i` is the start of a text or the end of a word. Each round moves on by a byte at least, to the end of a segment.
+    """
     signs = NONE
     while i < end:
         code, stop = decode(data, i, end)
         sort = sorts[code]
         if is_counted(sort):
             break
-        is_layout = i + 3 < end and data[i + 1] == code and data[i + 2] == code and data[i + 3] == code
+        if not may_be_sign(sort) and code < 128 and (stop == end or data[stop] < 128):
+            i = stop
+            continue
+        is_layout = code < 128 and i + 3 < end and data[i + 1] == code and data[i + 2] == code and data[i + 3] == code
         if code == 95 or code >= 128 or (stop < end and data[stop] >= 128):
             stop, kinds = next_segment(data, i, end, table)
             if kinds & COUNTED:
@@ -212,36 +180,16 @@ def _ends_in_number(data: ByteArray, i: Integer, stop: Integer, table: ByteArray
 @inner
 def _hash_word(data: ByteArray, i: Integer, stop: Integer, fold: FoldArray, expansions: FoldArray) -> np.uint64:
     """Hash the case-folded characters in bytes `i` to `stop`."""
-    h, pending = ONE, NONE
+    h = ONE
     while i < stop:
-        if data[i] < 128:
-            pending = pending << _BYTE | np.uint64(fold[data[i]])
-            if pending >> _FULL:
-                h, pending = step(h, pending), NONE
-            i += 1
-            continue
         folded, i = next_folded(data, i, stop, fold)
         if folded >= 0:
-            h, pending = _push(h, pending, folded)
-        else:
-            for k in range(3):
-                if expansions[-1 - folded, k]:
-                    h, pending = _push(h, pending, np.int64(expansions[-1 - folded, k]))
-    hashed: np.uint64 = step(h, pending)
-    return hashed
-
-
-@inner
-def _push(h: np.uint64, pending: np.uint64, code: Integer) -> tuple[np.uint64, np.uint64]:
-    """Add a character to a hash; up to 8 ASCII characters wait in `pending` and are mixed in together."""
-    if code >= 128:
-        if pending:
-            h = step(h, pending)
-        return step(h, np.uint64(code) | _NOT_ASCII), NONE
-    pending = pending << _BYTE | np.uint64(code)
-    if pending >> _FULL:
-        return step(h, pending), NONE
-    return h, pending
+            h = step(h, np.uint64(folded))
+            continue
+        for k in range(3):
+            if expansions[-1 - folded, k]:
+                h = step(h, np.uint64(expansions[-1 - folded, k]))
+    return h
 
 
 # `hashes` has room for a word per byte of the texts and one more. At the top of the inner loop, `hashes[:n_words]` are
@@ -269,7 +217,7 @@ def _hash_words(
         start, end = offsets[row], offsets[row + 1]
         i, leading, h, is_marked, is_first = start, NONE, NONE, False, True
         while True:
-            i, signs = _skip_gap(data, start, i, end, table, sorts, fold)
+            i, signs = _skip_signs(data, start, i, end, table, sorts, fold)
             if is_first:
                 leading = signs
             else:
