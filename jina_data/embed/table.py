@@ -90,7 +90,8 @@ def encode(
         RunFolderError: the output exists and is from another run.
     """
     progress, output = progress or SilentProgress(), Path(out)
-    check_apart(config.inputs, output)
+    if not output.is_dir():  # the output is a file; a folder is refused below
+        check_apart(config.inputs, output)
     given = RunInputs.open(config.inputs)
     files = resolve_inputs(given.names)
     schemas = [sample_schema(file) for file in files]
