@@ -96,7 +96,8 @@ def encode(
         RunFolderError: the output exists and is from another run.
     """
     progress, output = progress or SilentProgress(), Path(out)
-    check_apart(config.inputs, output)
+    if not output.is_dir():  # the output is a file; a folder is refused below
+        check_apart(config.inputs, output)
     given = RunInputs.open(config.inputs)
     files = resolve_inputs(given.names, config.input)
     for note in input_notes(files):
