@@ -30,7 +30,7 @@ def repeated_warnings(con: duckdb.DuckDBPyConnection, plan: Plan, folder: RunFol
     anchor, positive = (quoted(names[0]) for names in columns)
     step = max(1, -(-n_kept // SAMPLED_ROWS))
     limits = Repeated()
-    row = con.execute(
+    rows = con.execute(
         f"""
         WITH pairs AS (
             SELECT DISTINCT {anchor} AS anchor, {positive} AS positive
@@ -40,10 +40,10 @@ def repeated_warnings(con: duckdb.DuckDBPyConnection, plan: Plan, folder: RunFol
         FROM pairs WHERE length(positive) >= {MIN_CHARS} GROUP BY positive
         HAVING count(*) * {step} >= {limits.min_count} AND share >= {limits.min_share} ORDER BY n DESC, positive LIMIT 1
         """
-    ).fetchone()
-    if row is None:
+    ).fetchall()
+    if not rows:
         return []
-    count, share, text = row
+    count, share, text = rows[0]
     return [
         f"{count:,} different anchors ({100 * share:.1f} %) have the same positive, '{text[:80]}'. If this is a stock "
         "answer, drop such rows with the stage `repeated`; if it is the right answer to all of them, ignore this"

@@ -26,6 +26,9 @@ WELL_KNOWN = 300_000
 FLOOR_CHARS = (25, 80)
 """The floor rises from nothing to its full height between these numbers of characters."""
 
+MIN_PROBABILITY = 0.1
+"""The probability of a label below which the model does not know the language of a text at all."""
+
 SERBO_CROATIAN = ("bs", "hr", "sr")
 """Languages that lid.176 also labels `sh`."""
 
@@ -158,7 +161,11 @@ class Language(RowLocal):
         accepted = pc.is_in(labels, value_set=pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
         accepted |= sums > probability
         floor = self.language_floor * np.interp(chars, FLOOR_CHARS, (0.0, 1.0)) * self._familiarity(wanted)
-        wrong = ~empty & ~accepted & ((probability >= self.language_threshold) | (sums < floor))
+        wrong = (
+            ~empty
+            & ~accepted
+            & ((probability >= self.language_threshold) | ((sums < floor) & (probability >= MIN_PROBABILITY)))
+        )
         unsure = empty | (chars < self.min_chars) | (~wrong & (sums < self.language_threshold))
         reason = np.select([is_foreign, unsure, wrong], [WRONG, uncertain, WRONG], -1)
         return _Judged(labels, probability, np.where(empty, 0.0, sums), reason)

@@ -29,7 +29,7 @@ _ANY_CASE = frozenset(
     [missing] | (missing) | <missing> | <unk> | [unk] | [pad] | <pad> | [no text] | [no answer] | (no answer)
     no answer | not available | not applicable | no data | no data available | no text | no content | no description
     no description available | description not available | no title | [no title] | (no title) | untitled document
-    lorem ipsum | - | -- | --- | – | — | ― | ? | k.a. | k. a. | k.a | keine angabe | keine angaben | keine daten
+    lorem ipsum | - | -- | --- | – | — | ― | k.a. | k. a. | k.a | keine angabe | keine angaben | keine daten
     nicht verfügbar | nicht zutreffend | [gelöscht] | [entfernt] | entfällt | n/d | non disponible | non applicable
     sans objet | non renseigné | non communiqué | aucune donnée | pas de réponse | [supprimé] | no disponible
     no aplica | no aplicable | sin datos | sin respuesta | sin información | [eliminado] | [borrado]
@@ -75,9 +75,9 @@ def placeholders(values: pa.LargeStringArray) -> IntArray:
 
 
 def punctuation_only(values: pa.LargeStringArray) -> IntArray:
-    """Return 1 for each of N texts that has only punctuation, or a rule such as =====, else 0; 1 for an empty text.
+    """Return 1 for each of N texts with only punctuation such as ???, a rule such as =====, or nothing; else 0.
 
-    Letters, numbers, emoji, and signs such as +, %, & or € are no punctuation.
+    Letters, numbers, emoji, and signs such as +, %, & or € are no punctuation. A single mark may be an answer, too.
     """
     faces = pc.match_substring_regex(values, _FACE)
     matches = pc.and_not(pc.match_substring_regex(values, _punctuation()), faces)
@@ -87,11 +87,11 @@ def punctuation_only(values: pa.LargeStringArray) -> IntArray:
 
 @lru_cache(maxsize=1)
 def _punctuation() -> str:
-    """Return an RE2 pattern of texts of punctuation, white space and invisible characters, or of a repeated sign."""
-    kinds = {"P", "Z", "C", "M"}
-    characters = {c for c in map(chr, range(0x3100)) if unicodedata.category(c)[0] in kinds}
-    characters |= {c for c in map(chr, range(0xFE00, 0x10000)) if unicodedata.category(c)[0] in kinds}
-    characters |= {c for c in map(chr, range(0x10000, sys.maxunicode)) if unicodedata.category(c)[0] == "P"}
-    filler = re2_class((characters | {"\ufffd", "\t", "\n", "\r"}) - set(_SIGNS))
+    """Return an RE2 pattern of texts without a visible character, with at least two marks, or of a repeated sign."""
+    points = [*range(0x3100), *range(0xFE00, 0x10000), *range(0x10000, sys.maxunicode)]
+    kinds = {chr(point): unicodedata.category(chr(point))[0] for point in points}
+    marks = {c for c, kind in kinds.items() if kind == "P"} - set(_SIGNS) | {"\ufffd"}
+    blanks = {c for c, kind in kinds.items() if kind in "ZCM" and ord(c) < 0x10000} | {"\t", "\n", "\r"}
+    mark, blank, filler = re2_class(marks), re2_class(blanks), re2_class(marks | blanks)
     rules = "|".join(rf"{filler}*(?:\x{{{ord(sign):x}}}{filler}*){{4,}}" for sign in "=+~*#/\\<>|^`&@%$°¬¦¨´")
-    return rf"\A(?:{filler}*|{rules})\z"
+    return rf"\A(?:{blank}*|{filler}*{mark}{filler}*{mark}{filler}*|{filler}*[…‥⋯]{filler}*|{rules})\z"

@@ -312,7 +312,31 @@ ALL_GROUPS: dict[str, object] = dict.fromkeys(PUBLISHED, True)
 
 ANSWERS = (
     *("8", "1937", "x = 7", "3.14", "-5", "100 °C", "$12.50", "08:45", "+49 221", "3:1", "3/4", "42 %", "3.5 kg", "½"),
-    *("👍", "😀", "❤️", "🇩🇪", "✓", "→", ":)", "+", "%", "&", "!=", "<=", "->", "++", "&&", "€", "π", "∞", "°C", "Å"),
+    *(
+        "👍",
+        "😀",
+        "❤️",
+        "🇩🇪",
+        "✓",
+        "→",
+        ":)",
+        "+",
+        "%",
+        "&",
+        "!=",
+        "<=",
+        "->",
+        "++",
+        "&&",
+        "€",
+        "π",
+        "∞",
+        "°C",
+        "Å",
+        "?",
+        ":",
+        ".",
+    ),
     *("2024-01-05", "05.01.2024", "978-3-16-148410-0", "E = mc²", "H₂O", "C", "C++", "x", "yes", "no", "true", "false"),
     *("是", "二", "你好", "١٢", "१२", "네", "ใช่", "はい", "да", "ja", "oui", "Ⅳ", "①"),
     # words that look like placeholders
@@ -335,7 +359,7 @@ PUNCTUATION = (
     "\ufffd\ufffd",
 )
 PLACEHOLDERS = (
-    *("NULL", "null", "n/a", "N/A", " N/A ", "-", "—", "?", "none", "None", "nan", "NaN", "undefined", "TODO", "TBD"),
+    *("NULL", "null", "n/a", "N/A", " N/A ", "-", "—", "none", "None", "nan", "NaN", "undefined", "TODO", "TBD"),
     *("lorem ipsum", "Lorem ipsum dolor sit amet, consectetur", "[deleted]", "[removed]", "(no answer)", "#REF!"),
     *("k. A.", "keine Angabe", "non disponible", "no aplica", "não se aplica", "нет данных", "Н/Д", "暂无", "該当なし"),
     *("해당 없음", "غير متوفر", "brak danych", "उपलब्ध नहीं", "[gelöscht]", "[已删除]"),
