@@ -21,7 +21,7 @@ from jina_data.read.streams import ByteSource, translate_errors
 from jina_data.read.text_lines import table_format
 
 SUPPORTED = (
-    ".parquet, .arrow, .feather, .jsonl, .json, .csv, .tsv or .txt, optionally with .gz, .zst, .xz, .bz2 or .zip after "
+    ".parquet, .jsonl, .json, .csv, .tsv, .txt, .arrow or .feather, optionally with .gz, .zst, .xz, .bz2 or .zip after "
     "it"
 )
 HUB = "datasets:"
@@ -169,7 +169,7 @@ def _resolve_file(file: InputFile) -> InputFile:
     if file_format is None:
         raise InputError(
             f"{file.name}: unknown file format. Expected {SUPPORTED}. "
-            "Set the format (--input-format), or convert or rename the file."
+            "Convert or rename the file, or set its format: --input-format."
         )
     file = replace(file, format=file_format)
     return file if file_format in ("parquet", "arrow") else _resolve_text(file)

@@ -111,7 +111,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["*.text"], r"\*.text: no file found"),
     (["empty"], "empty: none of its 1 files has a known format"),
     (["_tmp/*.nothing"], "no file found"),
-    (["R*"], r"none of its 1 files has a known format \(for example .*README.md\). Expected .parquet, .arrow"),
+    (["R*"], r"none of its 1 files has a known format \(for example .*README.md\). Expected .parquet, .jsonl"),
     (["README.md"], "unknown file format. Expected .parquet.*--input-format"),
     (["x.log"], "unknown file format"),
     (["a.jsonl", "*.jsonl"], r"a.jsonl is named twice: by '.*a.jsonl' and by '.*\*.jsonl'"),
