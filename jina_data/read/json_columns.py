@@ -130,7 +130,8 @@ def column_ranges(
         part = rows[begin : begin + RANGE_ROWS]
         table, failures, _ = parse_values(part, schema, reading)
         unreadable = [
-            Unreadable(failure.position, None, None, failure.error, as_json(part[failure.value])) for failure in failures
+            Unreadable(failure.position, None, None, failure.error, as_json(part[failure.value]))
+            for failure in failures
         ]
         yield ParsedRange(number, table, unreadable, len(part), 0, {"row": begin + len(part)})
 

@@ -55,7 +55,9 @@ def describe(head: bytes) -> str | None:
     if lowered.startswith("<"):
         return "this is XML or HTML, not JSON. Convert it"
     if _ASSIGNMENT.match(text):
-        return "this is JavaScript that assigns a value, not JSON. Delete all before the first [ or {, and a ; at the end"
+        return (
+            "this is JavaScript that assigns a value, not JSON. Delete all before the first [ or {, and a ; at the end"
+        )
     if _CALL.match(text):
         return "this is JSONP (a call of a function), not JSON. Delete the name and brackets of the call"
     if text[:1] not in ("{", "[", "("):

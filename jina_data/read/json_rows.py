@@ -63,9 +63,7 @@ def parse_lines(block: bytes, schema: pa.Schema, reading: Reading = PLAIN) -> pa
 
 def _read(block: bytes, expected: pa.DataType, unexpected_fields: str) -> pa.Table | None:
     typed = _without_nulls(expected) if unexpected_fields == "infer" else expected
-    options = pa.json.ParseOptions(
-        explicit_schema=pa.schema(list(typed)), unexpected_field_behavior=unexpected_fields
-    )
+    options = pa.json.ParseOptions(explicit_schema=pa.schema(list(typed)), unexpected_field_behavior=unexpected_fields)
     reading = pa.json.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
         rows = pa.json.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)

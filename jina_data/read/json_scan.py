@@ -119,7 +119,7 @@ class Scanner:
                 yield self._next_value()
 
     def _is_broken_opening(self) -> bool:
-        if self._inside or self.buffer.offset > len(BOM) or self.buffer.starts_with(b"[", b"{"):
+        if self._inside or self.buffer.offset > len(BOM) or self.buffer.starts_with(b"["):
             return False
         following = BLANKS.match(self.buffer.data, self.buffer.position + 1)
         start = following.end() if following else 0
@@ -185,6 +185,8 @@ class Scanner:
         start = following.end() if following else position + 1
         if position == end and self._inside and data.startswith(b"]", start):
             return self._search().ends_document(data, start + 1, at_end=self.buffer.at_end)
+        if not self._inside and data[position : position + 1] in (b"}", b"]"):
+            start = position + 1
         return position == end and START[self.documents.shape].match(data, start) is not None
 
     def _is_whole(self, end: int, following: int) -> bool:

@@ -98,9 +98,7 @@ def _parse(
     return ParsedRange(number, rows, unreadable, n_records, scanner.line - first_line, scanner.end)
 
 
-def parse_scanned(
-    values: list[JsonValue], schema: pa.Schema, reading: Reading
-) -> tuple[pa.Table, list[Failure]]:
+def parse_scanned(values: list[JsonValue], schema: pa.Schema, reading: Reading) -> tuple[pa.Table, list[Failure]]:
     """Parse values of which some are broken."""
     good = [position for position, value in enumerate(values) if value.error is None]
     errors = [(position, value.error) for position, value in enumerate(values) if value.error is not None]
@@ -161,4 +159,3 @@ def sample_schema(file: InputFile) -> pa.Schema:
                     return rows.drop_columns([ROW]).schema
                 values = []
     return parse_scanned(values, pa.schema([]), reading)[0].drop_columns([ROW]).schema
-

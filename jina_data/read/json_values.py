@@ -84,7 +84,7 @@ TEXTS = Scalar("texts", pa.list_(pa.string()))
 
 
 def _number(needs: int) -> Scalar:
-    if needs & NEGATIVE and needs & HUGE or needs & FRACTION and needs & (BIG | HUGE):
+    if (needs & NEGATIVE and needs & HUGE) or (needs & FRACTION and needs & (BIG | HUGE)):
         return STRING
     if needs & FRACTION:
         return Scalar("double", pa.float64(), needs)
