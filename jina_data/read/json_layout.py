@@ -252,9 +252,7 @@ def _document_options(file: InputFile, head: bytes, begin: int, *, is_whole: boo
         _refuse_columns(file, document)
     if len(lists) == 1:
         return _path_options((*lists[0].keys, None), head, begin)
-    if len(lists) > 1:
-        return {"layout": "values", "candidates": ", ".join(member.path for member in lists)}
-    return None
+    return {"layout": "values", "candidates": ", ".join(member.path for member in lists)} if lists else None
 
 
 def _is_viewer(head: bytes, members: list[Member]) -> bool:

@@ -40,7 +40,7 @@ class Keys:
 class Resync:
     """Looks for records in a buffer.
 
-    `n_closing` is the number of braces behind a list of records in its document. `is_inside`: the records are in a list.
+    `n_closing` is the number of braces behind a list of records in its document. `is_inside`: they are in a list.
     """
 
     def __init__(self, shape: str, keys: Keys, n_closing: int) -> None:

@@ -52,12 +52,8 @@ def written(
 ) -> tuple[bytes, list[tuple[int, int]]]:
     """Write rows in a layout; return the bytes, and the place of each record."""
     indent = {"pretty array": 2, "pretty values": 1, "flat values": 0}.get(layout)
-    texts = [
-        json.dumps(
-            row, ensure_ascii=ascii_only, separators=SEPARATORS[style] if indent is None else None, indent=indent
-        )
-        for row in rows
-    ]
+    separators = SEPARATORS[style] if indent is None else None
+    texts = [json.dumps(row, ensure_ascii=ascii_only, separators=separators, indent=indent) for row in rows]
     if layout == "pretty array":
         texts = [text.replace("\n", "\n  ") for text in texts]
     before, between, after = {

@@ -65,7 +65,8 @@ CASES: list[tuple[str, str, dict[str, Any], list[dict[str, Any]]]] = [
         {"id": "2", "question": None, "version": "1.1", "title": "T", "context": "C is a letter."},
         {"id": "3", "question": None, "version": "1.1", "title": "U", "context": "E"},
     ]),
-    ("t.json", VIEWER, {}, [{"a": 0, "row_idx": 0, "truncated_cells": []}, {"a": 1, "row_idx": 1, "truncated_cells": []}]),
+    ("t.json", VIEWER, {},
+     [{"a": 0, "row_idx": 0, "truncated_cells": []}, {"a": 1, "row_idx": 1, "truncated_cells": []}]),
     ("t.json", VIEWER, {"records": "rows[].row"},
      [{"a": 0, "row_idx": 0, "truncated_cells": []}, {"a": 1, "row_idx": 1, "truncated_cells": []}]),
     ("t.jsonl", '{"id":7,"docs":[{"id":"1"},{"id":"2"}],"n":1}\n', {"records": "docs[]"},
@@ -158,7 +159,7 @@ def test_mixed_values_come_back_as_text(
     n_rows = min(map(len, columns))
     rows = [{f"column_{number}": "first" for number in range(1, len(columns) + 1)}]
     rows += [{f"column_{number}": column[row] for number, column in enumerate(columns, 1)} for row in range(n_rows)]
-    lists = [list(row.values()) for row in rows]
+    lists = [[*row.values(), number] for number, row in enumerate(rows)]  # lists of objects would be arrays
     data = {
         "lines": end.join(map(json.dumps, rows)),
         "array": "\ufeff" + json.dumps(rows),
