@@ -1,4 +1,4 @@
-"""Reads column-oriented JSON, which pandas writes: a list or an object of values for each column; other whole documents.
+"""Reads column-oriented JSON, which pandas writes: a list or an object for each column, or an object of records.
 
 The orientations: `lists` (`{"q": [..], "a": [..]}`), `columns` (`{"q": {"0": ..}}`), `split` (`{"columns": [..],
 "index": [..], "data": [[..]]}`), and `index` (`{"0": {"q": ..}, "1": {..}}`, records under their keys).

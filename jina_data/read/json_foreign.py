@@ -10,6 +10,15 @@ from jina_data.read.json_load import BOM, NotARowError, load_value
 _STRING = r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"'
 _ASSIGNMENT = re.compile(r"(?:(?:var|let|const)\s+)?[\w$.\[\]\"']+\s*=\s*[\[{]|module\.exports|export\s+default\b")
 _CALL = re.compile(r"[\w$.]+\s*\(\s*[\[{]")
+_STARTS = (
+    (
+        re.compile(r"<(?:!doctype\s+)?html", re.IGNORECASE),
+        "this is an HTML page, not JSON; a download was probably answered by a web page. Fetch the file again",
+    ),
+    (re.compile("<"), "this is XML or HTML, not JSON. Convert it"),
+    (_ASSIGNMENT, "this is JavaScript that assigns a value. Delete all before the first [ or {, and a ; at the end"),
+    (_CALL, "this is JSONP (a call of a function), not JSON. Delete the name and brackets of the call"),
+)
 _COMMENT = re.compile(_STRING + r"|(//|/\*|^\s*#)", re.MULTILINE)
 _TRAILING_COMMA = re.compile(_STRING + r"|(,\s*[}\]])")
 _BARE_KEY = re.compile(_STRING + r"|([{,]\s*[A-Za-z_$][\w$]*\s*:)")
@@ -49,17 +58,11 @@ def describe(head: bytes) -> str | None:
         if head.startswith(magic):
             return f"this file is {name}, not JSON. {advice}"
     text = head.removeprefix(BOM).decode("utf-8", "replace").lstrip()
-    lowered = text[:200].lower()
-    if lowered.startswith(("<!doctype html", "<html")):
-        return "this is an HTML page, not JSON; a download was probably answered by a web page. Fetch the file again"
-    if lowered.startswith("<"):
-        return "this is XML or HTML, not JSON. Convert it"
-    if _ASSIGNMENT.match(text):
-        return (
-            "this is JavaScript that assigns a value, not JSON. Delete all before the first [ or {, and a ; at the end"
-        )
-    if _CALL.match(text):
-        return "this is JSONP (a call of a function), not JSON. Delete the name and brackets of the call"
+    start = next((found for pattern, found in _STARTS if pattern.match(text)), None)
+    return start or _describe_value(text)
+
+
+def _describe_value(text: str) -> str | None:
     if text[:1] not in ("{", "[", "("):
         return _describe_text(text)
     if _is_python(text):
@@ -81,7 +84,7 @@ def _describe_text(text: str) -> str | None:
 
 def _is_python(text: str) -> bool:
     lines = [line.strip().rstrip(",") for line in text.splitlines()[:20] if line.strip()]
-    values = [line for line in lines if line[:1] in "{[("][:5] + [text.strip()]
+    values = [*[line for line in lines if line[:1] in "{[("][:5], text.strip()]
     return any(map(_is_python_value, values)) or bool(
         any(match.group(1) for match in _PYTHON_WORD.finditer(text[:100_000])) or re.match(r"[\[(]?\s*\{\s*'", text)
     )

@@ -121,7 +121,7 @@ def _choose(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
 def _is_broken_array(head: bytes, begin: int) -> bool:
     """Return whether one wrong byte is before objects that commas separate."""
     start = BETWEEN.match(head, begin + 1).end()  # type: ignore[union-attr]
-    if head[begin : begin + 1] in (b"{", b"[") or not START["objects"].match(head, start):
+    if head[begin : begin + 1] == b"[" or not START["objects"].match(head, start):
         return False
     end = value_end(head, start)
     return end is not None and bool(_COMMA.match(head, end[0]))
@@ -146,14 +146,18 @@ def _lines(head: bytes, *, at_end: bool) -> tuple[list[bytes], str | None]:
     shape, count = kinds.most_common(1)[0] if kinds else ("", 0)
     if not shape or 2 * count <= len(lines):
         return lines, None
-    if shape == "lists" and any(_holds_objects(try_load(line)) for line in lines):
-        return lines, None
+    if shape == "lists" and 2 * sum(_are_objects(try_load(line)) for line in lines) > count:
+        return lines, None  # one array in each line
     return lines, shape
 
 
 def _plain(line: bytes) -> Any:
     value = try_load(line)
     return None if isinstance(value, NotARowError) else dict(value) if isinstance(value, dict) else value
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
 def _holds_objects(value: Any) -> bool:
@@ -248,9 +252,7 @@ def _document_options(file: InputFile, head: bytes, begin: int, *, is_whole: boo
         _refuse_columns(file, document)
     if len(lists) == 1:
         return _path_options((*lists[0].keys, None), head, begin)
-    if len(lists) > 1:
-        return {"layout": "values", "candidates": ", ".join(member.path for member in lists)}
-    return None
+    return {"layout": "values", "candidates": ", ".join(member.path for member in lists)} if lists else None
 
 
 def _is_viewer(head: bytes, members: list[Member]) -> bool:

@@ -18,8 +18,8 @@ from jina_data.read.json_load import BOM, NotARowError, load_value
 MAX_CHAIN = 64
 """Values that are followed behind a place; a longer list is one of records, if the keys are those of records."""
 
-_INSIDE = re.compile(rb'(?:"' + SPACE + rb":|[:\[,]" + SPACE + rb"\[)\Z")
-"""What precedes the value of a key, and the first item of a list."""
+_KEY = re.compile(rb"(:" + SPACE + rb")?+" + STRING + SPACE + rb":\Z")
+_FIRST_ITEM = re.compile(rb"[:\[,]" + SPACE + rb"\[\Z")
 _EMPTY = re.compile(rb"\{" + SPACE + rb"\}")
 _MEMBER = re.compile(rb"," + SPACE + STRING + SPACE + rb":" + SPACE)
 
@@ -40,7 +40,7 @@ class Keys:
 class Resync:
     """Looks for records in a buffer.
 
-    `n_closing` is the number of braces behind a list of records in its document. `is_inside`: the records are in a list.
+    `n_closing` is the number of braces behind a list of records in its document. `is_inside`: they are in a list.
     """
 
     def __init__(self, shape: str, keys: Keys, n_closing: int) -> None:
@@ -60,15 +60,15 @@ class Resync:
 
     def _judge(self, buffer: bytes, place: int, at_end: bool) -> tuple[bool, int]:
         """Return whether a record begins at a place, and where to search next if not."""
-        before = buffer[max(place - 256, 0) : place].rstrip()
-        if _INSIDE.search(before) or (self._shape != "objects" and before[-1:] not in (b",", b"")):
+        before = buffer[max(place - 2**12, 0) : place].rstrip()
+        if _is_inside(before) or (self._shape != "objects" and before[-1:] not in (b",", b"")):
             return False, place + 1
         if _EMPTY.match(buffer, place):  # perhaps a part of a text
             return False, place + 1
         count, is_certain, searched = 0, True, place + 1
         for position, follows in self._chain(buffer, place, at_end):
             count += 1
-            searched = position if is_certain else searched
+            searched = position if count == 1 or (is_certain and follows in ("closes", "wrong")) else searched
             if follows == "wrong":
                 return False, searched
             if follows == "broken":
@@ -134,6 +134,16 @@ class Resync:
             )
         except NotARowError:
             return False
+
+
+def _is_inside(before: bytes) -> bool:
+    """Return whether a key or an opening bracket precedes; a text that follows a key is no key."""
+    if before.endswith(b"["):
+        return _FIRST_ITEM.search(before, len(before) - 64 if len(before) > 64 else 0) is not None
+    if not before.endswith(b":") or not before[:-1].rstrip().endswith(b'"'):
+        return False
+    key = _KEY.search(before)
+    return key is None or key.group(1) is None
 
 
 def _skip(buffer: bytes, position: int) -> int:

@@ -112,14 +112,14 @@ class Scanner:
                 self.buffer.advance(1)
                 self._inside = True
             elif not self._inside and self.documents.layout == "wrapped" and self.buffer.starts_with(b"{"):
-                error = self._open_document()
-                if error is not None:
-                    yield self._rest_of_file(error)
+                problem = self._open_document()
+                if problem is not None:
+                    yield self._rest_of_file(problem)
             else:
                 yield self._next_value()
 
     def _is_broken_opening(self) -> bool:
-        if self._inside or self.buffer.offset > len(BOM) or self.buffer.starts_with(b"[", b"{"):
+        if self._inside or self.buffer.offset > len(BOM) or self.buffer.starts_with(b"["):
             return False
         following = BLANKS.match(self.buffer.data, self.buffer.position + 1)
         start = following.end() if following else 0
@@ -185,6 +185,8 @@ class Scanner:
         start = following.end() if following else position + 1
         if position == end and self._inside and data.startswith(b"]", start):
             return self._search().ends_document(data, start + 1, at_end=self.buffer.at_end)
+        if not self._inside and data[position : position + 1] in (b"}", b"]"):
+            start = position + 1
         return position == end and START[self.documents.shape].match(data, start) is not None
 
     def _is_whole(self, end: int, following: int) -> bool:
@@ -217,9 +219,9 @@ class Scanner:
         """Return a broken value: up to the next record, or up to where its brackets close, or the rest of the file."""
         self._is_clean = False
         buffer = self.buffer
-        if not self._inside and self.documents.layout == "array" and not buffer.starts_with(b"{"):
-            if self._document or buffer.offset > self._document:
-                return self._rest_of_file("text behind the end of the array")
+        is_behind = buffer.offset > 0 and not self._inside and self.documents.layout == "array"
+        if is_behind and not buffer.starts_with(b"{"):
+            return self._rest_of_file("text behind the end of the array")
         buffer.fill(LOOKAHEAD_BYTES)
         while True:
             length = self._broken_length()
@@ -239,8 +241,9 @@ class Scanner:
             return None
         last = following or len(data)
         if following is None and self._inside:
-            last = self._end_of_list(start)
-            if last is None:
+            end_of_list = self._end_of_list(start)
+            last = end_of_list or last
+            if end_of_list is None:
                 return end - start if end is not None and not data[end:].strip(b" \t\r\n,") else None
         if end is not None and end <= last and not data[end:last].strip(b" \t\r\n,"):
             return end - start

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -46,6 +46,7 @@ class List:
     """A list whose elements are of one kind."""
 
     element: Kind
+    name: ClassVar[str] = "list"
 
     @property
     def type(self) -> pa.DataType:
@@ -58,6 +59,7 @@ class Struct:
     """An object with named fields, in order of first appearance."""
 
     fields: dict[str, Kind]
+    name: ClassVar[str] = "object"
 
     @property
     def type(self) -> pa.DataType:
@@ -70,6 +72,7 @@ class Fixed:
     """A column whose type is set: a value that does not fit is an error."""
 
     type: pa.DataType
+    name: ClassVar[str] = "set"
 
 
 Kind = Scalar | List | Struct | Fixed
@@ -242,19 +245,22 @@ def column(values: list[Any], kind: Kind) -> pa.Array:
 
 def _plain(value: Any, kind: Kind) -> Any:
     """Return a value as Arrow takes it for its kind: texts, floats and integers where they are expected."""
+    if value is None or isinstance(kind, Scalar):
+        return _plain_scalar(value, kind)
+    if isinstance(kind, Fixed):
+        return _convert(value, kind)
+    if isinstance(kind, List):
+        return [_plain(part, kind.element) for part in value]
+    return {name: _plain(part, kind.fields[name]) for name, part in value.items()}
+
+
+def _plain_scalar(value: Any, kind: Kind) -> Any:
     if value is None:
         return None
     if kind is STRING or kind is TEXT:
         return value if isinstance(value, str) else as_json(value)
     if kind is TEXTS:
-        items = value if isinstance(value, list) else [value]
-        return [_plain(item, STRING) for item in items]
-    if isinstance(kind, Fixed):
-        return _convert(value, kind)
-    if isinstance(kind, List):
-        return [_plain(part, kind.element) for part in value]
-    if isinstance(kind, Struct):
-        return {name: _plain(part, kind.fields[name]) for name, part in value.items()}
+        return [_plain_scalar(item, STRING) for item in (value if isinstance(value, list) else [value])]
     return float(value) if pt.is_floating(kind.type) else value
 
 

@@ -112,15 +112,13 @@ def is_exact(first: pa.DataType, second: pa.DataType) -> bool:
     if pt.is_null(first) or pt.is_floating(first):
         # A null may stand for {}, which has no type; a number of JSON may be spelled in another way than it prints.
         return not (is_string(second) or is_nested(second))
-    if is_nested(first):
-        if is_list(first) and is_list(second):
-            return is_exact(first.value_type, second.value_type)
-        if pt.is_struct(first) and pt.is_struct(second):
-            return all(is_exact(child.type, second.field(child.name).type) for child in first)
-        return False
+    if is_list(first) and is_list(second):
+        return is_exact(first.value_type, second.value_type)
+    if pt.is_struct(first) and pt.is_struct(second):
+        return all(is_exact(child.type, second.field(child.name).type) for child in first)
     if pt.is_integer(first) and is_number(second):
         return first.bit_width < 64 and not (pt.is_signed_integer(first) and pt.is_unsigned_integer(second))
-    return True
+    return not is_nested(first)
 
 
 def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:

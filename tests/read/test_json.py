@@ -64,6 +64,7 @@ def test_any_table_comes_back_from_json(
     tmp_path: Path, table: pa.Table, layout: str, share: int, n_rows: int, pack: str
 ) -> None:
     rows = table.to_pylist()
+    assume(len(rows) > 1 or "array" in layout)  # one object is a document, of which a list may be the records
     data = {
         "array": json.dumps(rows),
         "pretty": "\ufeff\n" + json.dumps(rows, indent=2, ensure_ascii=False) + "\n",
@@ -386,7 +387,7 @@ BROKEN_ARRAYS: list[tuple[str, str, list[int], list[str]]] = [
     ("no comma", '[{"a": 1} {"a": 2}]', [1, 2], []),
     ("comma too many", '[{"a": 1}, {"a": 2},]', [1, 2], []),
     ("quote not closed", '[{"a": 1}, {"b": "x}, {"a": 2}]', [1, 2], ["not JSON"]),
-    ("quote not closed at the end", '[{"a": 1}, {"a": 2}, {"b": "x}]', [1, 2], ["never close"]),
+    ("quote not closed at the end", '[{"a": 1}, {"a": 2}, {"b": "x}]', [1, 2], ["not JSON"]),
     ("empty", "[]", [], []),
     ("empty and cut", "[", [], ["the file ends inside its array"]),
 ]

@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.tables import rows_of, small_ranges, write_input
+from jina_data.errors import InputError
+from jina_data.read import sample_schema
+from jina_data.read.checks import check_parseable
+from tests.support.tables import errors_of, rows_of, small_ranges, write_input
 
-thorough = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 TRICKY = [
     "",
@@ -48,12 +52,8 @@ def written(
 ) -> tuple[bytes, list[tuple[int, int]]]:
     """Write rows in a layout; return the bytes, and the place of each record."""
     indent = {"pretty array": 2, "pretty values": 1, "flat values": 0}.get(layout)
-    texts = [
-        json.dumps(
-            row, ensure_ascii=ascii_only, separators=SEPARATORS[style] if indent is None else None, indent=indent
-        )
-        for row in rows
-    ]
+    separators = SEPARATORS[style] if indent is None else None
+    texts = [json.dumps(row, ensure_ascii=ascii_only, separators=separators, indent=indent) for row in rows]
     if layout == "pretty array":
         texts = [text.replace("\n", "\n  ") for text in texts]
     before, between, after = {
@@ -141,3 +141,82 @@ def test_a_corrupted_byte_costs_at_most_its_record(
     size: int,
 ) -> None:  # fmt: skip
     check_corruption(tmp_path, rows, layout, ascii_only=ascii_only, style=style, where=where, byte=byte, size=size)
+
+
+@pytest.mark.parametrize("layout", ["array", "values", "wrapped", "lines"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"id":1,"r":[{"id":2,"r":[]},{"id":3,"r":[]}],"x":nope}',
+        '{"id":1,"r":[{"id":2},{"id":nope}]}',
+        '{"id":1,"r":[{"id":2},{"id":3}]',
+        '{"id":"1,"r":[{"id":2},{"id":3}]}',
+        '{id":1,"r":[{"id":2},{"id":3}]}',
+        '{"id":1,"r":[{"id":2},{"id":3}]}}',
+        '{"id":1}"r":[{"id":2},{"id":3}]}',
+    ],
+)
+def test_an_object_inside_a_broken_record_is_no_row(tmp_path: Path, layout: str, broken: str) -> None:
+    good = '{"id":5,"r":[{"id":6},{"id":7}]}'
+    data = {
+        "array": f"[{good}, {broken}, {good}]",
+        "values": f"{good}\n\n{broken}\n\n{good} {good}",
+        "wrapped": f'{{"v":1,"data":[{good}, {broken}, {good}],"w":2}}',
+        "lines": f"{good}\n{good}\n{broken}\n{good}\n",
+    }[layout]
+    file = write_input(tmp_path, "t.jsonl" if layout == "lines" else "t.json", data)
+    assert [row["id"] for row in rows_of(file)] == [5, 5] + [5] * (layout in ("values", "lines"))
+    assert len(errors_of(file)) == 1
+
+
+LINES: list[tuple[str, str, list[object], int]] = [
+    ("line break in a text", '{"a": "x\n{}\ny"}', [], 1),
+    ("text with an object", '{"a": "x\n[1]\n{"a": 5}y"}', [], 3),
+    ("pretty-printed", '{\n "a": 4,\n "b": [\n {"a":2}\n ]\n}', [4], 0),
+    ("pretty-printed and broken", '{\n "a": 4,,\n "b": [\n {"a":2}\n ]\n}', [], 1),
+    ("cut off in a text", '{"a": "tru', [], 1),
+    ("cut off in a list", '{"a": [1,', [], 1),
+    ("cut off behind a comma", '{"a": 1,', [], 1),
+    ("two on a line", '{"a": 3}{"a": 4}', [3, 4], 0),
+    ("two with one wrong byte between", '{"a": 3}X{"a": 4}', [3, 4], 0),
+    ("more between", '{"a": 3}"b":{"a": 4}}', [], 1),
+    ("comma behind", '{"a": 3},', [3], 0),
+    ("byte order mark", '\ufeff{"a": 3}', [3], 0),
+    ("carriage returns between", '{"a": 3}\r{"a": 4}', [3, 4], 0),
+]
+
+
+@pytest.mark.parametrize(("case", "broken", "kept", "n_errors"), LINES, ids=[case[0] for case in LINES])
+def test_lines_around_a_broken_record(
+    tmp_path: Path, case: str, broken: str, kept: list[object], n_errors: int
+) -> None:
+    lines = ['{"a": 1}'] * 4 + [broken] + ['{"a": 2}'] * 4
+    file = write_input(tmp_path, "t.jsonl", "\n".join(lines))
+    for size in (1, 10, 1000):
+        with small_ranges(size):
+            assert [row["a"] for row in rows_of(file)] == [1] * 4 + kept + [2] * 4
+            assert len(errors_of(file)) == n_errors
+
+
+FOREIGN: list[tuple[str, str, str]] = [
+    ("t.jsonl", "{'q': \"Is it?\", 'a': None}\n{'q': 'x', 'a': True}\n", r"Python dicts .* for line in sys.stdin"),
+    ("t.json", "[{'q': 1},\n{'q': 2}]", r"Python dicts .*ast.literal_eval\(sys.stdin.read"),
+    ("t.jsonl", '{"a": True, "b": None}\n', "Python dicts"),
+    ("t.json", '// note\n[{"a": 1}]', r"JSON5 or JavaScript \(comments\)"),
+    ("t.jsonl", '{"a": 1,}\n{"a": 2,}\n', "commas before a closing bracket"),
+    ("t.json", "{a: 1}", "keys without quotes"),
+    ("t.json", 'window.YTD.tweets.part0 = [ {"a": 1} ]', "JavaScript that assigns a value"),
+    ("t.json", 'callback([{"a": 1}])', "JSONP"),
+    ("t.json", "<!DOCTYPE html><p>", "an HTML page"),
+    ("t.json", "q,a\n1,2\n", "looks like CSV"),
+    ("t.json", "- q: 1\n", "looks like YAML"),
+    ("t.json", "PK\x03\x04", "a zip archive"),
+    ("t.json", "hello", "has the format of its suffix"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "expected"), FOREIGN)
+def test_a_file_that_is_no_json_is_named(tmp_path: Path, name: str, data: str, expected: str) -> None:
+    file = write_input(tmp_path, name, data)
+    with pytest.raises(InputError, match=expected):
+        check_parseable([file], [sample_schema(file)])
