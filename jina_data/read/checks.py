@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from jina_data.errors import InputError
 from jina_data.read import InputFile, all_ranges
-from jina_data.read.json_foreign import describe
+from jina_data.read.json_format.foreign import describe
 from jina_data.read.model import SAMPLE_BYTES
 from jina_data.read.streams import ByteSource
 

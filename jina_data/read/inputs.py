@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from jina_data.errors import InputError
-from jina_data.read import delimited, json_layout, remote
+from jina_data.read import remote
+from jina_data.read.csv_format import delimited
 from jina_data.read.encoding import CHUNK_BYTES, UTF8, check_utf8, encoding_by_mark
 from jina_data.read.files.compression import MAX_LAYERS, compression_of
 from jina_data.read.files.content import HEAD_BYTES, binary_format, check_content, text_format
 from jina_data.read.files.folders import data_files, format_of, partition_of, with_types
+from jina_data.read.json_format.layout import choose_layout
 from jina_data.read.model import DETECTED, SAMPLE_BYTES, InputFile
 from jina_data.read.options import InputOptions
 from jina_data.read.ranges import sample_schema
@@ -249,7 +251,7 @@ def _resolve_text(file: InputFile) -> InputFile:
     if file.format in ("csv", "tsv"):
         dialect = delimited.resolve_dialect(head, at_end=at_end, file=file)
         return replace(file, options=(*file.options, *dialect.items()))
-    found = json_layout.choose_layout(file, head, at_end=at_end)
+    found = choose_layout(file, head, at_end=at_end)
     earlier = [option for option in file.options if option not in found.options]
     return replace(found, options=(*earlier, *found.options))
 

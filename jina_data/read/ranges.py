@@ -9,9 +9,11 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from jina_data.read import delimited, hub, json_text, jsonl, text_lines
+from jina_data.read import hub, text_lines
 from jina_data.read.columnar import arrow, parquet
+from jina_data.read.csv_format import delimited
 from jina_data.read.derived import add_derived, derived_schema, source_schema
+from jina_data.read.json_format import lines, values_text
 from jina_data.read.model import InputFile, ParsedRange, RangeSpec
 from jina_data.read.schema import unite_schemas
 from jina_data.read.streams import translate_errors
@@ -30,7 +32,7 @@ def split(file: InputFile, schema: pa.Schema) -> list[RangeSpec] | None:  # noqa
     """Return the ranges of a file, in order; None if it can only be read in sequence."""
     if file.format == "parquet":
         return parquet.split(file)
-    return jsonl.split(file) if file.format == "jsonl" else None
+    return lines.split(file) if file.format == "jsonl" else None
 
 
 def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRange:
@@ -38,7 +40,7 @@ def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRa
 
     The rows have the columns of `schema` in its order. If values require it, types are wider, and new columns follow.
     """
-    reader = parquet if file.format == "parquet" else jsonl
+    reader = parquet if file.format == "parquet" else lines
     return add_derived(file, reader.parse_range(file, spec, source_schema(file, schema)), schema)
 
 
@@ -72,8 +74,8 @@ class _RangeReader(Protocol):
 _READERS: dict[str, _RangeReader] = {
     "parquet": parquet,
     "arrow": arrow,
-    "jsonl": jsonl,
-    "json": json_text,
+    "jsonl": lines,
+    "json": values_text,
     "csv": delimited,
     "tsv": delimited,
     "text": text_lines,

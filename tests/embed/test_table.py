@@ -277,7 +277,7 @@ WATCHED = """
 import os, signal, sys, time
 from jina_data.embed import table as module
 from jina_data.cli import main
-from jina_data.read import delimited
+from jina_data.read.csv_format import delimited
 from jina_data.read.columnar import parquet
 log, killed_while, pause = sys.argv[1:4]
 module.SLICE_ROWS, delimited.RANGE_ROWS, parquet.RANGE_ROWS = 4, 10, 10

@@ -257,7 +257,7 @@ def lines(n_rows: int) -> list[dict[str, Any]]:
 def test_rows_of_json_lines_are_estimated(
     limit: int | None, in_blocks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jina_data.read.jsonl.RANGE_BYTES", 2**18)
+    monkeypatch.setattr("jina_data.read.json_format.lines.RANGE_BYTES", 2**18)
     path = write_jsonl(tmp_path / "a.jsonl", lines(20_000))
     truth = limit or 20_000
     found = [
@@ -272,8 +272,8 @@ def test_rows_of_json_lines_are_estimated(
 def test_what_cannot_be_split_is_read_at_its_beginning(
     pack: Callable[[bytes], bytes], in_blocks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jina_data.read.jsonl.RANGE_BYTES", 2**18)
-    monkeypatch.setattr("jina_data.read.delimited.RANGE_BYTES", 2**18)
+    monkeypatch.setattr("jina_data.read.json_format.lines.RANGE_BYTES", 2**18)
+    monkeypatch.setattr("jina_data.read.csv_format.delimited.RANGE_BYTES", 2**18)
     path = tmp_path / ("a.jsonl.gz" if pack is gzip.compress else "a.csv")
     plain = "".join(json.dumps(row) + "\n" for row in lines(20_000))
     if pack is bytes:

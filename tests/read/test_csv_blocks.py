@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jina_data.read.csv_blocks import end_of_records, parse_block
-from jina_data.read.delimited import _Judge, records_of
-from jina_data.read.dialect import Dialect
+from jina_data.read.csv_format.blocks import end_of_records, parse_block
+from jina_data.read.csv_format.delimited import _Judge, records_of
+from jina_data.read.csv_format.dialect import Dialect
 
 NAMES = ["a", "b"]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jina_data.read.dialect import Detected, Dialect, detect
+from jina_data.read.csv_format.dialect import Detected, Dialect, detect
 from jina_data.read.names import replaced_names, usable_names
 from jina_data.read.options import InputOptions
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from jina_data.read import ROW, InputFile, sample_schema, settled_schema, stream_ranges, unite_types
-from jina_data.read import jsonl as jsonl_module
-from jina_data.read.json_load import try_load
-from jina_data.read.json_rows import parse_lines, parse_values
+from jina_data.read.json_format import lines as jsonl_module
+from jina_data.read.json_format.load import try_load
+from jina_data.read.json_format.rows import parse_lines, parse_values
 from tests.support.tables import (
     BOOL,
     DOUBLE,
@@ -420,7 +420,7 @@ def test_an_array_streams_in_little_memory(tmp_path: Path) -> None:
 
 
 def test_a_value_without_end_does_not_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jina_data.read import json_scan
+    from jina_data.read.json_format import scan as json_scan
 
     monkeypatch.setattr(json_scan, "MAX_RECORD_BYTES", 300_000)
     monkeypatch.setattr(json_scan, "RAW_BYTES", 1_000)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jina_data.errors import InputError, UsageError
 from jina_data.read import InputFile, InputOptions, resolve_inputs, settled_schema
-from jina_data.read.json_reading import parse_records_path
+from jina_data.read.json_format.reading import parse_records_path
 from tests.support.tables import errors_of, rows_of, small_ranges
 
 quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -92,11 +92,11 @@ def assert_same_ranges(left: list[ParsedRange], right: list[ParsedRange]) -> Non
 
 
 MODULES = (
-    "jsonl",
-    "json_text",
-    "json_columns",
-    "delimited",
-    "csv_blocks",
+    "json_format.lines",
+    "json_format.values_text",
+    "json_format.columns",
+    "csv_format.delimited",
+    "csv_format.blocks",
     "columnar.parquet",
     "columnar.arrow",
     "text_lines",

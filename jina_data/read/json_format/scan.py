@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jina_data.read.json_buffer import Buffer
-from jina_data.read.json_grammar import BETWEEN, BLANKS, SPACE, START, STRING, value_end
-from jina_data.read.json_load import BOM, NotARowError, load_value
-from jina_data.read.json_reading import is_small
-from jina_data.read.json_resync import Keys, Resync
+from jina_data.read.json_format.buffer import Buffer
+from jina_data.read.json_format.grammar import BETWEEN, BLANKS, SPACE, START, STRING, value_end
+from jina_data.read.json_format.load import BOM, NotARowError, load_value
+from jina_data.read.json_format.reading import is_small
+from jina_data.read.json_format.resync import Keys, Resync
 from jina_data.read.model import MAX_RECORD_BYTES, RAW_BYTES
 from jina_data.read.streams import CHUNK_BYTES, ByteSource
 

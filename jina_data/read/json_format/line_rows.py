@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jina_data.read.json_grammar import BETWEEN, START, value_end
-from jina_data.read.json_load import NotARowError, try_load
+from jina_data.read.json_format.grammar import BETWEEN, START, value_end
+from jina_data.read.json_format.load import NotARowError, try_load
 
 CONTEXT_BYTES = 2**16
 """The longest record over several lines. So many bytes around a block decide what its first and last lines are."""

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jina_data.read.cells import infer, typed
-from jina_data.read.csv_blocks import end_of_records, parse_block
-from jina_data.read.dialect import NO_DELIMITER, Dialect, detect
+from jina_data.read.csv_format.blocks import end_of_records, parse_block
+from jina_data.read.csv_format.cells import infer, typed
+from jina_data.read.csv_format.dialect import NO_DELIMITER, Dialect, detect
 from jina_data.read.encoding import BOM
 from jina_data.read.model import (
     MAX_RECORD_BYTES,

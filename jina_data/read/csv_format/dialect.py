@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
-from jina_data.read.header import describe, has_known_name, is_header, looks_like_names
+from jina_data.read.csv_format.header import describe, has_known_name, is_header, looks_like_names
 from jina_data.read.model import MAX_RECORD_BYTES
 from jina_data.read.options import NO_CHARACTER, InputOptions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jina_data.read.json_load import BOM
+from jina_data.read.json_format.load import BOM
 from jina_data.read.streams import CHUNK_BYTES, ByteSource
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from jina_data.errors import InputError
-from jina_data.read.json_load import NotARowError, as_json, try_load
-from jina_data.read.json_reading import reading_of
-from jina_data.read.json_rows import parse_values
+from jina_data.read.json_format.load import NotARowError, as_json, try_load
+from jina_data.read.json_format.reading import reading_of
+from jina_data.read.json_format.rows import parse_values
 from jina_data.read.model import MAX_RECORD_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange, Unreadable
 from jina_data.read.names import usable_names
 from jina_data.read.streams import ByteSource

@@ -17,9 +17,9 @@ import pyarrow.json
 import pyarrow.types as pt
 
 from jina_data.read.arrow_types import is_list, is_string
-from jina_data.read.json_load import NotARowError
-from jina_data.read.json_reading import Reading, plain_row
-from jina_data.read.json_values import MAX_DEPTH, MisfitError, Struct, column, fit_row
+from jina_data.read.json_format.load import NotARowError
+from jina_data.read.json_format.reading import Reading, plain_row
+from jina_data.read.json_format.values import MAX_DEPTH, MisfitError, Struct, column, fit_row
 from jina_data.read.model import ROW
 from jina_data.read.names import is_usable
 from jina_data.read.schema import MAX_FIELDS, conform, unite_types, writable

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from jina_data.read.dialect import Dialect
+from jina_data.read.csv_format.dialect import Dialect
 from jina_data.read.encoding import BOM
 
 Bytes = npt.NDArray[np.uint8]

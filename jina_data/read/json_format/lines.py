@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jina_data.read.json_lines import CONTEXT_BYTES, records_of
-from jina_data.read.json_load import BOM
-from jina_data.read.json_reading import reading_of
-from jina_data.read.json_rows import parse_lines, parse_values
+from jina_data.read.json_format.line_rows import CONTEXT_BYTES, records_of
+from jina_data.read.json_format.load import BOM
+from jina_data.read.json_format.reading import reading_of
+from jina_data.read.json_format.rows import parse_lines, parse_values
 from jina_data.read.model import (
     RANGE_BYTES,
     ROW,

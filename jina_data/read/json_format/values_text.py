@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from jina_data.read.json_columns import column_ranges, columns_schema
-from jina_data.read.json_load import try_load
-from jina_data.read.json_reading import Reading, reading_of
-from jina_data.read.json_resync import Keys
-from jina_data.read.json_rows import Failure, parse_lines, parse_values
-from jina_data.read.json_scan import Documents, JsonValue, Scanner
+from jina_data.read.json_format.columns import column_ranges, columns_schema
+from jina_data.read.json_format.load import try_load
+from jina_data.read.json_format.reading import Reading, reading_of
+from jina_data.read.json_format.resync import Keys
+from jina_data.read.json_format.rows import Failure, parse_lines, parse_values
+from jina_data.read.json_format.scan import Documents, JsonValue, Scanner
 from jina_data.read.model import (
     RANGE_BYTES,
     RANGE_ROWS,

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from jina_data.errors import UsageError
-from jina_data.read.json_load import NotARowError, json_name
-from jina_data.read.json_values import Struct, kind_of_schema
+from jina_data.read.json_format.load import NotARowError, json_name
+from jina_data.read.json_format.values import Struct, kind_of_schema
 from jina_data.read.model import InputFile
 from jina_data.read.names import is_usable, usable_names
 from jina_data.read.options import TYPES

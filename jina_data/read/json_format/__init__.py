@@ -1,0 +1,1 @@
+"""Reads JSON: lines, arrays, values one after another, and records inside of documents."""
