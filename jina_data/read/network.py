@@ -12,7 +12,6 @@ from contextlib import contextmanager
 _STATUS = {
     401: "the server asks for credentials (401)",
     403: "access is denied (403)",
-    404: "there is no such file on the server (404)",
     410: "the file was removed from the server (410)",
     416: "the server does not send parts of the file (416)",
     429: "the server refuses more requests for now (429)",
@@ -64,6 +63,8 @@ def _status_problem(status: int, *, is_hub: bool) -> str:
     if status in (401, 403):
         advice = f"To get access, {_TOKEN}" if is_hub else "Check the URL and your credentials, or download the file"
         return f"{_STATUS[status]}. {advice}"
+    if status == 404:
+        return "no such file. Check the URL: the server reports status 404"
     if status == 429 or status >= 500:
         problem = _STATUS.get(status, f"the server reports an error of its own ({status})")
         return f"{problem}. Try again later, or download the file and name the local copy"
