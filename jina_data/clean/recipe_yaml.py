@@ -37,7 +37,7 @@ _PLAIN = {
     ),
     "tag:yaml.org,2002:merge": re.compile("^<<$"),
 }
-RecipeLoader.yaml_implicit_resolvers = {None: list(_PLAIN.items())}  # type: ignore[dict-item]
+RecipeLoader.yaml_implicit_resolvers = {None: list(_PLAIN.items())}
 
 
 def shown(value: object) -> str:
