@@ -190,7 +190,7 @@ def test_histograms_count_what_is_in_the_score_files(tmp_path: Path) -> None:
 
 def test_only_rows_dropped_by_the_limit_are_hatched(tmp_path: Path) -> None:
     rows = [{"text": "12 ab"}, {"text": "---"}, {"text": "1 abcdefgh"}, {"text": "123456 a"}]
-    report = run(tmp_path, rows, Rules(max_digit_ratio=0.6))
+    report = run(tmp_path, rows, Rules(no_letters=True, placeholder=False, only_punctuation=False, max_digit_ratio=0.6))
     dropped = {score.name: sum(score.bins.dropped) for score in report.scores}
     assert report.stages[0].dropped == {"no_letters": 1, "too_many_digits": 1}
     assert dropped == {"text.no_letters": 1, "text.too_many_digits": 1}
@@ -214,7 +214,7 @@ def test_limits_of_the_stages_are_in_the_report(tmp_path: Path) -> None:
     assert thresholds[0, "negative.max_words"] == (Threshold(9.0, "below", "too_long"),)
     assert thresholds[0, "negative.max_chars"] == ()
     assert thresholds[1, "anchor.too_many_digits"] == (Threshold(0.5, "below", "too_many_digits"),)
-    assert thresholds[1, "anchor.no_letters"] == (Threshold(1.0, "above", "no_letters"),)
+    assert thresholds[1, "anchor.placeholder"] == (Threshold(0.0, "below", "placeholder"),)
     view = View(pa.schema([("text", pa.string())]), {"text": ("text",)})
     assert stages[2].model_copy(update={"roles": None}).thresholds(view) == {
         "text.probability": [Threshold(0.65, "above", "uncertain_language")]

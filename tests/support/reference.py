@@ -30,11 +30,15 @@ import fasttext
 import ftfy
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import regex
 
 from jina_data.embed import cross_encoder
 from jina_data.embed.load import load_embedder
+from jina_data.languages.identify import identify_wanted, label_counts
+from jina_data.languages.prose import in_lower_case, prose
+from jina_data.languages.scripts import compare_scripts, foreign_letters
 from jina_data.stages import (
     Consistency,
     Decontaminate,
@@ -51,6 +55,7 @@ from jina_data.stages import (
     Where,
 )
 from jina_data.stages.base import Context
+from jina_data.stages.placeholders import placeholders, punctuation_only
 from jina_data.stages.reference import resolve_reference_files
 from jina_data.stages.rows import Rows, View
 from tests.support.segments import MARKS, char_of, is_counted, words
@@ -449,13 +454,37 @@ def language_of(text: str, model: str | None) -> tuple[str | None, float]:
 def language(stage: Language, table: Table, row: Row) -> Verdict | None:
     for role in table.chosen(stage.roles):
         for text in table.texts(row, role):
-            label, probability = language_of(text, stage.model)
-            if len(text) < stage.min_chars or probability < stage.language_threshold:
-                if stage.uncertain == "drop":
-                    return "uncertain_language", probability
-            elif stage.languages != "any" and label not in stage.languages:
-                return "wrong_language", probability
+            if (verdict := language_of_text(stage, text)) is not None:
+                return verdict
     return None
+
+
+def language_of_text(stage: Language, text: str) -> Verdict | None:
+    wanted = () if stage.languages == "any" else stage.languages
+    spoken = prose(_one(text))
+    is_other = bool(wanted) and bool(compare_scripts(spoken.to_pylist(), wanted).is_other[0])
+    share = float(compare_scripts(spoken.to_pylist(), wanted).foreign_share[0]) if wanted else 0.0
+    if 0 < share < 0.5:
+        spoken = pc.replace_substring_regex(spoken, f"{foreign_letters(wanted)}+", " ")
+    judged = in_lower_case(spoken)[0].as_py()
+    has_language = any(map(str.isalpha, judged)) or not any(map(str.isalpha, text))
+    label, probability = language_of(judged, stage.model) if has_language else (None, 0.0)
+    total = float(identify_wanted(_one(judged), wanted, stage.model).wanted[0])
+    is_short = len(judged) < stage.min_chars
+    uncertain = ("uncertain_language", probability) if stage.uncertain == "drop" else None
+    if not wanted:
+        return uncertain if is_short or probability < stage.language_threshold else None
+    if is_other:
+        return "wrong_language", probability
+    if is_short or not has_language:
+        return uncertain
+    if label not in wanted and total <= probability:
+        counts = label_counts(stage.model)
+        known = min(1.0, sum(counts[name] for name in wanted) / 300_000)
+        floor = stage.language_floor * min(1.0, max(0.0, (len(judged) - 25) / 55)) * known
+        if probability >= stage.language_threshold or (probability >= 0.1 and total < floor):
+            return "wrong_language", probability
+    return uncertain if total < stage.language_threshold else None
 
 
 # exact_dedup
@@ -1007,7 +1036,13 @@ def _repeated_chars(facts: Facts) -> float | None:
     return share(sum(map(len, repeated(facts.lines))), facts.line_chars)
 
 
+def _one(text: str) -> pa.LargeStringArray:
+    return pa.array([text], pa.large_string())
+
+
 MEASURES: tuple[tuple[str, str, str, Measure], ...] = (
+    ("placeholder", "placeholder", "above", lambda f, _: int(placeholders(_one(f.text))[0])),
+    ("only_punctuation", "only_punctuation", "above", lambda f, _: int(punctuation_only(_one(f.text))[0])),
     ("no_letters", "no_letters", "below", lambda f, _: f.n_letters),
     ("too_many_digits", "max_digit_ratio", "above", lambda f, _: share(f.n_numbers, f.n_letters + f.n_numbers)),
     ("too_many_symbols", "max_symbol_ratio", "above", lambda f, _: symbols(f)),
@@ -1074,7 +1109,13 @@ MEASURES: tuple[tuple[str, str, str, Measure], ...] = (
 )
 """Reason, option, the side of the limit on which a text is dropped, and measurement, in the order of docs/rules.md."""
 
-FIXED_LIMITS = {"no_letters": 1.0, "c4_filter_lorem_ipsum": 0.0, "c4_filter_curly_bracket": 0.0}
+FIXED_LIMITS = {
+    "placeholder": 0.0,
+    "only_punctuation": 0.0,
+    "no_letters": 1.0,
+    "c4_filter_lorem_ipsum": 0.0,
+    "c4_filter_curly_bracket": 0.0,
+}
 
 
 @cache
