@@ -132,7 +132,7 @@ NAMED: list[tuple[str, str, bytes, str]] = [
     ("table.csv.zip", "data", b"a,b\n1,2\n", "csv"),
     ("archive.zip", "a.tsv", b"a\tb\n1\t2\n", "tsv"),
     ("archive.zip", "a.jsonl", LINE, "jsonl"),
-    ("archive.zip", "a.jsonl.gz", gzip.compress(LINE), "jsonl"),
+    ("archive.zip", "a.jsonl.gz", gzip.compress(LINE, mtime=0), "jsonl"),
     ("archive.zip", "data", LINE, "jsonl"),
     ("archive", "a.txt", b"One line.\n", "text"),
     ("jsonl.zip", "a.csv", b"a,b\n1,2\n", "csv"),
