@@ -165,6 +165,11 @@ class ByteSource:
             return False
 
 
+def _is_utf8(name: str) -> bool:
+    """Return whether Arrow can open a file by its name."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def open_seekable(file: InputFile, *, mapped: bool = False) -> Any:
     """Open the decompressed bytes of a file so that they can be sought in, for Arrow; `mapped` maps them into memory.
 
@@ -172,7 +177,7 @@ def open_seekable(file: InputFile, *, mapped: bool = False) -> Any:
     """
     if file.compression is None:
         stored = open_stored(file)
-        if not file.is_local and can_seek(stored):
+        if can_seek(stored) and not (file.is_local and _is_utf8(file.local_path)):
             return stored
         stored.close()
         if file.is_local:
