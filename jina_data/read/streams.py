@@ -177,7 +177,7 @@ def open_seekable(file: InputFile, *, mapped: bool = False) -> Any:
     """
     if file.compression is None:
         stored = open_stored(file)
-        if can_seek(stored) and (not file.is_local or not _is_utf8(file.local_path)):
+        if can_seek(stored) and not (file.is_local and _is_utf8(file.local_path)):
             return stored
         stored.close()
         if file.is_local:

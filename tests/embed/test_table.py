@@ -63,7 +63,7 @@ def expected_vectors(texts: Sequence[str]) -> npt.NDArray[np.float32]:
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of 10 rows, encoded 4 at a time."""
     monkeypatch.setattr(module, "SLICE_ROWS", 4)
-    for place in ("parquet", "delimited"):
+    for place in ("columnar.parquet", "delimited"):
         monkeypatch.setattr(f"jina_data.read.{place}.RANGE_ROWS", 10)
 
 

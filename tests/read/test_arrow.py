@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import io
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,9 @@ def test_files_without_rows(tmp_path: Path) -> None:
     file = stored(tmp_path, ipc_bytes(pa.table({"a": pa.array([], pa.string())})))
     assert sample_schema(file) == pa.schema([("a", pa.string())])
     assert ranges_of(file) == []
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.arrow")
+    Path(path).write_bytes(ipc_bytes(pa.table({"a": [1]})))
+    assert rows_of(resolve_file(path)) == [{"a": 1}]
