@@ -29,7 +29,7 @@ MAX_ITEMS = 100
 """Items of an array that decide what its records are."""
 
 _KEY = re.compile(BETWEEN.pattern + rb"(" + STRING + rb")" + SPACE + rb":" + SPACE)
-_LIST_OF_OBJECTS = re.compile(rb"\[" + SPACE + rb"(?:\{|[^\"]?" + SPACE + STRING + SPACE + rb":)")
+_LIST_OF_OBJECTS = re.compile(rb"\[" + SPACE + rb"(?:\{|.?" + SPACE + STRING + SPACE + rb":)")
 """A list whose first item is an object, or has one wrong byte in the place of its {."""
 _BROKEN_OBJECT = re.compile(rb"\[" + SPACE + STRING + SPACE + rb":")
 _NEXT_OBJECT = re.compile(rb"\}\s*+\{\s*+\"")

@@ -19,6 +19,7 @@ MAX_CHAIN = 64
 """Values that are followed behind a place; a longer list is one of records, if the keys are those of records."""
 
 _KEY = re.compile(rb"(:" + SPACE + rb")?+" + STRING + SPACE + rb":\Z")
+_NEXT_ARRAY = {shape: re.compile(rb"\[" + SPACE + rb"(?:\]|" + start.pattern + rb")") for shape, start in START.items()}
 _FIRST_ITEM = re.compile(rb"[:\[,]" + SPACE + rb"\[\Z")
 _EMPTY = re.compile(rb"\{" + SPACE + rb"\}")
 _MEMBER = re.compile(rb"," + SPACE + STRING + SPACE + rb":" + SPACE)
@@ -123,8 +124,11 @@ class Resync:
                 return False
             position += 1
         position = _skip(buffer, position)
-        following = (BOM, b"{" if self._n_closing else b"[")
-        return (position == len(buffer) and at_end) or buffer.startswith(following, position)
+        if position == len(buffer):
+            return at_end
+        if self._n_closing:
+            return buffer.startswith((BOM, b"{"), position)
+        return buffer.startswith(BOM, position) or _NEXT_ARRAY[self._shape].match(buffer, position) is not None
 
     def _has_keys(self, buffer: bytes, place: int) -> bool:
         end = value_end(buffer, place)
