@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -25,6 +26,9 @@ _COMMON = (
     *("cp1255", "cp1256", "cp1257", "cp1258", "cp874", "mac_roman", "cp437", "cp850", "cp866"),
 )
 """Encodings of files in the field, from common to rare where two fit alike."""
+
+_BAD = re.compile("[\udc80-\udcff]+")
+"""Bytes that are not UTF-8, decoded as surrogate escapes."""
 
 CHUNK_BYTES = 2**20
 SAMPLE_BYTES = 2**14
@@ -50,6 +54,8 @@ def check_utf8(name: str, chunks: Iterator[bytes]) -> None:
     sample = b""
     tail = b""
     for position, chunk in enumerate(chunks):
+        if position == 0 and chunk.startswith(BOM):
+            return
         if position == 0 and (wide := _wide_encoding(chunk)):
             raise InputError(_wide_message(name, wide))
         tail, block = _cut(tail + chunk if tail else chunk)
@@ -91,18 +97,20 @@ def _count_good(block: bytes) -> int:
 
 
 def _count(block: bytes) -> tuple[int, int, bytes]:
-    """Count the characters beyond ASCII that are UTF-8, and those that are not; return the lines of the latter."""
+    """Count the characters beyond ASCII that are UTF-8, and the runs of other bytes; return the lines of the latter."""
     text = block.decode("utf-8", "surrogateescape")
-    bad = [line for line in text.splitlines() if any("\udc80" <= character <= "\udcff" for character in line)]
-    n_bad = sum("\udc80" <= character <= "\udcff" for line in bad for character in line)
+    bad = [line for line in text.splitlines() if _BAD.search(line)]
+    n_bad = sum(len(_BAD.findall(line)) for line in bad)
     n_good = sum(character > "\x7f" and not "\udc80" <= character <= "\udcff" for character in text)
     return n_good, n_bad, "\n".join(bad)[:SAMPLE_BYTES].encode("utf-8", "surrogateescape") + b"\n"
 
 
 def _is_damage(sample: bytes) -> bool:
-    """Return whether a single byte looks damaged: in the most common encoding it is no letter and no usual sign."""
-    character = next(byte for byte in sample if byte >= 0x80)
-    text = bytes([character]).decode("cp1252", "replace")
+    """Return whether the only bytes that are not UTF-8 look damaged: several, or no letter and no usual sign."""
+    run = next(_BAD.finditer(sample.decode("utf-8", "surrogateescape")))[0]
+    if len(run) > 1:
+        return True
+    text = run.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
     return not (text.isalpha() or text in "€‘’“”–—…•°£§©®«»½²³µ¿¡\xa0") or text in "ÿþ"
 
 

@@ -22,7 +22,7 @@ from jina_data.read import InputFile, resolve_inputs, sample_schema, stream_rang
 from jina_data.read.files.compression import compression_of
 from tests.support.tables import assert_same_ranges, ranges_of, resolve_file, rows_of, small_ranges
 
-LINE = b'{"a": 1}\n'
+LINE = b'{"a": 1}\n{"a": 2}\n'
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

@@ -117,7 +117,11 @@ FOREIGN: list[tuple[str, bytes, str]] = [
     ("orc", b"ORC\x08\x03\x10\x02\0\0", "this is an ORC file"),
     ("avro", b"Obj\x01\x04\x14", "this is an Avro file"),
     ("tar", b"a.csv".ljust(257, b"\0") + b"ustar\x0000" + bytes(300), "this is a tar archive.*Unpack it"),
-    ("tar.gz", gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000" + bytes(300), mtime=0), "this is a tar archive"),
+    (
+        "tar.gz",
+        gzip.compress(b"a.csv".ljust(257, b"\0") + b"ustar\x0000" + bytes(300), mtime=0),
+        "this is a tar archive",
+    ),
     ("7z", b"7z\xbc\xaf\x27\x1c\0\4", "this is a 7z archive"),
     ("image", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "this is an image"),
     ("feather 1", b"FEA1\0\0\0\0\x01", "a Feather file of version 1"),

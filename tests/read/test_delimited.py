@@ -227,7 +227,7 @@ def test_a_quote_that_never_closes_costs_its_line(tmp_path: Path) -> None:
 
 def test_a_record_too_long_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("delimited", "dialect"):
-        monkeypatch.setattr(f"jina_data.read.{module}.MAX_RECORD_BYTES", 100_000)
+        monkeypatch.setattr(f"jina_data.read.csv_format.{module}.MAX_RECORD_BYTES", 100_000)
     monkeypatch.setattr("jina_data.read.csv_format.delimited.end_of_records", lambda *_, **__: 0)
     file = write_input(tmp_path, "t.csv", "a,b\n1,2\n3,{}\n4,5\n".format("x" * 200_000))
     assert errors_of(file) == ["a field of more than 100,000 characters; is a quote not closed?"]
