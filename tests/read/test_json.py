@@ -447,3 +447,16 @@ def test_the_slow_path_alone_gives_the_same(tmp_path: Path, monkeypatch: pytest.
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
         monkeypatch.setattr(jsonl_module, "parse_lines", nothing)
         assert_same_ranges(ranges_of(file), fast)
+
+
+def test_a_few_lists_in_a_column_of_texts_stay_texts(tmp_path: Path) -> None:
+    lines = [{"text": f"text {number}"} for number in range(5)] + [{"text": ["a", "b"]}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    (tmp_path / "l.jsonl").write_text('{"text": ["a"]}\n{"text": ["b", 1]}\n{"text": "c"}\n', encoding="utf-8")
+    few, many = (
+        replace(file, text_columns=("text",))
+        for name in ("t.jsonl", "l.jsonl")
+        for file in resolve_inputs([str(tmp_path / name)])
+    )
+    assert [row["text"] for row in rows_of(few)][-2:] == ["text 4", '["a", "b"]']
+    assert [row["text"] for row in rows_of(many)] == [["a"], ["b", "1"], ["c"]]

@@ -19,7 +19,7 @@ import pyarrow.types as pt
 from jina_data.read.arrow_types import is_list, is_string
 from jina_data.read.json_format.load import NotARowError
 from jina_data.read.json_format.reading import Reading, plain_row
-from jina_data.read.json_format.values import MAX_DEPTH, MisfitError, Struct, column, fit_row
+from jina_data.read.json_format.values import MAX_DEPTH, TEXT, TEXTS, MisfitError, Struct, column, fit_row
 from jina_data.read.model import ROW
 from jina_data.read.names import is_usable
 from jina_data.read.schema import MAX_FIELDS, conform, unite_types, writable
@@ -222,7 +222,19 @@ def parse_values(
             rows.append(row)
             positions.append(position)
         counts.append(len(rows) + len(failures) - before)
+    kind = _with_few_lists_as_text(rows, kind, reading.kind(schema))
     return _apply_schema(_table(rows, kind), np.array(positions, np.int32), schema), failures, counts
+
+
+def _with_few_lists_as_text(rows: Sequence[dict[str, Any]], kind: Struct, requested: Struct) -> Struct:
+    """Return the kind in which a column of texts stays one if at most half of its values are lists, by mistake."""
+    texts = {}
+    for name, part in kind.fields.items():
+        if part is TEXTS and requested.fields.get(name) is TEXT:
+            values = [value for row in rows if (value := row.get(name)) is not None]
+            if 2 * sum(isinstance(value, list) for value in values) <= len(values):
+                texts[name] = TEXT
+    return Struct({**kind.fields, **texts}) if texts else kind
 
 
 def _rows(value: Any, reading: Reading, outer: dict[str, Any]) -> Iterable[dict[str, Any] | NotARowError]:
