@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from jina_data.errors import InputError
@@ -15,7 +15,12 @@ from jina_data.read import sample_schema
 from jina_data.read.checks import check_parseable
 from tests.support.tables import errors_of, rows_of, small_ranges, write_input
 
-thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+thorough = settings(
+    max_examples=200,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to make a failure smaller takes minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 TRICKY = [
     "",
