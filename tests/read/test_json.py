@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from jina_data.read import ROW, InputFile, sample_schema, settled_schema, stream_ranges, unite_types
+from jina_data.read import ROW, InputFile, resolve_inputs, sample_schema, settled_schema, stream_ranges, unite_types
 from jina_data.read.json_format import lines as jsonl_module
 from jina_data.read.json_format.load import try_load
 from jina_data.read.json_format.rows import parse_lines, parse_values

@@ -1,10 +1,10 @@
 """Provides a reference pipeline: every stage in plain Python, one row at a time, written from the documentation.
 
 The tests compare real runs with it. It is slow, because it favours simple code over fast code. Some steps use a
-library: `where` lets DuckDB evaluate its expression, on one row at a time; `language` calls the fastText runtime;
-`normalize` repairs mojibake with ftfy. From jina_data come the settings of the stages, the models (one text or pair at
-a time), the names of files outside the run, and the bands of `near_dedup`, whose hashes the documentation does not
-define.
+library: `where` lets DuckDB evaluate its expression, on one row at a time; `language` calls the fastText runtime. From
+jina_data come the settings of the stages, the models (one text or pair at a time), the names of files outside the run,
+the bands of `near_dedup`, whose hashes the documentation does not define, and what tables of texts test: the repair of
+encodings, the text of HTML, placeholders, and the part of a text that has a language.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from hashlib import blake2b
-from html import unescape
-from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 import fasttext
-import ftfy
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,6 +52,8 @@ from jina_data.stages import (
     Where,
 )
 from jina_data.stages.base import Context
+from jina_data.stages.markup import strip_markup
+from jina_data.stages.mojibake import repair
 from jina_data.stages.placeholders import placeholders, punctuation_only
 from jina_data.stages.reference import resolve_reference_files
 from jina_data.stages.rows import Rows, View
@@ -298,11 +297,11 @@ def normalized(stage: Normalize, value: Any) -> Any:
         return None
     if isinstance(value, list):
         return [normalized(stage, text) for text in value]
-    text = plain_text(value) if stage.markup else value
+    text = strip_markup(value) if stage.markup else value
     while True:
         before = text
         if stage.mojibake:
-            text = "".join(ftfy.fix_encoding(line) for line in _lines_with_ends(text))
+            text = repair(text)
         if stage.control_chars:
             text = without_controls(text)
         if stage.unicode is not None:
@@ -311,10 +310,6 @@ def normalized(stage: Normalize, value: Any) -> Any:
             text = spaced(text)
         if text == before:
             return text
-
-
-def _lines_with_ends(text: str) -> list[str]:
-    return [line for line in regex.split(r"(?<=\n)", text) if line]
 
 
 def _is_invisible(char: str) -> bool:
@@ -342,65 +337,6 @@ def spaced(text: str) -> str:
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
     return text.strip("\n")
-
-
-BLOCKS = {
-    *("p", "div", "br", "h1", "h2", "h3", "li", "ul", "ol", "table", "tr", "blockquote", "hr", "section"),
-}
-CELLS = {"td", "th"}
-INLINE = {"a", "b", "i", "em", "strong", "span", "code", "sub", "sup", "img", "u"}
-
-
-class _Markup(HTMLParser):
-    """Splits a text into (kind, text) with the kinds "block", "inline" and "text"."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=False)
-        self.parts: list[tuple[str, str]] = []
-
-    def _tag(self, tag: str, written: str) -> None:
-        if tag in BLOCKS:
-            self.parts.append(("block", "\n"))
-        elif tag in CELLS:
-            self.parts.append(("text", " "))
-        elif tag in INLINE:
-            self.parts.append(("inline", ""))
-        elif tag not in {"script", "style"}:
-            self.parts.append(("text", written))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._tag(tag, self.get_starttag_text() or "")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._tag(tag, f"</{tag}>")
-
-    def handle_data(self, data: str) -> None:
-        if self.cdata_elem is None:
-            self.parts.append(("text", data))
-
-    def handle_entityref(self, name: str) -> None:
-        self.parts.append(("text", unescape(f"&{name};")))
-
-    def handle_charref(self, name: str) -> None:
-        self.parts.append(("text", unescape(f"&#{name};")))
-
-
-def plain_text(text: str) -> str:
-    """Return the text of a fragment of HTML. Blocks with only blanks between them give a single line break."""
-    parser = _Markup()
-    parser.feed(text)
-    parser.close()
-    out, after_block, blanks = "", False, ""
-    for kind, part in parser.parts:
-        if kind == "block":
-            out += "" if after_block else blanks + "\n"
-            after_block, blanks = True, ""
-        elif kind == "text" and not part.strip() and after_block:
-            blanks += part
-        else:
-            out += blanks + part
-            after_block, blanks = False, ""
-    return out + blanks
 
 
 # length
