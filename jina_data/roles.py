@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 import pyarrow as pa
@@ -209,8 +209,18 @@ def _advice(schema: pa.Schema) -> str:
     path = f"{nested.name}{'[]' * is_list(nested.type)}.{_fields(nested.type)[0]}"
     advice = f". A field of an object is named by its path: -c text={path}"
     if is_list(nested.type):
-        advice += f"; to make a row of each item, use --explode {nested.name}, or --records for JSON"
+        is_records = pa.types.is_struct(nested.type.value_type)
+        paths = f", or for JSON --records with one of the lists {', '.join(_lists(nested.name, nested.type))}"
+        advice += f"; to make a row of each item, use --explode {nested.name}{paths if is_records else ''}"
     return advice
+
+
+def _lists(path: str, kind: pa.DataType) -> Iterator[str]:
+    """Yield the paths of a list of objects and of those inside of it: `paragraphs[]`, `paragraphs[].qas[]`."""
+    yield f"{path}[]"
+    for child in kind.value_type:
+        if is_list(child.type) and pa.types.is_struct(child.type.value_type):
+            yield from _lists(f"{path}[].{child.name}", child.type)
 
 
 def _check_no_labels(schema: pa.Schema, roles: Mapping[str, tuple[str, ...]]) -> None:

@@ -69,7 +69,10 @@ def input_notes(files: Sequence[InputFile]) -> list[str]:
     names: dict[str, list[str]] = {}
     for file in files:
         encoding = [f"encoding {file.option('encoding')}"] if file.option("encoding") else []
-        for note in [*encoding, *file.notes]:
+        records = file.option("records") if file.settings.records is None else ""
+        path = [f"records {records} (others: --records PATH)"] if records else []
+        layout = ["JSON by columns"] if file.option("orientation") else []
+        for note in [*encoding, *path, *layout, *file.notes]:
             names.setdefault(note, []).append(file.name)
     return [f"{shown[0]}{f' and {len(shown) - 1} more' if shown[1:] else ''}: {note}" for note, shown in names.items()]
 
