@@ -22,7 +22,7 @@ from jina_data.read import InputFile, resolve_inputs, sample_schema, stream_rang
 from jina_data.read.files.compression import compression_of
 from tests.support.tables import assert_same_ranges, ranges_of, resolve_file, rows_of, small_ranges
 
-LINE = b'{"a": 1}\n{"a": 2}\n'
+LINE = b'{"a": 1}\n'
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -133,7 +133,7 @@ NAMED: list[tuple[str, str, bytes, str]] = [
     ("archive.zip", "a.tsv", b"a\tb\n1\t2\n", "tsv"),
     ("archive.zip", "a.jsonl", LINE, "jsonl"),
     ("archive.zip", "a.jsonl.gz", gzip.compress(LINE, mtime=0), "jsonl"),
-    ("archive.zip", "data", LINE, "jsonl"),
+    ("archive.zip", "data", LINE, "json"),
     ("archive", "a.txt", b"One line.\n", "text"),
     ("jsonl.zip", "a.csv", b"a,b\n1,2\n", "csv"),
 ]

@@ -343,7 +343,9 @@ def test_small_files(tmp_path: Path, case: str, data: bytes, rows: list[dict[str
 
 
 def test_offsets_and_lines_count_from_the_right_place(tmp_path: Path) -> None:
-    lines = [b'{"a": %d}' % number if number % 7 else b"broken \xff %d" % number for number in range(100)]
+    lines = [
+        b'{"a": %d}' % number if number % 7 else b"broken \xc3\xa4\xc3\xa4 \xff %d" % number for number in range(100)
+    ]
     for name, start, end in (
         ("a.jsonl", b"\xef\xbb\xbf", b"\r\n"),
         ("b.jsonl.gz", b"\n\n", b"\n"),
