@@ -9,9 +9,9 @@ from difflib import get_close_matches
 
 import pyarrow as pa
 
+from jina_data.arrow.paths import type_at
+from jina_data.arrow.types import is_list
 from jina_data.errors import UsageError
-from jina_data.read.arrow_types import is_list
-from jina_data.read.paths import type_at
 
 ROLE_ORDER = ("text", "anchor", "positive", "negative", "sentence1", "sentence2")
 """The text roles, in the order in which stages process them."""

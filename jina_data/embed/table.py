@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jina_data.arrow.paths import type_at
+from jina_data.arrow.types import is_nested, is_string
 from jina_data.embed.vectors import VectorConfig, VectorModel, load_vector_model
 from jina_data.errors import InputError, ModelError, RunFolderError, UsageError
 from jina_data.progress import Progress, SilentProgress, Task
@@ -37,9 +39,7 @@ from jina_data.read import (
     unite_schemas,
     writable,
 )
-from jina_data.read.arrow_types import is_nested, is_string
 from jina_data.read.checks import check_parseable
-from jina_data.read.paths import type_at
 from jina_data.roles import text_schema
 from jina_data.run.files import atomic_path, remove, write_json
 from jina_data.run.folder import RunFolder

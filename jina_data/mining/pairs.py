@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jina_data.arrow.types import is_list
 from jina_data.errors import InputError, UsageError
 from jina_data.kernels.keys import KeyArray, content_keys
 from jina_data.kernels.rank import Exclusions
 from jina_data.mining.store import UNIT_ROWS, LongArray, write_texts
 from jina_data.read import InputFile, all_ranges, sample_schema
-from jina_data.read.arrow_types import is_list
 from jina_data.read.model import ROW_BITS
 from jina_data.roles import bind_roles, text_schema
 from jina_data.run.files import remove

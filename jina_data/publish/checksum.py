@@ -8,7 +8,7 @@ import json
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jina_data.read.arrow_types import is_list, is_string
+from jina_data.arrow.types import is_list, is_string
 
 
 class Checksum:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jina_data.arrow.types import is_list, is_string
 from jina_data.publish.facts import FILE, ROW
-from jina_data.read.arrow_types import is_list, is_string
 
 MAX_LOCATIONS = 5
 """Number of rows that are listed for each kind of finding."""

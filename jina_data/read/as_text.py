@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from jina_data.read.arrow_types import is_binary, is_list, is_string
+from jina_data.arrow.types import is_binary, is_list, is_string
 
 
 def to_text(values: pa.ChunkedArray) -> pa.ChunkedArray:

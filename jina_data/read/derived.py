@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jina_data.arrow.paths import is_path, values_at
+from jina_data.arrow.types import is_list, is_string
 from jina_data.errors import InputError
-from jina_data.read.arrow_types import is_list, is_string
 from jina_data.read.as_text import to_text, to_texts
 from jina_data.read.model import ROW, InputFile, ParsedRange
 from jina_data.read.options import TYPES
-from jina_data.read.paths import is_path, values_at
 from jina_data.read.schema import TEXTS, conform_or_text
 
 

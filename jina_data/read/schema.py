@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from jina_data.read.arrow_types import is_binary, is_list, is_nested, is_number, is_string
+from jina_data.arrow.types import is_binary, is_list, is_nested, is_number, is_string
 from jina_data.read.as_text import to_text, to_texts
 from jina_data.read.model import ROW
 

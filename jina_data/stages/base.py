@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
+from jina_data.arrow.paths import is_path
 from jina_data.errors import RecipeError
 from jina_data.read import ROW, InputFile, conform, sample_schema
 from jina_data.stages.reference import ReferenceRows, read_reference_file
@@ -306,7 +307,9 @@ def read_reference_rows(file: InputFile, view: View, columns: Sequence[str], bat
     """
     names = sample_schema(file).names
     file_columns = [name if name in names else view.input_name(name) for name in columns]
-    texts_of_file = [old for old, new in zip(file_columns, columns, strict=True) if new in view.text_columns]
+    pairs = zip(file_columns, columns, strict=True)
+    exists = [old in names or is_path(old, names) for old in file_columns]
+    texts_of_file = [old for (old, new), found in zip(pairs, exists, strict=True) if found and new in view.text_columns]
     file = replace(file, text_columns=tuple(texts_of_file))
     for first_row, table in read_reference_file(file, file_columns):
         rows = table.column(ROW).to_numpy().astype(np.uint64) + np.uint64(first_row)

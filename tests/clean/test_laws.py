@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 
 from jina_data import Pipeline
 from jina_data.embed import cross_encoder
-from jina_data.errors import JinaDataError, UsageError
+from jina_data.errors import InputError, JinaDataError
 from jina_data.stages import (
     Consistency,
     Decontaminate,
@@ -736,7 +736,11 @@ def cases(draw: st.DrawFn, roles: dict[str, tuple[str, ...]]) -> GeneratedCase:
     """Draw the inputs and the recipe of a run."""
     files, source = draw(input_files(roles))
     tables = {f"part-{number}.parquet": file for number, file in enumerate(files)}
-    types = united(files)
+    types = united(files) | {
+        name: pa.list_(pa.string()) if name == "negatives" else pa.string()
+        for names in roles.values()
+        for name in names
+    }
     sources = ("web", "wiki", "Wiki", UNKNOWN) if source else tuple(tables)
     stages = draw(recipes(RecipeState(Table(types, roles), sources, draw(MOSTLY_OFF))))
     rows = {name: united_rows(table, types) for name, table in tables.items()}
@@ -893,7 +897,7 @@ def test_files_without_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", [{}, {"text": "text"}], ids=["guessed", "named"])
 def test_a_table_without_columns(tmp_path: Path, columns: dict[str, str]) -> None:
     write_parquet(tmp_path / "bare.parquet", pa.table({}))
-    with pytest.raises(UsageError, match=r"none|no columns"):
+    with pytest.raises(InputError, match="the file has no rows"):
         Pipeline(Length(), columns=columns).run(tmp_path / "bare.parquet", tmp_path / "run")
 
 
@@ -956,15 +960,19 @@ def nested_row(generator: random.Random, place: int) -> Row:
 
 @pytest.mark.parametrize("out_format", ["parquet", "jsonl"])
 def test_formats_and_unreadable_lines(tmp_path: Path, out_format: str) -> None:
-    """JSON lines that are no rows, CSV and JSON in one run, and a column that only one file has."""
+    """JSON lines that are no rows, an object among texts, and CSV and JSON in one run."""
     good = {"text": "ein Text", "n": 1, "src": "web"}
     lines: list[Row | str] = [good, '{"text": "cut', "[1, 2]", {**good, "n": 2.5}, {**good, "text": {"a": 1}}, good]
+    of_object = {**good, "text": '{"a": 1}', "n": 1.0}
     write_jsonl(tmp_path / "lines.jsonl", lines)
-    table = [{"text": "ein\u00a0Text", "n": "7", "src": ""}, {"text": "", "n": "", "src": "web"}]
+    table = [{"text": "ein\u00a0Text", "n": "7.5", "src": ""}, {"text": "", "n": "", "src": "web"}]
     write_csv(tmp_path / "table.csv", table)
     read: dict[str, list[Row | None]] = {
-        str(tmp_path / "lines.jsonl"): [{**good, "n": 1.0}, None, None, {**good, "n": 2.5}, None, {**good, "n": 1.0}],
-        str(tmp_path / "table.csv"): [{**table[0], "n": 7.0}, {**table[1], "n": None}],
+        str(tmp_path / "lines.jsonl"): [
+            *({**good, "n": 1.0}, None, None, {**good, "n": 2.5}),
+            *(of_object, {**good, "n": 1.0}),
+        ],
+        str(tmp_path / "table.csv"): [{**table[0], "n": 7.5}, {**table[1], "n": None}],
     }
     types = {"text": pa.string(), "n": pa.float64(), "src": pa.string()}
     case = Case((Normalize(), Where(expression="n < 7"), ExactDedup()), {"text": ["text"]}, read, types, "src")
@@ -1006,18 +1014,29 @@ DEMO_TYPES = dict.fromkeys(("id", "question", "answer", "source", "lang"), pa.st
 DEMO_ROLES = {"anchor": ("question",), "positive": ("answer",)}
 
 
+def row_of_texts(line: str) -> Row | None:
+    """Read a line of JSON whose columns are texts; None if it is no object. Values of other types become JSON text."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return {name: as_text(value) for name, value in row.items()} if isinstance(row, dict) else None
+
+
+def as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 @pytest.fixture(scope="module")
 def demo() -> dict[str, list[Row | None]]:
     """The rows of the demo, read line by line; None for a line that is no row."""
     lines = gzip.decompress((DEMO / "questions.jsonl.gz").read_bytes()).decode().splitlines()
     planted = [json.loads(line) for line in (DEMO / "planted.jsonl").read_text().splitlines()]
-    broken = {
-        entry["row"]
-        for entry in planted
-        if entry["kind"].startswith("broken") and entry["file"].startswith("questions")
-    }
-    assert len(broken) == 6
-    questions = [None if number in broken else json.loads(line) for number, line in enumerate(lines)]
+    kinds = {entry["row"]: entry["kind"] for entry in planted if entry["file"].startswith("questions")}
+    questions = [row_of_texts(line) for line in lines]
+    broken = {number for number, row in enumerate(questions) if row is None}
+    assert broken == {number for number, kind in kinds.items() if kind in ("broken_cut", "broken_not_an_object")}
+    assert sum(kind == "broken_type" for kind in kinds.values()) == 2, "values of another type become text"
     with (DEMO / "commands.csv").open(encoding="utf-8", newline="") as source:
         commands = list(csv.DictReader(source))
     return {str(DEMO / "questions.jsonl.gz"): questions, str(DEMO / "commands.csv"): [dict(row) for row in commands]}

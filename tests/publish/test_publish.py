@@ -197,7 +197,8 @@ def test_scores_of_models_are_in_full(tmp_path: Path) -> None:
     Pipeline(Language(languages=("en",)), ExactDedup()).run(source, tmp_path / "run")
     repository = write(tmp_path / "run", tmp_path / "repo")
     full = load(repository, "full")
-    assert full.column_names[-2:] == ["_language_text_language", "_language_text_probability"]
+    scores = ["language", "probability", "wanted_probability"]
+    assert full.column_names[-3:] == [f"_language_text_{score}" for score in scores]
     assert full["_language_text_language"][:] == ["en"] * 9
     assert metadata(repository)["language"] == ["en"]
 

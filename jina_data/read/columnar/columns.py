@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from jina_data.read.arrow_types import is_list, is_string
+from jina_data.arrow.types import is_list, is_string
 from jina_data.read.model import ROW, InputFile, ParsedRange, Unreadable
 from jina_data.read.schema import conform_or_text
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.types as pt
 
-from jina_data.read.arrow_types import is_list, is_string
+from jina_data.arrow.types import is_list, is_string
 from jina_data.read.json_format.load import NotARowError
 from jina_data.read.json_format.reading import Reading, plain_row
 from jina_data.read.json_format.values import MAX_DEPTH, TEXT, TEXTS, MisfitError, Struct, column, fit_row

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.types as pt
 
-from jina_data.read.arrow_types import is_list, is_string
+from jina_data.arrow.types import is_list, is_string
 from jina_data.read.json_format.load import Digits, Spelled, as_json
 from jina_data.read.schema import MAX_FIELDS
 

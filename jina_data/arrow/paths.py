@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from jina_data.read.arrow_types import is_list
+from jina_data.arrow.types import is_list
 
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d*)\]")
 
