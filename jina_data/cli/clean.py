@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,9 @@ from jina_data.cli.options import (
     run_folder,
     run_switches,
 )
-from jina_data.read.options import InputOptions
+
+if TYPE_CHECKING:
+    from jina_data.read import InputOptions
 
 
 @click.command(name="clean")

@@ -63,8 +63,8 @@ def expected_vectors(texts: Sequence[str]) -> npt.NDArray[np.float32]:
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of 10 rows, encoded 4 at a time."""
     monkeypatch.setattr(module, "SLICE_ROWS", 4)
-    for place in ("columnar.parquet", "delimited"):
-        monkeypatch.setattr(f"jina_data.read.{place}.RANGE_ROWS", 10)
+    monkeypatch.setattr("jina_data.read.columnar.parquet.RANGE_ROWS", 10)
+    monkeypatch.setattr("jina_data.read.csv_format.delimited.RANGE_BYTES", 300)
 
 
 class Model:
@@ -117,7 +117,7 @@ def test_rows_keep_their_columns_and_order(kind: str, tmp_path: Path, small_slic
 
 
 def test_options_of_the_table(tmp_path: Path) -> None:
-    rows = [{"question": f"q {n}", "answer": f"a {n}", "vector": n} for n in range(5)]
+    rows = [{"question": f"q {n}", "answer": f"a {n}", "vector": [n]} for n in range(5)]
     path = write_parquet(tmp_path / "rows.parquet", rows)
     encode([path], tmp_path / "one.parquet", column="answer", vector_column="v", limit=3)
     table = pq.read_table(tmp_path / "one.parquet")
@@ -129,7 +129,7 @@ def test_options_of_the_table(tmp_path: Path) -> None:
         ({"column": "answer"}, "already has a column 'vector'"),
         ({"vector_column": "v"}, r"the text column is ambiguous.*question \(string\)"),
         ({"column": "x", "vector_column": "v"}, "--column x: there is no such column"),
-        ({"column": "vector", "vector_column": "v"}, "--column vector has the type int64; expected strings"),
+        ({"column": "vector", "vector_column": "v"}, "--column vector has the type list<.*>; expected texts"),
     ]
     for options, message in cases:
         with pytest.raises(UsageError, match=message):
@@ -199,7 +199,7 @@ def test_a_vector_that_is_not_finite_names_the_row(
         ([{"text": "a"}, {"text": None}], r"row 1 \(counted from 0\): column 'text' holds null; expected a string"),
         ([{"text": "a"}, {"other": "b"}, {"text": "c"}], r"row 1 \(counted from 0\): column 'text' holds null"),
         ([{"text": "a"}, '{"text": "b"', {"text": "c"}], r"row 1 \(counted from 0\) cannot be read"),
-        ([{"text": 5}, {"text": 6}], "--column text has the type int64; expected strings"),
+        ([{"text": [5]}, {"text": [6]}], r"--column text has the type list<.*>; expected texts"),
     ],
 )
 def test_errors_name_the_row_without_a_text(lines: list[Any], message: str, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ from jina_data.cli import main
 from jina_data.read.csv_format import delimited
 from jina_data.read.columnar import parquet
 log, killed_while, pause = sys.argv[1:4]
-module.SLICE_ROWS, delimited.RANGE_ROWS, parquet.RANGE_ROWS = 4, 10, 10
+module.SLICE_ROWS, delimited.RANGE_BYTES, parquet.RANGE_ROWS = 4, 300, 10
 real = module.load_vector_model
 def load(options):
     model = real(options)
