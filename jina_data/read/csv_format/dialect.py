@@ -120,7 +120,7 @@ def detect(text: str, *, at_end: bool, kind: str, settings: InputOptions) -> Det
         kind: "csv" or "tsv", from which the usual delimiter and quote follow.
         settings: what the user knows.
     """
-    line_end = _line_end(text)
+    line_end = _line_end(text, settings.quote)
     first_line, delimiter_line = _separator_line(text)
     dialect = Dialect(line_end=line_end)
     if settings.skip_rows is None and delimiter_line and settings.delimiter is None:
@@ -308,11 +308,12 @@ def _names(rows: Sequence[list[str]], dialect: Dialect, width: int, settings: In
     return ["", *names] if _names_rows(names, Sample(tuple(rows), ())) and names[0].lower() != "id" else names
 
 
-def _line_end(text: str) -> str:
+def _line_end(text: str, quote: str | None) -> str:
     """Return a carriage return if lines end in it alone: outside of quotes it is more frequent than a line feed."""
     if "\r" not in text:
         return "\n"
-    unquoted = re.sub(r'"[^"]*"', "", text)
+    mark = re.escape(quote) if quote and quote != NO_CHARACTER else '"'
+    unquoted = re.sub(rf"{mark}[^{mark}]*{mark}", "", text)
     return "\r" if unquoted.count("\r") - unquoted.count("\r\n") > unquoted.count("\n") else "\n"
 
 
