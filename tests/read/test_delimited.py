@@ -65,6 +65,8 @@ def test_any_table_in_any_dialect_and_encoding_comes_back(
     names = [f"name {number}" for number in range(len(cells[0]) if cells else 2)]
     texts = "".join(cell for row in cells for cell in row)
     assume(texts.encode(encoding, "replace").decode(encoding) == texts)
+    # Line ends of CR alone are told from line breaks in cells by the quotes around these, unless quotes are escaped.
+    assume("escapechar" not in dialect or not set("\r\n") & set(texts))
     path = write(tmp_path / "t.csv", [names, *cells], encoding=encoding, **dialect)
     known = {
         "encoding": encoding,
