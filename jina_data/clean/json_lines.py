@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from jina_data.arrow.types import is_binary, is_list, is_string
 from jina_data.errors import InputError
 
 BATCH_ROWS = 1024
@@ -66,13 +67,13 @@ def json_values(values: pa.Array) -> list[Any]:
 def _is_known(kind: pa.DataType) -> bool:
     if _is_extension(kind):
         return _is_uuid(kind) or _is_known(kind.storage_type)
-    if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind) or _is_list(kind):
+    if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind) or is_list(kind):
         return _is_known(kind.value_type)
     if pt.is_struct(kind):
         return all(_is_known(child.type) for child in kind)
     if pt.is_map(kind):
         return _is_known(kind.key_type) and _is_known(kind.item_type)
-    is_plain = pt.is_null(kind) or pt.is_boolean(kind) or pt.is_integer(kind) or _is_text(kind)
+    is_plain = pt.is_null(kind) or pt.is_boolean(kind) or pt.is_integer(kind) or is_string(kind)
     return bool(is_plain) or any(applies(kind) for applies, _ in _CONVERTERS)
 
 
@@ -82,20 +83,6 @@ def _is_extension(kind: pa.DataType) -> bool:
 
 def _is_uuid(kind: pa.DataType) -> bool:
     return getattr(kind, "extension_name", "") == "arrow.uuid"
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    views = pt.is_binary_view(kind) or pt.is_fixed_size_binary(kind)
-    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or views)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    views = pt.is_list_view(kind) or pt.is_large_list_view(kind)
-    return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind) or views)
 
 
 # ------------------------------------------------------------------------------------------------------------- nested
@@ -242,7 +229,7 @@ _NESTED: _Converters = (
     (pt.is_run_end_encoded, lambda values: json_values(pc.run_end_decode(values))),
     (pt.is_struct, _objects),
     (pt.is_map, _maps),
-    (_is_list, _lists),
+    (is_list, _lists),
 )
 
 _CONVERTERS: _Converters = (
@@ -253,5 +240,5 @@ _CONVERTERS: _Converters = (
     (pt.is_duration, _durations),
     (pt.is_interval, _intervals),
     (pt.is_decimal, _decimals),
-    (_is_binary, _binaries),
+    (is_binary, _binaries),
 )

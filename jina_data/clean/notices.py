@@ -22,7 +22,7 @@ UNREADABLE_SHARE = 0.01
 """The share of the records of a file from which a run warns about unreadable ones."""
 
 DROPPED_SHARE, MIN_ROWS = 0.2, 20
-"""A warning needs a larger share than this of the rows of a source, and at least so many of its rows."""
+"""A warning needs a larger share of the rows of a source than the first, and at least the second number of its rows."""
 
 INSPECT = "jina-data inspect DIR"
 """The command in warnings. The report has no paths of the run folder, so that the same run gives the same report."""

@@ -145,7 +145,11 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     for old in config.reuse:
         check_reusable(CleanFolder(old), folder)
     given = RunInputs.open(names)
-    files = tuple(resolve_inputs(given.names, input_options(config)))
+    recipe = config.recipe
+    if isinstance(recipe, RecipeChoice) and recipe.name is not None:
+        recipe = recipe.recipe_for(())
+    options = config.input if isinstance(recipe, RecipeChoice) else recipe.input.merged(config.input)
+    files = tuple(resolve_inputs(given.names, options))
     for note in input_notes(files):
         progress.message(note)
     named_schemas = [(file.name, sample_schema(file)) for file in files]
@@ -155,9 +159,8 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
         progress.message(note)
     schema = unite_schemas([file_schema for _, file_schema in named_schemas])
     columns = dict(config.columns)
-    recipe = config.recipe
     if isinstance(recipe, RecipeChoice):
-        recipe = _load_choice(recipe, schema, {**given.roles(columns), **columns}, progress)
+        recipe = _load_default(recipe, schema, {**given.roles(columns), **columns}, progress)
     recipe, columns = carry_over(given, recipe, columns, progress)
     plan, assumptions = make_plan(
         files,
@@ -178,16 +181,6 @@ def bind_run(config: CleanConfig, folder: CleanFolder | None, *, overwrite: bool
     if config.out_format == "jsonl":
         check_json_types(plan.views[-1].schema)
     return plan
-
-
-def input_options(config: CleanConfig) -> InputOptions:
-    """Return what the recipe, if one was chosen, and the config say about the input files."""
-    recipe = config.recipe
-    if isinstance(recipe, RecipeChoice):
-        if recipe.name is None:
-            return config.input
-        recipe = recipe.recipe_for(())
-    return recipe.input.merged(config.input)
 
 
 def carry_over(
@@ -252,11 +245,10 @@ def check_text_columns(named_schemas: Sequence[tuple[str, pa.Schema]], text_colu
             )
 
 
-def _load_choice(
+def _load_default(
     choice: RecipeChoice, schema: pa.Schema, columns: dict[str, tuple[str, ...]], progress: Progress
 ) -> Recipe:
-    if choice.name is not None:
-        return choice.recipe_for(())
+    """Load the shipped recipe for the roles of a table."""
     roles, _, _ = bind_roles(schema, columns)
     progress.message(f"recipe: {default_recipe(roles)} (choose another with -p)")
     return choice.recipe_for(roles)

@@ -92,7 +92,6 @@ class CleanSession:
         build_index([self.folder.cache, *(CleanFolder(path).cache for path in self.reuse)], self.folder.old_index)
         self.engine.set_plan(self.plan)
         self._read()
-        self._report_mended()
         pieces, schema = self._list_ranges()
         self.failures = find_failures(self.folder, self.plan, pieces)
         check_readable(self.failures, self.max_unreadable)
@@ -174,8 +173,10 @@ class CleanSession:
         pieces: list[InputRange] = []
         for file in self.plan.inputs:
             first_row = first_line = 0
+            mended: Counter[str] = Counter()
             for number in range(self._n_ranges(file)):
                 facts, _ = read_facts(self.folder, file.index, number)
+                mended.update(facts.counts)
                 pieces.append(
                     InputRange(
                         ordinal=len(pieces),
@@ -189,21 +190,18 @@ class CleanSession:
                     )
                 )
                 first_row, first_line = first_row + facts.n_rows, first_line + facts.n_lines
+            self._report_mended(file, mended)
         return pieces, schema
 
     def _n_ranges(self, file: InputFile) -> int:
         n_ranges: int = self.folder.read_json(self.folder.end_of_file(file.index))["ranges"]
         return n_ranges
 
-    def _report_mended(self) -> None:
-        """Report rows that were filled up and headers that were skipped, for each file."""
-        for file in self.plan.inputs:
-            counts: Counter[str] = Counter()
-            for number in range(self._n_ranges(file)):
-                counts.update(read_facts(self.folder, file.index, number)[0].counts)
-            for name, text in MENDED.items():
-                if n_rows := counts[name]:
-                    self.progress.message(f"{file.name}: {n_rows:,} {text}")
+    def _report_mended(self, file: InputFile, counts: Counter[str]) -> None:
+        """Report rows of a file that were filled up, and headers that were skipped."""
+        for name, text in MENDED.items():
+            if n_rows := counts[name]:
+                self.progress.message(f"{file.name}: {n_rows:,} {text}")
 
     def _settle_schema(self) -> pa.Schema:
         """Return the schema of all ranges.

@@ -45,7 +45,7 @@ def encoding_by_mark(head: bytes) -> str | None:
 def check_utf8(name: str, chunks: Iterator[bytes]) -> None:
     """Check that the bytes of a file are UTF-8, apart from a few damaged characters.
 
-    A file is taken for damaged UTF-8 if it has more characters beyond ASCII that are UTF-8 than such that are not.
+    A file counts as damaged UTF-8 if most of its characters beyond ASCII are UTF-8.
 
     Raises:
         InputError: it is in another encoding; the message names the likely ones and the option.

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
+from jina_data.read.encoding import BOM
 from jina_data.read.model import (
     MAX_RECORD_BYTES,
     RANGE_BYTES,
@@ -23,7 +24,6 @@ from jina_data.read.model import (
 from jina_data.read.schema import conform_or_text
 from jina_data.read.streams import CHUNK_BYTES, ByteSource
 
-BOM = b"\xef\xbb\xbf"
 SCHEMA = pa.schema([("text", pa.string())])
 DELIMITERS = ("\t", "|", ";", ",")
 _NAME = re.compile(r"[^\W\d][\w .#/()-]{0,39}")

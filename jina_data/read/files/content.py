@@ -6,10 +6,10 @@ import json
 import re
 
 from jina_data.errors import InputError
+from jina_data.read.encoding import BOM
 from jina_data.read.files.zip_member import EXCEL
 
 HEAD_BYTES = 2**16
-BOM = b"\xef\xbb\xbf"
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*\{\s*")')

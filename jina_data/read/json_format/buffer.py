@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jina_data.read.json_format.load import BOM
+from jina_data.read.encoding import BOM
 from jina_data.read.streams import CHUNK_BYTES, ByteSource
 
 
@@ -53,7 +53,7 @@ class Buffer:
         return bool(part)
 
     def fill(self, n_bytes: int) -> None:
-        """Read until so many bytes are unread, or to the end."""
+        """Read until the given number of bytes are unread, or to the end."""
         while self.n_unread < n_bytes and not self.at_end:
             self.read_more()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from jina_data.read.json_format.load import BOM, NotARowError, load_value
+from jina_data.read.encoding import BOM
+from jina_data.read.json_format.load import NotARowError, load_value
 
 _STRING = r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"'
 _ASSIGNMENT = re.compile(r"(?:(?:var|let|const)\s+)?[\w$.\[\]\"']+\s*=\s*[\[{]|module\.exports|export\s+default\b")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from jina_data.read.json_format.load import BOM, NotARowError, load_value
+from jina_data.read.encoding import BOM
+from jina_data.read.json_format.load import NotARowError, load_value
 
 SPACE = rb"[ \t\r\n]*+"
 STRING = rb'"[^"\\\x00-\x1f]*+(?:\\["\\/bfnrtu][^"\\\x00-\x1f]*+)*+"'

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jina_data.errors import InputError
+from jina_data.read.encoding import BOM
 from jina_data.read.json_format.columns import CONVERT, load_document, orientation_of
 from jina_data.read.json_format.grammar import BETWEEN, SPACE, START, STRING, value_end
-from jina_data.read.json_format.load import BOM, NotARowError, try_load
+from jina_data.read.json_format.load import NotARowError, try_load
 from jina_data.read.json_format.reading import (
     DOCUMENT_ITSELF,
     Step,

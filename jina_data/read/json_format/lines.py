@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from jina_data.read.encoding import BOM
 from jina_data.read.json_format.line_rows import CONTEXT_BYTES, records_of
-from jina_data.read.json_format.load import BOM
 from jina_data.read.json_format.reading import reading_of
 from jina_data.read.json_format.rows import parse_lines, parse_values
 from jina_data.read.model import (

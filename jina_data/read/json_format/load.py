@@ -7,9 +7,8 @@ import math
 from json.encoder import encode_basestring
 from typing import Any
 
+from jina_data.read.encoding import BOM
 from jina_data.read.names import field_names
-
-BOM = b"\xef\xbb\xbf"
 
 
 class NotARowError(ValueError):

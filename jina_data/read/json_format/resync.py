@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jina_data.read.encoding import BOM
 from jina_data.read.json_format.grammar import BETWEEN, BLANKS, SPACE, START, STRING, value_end
-from jina_data.read.json_format.load import BOM, NotARowError, load_value
+from jina_data.read.json_format.load import NotARowError, load_value
 
 MAX_CHAIN = 64
 """Values that are followed behind a place; a longer list is one of records, if the keys are those of records."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from jina_data.read.encoding import BOM
 from jina_data.read.json_format.buffer import Buffer
 from jina_data.read.json_format.grammar import BETWEEN, BLANKS, SPACE, START, STRING, value_end
-from jina_data.read.json_format.load import BOM, NotARowError, load_value
+from jina_data.read.json_format.load import NotARowError, load_value
 from jina_data.read.json_format.reading import is_small
 from jina_data.read.json_format.resync import Keys, Resync
 from jina_data.read.model import MAX_RECORD_BYTES, RAW_BYTES
@@ -23,7 +24,7 @@ LOOKAHEAD_BYTES = 2**20
 """Bytes behind a broken value in which the next value is searched first."""
 
 LONG_BYTES = 2**23
-"""A value that does not close within so many bytes is searched for other values, which would mean that it is broken."""
+"""A value of more bytes that does not close is searched for other values, which would mean that it is broken."""
 
 _SEPARATORS = (b",", b"]", b"{", b"[", b"\x1e", BOM)
 _BROKEN_START = re.compile(rb'[^",](?:' + BLANKS.pattern + STRING + SPACE + rb":)|.\s*+\Z", re.DOTALL)
