@@ -13,8 +13,7 @@ import pyarrow as pa
 from jina_data.errors import InputError, JinaDataError, MissingExtraError
 from jina_data.read.model import RANGE_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange
 from jina_data.read.names import usable_names
-from jina_data.read.network import network_problem, quiet_retries
-from jina_data.read.remote import connection_error
+from jina_data.read.network import is_offline, network_problem, quiet_retries
 from jina_data.read.schema import conform, conform_or_text, unite_schemas
 
 BATCH_ROWS = 256
@@ -84,7 +83,7 @@ def _call(file: InputFile, function_name: str, **arguments: Any) -> Any:
 def _snapshot(file: InputFile, error: Exception) -> Path | None:
     """Return the folder of a dataset whose files were downloaded from the Hub before, if the Hub is out of reach."""
     dataset_id = file.option("id")
-    if not _is_offline(error) or Path(dataset_id).exists():
+    if not is_offline(error) or Path(dataset_id).exists():
         return None
     from huggingface_hub import constants
 
@@ -99,15 +98,11 @@ def _snapshot(file: InputFile, error: Exception) -> Path | None:
     return found[-1] if found else None
 
 
-def _is_offline(error: Exception) -> bool:
-    return connection_error(error) is not None or "Offline" in type(error).__name__
-
-
 def _problem(error: Exception, name: str) -> str:
     problem = network_problem(error, name)
     if problem is None:
         return f"the dataset could not be opened: {error}"
-    return f"{problem}." + (" The dataset is not in the cache, either." if _is_offline(error) else "")
+    return f"{problem}." + (" The dataset is not in the cache, either." if is_offline(error) else "")
 
 
 def _splits(file: InputFile) -> list[str]:

@@ -32,7 +32,7 @@ def network_problem(error: BaseException, name: str) -> str | None:
         return f"the dataset is gated. To get access, {_TOKEN}"
     if "RevisionNotFoundError" in names:
         return "the Hub has no such revision. Check the name after revision="
-    if any(missing in names for missing in _MISSING) and not _is_unreachable(chain):
+    if any(missing in names for missing in _MISSING) and not is_offline(error):
         return f"the Hub has no such dataset, or it is private. Check its name; for a private one, {_TOKEN}"
     if (status := _status_of(chain)) is not None:
         return _status_problem(status, is_hub=is_hub)
@@ -71,8 +71,10 @@ def _status_problem(status: int, *, is_hub: bool) -> str:
     return f"{_STATUS.get(status, f'the server refuses the request ({status})')}. Check the URL"
 
 
-def _is_unreachable(chain: list[BaseException]) -> bool:
-    return _connection_problem(chain, is_hub=False) is not None
+def is_offline(error: BaseException) -> bool:
+    """Return whether a failed connection led to an error, or the Hub is switched off."""
+    chain = list(_chain(error))
+    return _connection_problem(chain, is_hub=False) is not None or any("Offline" in type(e).__name__ for e in chain)
 
 
 def _connection_problem(chain: list[BaseException], *, is_hub: bool) -> str | None:
@@ -88,8 +90,10 @@ def _connection_problem(chain: list[BaseException], *, is_hub: bool) -> str | No
     if _has(chain, TimeoutError) or "timed out" in text.lower():
         return f"the server does not answer in time. {advice}"
     names = {type(link).__name__ for link in chain}
-    unreachable = {"LocalEntryNotFoundError", "ConnectError", "ClientConnectorError", "ServerDisconnectedError"}
-    if _has(chain, ConnectionError) or names & unreachable or "Couldn't reach" in text:
+    is_unreachable = names & {"LocalEntryNotFoundError", "ServerDisconnectedError"} or any(
+        "Connect" in n for n in names
+    )
+    if _has(chain, ConnectionError) or is_unreachable or "Couldn't reach" in text:
         return f"the server cannot be reached. {advice}"
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -77,17 +76,6 @@ def _translate_errors(name: str) -> Iterator[None]:
             raise InputError(f"{name}: no such file. Check the URL, and that your credentials give access.") from error
         text = str(error) or type(error).__name__
         raise InputError(f"{name}: could not be reached: {text}. Check the URL, network and credentials.") from error
-
-
-def connection_error(error: BaseException) -> BaseException | None:
-    """Return the failed connection that led to an error, or None: libraries report some as a missing file."""
-    cause: BaseException | None = error
-    while cause is not None:
-        name = type(cause).__name__
-        if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror) or "Connect" in name:
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 def _file_system(name: str) -> tuple[Any, str]:
