@@ -168,7 +168,13 @@ def _resolve_file(file: InputFile) -> InputFile:
     settings = file.settings
     is_set = settings.format is not None or settings.header is False or settings.column_names != ()
     check_content(file.name, head, is_set=is_set)
-    file_format = settings.format or binary_format(head) or file.format or _text_format(file, head, member)
+    found = binary_format(head)
+    if settings.format and found and settings.format != found:
+        raise InputError(
+            f"{file.name}: this is {'a Parquet' if found == 'parquet' else 'an Arrow'} file, but its format is set to "
+            f"{settings.format}. Leave out --input-format, or set it to {found}."
+        )
+    file_format = settings.format or found or file.format or _text_format(file, head, member)
     if not head and file_format in (None, "parquet", "arrow"):
         raise InputError(f"{file.name}: the file is empty (0 bytes). Fetch or write it again, or leave it out.")
     if file_format is None:

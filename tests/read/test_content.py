@@ -5,6 +5,7 @@ import io
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,6 +166,24 @@ def test_pages_can_be_data_if_the_format_is_set(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_bytes(b"<html>one</html>\t1\n<html>two</html>\t2\n")
     (file,) = resolve_inputs([str(tmp_path / "a.tsv")], InputOptions(format="tsv", header=False))
     assert len(rows_of(file)) == 2
+
+
+@pytest.mark.parametrize("name", ["text", "csv", "tsv", "json", "jsonl", "parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("found", "data"),
+    [("parquet", parquet_bytes()), ("arrow", arrow_bytes(stream=False)), ("arrow", arrow_bytes(stream=True))],
+)
+def test_a_set_format_that_the_content_refutes_is_named(tmp_path: Path, name: Any, found: str, data: bytes) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    options = InputOptions(format=name)
+    if name == found:
+        (file,) = resolve_inputs([str(path)], options)
+        assert rows_of(file) == [{"a": 1}]
+        return
+    expected = rf"a: this is an? {found.title()} file, but its format is set to {name}. Leave out --input-format"
+    with pytest.raises(InputError, match=expected):
+        resolve_inputs([str(path)], options)
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a"])

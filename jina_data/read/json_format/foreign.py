@@ -25,18 +25,6 @@ _TRAILING_COMMA = re.compile(_STRING + r"|(,\s*[}\]])")
 _BARE_KEY = re.compile(_STRING + r"|([{,]\s*[A-Za-z_$][\w$]*\s*:)")
 _PYTHON_WORD = re.compile(_STRING + r"|([:\[,]\s*(?:True|False|None|nan)\s*[,}\]])")
 
-_MAGIC = (
-    (b"PAR1", "a Parquet file", "Rename it to .parquet"),
-    (b"ARROW1", "an Arrow file", "Rename it to .arrow"),
-    (b"PK\x03\x04", "a zip archive", "Unpack it"),
-    (b"BZh", "compressed with bzip2", "Unpack it"),
-    (b"\xfd7zXZ", "compressed with xz", "Unpack it"),
-    (b"\x1f\x8b", "compressed with gzip twice", "Unpack it once"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd twice", "Unpack it once"),
-    (b"\x80", "binary, perhaps a Python pickle", "Write it as JSON lines or Parquet"),
-    (b"SQLite format 3", "an SQLite database", "Export its table as JSON or CSV"),
-)
-
 _DICTS = "these are Python dicts (single quotes, True, None), not JSON. Convert them: "
 DICT_LINES = (
     f'{_DICTS}python -c "import ast, json, sys; [print(json.dumps(ast.literal_eval(line), ensure_ascii=False)) '
@@ -55,9 +43,6 @@ JSON5 = (
 
 def describe(head: bytes) -> str | None:
     """Return what the first bytes of a file are, and how to convert it; None if that is not known."""
-    for magic, name, advice in _MAGIC:
-        if head.startswith(magic):
-            return f"this file is {name}, not JSON. {advice}"
     text = head.removeprefix(BOM).decode("utf-8", "replace").lstrip()
     start = next((found for pattern, found in _STARTS if pattern.match(text)), None)
     return start or _describe_value(text)
