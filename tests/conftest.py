@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# `make check` draws the same examples each time; the long suites draw new ones.
+settings.register_profile("check", derandomize=True)
+settings.load_profile("default" if os.environ.get("JINA_DATA_FULL") else "check")
 
 
 def pytest_configure() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from jina_data.errors import InputError
@@ -58,6 +58,12 @@ def dialects(draw: st.DrawFn) -> dict[str, Any]:
     dialect=dialects(),
     encoding=st.sampled_from(ENCODINGS),
     n_bytes=st.integers(1, 60),
+)
+@example(  # a delimiter, a blank and a quote inside of a quoted field
+    cells=[["", "", " "], ["", "", "; "]],
+    dialect={"delimiter": ";", "quotechar": '"', "lineterminator": "\r\n", "quoting": csv.QUOTE_MINIMAL},
+    encoding="utf-8",
+    n_bytes=1,
 )
 def test_any_table_in_any_dialect_and_encoding_comes_back(
     tmp_path: Path, cells: list[list[str]], dialect: dict[str, Any], encoding: str, n_bytes: int

@@ -178,9 +178,20 @@ def _candidates(base: Dialect, usual_quote: str, text: str, settings: InputOptio
             continue
         if escape and settings.escape is None and f"\\{quote or base.delimiter}" not in text:
             continue
-        if skip_space and (not quote or f"{base.delimiter} {quote}" not in text):
+        if skip_space and not _has_space_before_quotes(replace(base, quote=quote, escape=escape), text):
             continue
         yield replace(base, quote=quote, escape=escape, skip_space=skip_space)
+
+
+def _has_space_before_quotes(dialect: Dialect, text: str) -> bool:
+    """Return whether a blank stands between a delimiter and a quote, outside of the fields that begin with a quote."""
+    place = f"{dialect.delimiter} {dialect.quote}"
+    if not dialect.quote or place not in text:
+        return False
+    quote, escape = re.escape(dialect.quote), re.escape(dialect.escape)
+    escaped = f"{escape}.|" if escape else ""
+    field = rf"(^|[\r\n]|{re.escape(dialect.delimiter)}){quote}(?:{escaped}[^{quote}{escape}]|{quote}{quote})*+{quote}"
+    return place in re.sub(field, r"\1", text, flags=re.DOTALL)
 
 
 def _score(dialect: Dialect, lines: Sequence[str], usual_quote: str) -> float:

@@ -144,12 +144,20 @@ def _lines(head: bytes, *, at_end: bool) -> tuple[list[bytes], str | None]:
         raw = raw[:-1]
     lines = [line for line in raw[: 2 * SAMPLE_ROWS] if line.strip()][:SAMPLE_ROWS]
     kinds = Counter(_SHAPES.get(type(value), "") for value in map(_plain, lines))
+    kinds.pop("", None)
     shape, count = kinds.most_common(1)[0] if kinds else ("", 0)
-    if not shape or 2 * count <= len(lines):
+    n_broken = sum(map(_is_broken_record, lines)) if shape == "objects" else 0
+    if not shape or 2 * (count + n_broken) <= len(lines):
         return lines, None
     if shape == "lists" and 2 * sum(_are_objects(try_load(line)) for line in lines) > count:
         return lines, None  # one array in each line
     return lines, shape
+
+
+def _is_broken_record(line: bytes) -> bool:
+    """Return whether a line begins as an object does and is broken, but not one that goes on in the next line."""
+    is_start = START["objects"].match(line) is not None and not line.rstrip().endswith((b",", b"{", b"[", b":"))
+    return is_start and isinstance(try_load(line), NotARowError)
 
 
 def _plain(line: bytes) -> Any:
