@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,9 +32,12 @@ N_COMMANDS = {
     "en": 700,
     **dict.fromkeys(("es", "de", "fr", "pt_BR", "zh", "ja", "ko", "ru", "hi", "ar", "th", "id"), 80),
 }
+N_PAGES = {lang: 240 if lang == "en" else 105 for lang in N_COMMANDS}
 SENTENCE_LANGS = ("en", "de", "fr", "es", "ru", "zh-CN", "ja", "th", "ar", "hi", "tr", "vi")
 N_SENTENCES = 66
-MISMATCHED = 0.05
+MISMATCHED = {"commands": 0.05, "questions": 0.2, "pages": 0.2}
+# Words in more questions than this do not name a topic: "symptoms", "syndrome".
+COMMON_WORD = 50
 LONG_CHARS = 25_000
 FIELDS = ("id", "question", "answer", "source", "lang")
 
@@ -160,6 +164,29 @@ def examples(path: str, lang: str, text: str) -> Iterator[Row]:
         )
 
 
+def pages(corpora: Path) -> list[Row]:
+    """Sample pages of each language as title/body pairs: at least three examples, translated, not an alias."""
+    texts = {path: (lang, text) for path, lang, text in tldr_pages(corpora) if lang in N_PAGES}
+    rows = []
+    for path, (lang, text) in texts.items():
+        _, english = texts.get(f"pages/{path.split('/', 1)[1]}", ("en", ""))
+        lines = re.findall(r"^[>-] (.+)$", text, re.M)
+        untranslated = lang != "en" and not set(lines).isdisjoint(re.findall(r"^[>-] (.+)$", english, re.M))
+        if len(list(examples(path, lang, text))) >= 3 and "`tldr " not in text and not untranslated:
+            rows.append(title_and_body(path, lang, text))
+    rows = shuffle(rows, "title and body")
+    return [row for lang, count in N_PAGES.items() for row in [row for row in rows if row.lang == lang][:count]]
+
+
+def title_and_body(path: str, lang: str, text: str) -> Row:
+    """Make a pair of a page: its name and description without lines that are only a link, and all of its examples."""
+    name = text.split("\n", 1)[0].removeprefix("# ")
+    summary = [line for line in re.findall(r"^> (.+)$", text, re.M) if not re.search(r"^[^`<]{3,40}[:：] *<http", line)]
+    body = " ".join(f"{row.question}: `{row.answer}`." for row in examples(path, lang, text))
+    id_ = path.removesuffix(".md")
+    return Row(hash_fraction("place", id_), id_, f"{name}: {' '.join(summary)}", body, "tldr pages", lang)
+
+
 def foreign_questions(corpora: Path) -> list[Row]:
     """Make questions and answers from the summaries of pages in other languages."""
     rows = []
@@ -221,14 +248,44 @@ class Planter:
     def add(self, row: Row) -> None:
         self.rows[row.id] = row
 
-    def mismatch(self) -> None:
-        """Exchange the answers of a fraction of the rows in a cycle."""
-        chosen = self.take(round(MISMATCHED * len(self.rows)))
+    def mismatch(
+        self,
+        count: int,
+        fits: Callable[[Row], bool] = bool,
+        unrelated: Callable[[Row, Row], bool] | None = None,
+    ) -> None:
+        """Exchange the answers of rows in a cycle, in which each row and the next are unrelated."""
+        chosen = self.take(1, fits)
+
+        def fits_next(row: Row) -> bool:
+            neighbours = [chosen[-1], chosen[0]] if len(chosen) == count - 1 else [chosen[-1]]
+            return fits(row) and (unrelated is None or all(unrelated(row, other) for other in neighbours))
+
+        for _ in range(1, count):
+            chosen += self.take(1, fits_next)
+        if len(chosen) < count:
+            raise ValueError(f"got a cycle of {len(chosen)} unrelated rows, expected {count}")
         for row, other in zip(chosen, chosen[1:] + chosen[:1], strict=True):
             self.add(replace(row, answer=other.answer, kind="mismatched", of=other.id))
 
     def in_order(self) -> list[Row]:
         return sorted(self.rows.values(), key=lambda row: (row.position, row.id))
+
+
+@cache
+def words(text: str) -> frozenset[str]:
+    """Return the words in ASCII letters, in lower case."""
+    return frozenset(re.findall(r"\w+", text.lower(), re.ASCII))
+
+
+def unrelated_by(topic: Callable[[Row], frozenset[str]]) -> Callable[[Row, Row], bool]:
+    """Return a test whether neither of two rows contains a topic word of the other."""
+
+    def unrelated(row: Row, other: Row) -> bool:
+        text, other_text = (words(f"{one.question} {one.answer}") for one in (row, other))
+        return topic(row).isdisjoint(other_text) and topic(other).isdisjoint(text)
+
+    return unrelated
 
 
 def respaced(text: str) -> str:
@@ -267,8 +324,11 @@ def plant_junk(planter: Planter, count: int) -> None:
 
 
 def planted_questions(corpora: Path) -> list[Row]:
-    planter = Planter(medquad(corpora))
-    planter.mismatch()
+    rows = medquad(corpora)
+    uses = Counter(word for row in rows for word in words(row.question))
+    planter = Planter(rows)
+    first = round(MISMATCHED["commands"] * len(rows))
+    planter.mismatch(first)
     plant_copies(planter, 12)
     planter.copy("near_duplicate", 20, one_word_changed, fits=lambda row: len(str(row.answer).split()) >= 120)
     plant_junk(planter, 8)
@@ -282,6 +342,11 @@ def planted_questions(corpora: Path) -> list[Row]:
         planter.add(row)
     for i, (kind, line) in enumerate(broken_lines(planter.take(6))):
         planter.add(Row(hash_fraction("broken", i), f"broken-{i}", "", "", "", "", kind=kind, line=line))
+    # Most are planted last, so that the rows of the other kinds stay the same whatever the share is.
+    planter.mismatch(
+        round(MISMATCHED["questions"] * len(rows)) - first,
+        unrelated=unrelated_by(lambda row: frozenset(w for w in words(row.question) if uses[w] <= COMMON_WORD)),
+    )
     return planter.in_order()
 
 
@@ -298,13 +363,25 @@ def broken_lines(rows: list[Row]) -> Iterator[tuple[str, str]]:
 
 
 def planted_commands(corpora: Path) -> list[Row]:
-    planter = Planter(commands(corpora))
-    planter.mismatch()
+    rows = commands(corpora)
+    planter = Planter(rows)
+    planter.mismatch(round(MISMATCHED["commands"] * len(rows)))
     plant_copies(planter, 10)
     plant_junk(planter, 6)
     accented = planter.take(20, lambda row: row.lang in ("es", "de", "fr", "pt_BR") and can_garble(row.question))
     for row in accented:
         planter.add(replace(row, question=garbled(row.question), kind="mojibake"))
+    return planter.in_order()
+
+
+def planted_pages(corpora: Path) -> list[Row]:
+    rows = pages(corpora)
+    planter = Planter(rows)
+    unrelated = unrelated_by(lambda row: frozenset(re.findall(r"\w+", row.question.lower(), re.ASCII)[:1]))
+    for lang in N_PAGES:
+        of_lang = {row for row in rows if row.lang == lang}
+        planter.mismatch(round(MISMATCHED["pages"] * len(of_lang)), of_lang.__contains__, unrelated)
+    planter.copy("verbatim", 5, lambda text: text)
     return planter.in_order()
 
 
@@ -323,20 +400,27 @@ def jsonl(records: Iterable[object]) -> str:
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
+def table(rows: Iterable[Row]) -> bytes:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.record() for row in rows)
+    return text.getvalue().encode()
+
+
 def build(corpora: Path) -> dict[str, bytes]:
     """Return the content of each file of the sample."""
-    questions, commands_ = planted_questions(corpora), planted_commands(corpora)
+    questions, commands_, pages_ = planted_questions(corpora), planted_commands(corpora), planted_pages(corpora)
     lines = "".join((row.line or json.dumps(row.record(), ensure_ascii=False)) + "\n" for row in questions)
-    table = io.StringIO()
-    writer = csv.DictWriter(table, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row.record() for row in commands_)
     parquet = io.BytesIO()
     pq.write_table(sentences(corpora), parquet, compression="zstd")
-    records = [*planted("questions.jsonl.gz", questions), *planted("commands.csv", commands_)]
+    files = {"questions.jsonl.gz": questions, "commands.csv": commands_, "pages.csv.gz": pages_}
+    records = (record for file, rows in files.items() for record in planted(file, rows))
     return {
         "questions.jsonl.gz": gzip.compress(lines.encode(), 9, mtime=0),
-        "commands.csv": table.getvalue().encode(),
+        "commands.csv": table(commands_),
+        "pages.csv.gz": gzip.compress(table(pages_), 9, mtime=0),
         "sentences.parquet": parquet.getvalue(),
         "planted.jsonl": jsonl(records).encode(),
     }
