@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from jina_data.clean.counts import PartCounts, RowCounts, StageCounts
 from jina_data.clean.folder import CleanFolder
 from jina_data.clean.funnel import funnel_html, funnel_text
 from jina_data.clean.histograms import Bins, ScoreCounts, count_scores
+from jina_data.clean.judged import Judged, count_judged, judged_notices
 from jina_data.clean.kept_rows import kept_rows, to_dataset, to_pandas
 from jina_data.clean.ledger import READ_STAGE
 from jina_data.clean.markup_count import markup_warnings
@@ -24,7 +24,7 @@ from jina_data.clean.repeated_count import repeated_warnings
 from jina_data.errors import RunFolderError
 from jina_data.run.resume import versions
 from jina_data.stages.base import Threshold
-from jina_data.stages.mismatch import Mismatch, count_mismatches
+from jina_data.stages.consistency import Consistency
 from jina_data.stages.score_cache import CutCounts, count_cut
 
 
@@ -41,7 +41,7 @@ class CleanReport:
     recipe_sha256: str
     versions: Mapping[str, str]
     seed: int
-    mismatch: Sequence[Mismatch] = ()
+    judged: Sequence[Judged] = ()
     cut: Sequence[CutCounts] = ()
     scores: Sequence[ScoreCounts] = ()
     warnings: Sequence[str] = ()
@@ -69,7 +69,7 @@ class CleanReport:
             files=[PartCounts(**part) for part in values.pop("files")],
             sources=[PartCounts(**part) for part in values.pop("sources")],
             scores=[_load_score(score) for score in values.pop("scores", [])],
-            mismatch=[Mismatch(**mismatch) for mismatch in values.pop("mismatch", [])],
+            judged=[Judged(**part) for part in values.pop("judged", [])],
             cut=[CutCounts(**counts) for counts in values.pop("cut", [])],
             path=Path(folder),
             **values,
@@ -153,9 +153,7 @@ def build_report(
         versions=versions(),
         seed=plan.recipe.seed,
         scores=count_scores(con, plan, folder.out / "scores"),
-        mismatch=[
-            mismatch for index, stage_facts in facts.items() for mismatch in count_mismatches(con, index, stage_facts)
-        ],
+        judged=[part for index, of_stage in facts.items() for part in _count_judged(con, plan, index, of_stage)],
         cut=count_cut(folder.cache),
         warnings=[*markup_warnings(plan, events), *repeated_warnings(con, plan, folder, rows.kept)],
     )
@@ -229,37 +227,23 @@ def _stage_seconds(events: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     return seconds
 
 
+def _count_judged(con: duckdb.DuckDBPyConnection, plan: Plan, index: int, facts: Mapping[str, Any]) -> Sequence[Judged]:
+    stage = plan.stages[index]
+    if not isinstance(stage, Consistency):
+        return ()
+    return count_judged(con, index, facts, stage.top_k if stage.min_precision is None else None)
+
+
 def notices(report: CleanReport) -> list[str]:
-    """Return the warnings of `consistency`: sources where it drops, or would drop, many probably good pairs."""
+    """Return all warnings of a run, with those about pairs that `consistency` could not judge."""
+    stages = dict.fromkeys(part.stage for part in report.judged)
     return [
         *report.warnings,
         *(
-            _mismatch_notice(report.stages[mismatch.stage].name, mismatch)
-            for mismatch in report.mismatch
-            if mismatch.spared or mismatch.is_excessive
+            notice
+            for index in stages
+            for notice in judged_notices(
+                report.stages[index].name, [part for part in report.judged if part.stage == index]
+            )
         ),
     ]
-
-
-def _mismatch_notice(stage: str, mismatch: Mismatch) -> str:
-    source = mismatch.source or "the smaller sources"
-    dropped = mismatch.over if mismatch.spared else mismatch.dropped / mismatch.rows
-    unrelated = (
-        f"only about {_percent(mismatch.share)} (95 % upper bound {_percent(mismatch.at_most)}) look unrelated, "
-        f"so at least {math.floor(100 * (1 - mismatch.at_most / dropped))} %"
-    )
-    model = f"-s {stage}.embedder=MODEL"
-    if mismatch.spared:
-        return (
-            f"{stage} was skipped for {source}: it would drop {_percent(dropped)} of the pairs, but {unrelated} of the "
-            f"drops would be good pairs. Use a stronger model: {model}"
-        )
-    return (
-        f"{stage} dropped {_percent(dropped)} of the pairs of {source}, but {unrelated} of the drops are good pairs. "
-        f"Check them with `jina-data inspect`; then use a stronger model ({model}), raise top_k, set min_precision, or "
-        "remove the stage"
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

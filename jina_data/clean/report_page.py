@@ -144,7 +144,7 @@ def _notes(worker: WorkerContext, report: CleanReport) -> list[dict[str, Any]]:
         facts: dict[str, Any] = worker.folder.read_json(path) if path.exists() else {}
         plain = {key: value for key, value in facts.items() if isinstance(value, int | float | str)}
         note = {"index": index, "name": stage.name, "facts": plain, **_bands(worker.plan, facts)}
-        note |= {"mismatch": [mismatch for mismatch in report.mismatch if mismatch.stage == index]}
+        note |= {"judged": [part for part in report.judged if part.stage == index]}
         if plain or len(note) > 4:
             out.append(note)
     return out

@@ -6,7 +6,6 @@ the unit as done: a resumed run skips units whose file exists.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from jina_data.read.memory import Inputs
 from jina_data.roles import bind_roles, text_schema
 from jina_data.run.inputs import RunInputs, check_apart
 from jina_data.run.memory_copies import copied_inputs
+from jina_data.run.resources import available_cores
 from jina_data.run.resume import ResumableRun
 from jina_data.stages import Stage
 from jina_data.stages.where import Where
@@ -95,7 +95,7 @@ def default_recipe(roles: Collection[str]) -> str:
 
 def default_workers(inputs: Sequence[str]) -> int:
     """Return the number of workers for these inputs: one per core, fewer for small inputs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     paths = [Path(name) for name in inputs]
     if not all(path.is_file() for path in paths):
         return cores

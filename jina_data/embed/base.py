@@ -11,8 +11,8 @@ import numpy.typing as npt
 HalfArray = npt.NDArray[np.float16]
 BoolArray = npt.NDArray[np.bool_]
 
-STATIC = "static"
-"""The name of the embedder that the light install includes."""
+STATIC, HYBRID = "static", "hybrid"
+"""The name of the embedder that the light install includes, and of the scorer that adds words and n-grams to it."""
 
 
 class Embedder(Protocol):

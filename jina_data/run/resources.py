@@ -90,3 +90,8 @@ def allocate(file: BinaryIO, n_bytes: int) -> None:
     """
     if hasattr(os, "posix_fallocate") and n_bytes:
         os.posix_fallocate(file.fileno(), 0, n_bytes)
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

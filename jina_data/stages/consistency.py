@@ -1,10 +1,9 @@
-"""The stage `consistency`: drop pairs whose positive is not among the texts that an embedder ranks highest."""
+"""The stage `consistency`: drop pairs whose positive is not among the texts most similar to the anchor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,26 +13,43 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from jina_data.embed import load
-from jina_data.embed.base import STATIC
+from jina_data.embed.base import HYBRID, STATIC
 from jina_data.embed.prompts import NONE, given_prompt, model_prompts, role_prompts_line, with_prompt
 from jina_data.kernels.keys import KeyArray, content_keys
-from jina_data.run.resources import allocate
+from jina_data.languages.pairs import pair_languages
+from jina_data.run.resources import available_cores
 from jina_data.stages.base import Barrier, Context, FitResult, Outcome, RemainingRows, Threshold
-from jina_data.stages.mismatch import AUDITED_SOURCES, audit, find_far_pairs
+from jina_data.stages.competence import Judgement, Sampled, judge, levels
+from jina_data.stages.consistency_pool import (
+    KEYS,
+    ROLES,
+    Spans,
+    choose_pool,
+    contents,
+    row_keys,
+    texts_of,
+    write_excluded,
+)
+from jina_data.stages.dense_ranks import DenseRanks
+from jina_data.stages.hybrid_ranks import HybridRanks
+from jina_data.stages.pair_ranks import PairRanks, SampleRanks
 from jina_data.stages.rows import Rows, View
-from jina_data.stages.score_cache import Computed, ScoreCache, ScoreReader
+from jina_data.stages.score_cache import Computed, ScoreCache
+from jina_data.stages.vector_cache import cached_vectors, embed
 
 if TYPE_CHECKING:
-    from jina_data.embed.base import Embedder, HalfArray
-    from jina_data.kernels.rank import Exclusions
+    from jina_data.embed.base import HalfArray
 
-ROLES = ("anchor", "positive")
-POOL, ANCHOR_HIGH, ANCHOR_LOW, ORDINAL = "pool.f16", "anchor_high.npy", "anchor_low.npy", "ordinal.npy"
 _END_OF_PROMPT = "\x1f"
 """Ends the prompt in the key of a text; a model may treat the tokens of its prompt in another way."""
-CHUNK = 2**12
-"""Number of pool rows, or of excluded pairs, that are processed at a time. Their vectors are scattered over the cache,
-and every page that is read there counts as memory of this process."""
+AUDITED_SOURCES = 40
+"""Number of the largest sources that are judged separately; all other sources are judged together."""
+AUDIT_POOL = 10_000
+"""Texts of a part of the pool among which sampled pairs are ranked to the end."""
+CONTROL_ROWS = 4000
+"""Control pairs of a source and language."""
+_WHOLE_POOL_ROWS = 2000
+"""Sampled pairs of a source that are also ranked in the whole pool, if it is larger."""
 
 
 class Consistency(Barrier):
@@ -41,26 +57,31 @@ class Consistency(Barrier):
     (arXiv 2307.11224, section 2.1).
 
     The pool is a seeded sample of `pool_size` contents of the remaining positives (over all sources, or for each
-    source). The rank of a pair is 1 + the number of texts in the pool whose dot product with the anchor is larger than
-    that of its positive. Texts equal to a positive of the same anchor do not compete. Pairs with a rank up to `top_k`
-    are kept.
+    source). The rank of a pair is 1 + the number of texts in the pool that are more similar to the anchor than its
+    positive. Texts equal to a positive of the same anchor do not compete. Pairs with a rank up to `top_k` are kept.
 
-    From each source, `audit_rows` pairs are ranked among each other, which estimates the share of mismatched pairs.
-    With `min_precision`, the stage drops nothing from a source if, at the upper end of the estimate, less than that
-    share of what it would drop can be mismatched pairs: then the model cannot separate good pairs from others.
+    The similarity is that of vectors of an embedder, or, with `embedder: hybrid`, a sum of three signals whose weights
+    are learned from the pairs of each source: vectors of the static model, words, and character n-grams.
+
+    From each source, up to `audit_rows` pairs are ranked to the end, and compared with the ranks of anchors and
+    positives of different pairs. With `min_precision`, a source is judged only in languages in which the ranks separate
+    the pairs from such control pairs. Then `top_k` of `pool_size` is a share of control pairs, and the limit of a language
+    is the rank below which this share of its control pairs is; or twice, four times ... this share, up to `rank_cap`. The
+    stage uses one with which, with 95 % confidence, at least the share `min_precision` of what it drops are mismatched
+    pairs. Without such a limit, it drops nothing from the source. See `jina_data.stages.competence`.
     """
 
     name: ClassVar[str] = "consistency"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reasons: ClassVar[tuple[str, ...]] = ("inconsistent",)
     uses_device: ClassVar[bool] = True
 
-    embedder: str = STATIC
+    embedder: str = HYBRID
     top_k: int = Field(default=2, ge=1)
     pool_size: int = Field(default=1_000_000, ge=1)
     pool_by: Literal["all", "source"] = "all"
     rank_cap: int = Field(default=100, ge=1, le=2**31 - 2)
-    audit_rows: int = Field(default=1000, ge=0)
+    audit_rows: int = Field(default=20_000, ge=0)
     min_precision: float | None = Field(default=None, ge=0, le=1)
     anchor_prompt: str | None = None
     """Prompt before each anchor; None: that of the model's folder for queries; "" or "none": no prompt."""
@@ -89,139 +110,186 @@ class Consistency(Barrier):
 
     @override
     def prepare(self) -> None:
-        import jina_data.kernels.rank  # noqa: F401 - importing compiles the kernels
-
-        load.load_embedder(self.embedder)
+        if self.embedder == HYBRID:
+            import jina_data.kernels.signals
+        else:
+            import jina_data.kernels.rank  # noqa: F401
+        pair_languages([""], [""])
+        load.load_embedder(self._model)
 
     @override
     def process_bytes(self) -> int:
-        return load.process_bytes(self.embedder)
+        # A block of the pool and the features of a batch, for texts of some thousand characters.
+        return load.process_bytes(self._model) + (300 * 2**20 if self.embedder == HYBRID else 0)
 
     @override
     def model_hashes(self) -> dict[str, str]:
-        return load.model_hashes(self.embedder)
+        return load.model_hashes(self._model)
 
     @override
     def announcement(self) -> str:
         options = f"{self.name}.anchor_prompt and {self.name}.positive_prompt, or {NONE}"
-        line = role_prompts_line(
-            model_prompts(self.embedder), self.anchor_prompt, self.positive_prompt, options=options
-        )
+        line = role_prompts_line(model_prompts(self._model), self.anchor_prompt, self.positive_prompt, options=options)
         return line and f"{self.name}: {line}"
 
     @override
     def keys(self, rows: Rows, context: Context) -> dict[str, pa.Array]:
         keys: dict[str, KeyArray] = {}
-        for role in ROLES:
-            keys[role] = _content([_texts(rows, role)])
+        texts = [texts_of(rows, role) for role in ROLES]
+        for role, of_role in zip(ROLES, texts, strict=True):
+            keys[role] = contents([of_role])
             prompt = self._prompt(role)
-            prompted = [f"{prompt}{_END_OF_PROMPT}{text}" if prompt else text for text in _texts(rows, role)]
+            prompted = [f"{prompt}{_END_OF_PROMPT}{text}" if prompt else text for text in of_role]
             keys[f"{role}_text"] = content_keys([pa.array(prompted, pa.large_string())], case=False, whitespace=False)
         # Fills the cache, from which `fit` and `apply` read the vectors.
         exact = np.concatenate([keys[f"{role}_text"] for role in ROLES])
         self._vectors(rows, exact, context, context.cache)
         halves = (("high", 0), ("low", 1))
         out = {f"{name}_{half}": pa.array(key[:, i]) for name, key in keys.items() for half, i in halves}
-        texts = [_texts(rows, role) for role in ROLES]
-        out |= {"hash": pa.array(_content(texts[1:], context.seed)[:, 0])}
-        return out | {"pair": pa.array(_content(texts, context.seed)[:, 0])}
+        out |= {"hash": pa.array(contents(texts[1:], context.seed)[:, 0])}
+        out |= {"pair": pa.array(contents(texts, context.seed)[:, 0])}
+        return out | ({"language": pair_languages(*texts)} if self.audit_rows else {})
 
     @override
     def fit(self, remaining: RemainingRows) -> dict[str, Any]:
         remaining.folder.mkdir(parents=True, exist_ok=True)
-        embedder = load.load_embedder(self.embedder, remaining.context.device)
-        parts = self._choose_pool(remaining)
+        embedder = load.load_embedder(self._model, remaining.context.device)
+        parts = choose_pool(remaining, self.pool_size, by_source=self.pool_by == "source")
         n_pool = max((stop for _, stop in parts.values()), default=0)
-        with (remaining.folder / POOL).open("wb") as sink:
-            for start in range(0, n_pool, CHUNK):
-                sink.write(self._pool_vectors(remaining, embedder, start).tobytes())
-        n_excluded = _write_excluded(remaining)
-        remaining.con.execute("DROP TABLE pool")
-        facts = {"pool": n_pool, "parts": parts, "excluded": n_excluded}
-        facts["mismatch"] = self._audit(remaining, embedder, parts) if self.audit_rows and n_pool else []
+        dense = DenseRanks(embedder, {role: self._prompt(role) for role in ROLES})
+        with ThreadPoolExecutor(available_cores()) as threads:
+            hybrid = HybridRanks(embedder, remaining.folder, threads) if self.embedder == HYBRID else None
+            if hybrid is None:
+                dense.write_pool(remaining, n_pool)
+            elif n_pool:
+                hybrid.write_pool(remaining, parts)
+            n_excluded = write_excluded(remaining)
+            remaining.con.execute("DROP TABLE pool")
+            facts: dict[str, Any] = {"pool": n_pool, "parts": parts, "excluded": n_excluded, "groups": [], "counts": []}
+            if n_pool and (self.audit_rows or hybrid):
+                facts |= self._audit(remaining, dense, hybrid, parts)
         prompts = {f"{role}_prompt": prompt for role in ROLES if (prompt := self._prompt(role))}
         return facts | {"model": with_prompt(embedder, "").model_id, "dim": embedder.dim, **prompts}
 
     @override
     def apply(self, rows: Rows, fit_result: FitResult, context: Context) -> Outcome:
-        from jina_data.kernels.rank import count_ranks, dots
-
         assert rows.keys is not None
-        exact = [_keys(rows.keys, f"{role}_text") for role in ROLES]
-        # A cache without a folder: the vectors are stored already, and are not written a second time.
-        cache = ScoreCache(indexes=context.cache.indexes)
-        anchors, positives = np.split(self._vectors(rows, np.concatenate(exact), context, cache), 2)
-        similarity = dots(anchors, positives)
-        rank, best = np.zeros(len(rows), np.int32), np.full(len(rows), np.nan)
-        excluded = _read_excluded(fit_result.folder, _keys(rows.keys, "anchor"))
-        pool = partial(_read_pool, fit_result.folder / POOL, anchors.shape[1])
-        for indices, span in self._spans(rows.sources.to_pylist(), fit_result.facts["parts"]):
-            ranks = count_ranks(
-                *(np.ascontiguousarray(anchors[indices]), similarity[indices], pool, excluded.take(indices)),
-                span=span,
-                cap=self.rank_cap,
-                torch_device=_torch_device(context),
-            )
-            rank[indices], best[indices] = ranks.rank, ranks.best
+        sources = rows.sources.to_pylist()
+        ranks = self._ranks(rows, sources, fit_result, context)
+        limit = self._limits(rows, sources, fit_result)
         outcome = Outcome.keep_all(len(rows))
-        outcome.drop((rank > self.top_k) & ~_spared(rows, fit_result), 0, rank.astype(np.float64))
-        outcome.scores["similarity"] = pa.array(similarity)
-        outcome.scores["margin"] = pa.array(similarity - best, from_pandas=True)
-        outcome.scores["rank"] = pa.array(rank)
+        outcome.drop((limit >= 0) & (ranks.rank > limit), 0, ranks.rank.astype(np.float64))
+        outcome.scores["similarity"] = pa.array(ranks.similarity)
+        outcome.scores["margin"] = pa.array(ranks.margin, from_pandas=True)
+        outcome.scores["rank"] = pa.array(ranks.rank)
+        for name, of_signal in ranks.by_signal.items():
+            outcome.scores[name] = pa.array(of_signal)
+        if self.audit_rows:
+            outcome.scores["limit"] = pa.array(limit, mask=limit < 0)
         return outcome
 
-    def _spans(
-        self, sources: Sequence[str], parts: Mapping[str, Sequence[int]]
-    ) -> list[tuple[npt.NDArray[np.int64], tuple[int, int]]]:
-        """Return the indices of N rows for each part of the pool, with the span [start, stop) of the part."""
-        part_of = np.asarray(sources if self.pool_by == "source" else ["*"] * len(sources), object)
-        return [(np.flatnonzero(part_of == part), (parts[part][0], parts[part][1])) for part in sorted(set(part_of))]
+    def _ranks(self, rows: Rows, sources: Sequence[str], fit_result: FitResult, context: Context) -> PairRanks:
+        assert rows.keys is not None
+        exact = [row_keys(rows.keys, f"{role}_text") for role in ROLES]
+        # A cache without a folder: the vectors are stored already, and are not written a second time.
+        cache = ScoreCache(indexes=context.cache.indexes)
+        vectors = np.split(self._vectors(rows, np.concatenate(exact), context, cache), 2)
+        keys, spans = row_keys(rows.keys, "anchor"), self._spans(sources, fit_result.facts["parts"])
+        embedder = load.load_embedder(self._model, context.device)
+        if self.embedder == HYBRID:
+            weights = _weights_of(sources, fit_result.facts["weights"])
+            texts = [texts_of(rows, role) for role in ROLES]
+            hybrid = HybridRanks(embedder, fit_result.folder)
+            return hybrid.ranks(texts, vectors, keys, spans, weights, cap=self.rank_cap)
+        dense = DenseRanks(embedder, {})
+        anchors, positives = vectors
+        return dense.ranks(anchors, positives, keys, fit_result.folder, spans, context, cap=self.rank_cap)
+
+    def _spans(self, sources: Sequence[str], parts: Mapping[str, Sequence[int]], most: int | None = None) -> Spans:
+        names = np.asarray(sources if self.pool_by == "source" else ["*"] * len(sources), object)
+        return Spans(names, parts, most)
+
+    def _limits(self, rows: Rows, sources: Sequence[str], fit_result: FitResult) -> npt.NDArray[np.int64]:
+        """Return the highest rank that is kept for each of N rows, -1 where nothing is dropped."""
+        if self.min_precision is None:
+            return np.full(len(rows), self.top_k, np.int64)
+        assert rows.keys is not None
+        limit_of = {(group["source"], group["language"]): group["limit"] or -1 for group in fit_result.facts["groups"]}
+        own = {source for source, _ in limit_of}
+        out = np.full(len(rows), -1, np.int64)
+        for i, (source, language) in enumerate(zip(sources, rows.keys.column("language").to_pylist(), strict=True)):
+            group = source if source in own else None
+            out[i] = limit_of.get((group, language), -1)
+        return out
 
     def _audit(
-        self, remaining: RemainingRows, embedder: Embedder, parts: Mapping[str, Sequence[int]]
-    ) -> list[dict[str, Any]]:
-        """Count the pairs that look unrelated, and those that the stage would drop, in a sample of each source."""
-        sample = self._sample_for_audit(remaining)
-        audited_as = [
-            source if is_large else None for source, is_large in zip(sample["source"], sample["large"], strict=True)
-        ]
-        anchors, positives = (self._fetch_vectors(remaining, embedder, sample, role) for role in ROLES)
-        keys = [_columns(sample, role) for role in ROLES]
-        is_far = np.zeros(len(audited_as), np.bool_)
-        for source in set(audited_as):
-            indices = np.flatnonzero([name == source for name in audited_as])
-            is_far[indices] = find_far_pairs(anchors[indices], positives[indices], *(key[indices] for key in keys))
-        is_over = self._is_over(remaining, sample, anchors, positives, parts)
-        return audit(zip(audited_as, is_far.tolist(), is_over.tolist(), strict=True), self.min_precision)
-
-    def _is_over(
         self,
         remaining: RemainingRows,
-        sample: Mapping[str, npt.NDArray[Any]],
-        anchors: HalfArray,
-        positives: HalfArray,
+        dense: DenseRanks,
+        hybrid: HybridRanks | None,
         parts: Mapping[str, Sequence[int]],
-    ) -> npt.NDArray[np.bool_]:
-        """Return which of N sampled pairs have a rank that the stage drops."""
-        from jina_data.kernels.rank import count_ranks, dots
+    ) -> dict[str, Any]:
+        """Rank a sample of each source, and decide what may be dropped from it."""
+        sample = self._sample(remaining)
+        names = sample["source"].tolist()
+        sources = [source if is_large else None for source, is_large in zip(names, sample["large"], strict=True)]
+        facts: dict[str, Any] = {}
+        weights = np.zeros((len(sources), 3), np.float32)
+        if hybrid is not None:
+            learned = hybrid.learn_weights(remaining, sample, sources)
+            facts["weights"] = [[source, weights] for source, weights in learned.items()]
+            weights = _weights_of(sources, facts["weights"])
+        if not self.audit_rows:
+            return facts
+        languages = sample["language"].tolist()
 
-        pool = partial(_read_pool, remaining.folder / POOL, anchors.shape[1])
-        keys, is_over = _columns(sample, "anchor"), np.zeros(len(anchors), np.bool_)
-        for indices, span in self._spans(sample["source"].tolist(), parts):
-            similarity = dots(anchors[indices], positives[indices])
-            ranks = count_ranks(
-                *(anchors[indices], similarity, pool, _read_excluded(remaining.folder, keys[indices])),
-                span=span,
-                cap=self.top_k,
-                torch_device=_torch_device(remaining.context),
+        def ranked(rows: npt.NDArray[np.int64], *, most: int | None, cap: int | None) -> SampleRanks:
+            part = {name: values[rows] for name, values in sample.items()}
+            spans = self._spans([names[i] for i in rows.tolist()], parts, most)
+            groups = _control_groups([(sources[i], languages[i]) for i in rows.tolist()])
+            if hybrid is not None:
+                return hybrid.sample_ranks(remaining, part, spans, groups=groups, weights=weights[rows], cap=cap)
+            return dense.sample_ranks(remaining, part, spans, groups=groups, cap=cap)
+
+        everyone = np.arange(len(sources))
+        ranks, control = ranked(everyone, most=AUDIT_POOL, cap=None)
+        whole = ranks.astype(np.int64)
+        size_of = {part: stop - start for part, (start, stop) in parts.items()}
+        sizes = np.array([size_of[name if self.pool_by == "source" else "*"] for name in names], np.int64)
+        if sizes.max() > AUDIT_POOL:
+            whole = np.full(len(sources), -1, np.int64)
+            some = np.concatenate([rows[:_WHOLE_POOL_ROWS] for rows in _rows_by(sources).values()])
+            some = np.sort(some)
+            whole[some] = ranked(some, most=None, cap=self.rank_cap).ranks
+        groups: list[Judgement] = []
+        for source, rows in _rows_by(sources).items():
+            of_control = rows[control[rows] > 0]
+            pool = int(sizes[rows].max())
+            sampled = Sampled(
+                ranks[rows].astype(np.int64),
+                [languages[i] for i in rows.tolist()],
+                control[of_control].astype(np.int64),
+                [languages[i] for i in of_control.tolist()],
+                whole[rows],
+                pool,
+                min(pool, AUDIT_POOL),
             )
-            is_over[indices] = ranks.rank > self.top_k
-        return is_over
+            rank_cap = self.top_k if self.min_precision is None else self.rank_cap
+            candidates = levels(self.top_k, rank_cap, self.pool_size)
+            groups += judge(source, sampled, candidates, self.min_precision or 0.0, seed=remaining.seed)
+        facts["groups"] = [group.to_json() for group in groups]
+        query = f"SELECT source, language, count(*) FROM {remaining.name} GROUP BY ALL ORDER BY ALL"
+        facts["counts"] = [list(row) for row in remaining.con.execute(query).fetchall()]
+        return facts
 
-    def _sample_for_audit(self, remaining: RemainingRows) -> dict[str, npt.NDArray[Any]]:
-        """Return the keys of up to `audit_rows` pairs of each large source, and of all other sources together."""
+    def _sample(self, remaining: RemainingRows) -> dict[str, npt.NDArray[Any]]:
+        """Return keys of up to `audit_rows` pairs of each large source, and of all other sources together.
+
+        Sorted by source and language, so that the pairs of a group follow one another.
+        """
         # `pair` is a seeded hash of the texts, so the pairs with the smallest hashes are a random sample that does not
         # depend on the order of rows. Small sources share one partition, with source null.
+        language = "language, " if self.audit_rows else ""
         query = f"""
             WITH large AS (
                 SELECT source FROM {remaining.name} GROUP BY source
@@ -233,187 +301,62 @@ class Consistency(Barrier):
                     PARTITION BY CASE WHEN large THEN source END ORDER BY pair, row_id
                 ) <= ?
             )
-            SELECT row_id, source, large, {_KEYS} FROM chosen ORDER BY row_id
+            SELECT row_id, source, large, pair, {language}{KEYS} FROM chosen
+            ORDER BY large, CASE WHEN large THEN source END, {language}pair, row_id
         """
-        sample: dict[str, npt.NDArray[Any]] = remaining.con.execute(query, [self.audit_rows]).fetchnumpy()
+        n_rows = self.audit_rows if self.min_precision is not None else min(self.audit_rows, _WHOLE_POOL_ROWS)
+        sample: dict[str, npt.NDArray[Any]] = remaining.con.execute(query, [n_rows or _WHOLE_POOL_ROWS]).fetchnumpy()
         return sample
+
+    @property
+    def _model(self) -> str:
+        """The embedder whose vectors are used."""
+        return STATIC if self.embedder == HYBRID else self.embedder
 
     def _prompt(self, role: str) -> str:
         """Return the prompt before each text of a role, "" for none."""
         given = self.anchor_prompt if role == "anchor" else self.positive_prompt
         if given is not None:
             return given_prompt(given, "")
-        of_model = model_prompts(self.embedder)
+        of_model = model_prompts(self._model)
         return of_model.query if role == "anchor" else of_model.document
 
     def _vectors(self, rows: Rows, keys: KeyArray, context: Context, cache: ScoreCache) -> HalfArray:
         """Return the vectors of N anchors, then of N positives, (2 N, D), by the keys of their texts."""
-        embedder = load.load_embedder(self.embedder, context.device)
+        embedder = load.load_embedder(self._model, context.device)
 
         def compute(positions: npt.NDArray[np.int64]) -> Computed:
-            texts = [(self._prompt(role), text) for role in ROLES for text in _texts(rows, role)]
-            return _embed(embedder, [texts[i] for i in positions.tolist()])
+            texts = [(self._prompt(role), text) for role in ROLES for text in texts_of(rows, role)]
+            return embed(embedder, [texts[i] for i in positions.tolist()])
 
-        return _cached_vectors(cache, embedder, keys, compute)
-
-    def _choose_pool(self, remaining: RemainingRows) -> dict[str, list[int]]:
-        """Create the table `pool`, and return the span [start, stop) of ordinals of each source ("*": of all sources).
-
-        The pool has one row for each content of a part, of which those with the smallest seeded hashes are chosen.
-        Ordinals number the rows of the pool by part, so the vectors of a part are contiguous in the file.
-        """
-        part = "source" if self.pool_by == "source" else "'*'"
-        remaining.con.execute(
-            f"""
-            CREATE TEMP TABLE pool AS
-            WITH contents AS (
-                SELECT {part} AS part, positive_high, positive_low, min(hash) AS hash, min(row_id) AS row_id,
-                       arg_min(positive_text_high, row_id) AS text_high, arg_min(positive_text_low, row_id) AS text_low
-                FROM {remaining.name} GROUP BY part, positive_high, positive_low
-            ), chosen AS (
-                SELECT * FROM contents QUALIFY row_number() OVER (PARTITION BY part ORDER BY hash, row_id) <= ?
-            )
-            SELECT row_number() OVER (ORDER BY part, hash, row_id) - 1 AS ordinal, * FROM chosen ORDER BY ordinal
-            """,
-            [self.pool_size],
-        )
-        query = "SELECT part, min(ordinal), max(ordinal) + 1 FROM pool GROUP BY part ORDER BY part"
-        return {part: [start, stop] for part, start, stop in remaining.con.execute(query).fetchall()}
-
-    def _pool_vectors(self, remaining: RemainingRows, embedder: Embedder, start: int) -> HalfArray:
-        """Return the vectors of up to CHUNK rows of the pool, from an ordinal."""
-        pool = remaining.con.execute(
-            "SELECT text_high AS positive_text_high, text_low AS positive_text_low, row_id FROM pool "
-            "WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
-            [start, start + CHUNK],
-        ).fetchnumpy()
-        return self._fetch_vectors(remaining, embedder, pool, "positive")
-
-    def _fetch_vectors(
-        self, remaining: RemainingRows, embedder: Embedder, table: Mapping[str, npt.NDArray[Any]], role: str
-    ) -> HalfArray:
-        """Return the vectors of one role of the rows in a table of ids and keys of texts; most are in the cache."""
-
-        def compute(positions: npt.NDArray[np.int64]) -> Computed:
-            assert remaining.fetch is not None
-            row_ids = table["row_id"][positions]
-            texts = [
-                (self._prompt(role), text) for rows in remaining.fetch(np.sort(row_ids)) for text in _texts(rows, role)
-            ]
-            # Rows are fetched by ascending id; the double argsort gives the place of each in that order.
-            order = np.argsort(np.argsort(row_ids))
-            return _embed(embedder, [texts[i] for i in order.tolist()])
-
-        # A new cache for each chunk, since a cache keeps every vector that it read.
-        cache = ScoreCache(indexes=remaining.context.cache.indexes)
-        return _cached_vectors(cache, embedder, _columns(table, f"{role}_text"), compute)
+        return cached_vectors(cache, embedder, keys, compute)
 
 
-_KEYS = ", ".join(f"{role}{suffix}_{half}" for role in ROLES for suffix in ("", "_text") for half in ("high", "low"))
+def _control_groups(groups: Sequence[tuple[str | None, str]]) -> npt.NDArray[np.int64]:
+    """Return a number for each group, and -1 for its pairs after the first CONTROL_ROWS, which need no control pairs."""
+    numbers: dict[tuple[str | None, str], int] = {}
+    counts: dict[int, int] = {}
+    out = np.full(len(groups), -1, np.int64)
+    for row, group in enumerate(groups):
+        number = numbers.setdefault(group, len(numbers))
+        counts[number] = counts.get(number, 0) + 1
+        if counts[number] <= CONTROL_ROWS:
+            out[row] = number
+    return out
 
 
-def _torch_device(context: Context) -> str | None:
-    return "cuda" if context.device == "cuda" else None
+def _rows_by(sources: Sequence[str | None]) -> dict[str | None, npt.NDArray[np.int64]]:
+    """Return the rows of each source."""
+    rows: dict[str | None, list[int]] = {}
+    for row, source in enumerate(sources):
+        rows.setdefault(source, []).append(row)
+    return {source: np.array(found, np.int64) for source, found in rows.items()}
 
 
-def _spared(rows: Rows, fit_result: FitResult) -> npt.NDArray[np.bool_]:
-    """Return which rows belong to a source from which the stage drops nothing."""
-    spared = {audited["source"]: audited["spared"] for audited in fit_result.facts["mismatch"]}
-    others = spared.get(None, False)
-    return np.array([spared.get(source, others) for source in rows.sources.to_pylist()], np.bool_)
-
-
-def _texts(rows: Rows, role: str) -> list[str]:
-    """Return the text of each row; null counts as an empty text."""
-    return [text or "" for text in rows.batch.column(rows.view.roles[role][0]).to_pylist()]
-
-
-def _content(columns: Sequence[list[str]], seed: int | None = None) -> KeyArray:
-    """Return the 128-bit keys of texts, ignoring case and white space, (N, 2)."""
-    return content_keys(
-        [pa.array(texts, pa.large_string()) for texts in columns], case=True, whitespace=True, seed=seed
-    )
-
-
-def _columns(table: Mapping[str, npt.NDArray[Any]], name: str) -> KeyArray:
-    """Return the 128-bit keys in two columns of a table, (N, 2)."""
-    return np.column_stack([table[f"{name}_{half}"] for half in ("high", "low")])
-
-
-def _keys(batch: pa.RecordBatch, name: str) -> KeyArray:
-    return np.column_stack([batch.column(f"{name}_{half}").to_numpy() for half in ("high", "low")])
-
-
-def _cached_vectors(
-    cache: ScoreCache,
-    embedder: Embedder,
-    keys: KeyArray,
-    compute: Callable[[npt.NDArray[np.int64]], Computed],
-) -> HalfArray:
-    # The keys are those of texts with their prompts, so the id is that of the model alone.
-    bare = with_prompt(embedder, "")
-    model = ScoreReader(bare.model_id, embedder.name, "texts", embedder.max_tokens)
-    return cache.scores(model, keys, 2 * embedder.dim, compute).view(np.float16)
-
-
-def _embed(embedder: Embedder, texts: Sequence[tuple[str, str]]) -> Computed:
-    """Return the vectors of texts, each given with its prompt, and which texts were cut."""
-    vectors, cut = np.empty((len(texts), embedder.dim), np.float16), np.zeros(len(texts), np.bool_)
-    for prompt in sorted({prompt for prompt, _ in texts}):
-        chosen = np.array([other == prompt for other, _ in texts])
-        was_cut = np.zeros(int(chosen.sum()), np.bool_)
-        of_prompt = [text for other, text in texts if other == prompt]
-        vectors[chosen] = with_prompt(embedder, prompt).encode(of_prompt, cut=was_cut)
-        cut[chosen] = was_cut
-    return vectors.view(np.uint8), cut
-
-
-def _read_pool(path: Path, dim: int, start: int, stop: int) -> HalfArray:
-    # Not memory-mapped, since pages of a mapping would count as memory of this process. A value has two bytes.
-    count = (stop - start) * dim
-    vectors: HalfArray = np.fromfile(path, np.float16, count=count, offset=2 * start * dim).reshape(-1, dim)
-    return vectors
-
-
-def _write_excluded(remaining: RemainingRows) -> int:
-    """Write the (anchor, pool ordinal) of all texts of the pool that are positives of an anchor; return the count.
-
-    Three arrays in parallel, sorted by anchor and ordinal, so that `_read_excluded` can search them in place.
-    """
-    con = remaining.con
-    con.execute(f"""
-        CREATE TEMP TABLE excluded AS
-        SELECT DISTINCT anchor_high, anchor_low, ordinal
-        FROM {remaining.name} JOIN pool USING (positive_high, positive_low)
-    """)
-    total = int(con.execute("SELECT count(*) FROM excluded").fetchall()[0][0])
-    columns = {ANCHOR_HIGH: np.uint64, ANCHOR_LOW: np.uint64, ORDINAL: np.int64}
-    sinks = [_open_sink(remaining.folder / name, kind, total) for name, kind in columns.items()]
-    written = 0
-    for batch in con.sql("SELECT * FROM excluded ORDER BY ALL").to_arrow_reader(CHUNK):
-        for sink, column in zip(sinks, batch.columns, strict=True):
-            sink[written : written + len(batch)] = column.to_numpy()
-        written += len(batch)
-    for sink in sinks:
-        sink.flush()
-    con.execute("DROP TABLE excluded")
-    return total
-
-
-def _open_sink(path: Path, kind: npt.DTypeLike, total: int) -> Any:
-    """Map a new array of N numbers into memory, with its space on the disk reserved."""
-    sink = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(total,))
-    with path.open("r+b") as file:
-        allocate(file, path.stat().st_size)
-    return sink
-
-
-def _read_excluded(folder: Path, anchors: KeyArray) -> Exclusions:
-    """Return the texts of the pool that do not compete for each of N anchors."""
-    from jina_data.kernels.rank import Exclusions, find_runs
-
-    high, low, ordinals = (np.load(folder / name, mmap_mode="r") for name in (ANCHOR_HIGH, ANCHOR_LOW, ORDINAL))
-    start, stop = np.empty(len(anchors), np.int64), np.empty(len(anchors), np.int64)
-    anchor_high, anchor_low = np.ascontiguousarray(anchors.T)
-    find_runs(np.asarray(high), np.asarray(low), anchor_high, anchor_low, start, stop)
-    return Exclusions(start, stop, np.asarray(ordinals))
+def _weights_of(
+    sources: Sequence[str | None], learned: Sequence[tuple[str | None, list[float]]]
+) -> npt.NDArray[np.float32]:
+    """Return the weights of the signals for each of N rows, (N, 3)."""
+    weights = {source: of_source for source, of_source in learned}
+    others = weights.get(None, [1 / 3] * 3)
+    return np.array([weights.get(source, others) for source in sources], np.float32).reshape(-1, 3)
