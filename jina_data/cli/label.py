@@ -22,7 +22,7 @@ MAX_LINES = 5
 
 QUESTIONS = {"consistency": "Do these texts belong together?"}
 """The question of each stage; y means that the row should be kept."""
-PARTNER_QUESTION = "Should this row be kept as well as its partner?"
+PARTNER_QUESTION = "Keep this row as well as its partner?"
 QUESTION = "Should this row be kept?"
 KEYS = "[y]es [n]o [s]kip [u]ndo [q]uit"
 
@@ -87,12 +87,21 @@ def _ask(question: str, *, can_undo: bool) -> str:
     """Return the first of the keys y, n, s, u, q that is pressed."""
     click.echo(f"{question} {KEYS}: ", nl=False)
     while True:
-        key = click.getchar().lower()
+        key = _pressed(click.getchar())
         if key == "u" and not can_undo:
             click.echo("(there is no answer to undo) ", nl=False)
-        elif key in ("y", "n", "s", "u", "q"):
+        elif key:
             click.echo(key)
             return key
+
+
+def _pressed(characters: str) -> str:
+    """Return the first valid key, "" for none. Later keys that arrive with it are not for this row."""
+    if characters.startswith("\x1b"):  # an arrow or function key
+        return ""
+    if "\x03" in characters:
+        raise KeyboardInterrupt
+    return next((character for character in characters.lower() if character in "ynsuq"), "")
 
 
 def _row_lines(row: ShownRow, draw: Draw, width: int, *, show_score: bool) -> Iterator[str]:

@@ -14,7 +14,7 @@ from jina_data.labels.estimates import Counts, Estimate, precision, recall
 from jina_data.labels.store import GIVEN, NEAR, Label
 from jina_data.labels.strata import StageRows, Stratum
 
-COLUMNS = ("the stage", "rows", "of these", "labelled", "keep: yes", "keep: no", "rightly")
+COLUMNS = ("decision", "rows", "of these", "labelled", "keep", "drop", "right")
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class LabelReport:
             return f"{_percent(estimate.value)}, 95 % interval {ends}"
         needed = self.strata if kept else self.side(kept=False)
         missing = [part.stratum for part in needed if not part.labelled]
+        if len(missing) == len(needed) and missing:
+            return "is not known: no labels yet"
         if missing:
             sides = [f"{'kept' if stratum.kept else 'dropped'}, {stratum.title}" for stratum in missing]
             return f"is not known: no labels yet for {'; '.join(sides)}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
+from jina_data.clean.folder import CleanFolder
 from jina_data.clean.report import CleanReport
 from jina_data.errors import UsageError
 from jina_data.run.inspection import check_name
@@ -16,7 +17,8 @@ from jina_data.stages.base import Threshold, literal, quoted
 
 BANDS = (0.25, 0.5)
 """The nearest quarter of the rows of one side of a threshold, the next quarter, and the other half are one stratum
-each. All strata get equally many labels, so rows near the threshold get a larger share of them."""
+each. If at least half of the rows have the same farthest score, such as ranks that were not counted further, these rows
+are the last stratum. All strata get equally many labels, so rows near the threshold get a larger share of them."""
 
 MAX_REASONS = 4
 """The number of reasons that are strata of their own, those with the most rows."""
@@ -24,21 +26,31 @@ MAX_REASONS = 4
 LEDGER_SCORE = "score"
 """The name in the report of the ledger's score, which exists for dropped rows only."""
 
-BANDED, BEYOND, NO_SCORE, ALL, OTHER = "score", "beyond", "no score", "all", "other reasons"
+BANDED, BEYOND, NO_SCORE, ALL, OTHER = "in bands", "beyond the limit", "no score", "all", "other reasons"
+"""The parts of the rows of a stage; for dropped rows that are not in bands, a part is named as its reason."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The score on which the decision of a stage depends, and its threshold."""
+    """The score that decides in a stage, with its threshold. Ranks are not counted beyond `rank_cap`."""
 
     name: str
     threshold: Threshold
+    rank_cap: int | None = None
 
     @property
     def text(self) -> str:
         """Describe which rows the stage keeps."""
         side = "at most" if self.threshold.keeps == "below" else "at least"
         return f"{self.name} {side} {self.threshold.value:g}"
+
+    def band(self, low: float, high: float) -> str:
+        """Describe the rows with scores from `low` to `high`."""
+        ends = [
+            f"> {self.rank_cap}" if self.rank_cap is not None and value > self.rank_cap else f"{value:.4g}"
+            for value in (low, high)
+        ]
+        return f"{self.name} {' to '.join(dict.fromkeys(ends))}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,9 @@ class StageRows:
         counts = report.stages[index]
         files = sorted(map(str, (folder / "scores" / f"{index:02d}-{counts.name}").glob("*.parquet")))
         limit, columns = _find_limit(report, index, stored=bool(files))
+        if limit is not None:
+            recipe = CleanFolder(folder).read_json(folder / "manifest.json")["recipe"]
+            limit = replace(limit, rank_cap=recipe["stages"][index].get(counts.name, {}).get("rank_cap"))
         n_dropped = counts.rows_in - counts.rows_out
         if not n_dropped and limit is None:
             raise UsageError(
@@ -244,18 +259,20 @@ def _create_table(
         ), parts AS (
             SELECT row_id, passed, CASE WHEN isfinite(x) THEN x END AS x, CASE
                 WHEN NOT passed AND reason = {literal(reason)} AND isfinite(x) THEN '{BANDED}'
-                WHEN NOT passed AND reason IN ({listed}) THEN 'reason ' || reason
+                WHEN NOT passed AND reason IN ({listed}) THEN reason
                 WHEN NOT passed THEN '{OTHER}'
                 WHEN x IS NULL OR NOT isfinite(x) THEN '{no_score}'
                 WHEN {is_beyond} THEN '{BEYOND}'
                 ELSE '{BANDED}' END AS part
             FROM scored
         ), quantiles AS (
-            SELECT passed, quantile_disc(abs(x - {value!r}), {list(BANDS)}) AS q
+            SELECT passed, quantile_disc(abs(x - {value!r}), {list(BANDS)}) AS q, max(abs(x - {value!r})) AS farthest
             FROM parts WHERE part = '{BANDED}' GROUP BY passed
         )
         SELECT row_id, parts.passed AS passed, part, x, CASE
-            WHEN part <> '{BANDED}' OR abs(x - {value!r}) <= q[1] THEN 0
+            WHEN part <> '{BANDED}' THEN 0
+            WHEN q[2] = farthest AND abs(x - {value!r}) = farthest THEN 2
+            WHEN abs(x - {value!r}) <= q[1] THEN 0
             WHEN abs(x - {value!r}) <= q[2] THEN 1
             ELSE 2 END AS band
         FROM parts LEFT JOIN quantiles ON parts.passed = quantiles.passed
@@ -271,8 +288,7 @@ def _strata(con: duckdb.DuckDBPyConnection, index: int, limit: Limit | None) -> 
     for passed, part, band, n_rows, low, high in groups:
         title = part
         if limit is not None and part in (BANDED, BEYOND):
-            ends = [f"{low:.4g}"] if low == high else [f"{low:.4g}", f"{high:.4g}"]
-            title = f"{limit.name} {' to '.join(ends)}" + (" (beyond the limit)" if part == BEYOND else "")
+            title = limit.band(low, high) + (f" ({BEYOND})" if part == BEYOND else "")
         yield Stratum(passed, title, n_rows, (part, band))
 
 
