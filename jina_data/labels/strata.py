@@ -15,11 +15,6 @@ from jina_data.errors import UsageError
 from jina_data.run.inspection import check_name
 from jina_data.stages.base import Threshold, literal, quoted
 
-BANDS = (0.25, 0.5)
-"""The nearest quarter of the rows of one side of a threshold, the next quarter, and the other half are one stratum
-each. If at least half of the rows have the same farthest score, such as ranks that were not counted further, these rows
-are the last stratum. All strata get equally many labels, so rows near the threshold get a larger share of them."""
-
 MAX_REASONS = 4
 """The number of reasons that are strata of their own, those with the most rows."""
 
@@ -240,7 +235,12 @@ def _scores_query(
 def _create_table(
     con: duckdb.DuckDBPyConnection, index: int, limit: Limit | None, reasons: Sequence[str], scores: str
 ) -> None:
-    """Create the table of the rows that reached a stage: row_id, passed, part, x and band."""
+    """Create the table of the rows that reached a stage: row_id, passed, part, x and band.
+
+    Bands of the dropped rows, and of the kept ones: the half with the largest distances from the threshold is 2. The
+    others are divided at their median into 0 (the nearest) and 1. If at least half of the rows have the same largest
+    distance, such as ranks that are not counted further, these rows are 2, and no others.
+    """
     threshold = limit.threshold if limit else Threshold(0.0, "below", "")
     value, reason = threshold.value, threshold.reason
     is_in_ledger = limit is not None and limit.name == LEDGER_SCORE
@@ -265,17 +265,26 @@ def _create_table(
                 WHEN {is_beyond} THEN '{BEYOND}'
                 ELSE '{BANDED}' END AS part
             FROM scored
-        ), quantiles AS (
-            SELECT passed, quantile_disc(abs(x - {value!r}), {list(BANDS)}) AS q, max(abs(x - {value!r})) AS farthest
-            FROM parts WHERE part = '{BANDED}' GROUP BY passed
+        ), distances AS (
+            SELECT *, abs(x - {value!r}) AS distance FROM parts
+        ), medians AS (
+            SELECT passed, median, median = farthest AS is_tied
+            FROM (
+                SELECT passed, quantile_disc(distance, 0.5) AS median, max(distance) AS farthest
+                FROM distances WHERE part = '{BANDED}' GROUP BY passed
+            )
+        ), halves AS (
+            SELECT d.*, distance > median OR is_tied AND distance = median AS is_far
+            FROM distances d LEFT JOIN medians ON d.passed = medians.passed
+        ), quarters AS (
+            SELECT passed, quantile_disc(distance, 0.5) AS quarter
+            FROM halves WHERE part = '{BANDED}' AND NOT is_far GROUP BY passed
         )
-        SELECT row_id, parts.passed AS passed, part, x, CASE
-            WHEN part <> '{BANDED}' THEN 0
-            WHEN q[2] = farthest AND abs(x - {value!r}) = farthest THEN 2
-            WHEN abs(x - {value!r}) <= q[1] THEN 0
-            WHEN abs(x - {value!r}) <= q[2] THEN 1
-            ELSE 2 END AS band
-        FROM parts LEFT JOIN quantiles ON parts.passed = quantiles.passed
+        SELECT row_id, h.passed AS passed, part, x, CASE
+            WHEN part <> '{BANDED}' OR distance <= quarter AND NOT is_far THEN 0
+            WHEN is_far THEN 2
+            ELSE 1 END AS band
+        FROM halves h LEFT JOIN quarters ON h.passed = quarters.passed
     """)
 
 
