@@ -60,10 +60,10 @@ def has_keyboard() -> bool:
 
 def _ask_all(labelling: Labelling, draws: Sequence[Draw], *, show_score: bool) -> None:
     question = PARTNER_QUESTION if labelling.stage.has_partners else QUESTIONS.get(labelling.stage.stage, QUESTION)
-    asked, position = list[int](), 0
+    labels, asked, position = labelling.file.load(), list[int](), 0
     while position < len(draws):
         draw = draws[position]
-        if labelling.reuse(draw):
+        if labelling.reuse(draw, labels):
             position += 1
             continue
         width = shutil.get_terminal_size().columns
@@ -87,7 +87,10 @@ def _ask(question: str, *, can_undo: bool) -> str:
     """Return the first of the keys y, n, s, u, q that is pressed."""
     click.echo(f"{question} {KEYS}: ", nl=False)
     while True:
-        key = _pressed(click.getchar())
+        characters = click.getchar()
+        if not characters:  # the terminal is gone
+            raise EOFError
+        key = _pressed(characters)
         if key == "u" and not can_undo:
             click.echo("(there is no answer to undo) ", nl=False)
         elif key:

@@ -88,9 +88,9 @@ class Labelling:
         label = Label.now(draw.file, draw.row, draw.row_id, stage=self.stage.name, keep=keep, sample=draw.sample)
         self.file.append(label)
 
-    def reuse(self, draw: Draw) -> bool:
-        """Return whether a row has a label; if it was chosen near the threshold, let it count as `draw.sample` too."""
-        label = self.file.load().get(draw.row_id)
+    def reuse(self, draw: Draw, labels: Mapping[int, Label]) -> bool:
+        """Return whether a row is in `labels`; one that was chosen near the threshold now counts as `draw.sample`."""
+        label = labels.get(draw.row_id)
         if label is not None and draw.sample == RANDOM and label.sample == NEAR:
             self.add(draw, keep=label.keep)
         return label is not None
@@ -189,7 +189,7 @@ class Labelling:
                 [label.row_id, file, label.row],
             ).fetchone()
             if found is None:
-                place = f"{file}:{label.row}" if label.row_id is None else f"row_id {label.row_id}"
+                place = f"{file}:{label.row}" if label.row_id is None else f"with row_id {label.row_id}"
                 also = f" at {file}:{label.row}" if label.row_id is not None and file is not None else ""
                 raise InputError(f"{where}: this run has no row {place}{also}; are these the labels of another run?")
             out.append((int(found[0]), str(found[1]), int(found[2])))

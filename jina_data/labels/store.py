@@ -88,6 +88,8 @@ class LabelFile:
 
     def remove(self, row_id: int) -> None:
         """Remove the labels of a row."""
+        if not self.path.exists():
+            return
         labels = [line for _, line in _lines(self.path) if json.loads(line)["row_id"] != row_id]
         with atomic_file(self.path, "w") as sink:
             sink.write("".join(f"{line}\n" for line in labels))

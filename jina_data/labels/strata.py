@@ -183,7 +183,7 @@ class StageRows:
             [list(row_ids)],
         ).fetchall()
         places = {row_id: rest for row_id, *rest in found}
-        return [Draw(row_id, *places[row_id], sample) for row_id in row_ids]
+        return [Draw(row_id, file, row, source, sample) for row_id in row_ids for file, row, source in [places[row_id]]]
 
 
 def _table(index: int) -> str:

@@ -90,11 +90,11 @@ def labelling(folder: Path) -> Labelling:
 def test_strata_contain_each_row_once(labelling: Labelling) -> None:
     strata = [(part.kept, part.title, part.rows) for part in labelling.stage.strata]
     assert strata == [
-        (False, "height 11 to 13", 72),
-        (False, "height 14 to 19", 144),
-        (False, "height 20", 496),
+        (False, "height 11 to 15", 120),
+        (False, "height 16 to 19", 100),
+        (False, "height 20", 490),
         (False, "odd", 10),
-        (True, "height 8 to 10", 73),
+        (True, "height 8 to 10", 75),
         (True, "height 5 to 7", 70),
         (True, "height 0 to 4", 125),
         (True, "height 15 to 20 (beyond the limit)", 10),
@@ -110,7 +110,7 @@ def test_a_sample_is_seeded_and_grows(labelling: Labelling, finished: Path) -> N
     assert draws == labelling.sample(100, seed=3) == Labelling.open(finished, "heights").sample(100, seed=3)
     assert {draw.row_id for draw in draws} < {draw.row_id for draw in labelling.sample(200, seed=3)}
     assert {draw.row_id for draw in draws} != {draw.row_id for draw in labelling.sample(100, seed=4)}
-    assert all((draw.file, draw.row, draw.sample) == ("rows.jsonl", draw.row_id, "random") for draw in draws)
+    assert all((Path(draw.file).name, draw.row, draw.sample) == ("rows.jsonl", draw.row_id, "random") for draw in draws)
 
 
 def test_a_sample_has_equal_shares_of_each_stratum_from_the_start(labelling: Labelling) -> None:
@@ -124,9 +124,9 @@ def test_a_sample_has_equal_shares_of_each_stratum_from_the_start(labelling: Lab
 
 def test_a_sample_contains_all_rows_if_it_is_large(labelling: Labelling) -> None:
     assert len({draw.row_id for draw in labelling.sample(5000)}) == N_ROWS
-    # 278 rows were kept, so the others are dropped rows.
+    # 280 rows were kept, so the others are dropped rows.
     kept = [draw for draw in labelling.sample(900) if labelling.stage.stratum_of([draw.row_id])[draw.row_id].kept]
-    assert len(kept) == 278
+    assert len(kept) == 280
 
 
 def test_rows_near_the_threshold(labelling: Labelling) -> None:
@@ -194,7 +194,7 @@ def test_estimates_are_exact_if_all_rows_are_labelled() -> None:
     dropped, kept = [Counts(30, 30, 20), Counts(10, 10, 10)], [Counts(50, 50, 10)]
     for estimate, value in ((precision(dropped), 0.75), (recall(dropped, kept), 0.75)):
         assert estimate is not None
-        assert (estimate.value, estimate.low, estimate.high) == (pytest.approx(value),) * 3
+        assert (estimate.value, estimate.low, estimate.high) == pytest.approx((value, value, value))
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_estimates_are_exact_if_all_rows_are_labelled() -> None:
         ([Counts(100, 20, 3)], [Counts(100, 0, 0)], None),
         ([], [Counts(100, 20, 3)], (0, 0, 0)),
         ([Counts(100, 20, 3)], [], (1, 1, 1)),
-        ([Counts(100, 20, 0)], [Counts(100, 20, 3)], (0, 0, 0.8)),
-        ([Counts(100, 20, 3)], [Counts(100, 20, 0)], (1, 0.2, 1)),
+        ([Counts(100, 20, 0)], [Counts(100, 20, 3)], (0, 0, 0.54)),
+        ([Counts(100, 20, 3)], [Counts(100, 20, 0)], (1, 0.46, 1)),
     ],
 )
 def test_recall_at_its_ends(dropped: list[Counts], kept: list[Counts], expected: tuple[float, ...] | None) -> None:
@@ -214,7 +214,7 @@ def test_recall_at_its_ends(dropped: list[Counts], kept: list[Counts], expected:
     assert (found is None) == (expected is None)
     if found is not None and expected is not None:
         assert found.low <= found.value <= found.high
-        assert (found.value, found.low, found.high) == pytest.approx(expected, abs=0.2)
+        assert (found.value, found.low, found.high) == pytest.approx(expected, abs=0.01)
 
 
 def test_no_dropped_rows_have_no_precision() -> None:
@@ -235,6 +235,9 @@ def test_a_report_estimates_what_is_true_of_all_rows(labelling: Labelling) -> No
         assert report.precision.high >= n_right / len(dropped) - 1e-9
         assert report.recall.low <= n_right / n_bad + 1e-9
         assert report.recall.high >= n_right / n_bad - 1e-9
+    report = labelling.report()
+    assert report.precision
+    assert report.recall
     assert report.precision.value == pytest.approx(n_right / len(dropped))
     assert report.recall.value == pytest.approx(n_right / n_bad)
 
@@ -251,7 +254,8 @@ def test_labels_near_the_threshold_do_not_count_for_estimates(labelling: Labelli
     # Once such a row is drawn at random and its turn comes, its label counts.
     draws = labelling.sample(N_ROWS)
     assert len(labelling.unlabelled(draws)) == N_ROWS
-    assert sum(labelling.reuse(draw) for draw in draws) == 20
+    labels = labelling.file.load()
+    assert sum(labelling.reuse(draw, labels) for draw in draws) == 20
     assert sum(part.labelled for part in labelling.report().strata) == 20
     assert len(labelling.unlabelled(draws)) == N_ROWS - 20
 
@@ -317,11 +321,11 @@ def test_stages_of_the_same_name_need_an_index(tmp_path: Path) -> None:
     assert sum(part.rows for part in second.stage.strata) == 25  # the rows that the first stage kept
 
 
-@pytest.mark.parametrize("format", ["parquet", "jsonl"])
-def test_texts_of_kept_rows_are_named_by_role(tmp_path: Path, format: str) -> None:
+@pytest.mark.parametrize("out_format", ["parquet", "jsonl"])
+def test_texts_of_kept_rows_are_named_by_role(tmp_path: Path, out_format: str) -> None:
     rows = [{"question": f"q {n}", "answer": "a" * n} for n in range(1, 8)]
     select_stage = Select(rename={"question": "query"})
-    folder = run(tmp_path, rows, Length(min_chars=3, roles=("positive",)), select_stage, format=format)
+    folder = run(tmp_path, rows, Length(min_chars=3, roles=("positive",)), select_stage, out_format=out_format)
     labelling = Labelling.open(folder, "length")
     texts = {draw.row: labelling.shown(draw).texts for draw in labelling.sample(10)}
     assert texts[0] == {"anchor": "q 1", "positive": "a"}
@@ -416,7 +420,11 @@ def test_a_sample_is_written_labelled_and_read(folder: Path, tmp_path: Path) -> 
 
 
 def test_labels_may_name_rows_by_id_or_place(labelling: Labelling, tmp_path: Path) -> None:
-    rows = [{"row_id": 3, "keep": True}, {"file": "rows.jsonl", "row": 4, "keep": False}, {"row_id": 5, "keep": ""}]
+    rows: list[dict[str, Any]] = [
+        {"row_id": 3, "keep": True},
+        {"file": "rows.jsonl", "row": 4, "keep": False},
+        {"row_id": 5, "keep": ""},
+    ]
     read = labelling.read(write_jsonl(tmp_path / "mine.jsonl", rows))
     assert (read.labels, read.new, read.empty) == (2, 2, 1)
     assert "2 labels do not tell how their rows were chosen" in "\n".join(labelling.report().lines())
@@ -436,14 +444,15 @@ def test_labels_may_name_rows_by_id_or_place(labelling: Labelling, tmp_path: Pat
         ('{"row_id": true, "keep": true}', '"row" or "row_id" is not a whole number'),
         ('{"row_id": 1, "keep": true, "stage": "rules"}', "the stage is not heights"),
         ('{"row_id": 1, "keep": true, "sample": "some"}', '"sample" is not random, near or given'),
-        ('{"row_id": 5000, "keep": true}', "this run has no row row_id 5000"),
-        ('{"row_id": 1, "file": "rows.jsonl", "row": 2, "keep": true}', "this run has no row row_id 1 at rows.jsonl:2"),
+        ('{"row_id": 5000, "keep": true}', "this run has no row with row_id 5000"),
+        ('{"row_id": 1, "file": "rows.jsonl", "row": 2, "keep": true}', "are these the labels of another run?"),
         ('{"file": "other.jsonl", "row": 2, "keep": true}', "'other.jsonl' is not a file of this run"),
-        ('{"row_id": 0, "keep": false}', "an earlier line has another label of rows.jsonl:0"),
+        ('{"row_id": 0, "keep": false}', "an earlier line has another label of "),
     ],
 )
 def test_bad_labels(labelling: Labelling, tmp_path: Path, line: str, message: str) -> None:
-    path = write_jsonl(tmp_path / "bad.jsonl", ['{"row_id": 0, "keep": true}', "", line])
+    lines: list[str] = ['{"row_id": 0, "keep": true}', "", line]
+    path = write_jsonl(tmp_path / "bad.jsonl", lines)
     with pytest.raises(InputError) as raised:
         labelling.read(path)
     assert str(raised.value).startswith(f"{path}, line 3: ")
