@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jina_data"
 
-TASKS = ("negation", "mining", "publish", "evaluate", "train", "clean", "cli")
+TASKS = ("negation", "mining", "publish", "evaluate", "train", "labels", "clean", "cli")
 """The folders that belong to a command."""
 
 FORBIDDEN = {

@@ -373,8 +373,8 @@ def documented(section: str) -> list[tuple[str, str]]:
 
 def test_outputs_are_documented(finished: CleanReport) -> None:
     outputs = [quoted(cells[0])[0].rstrip("/") for cells in table(text_of("docs/run-folder.md"))]
-    assert set(outputs) == {*CleanFolder.outputs, "cache", "manifest.json", "events.jsonl", ".work"}
-    assert {path.name for path in folder_of(finished).iterdir()} == set(outputs) - {".work"}
+    assert set(outputs) == {*CleanFolder.outputs, *CleanFolder.side_files, "manifest.json", "events.jsonl", ".work"}
+    assert {path.name for path in folder_of(finished).iterdir()} == set(outputs) - {".work", "labels"}
 
 
 def test_columns_of_ledger_and_dropped_are_documented(finished: CleanReport) -> None:

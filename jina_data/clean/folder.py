@@ -18,8 +18,8 @@ class CleanFolder(RunFolder):
     outputs: ClassVar[tuple[str, ...]] = (
         *("data", "dropped", "ledger", "scores", "unreadable.jsonl", "report.json", "report.html"),
     )
-    side_files: ClassVar[tuple[str, ...]] = ("cache",)
-    """The score cache is not an output, because its bytes depend on the order of work."""
+    side_files: ClassVar[tuple[str, ...]] = ("cache", "labels")
+    """The score cache is not an output, because its bytes depend on the order of work. Labels come after the run."""
     work_name: ClassVar[re.Pattern[str]] = re.compile(
         r"lock|(run|complete|(look|facts)-\d+)\.json|decide-\d+\.parquet|(pass|outside|look)-\d+|spool|sources|digest|out|duckdb"
         r"|index|old-index|\..*\.tmp"
@@ -73,6 +73,11 @@ class CleanFolder(RunFolder):
     def cache(self) -> Path:
         """The scores of models by content; kept after the run, for `--reuse`."""
         return self.path / "cache"
+
+    @property
+    def labels(self) -> Path:
+        """The labels of rows by people, one file for each stage; written by `inspect --label`."""
+        return self.path / "labels"
 
     @property
     def index(self) -> Path:

@@ -37,6 +37,8 @@ class Inspection:
     folder: Path
     report: CleanReport
     roles: Mapping[str, Sequence[str]]
+    data_roles: Mapping[str, Sequence[str]]
+    """The roles of the columns of data/."""
     con: duckdb.DuckDBPyConnection
 
     @classmethod
@@ -48,11 +50,11 @@ class Inspection:
         """
         path = Path(folder)
         report = CleanReport.load(path)
-        roles = CleanFolder(path).read_json(path / "manifest.json")["roles"]
+        manifest = CleanFolder(path).read_json(path / "manifest.json")
         con = duckdb.connect()
         for name in ("ledger", "dropped"):
             con.read_parquet(str(path / name / "*.parquet")).create_view(name)
-        return cls(path, report, roles, con)
+        return cls(path, report, manifest["roles"], manifest["data_roles"], con)
 
     @property
     def _text_columns(self) -> list[str]:
@@ -103,13 +105,39 @@ class Inspection:
         assert position is not None
         return self._kept_row(position[0])
 
+    def role_texts(self, file: str, row: int) -> dict[str, Any]:
+        """Return the texts of a row by role; by role and column if a role has several columns.
+
+        As in `texts`, a dropped row has the texts of the input, and a kept row those of data/.
+        """
+        texts = self.texts(file, row) or {}
+        named = {}
+        for roles in (self.data_roles, self.roles):
+            for role, columns in roles.items():
+                found = [column for column in columns if column in texts]
+                named.update({column: role if len(found) == 1 else f"{role} ({column})" for column in found})
+        return {named.get(column, column): value for column, value in texts.items()}
+
+    def row_scores(self, row_id: int) -> dict[str, dict[str, Any]]:
+        """Return the scores of a row, by the folder of the stage in scores/ and by name."""
+        out = {}
+        for folder in sorted((self.folder / "scores").glob("*")):
+            scores = self.con.execute(
+                "SELECT * EXCLUDE (row_id) FROM read_parquet(?) WHERE row_id = ?", [str(folder / "*.parquet"), row_id]
+            )
+            names = [column[0] for column in scores.description or []]
+            for values in scores.fetchall():
+                out[folder.name] = dict(zip(names, values, strict=True))
+        return out
+
     def _kept_row(self, position: int) -> dict[str, Any] | None:
         import pyarrow.dataset as ds
 
         suffix = "json" if any((self.folder / "data").glob("*.jsonl")) else "parquet"
         data = ds.dataset(sorted(map(str, (self.folder / "data").iterdir())), format=suffix)
-        # `select` may have renamed or removed text columns.
-        names = [name for name in data.schema.names if name in self._text_columns] or data.schema.names
+        # `select` may have removed all text columns.
+        texts = [column for columns in self.data_roles.values() for column in columns]
+        names = [name for name in data.schema.names if name in texts] or data.schema.names
         rows = data.take([position], columns=names).to_pylist()
         return dict(rows[0]) if rows else None
 
@@ -216,15 +244,10 @@ class Inspection:
     def _scores(self, file: str, row: int) -> list[str]:
         entry = self.con.execute("SELECT row_id FROM ledger WHERE file = ? AND row = ?", [file, row]).fetchone()
         row_id = 0 if entry is None else entry[0]
-        lines = []
-        for folder in sorted((self.folder / "scores").glob("*")):
-            scores = self.con.execute(
-                "SELECT * EXCLUDE (row_id) FROM read_parquet(?) WHERE row_id = ?", [str(folder / "*.parquet"), row_id]
-            )
-            names = [column[0] for column in scores.description or []]
-            for values in scores.fetchall():
-                pairs = zip(names, values, strict=True)
-                lines.append(f"  {folder.name}: " + ", ".join(f"{name} {value}" for name, value in pairs))
+        lines = [
+            f"  {folder}: " + ", ".join(f"{name} {value}" for name, value in scores.items())
+            for folder, scores in self.row_scores(row_id).items()
+        ]
         return ["scores", *lines] if lines else []
 
 
