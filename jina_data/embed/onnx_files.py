@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -81,7 +81,7 @@ def onnx_folder(name: str) -> Path:
     """
     require_onnx(name)
     source, choice = _split(name)
-    if Path(source).expanduser().is_dir():
+    if source and Path(source).expanduser().is_dir():
         return model_folder(source, "embedder")
     if not source or source.endswith(".onnx"):
         raise ModelError(
@@ -121,19 +121,24 @@ def onnx_files(name: str) -> OnnxFiles:
 def _split(name: str) -> tuple[str, str]:
     """Split onnx:MODEL#FILE into MODEL and FILE; FILE is "" if it is not given."""
     rest = name.removeprefix(ONNX)
-    if Path(rest).expanduser().is_dir():  # a folder may have a # in its name
+    if rest and Path(rest).expanduser().is_dir():  # a folder may have a # in its name
         return rest, ""
-    source, _, choice = rest.partition("#")
+    source, mark, choice = rest.rpartition("#")
+    if not (mark and Path(source).expanduser().is_dir()):
+        source, _, choice = rest.partition("#")
     return source, choice
 
 
 def _choose(present: Collection[str], choice: str) -> str | None:
     """Return the file of a choice among the ONNX files of a model, or None."""
-    if choice not in ("", INT8):
-        return choice if choice in present else None
-    endings = _int8_endings(*_cpu()) if choice == INT8 else ()
-    names = [f"{folder}model_{ending}.onnx" for ending in endings for folder in ("onnx/", "")]
-    return next((name for name in (names or FLOAT_FILES) if name in present), None)
+    return next((name for name in _candidates(choice) if name in present), None)
+
+
+def _candidates(choice: str) -> Sequence[str]:
+    """Return the names that the file of a choice can have, in order of preference."""
+    if choice != INT8:
+        return [choice] if choice else FLOAT_FILES
+    return [f"{folder}model_{ending}.onnx" for ending in _int8_endings(*_cpu()) for folder in ("onnx/", "")]
 
 
 def _int8_endings(machine: str, flags: str) -> tuple[str, ...]:
@@ -176,22 +181,35 @@ def _snapshot(source: str, choice: str) -> Path:
     """Return the folder of a model in the cache of the Hub client; a complete model needs no network."""
     from huggingface_hub import HfApi, snapshot_download
 
-    cached: Path | None = None
-    with contextlib.suppress(Exception):  # the model is not in the cache yet
-        cached = Path(snapshot_download(source, local_files_only=True))
-    present = {path.relative_to(cached).as_posix() for path in cached.rglob("*.onnx")} if cached else set()
-    if cached and _choose(present, choice):
+    if cached := _cached(source, _candidates(choice)):
         return cached
     try:
-        on_hub = {file for file in HfApi().list_repo_files(source) if file.endswith(".onnx")}
+        on_hub = [file for file in HfApi().list_repo_files(source) if file.endswith(".onnx")]
     except Exception:
-        if cached and present:  # the caller quantizes the model, or reports what is there
+        # Without a network, a cached model in full precision can be quantized.
+        if choice == INT8 and (cached := _cached(source, FLOAT_FILES)):
             return cached
         raise
     chosen = _choose(on_hub, choice) or (_choose(on_hub, "") if choice == INT8 else None)
     if chosen is None:
         raise ModelError(_missing(source, choice, on_hub))
-    return Path(snapshot_download(source, allow_patterns=[*_SETTINGS, chosen, f"{chosen}_data*", f"{chosen}.data*"]))
+    return Path(snapshot_download(source, allow_patterns=_patterns(chosen)))
+
+
+def _cached(source: str, files: Sequence[str]) -> Path | None:
+    """Return the folder of a model in the cache of the Hub client if one of the ONNX files is there, else None."""
+    from huggingface_hub import snapshot_download
+
+    for file in files:
+        with contextlib.suppress(Exception):  # the model is not in the cache, or not completely
+            folder = Path(snapshot_download(source, local_files_only=True, allow_patterns=_patterns(file)))
+            if (folder / file).is_file():
+                return folder
+    return None
+
+
+def _patterns(graph: str) -> list[str]:
+    return [*_SETTINGS, graph, f"{graph}_data*", f"{graph}.data*"]
 
 
 # -------------------------------------------------------------------------------------------------------- the graph

@@ -58,10 +58,17 @@ MODES: dict[str, Callable[[FloatArray], FloatArray]] = {
     "mean_sqrt_len_tokens": _mean_sqrt,
     "lasttoken": _last,
 }
-"""Pooling modes by their names in sentence-transformers, in the order in which old files concatenate them. Each turns
-the vectors of S tokens, (S, D), into one, (D,)."""
+"""Pooling modes by their names in sentence-transformers. Each turns the vectors of S tokens, (S, H), into one, (H,)."""
 
-_OLD_NAMES = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
+_OLD_NAMES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+"""The keys of old files, in the order in which their vectors are concatenated."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +161,7 @@ def _read_pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     values = read_json(path)
     modes = values.get("pooling_mode")
     if modes is None:
-        on = {_OLD_NAMES.get(key, key.removeprefix("pooling_mode_")) for key, value in values.items() if value is True}
-        on = {mode for mode in on if mode in MODES or f"pooling_mode_{mode}" in values}
-        modes = sorted(on, key=lambda mode: [*MODES, mode].index(mode)) or ["mean"]
+        modes = [mode for key, mode in _OLD_NAMES.items() if values.get(key)] or ["mean"]
     modes = [modes] if isinstance(modes, str) else list(modes)
     if unknown := [str(mode) for mode in modes if mode not in MODES]:
         raise ModelError(
