@@ -406,7 +406,7 @@ def test_consistency_decides_as_with_sentence_transformers(tiny: Path, tmp_path:
     for number, name in enumerate([str(tiny), f"onnx:{tiny}"]):
         run = tmp_path / f"run-{number}"
         report = Pipeline(Consistency(embedder=name, top_k=2)).run([str(tmp_path / "pairs.jsonl")], run)
-        kept.append([pq.read_table(path).to_pylist() for path in sorted(Path(report.path, "data").iterdir())])
+        kept.append([pq.read_table(path).to_pylist() for path in sorted(Path(str(report.path), "data").iterdir())])
     assert kept[0] == kept[1]
     assert 0 < len(kept[0][0]) < len(pairs)
 
