@@ -120,7 +120,7 @@ LONG = "A sentence about embedding models and boiled eggs, repeated until it is 
 def texts_of_all_lengths() -> list[str]:
     rng = np.random.default_rng(1)
     words = LONG.split()
-    texts = [" ".join(rng.choice(words, n)) for n in (1, 9, 20, 70, 150) for _ in range(3)]
+    texts = [" ".join(rng.choice(words, n)) for n in (1, 9, 20, 70) for _ in range(3)]
     return [*TEXTS, *texts, "long " * 400]
 
 
@@ -131,7 +131,7 @@ def test_minilm_has_the_vectors_of_sentence_transformers(minilm: Path) -> None:
 
 @pytest.mark.parametrize("choice", ["", "#int8"])
 def test_minilm_depends_on_the_text_alone(minilm: Path, choice: str) -> None:
-    check_alone(load_embedder(f"onnx:{minilm}{choice}"), texts_of_all_lengths(), 4)
+    check_alone(load_embedder(f"onnx:{minilm}{choice}"), texts_of_all_lengths(), 2)
 
 
 def test_minilm_in_int8(minilm: Path, cache: Path) -> None:
