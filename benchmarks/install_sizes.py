@@ -1,6 +1,6 @@
 """Measures the disk space of an installation for each extra: the whole site-packages of a fresh environment.
 
-    python benchmarks/install_sizes.py [--extras core torch llm hub evaluate all]
+    python benchmarks/install_sizes.py [--extras core torch onnx llm hub evaluate all]
 
 Needs the package index. The versions are those of constraints.txt; which build of torch is installed depends on the
 index (README's figures are for the CPU build).
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("core", "torch", "llm", "hub", "evaluate", "all")
+EXTRAS = ("core", "torch", "onnx", "llm", "hub", "evaluate", "all")
 
 
 def measure(extra: str, folder: Path) -> tuple[int, int]:

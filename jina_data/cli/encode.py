@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     "--model",
     required=True,
     metavar="M",
-    help="Embedding model: static, or the folder or Hub name of a model (JinaBERT, jina-data or "
-    "sentence-transformers).",
+    help="Embedding model: static, the folder or Hub name of a model (JinaBERT, jina-data or "
+    "sentence-transformers), or onnx:MODEL.",
 )
 @click.option("--column", metavar="NAME", help="Text column to encode. Default: text, or the only text column.")
 @input_options

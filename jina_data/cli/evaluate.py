@@ -21,8 +21,8 @@ def _measured(command: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             required=True,
             metavar="M",
-            help="Embedding model: static, or the folder or Hub name of a model (JinaBERT, jina-data or "
-            "sentence-transformers). LABEL=M sets its name in the report. Repeatable.",
+            help="Embedding model: static, the folder or Hub name of a model (JinaBERT, jina-data or "
+            "sentence-transformers), or onnx:MODEL. LABEL=M sets its name in the report. Repeatable.",
         ),
         device(),
         click.option(

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     default="static",
     show_default=True,
     metavar="M",
-    help="Embedding model for the search: static, or the folder or Hub name of a model (JinaBERT, jina-data or "
-    "sentence-transformers).",
+    help="Embedding model for the search: static, the folder or Hub name of a model (JinaBERT, jina-data or "
+    "sentence-transformers), or onnx:MODEL.",
 )
 @click.option(
     "--corpus",

@@ -14,6 +14,9 @@ BoolArray = npt.NDArray[np.bool_]
 STATIC, HYBRID = "static", "hybrid"
 """The name of the embedder that the light install includes, and of the scorer that adds words and n-grams to it."""
 
+ONNX = "onnx:"
+"""The start of the names of embedders that run in ONNX Runtime."""
+
 
 class Embedder(Protocol):
     """Turns texts into vectors of unit length in half precision.
@@ -37,6 +40,11 @@ class Embedder(Protocol):
         If `cut` (N,) is given, it is set to true for the texts with more than `max_tokens` tokens.
         """
         ...
+
+
+def runs_on_cpu(name: str) -> bool:
+    """Return whether an embedder always runs on the CPU, by its name."""
+    return name == STATIC or name.startswith(ONNX)
 
 
 def unit_half(vectors: npt.NDArray[np.float32]) -> HalfArray:

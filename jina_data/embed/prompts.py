@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jina_data.embed.base import STATIC, BoolArray, Embedder, HalfArray
+from jina_data.embed.base import ONNX, STATIC, BoolArray, Embedder, HalfArray
 from jina_data.errors import ModelError, UsageError
 
 FILE = "config_sentence_transformers.json"
@@ -97,12 +97,16 @@ def model_prompts(name: str) -> ModelPrompts:
 
     Raises:
         ModelError: there is no such model, or its file with prompts is broken.
-        MissingExtraError: it needs sentence-transformers, which is not installed.
+        MissingExtraError: it needs sentence-transformers or onnxruntime, which is not installed.
     """
     from jina_data.embed.model_files import model_folder, require_torch
 
     if name == STATIC:
         return ModelPrompts()
+    if name.startswith(ONNX):
+        from jina_data.embed.onnx_files import onnx_folder
+
+        return read_prompts(onnx_folder(name))
     require_torch(name, "embedder")
     return read_prompts(model_folder(name, "embedder"))
 

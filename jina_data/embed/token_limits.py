@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 NO_LIMIT = 2**31 - 1
@@ -40,3 +41,30 @@ def _position_limit(model: Any) -> int | None:
         elif isinstance(getattr(module, "offset", None), int) and hasattr(module, "num_embeddings"):
             limits.append(module.num_embeddings - module.offset)
     return min(limits, default=None)
+
+
+def max_tokens_of_files(config: Mapping[str, Any], tokenizer: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
+    """Return the token limit of a model from its files, without loading it; else NO_LIMIT.
+
+    Args:
+        config: config.json of the transformer.
+        tokenizer: tokenizer_config.json.
+        settings: sentence_bert_config.json; its limit replaces that of the tokenizer, as in sentence-transformers.
+    """
+    positions = config.get("max_position_embeddings")
+    # Without config.json's entry, these models have 1 as the id of the padding token; MPNet always has it.
+    padding = 1 if config.get("model_type") == "mpnet" else config.get("pad_token_id", 1)
+    if isinstance(positions, int) and config.get("model_type") in _POSITIONS_AFTER_PADDING and isinstance(padding, int):
+        positions -= padding + 1
+    own = settings.get("max_seq_length") or tokenizer.get("model_max_length")
+    limits = [own, positions, *(config.get(name) for name in ("max_seq_len", "max_sequence_length"))]
+    return min(
+        (int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < _LARGE), default=NO_LIMIT
+    )
+
+
+_POSITIONS_AFTER_PADDING = (
+    *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "ibert", "longformer", "xmod"),
+    *("data2vec-text", "roberta-prelayernorm", "esm", "luke", "mluke", "layoutlmv3", "markuplm"),
+)
+"""Models whose positions begin after the id of the padding token."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jina_data.embed.base import STATIC
+from jina_data.embed.base import ONNX, STATIC, runs_on_cpu
 from jina_data.embed.device import settle_device
 from jina_data.embed.load import load_embedder, model_hashes
 from jina_data.embed.prompts import NONE, given_prompt, model_prompts, shown, with_prompt
@@ -91,7 +91,7 @@ def choose_device(device: str, model: str) -> str:
     Raises:
         ResourceError: cuda was requested and is not available.
     """
-    return "cpu" if model == STATIC and device == "auto" else settle_device(device)
+    return "cpu" if runs_on_cpu(model) and device == "auto" else settle_device(device)
 
 
 class VectorModel(Protocol):
@@ -165,13 +165,15 @@ def _without_warnings() -> Iterator[None]:
 
 
 class _EmbedderVectors:
-    """The static model, or a model of sentence-transformers."""
+    """The static model, or a model of sentence-transformers or in ONNX Runtime."""
 
     def __init__(self, embedder: Any, options: VectorConfig) -> None:
         defaults = asdict(VectorConfig(model=options.model, device=options.device))
         others = [name for name in _FLAGS if getattr(options, name) != defaults[name]]
         if others:
-            kind = "the static model" if options.model == STATIC else "a model of sentence-transformers"
+            is_onnx = options.model.startswith(ONNX)
+            kind = "a model in ONNX Runtime" if is_onnx else "a model of sentence-transformers"
+            kind = "the static model" if options.model == STATIC else kind
             raise UsageError(
                 f"{kind} does not support {', '.join(_FLAGS[name] for name in others)}: its vectors have length 1 and "
                 "all dimensions. Leave the option out, or name a JinaBERT"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jina_data.embed.base import STATIC
+from jina_data.embed.base import runs_on_cpu
 from jina_data.embed.device import settle_device
 from jina_data.embed.load import load_embedder
 from jina_data.embed.prompts import NONE, without_prompts
@@ -77,7 +77,7 @@ def load_models(models: Sequence[str], device: str, *, prompts: bool = True) -> 
     """
     given_labels, names = zip(*map(_split_label, models), strict=True)
     labels = model_labels(given_labels)
-    settled_device = settle_device(device) if set(names) != {STATIC} else "cpu"
+    settled_device = "cpu" if all(map(runs_on_cpu, names)) else settle_device(device)
     embedders = [load_embedder(name, settled_device) for name in names]
     return embedders if prompts else [*map(without_prompts, embedders)], labels
 

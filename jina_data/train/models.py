@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jina_data.embed.base import STATIC
+from jina_data.embed.base import ONNX, STATIC
 from jina_data.embed.jina_encoder import is_encoder_folder
 from jina_data.embed.model_files import model_folder, no_progress_bars, require_torch, token_limit
 from jina_data.embed.token_limits import max_tokens_of
@@ -253,12 +253,12 @@ def load_trainable(name: str, *, tokenizer: Tokenizer | None, device: str, seed:
 
     Raises:
         ModelError: there is no such model, or it cannot be trained.
-        UsageError: a preset without a tokenizer.
+        UsageError: a preset without a tokenizer, or a model in ONNX Runtime.
     """
+    check_start(name, has_tokenizer=tokenizer is not None)
     folder = find_local_folder(name)
     if folder is None and name in PRESETS:
         kind, preset = PRESETS[name]
-        check_start(name, has_tokenizer=tokenizer is not None)
         assert tokenizer is not None
         return TrainableEncoder(
             Encoder.from_preset(preset, tokenizer, kind=kind, seed=seed, device=device, dtype="float32")
@@ -282,11 +282,13 @@ def load_trainable(name: str, *, tokenizer: Tokenizer | None, device: str, seed:
 
 
 def check_start(name: str, *, has_tokenizer: bool) -> None:
-    """Check that a preset has a tokenizer.
+    """Check that a model can be trained, and that a preset has a tokenizer.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it cannot, or it has none.
     """
+    if name.startswith(ONNX):
+        raise UsageError(f"{name} cannot be trained: ONNX Runtime only encodes. Name the model without {ONNX}")
     if name in PRESETS and not has_tokenizer and find_local_folder(name) is None:
         raise UsageError(f"{name} is a preset, which needs --tokenizer: a file, or {TRAIN_TOKENIZER}VOCAB")
 

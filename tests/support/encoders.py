@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,44 @@ def write_transformer(
     model: Any = SentenceTransformer(modules=modules, device="cpu", **options)
     model.save_pretrained(str(folder), create_model_card=False)
     return folder
+
+
+def add_onnx(folder: Path, file: str = "onnx/model.onnx") -> Path:
+    """Export the transformer of a sentence-transformers folder into an ONNX file there; the output is token vectors."""
+    from sentence_transformers import SentenceTransformer
+
+    model: Any = SentenceTransformer(str(folder), device="cpu")[0]
+    auto_model = model.auto_model.eval()
+    names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in _inputs_of(auto_model)]
+
+    class Tokens(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = auto_model
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            vectors: torch.Tensor = self.inner(**dict(zip(names, inputs, strict=True))).last_hidden_state
+            return vectors
+
+    ids = torch.tensor([[5] * 7, [5] * 4 + [auto_model.config.pad_token_id] * 3, [5] * 7])
+    example = {"input_ids": ids, "attention_mask": torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] * 7])}
+    values = tuple(example.get(name, torch.zeros_like(ids)) for name in names)
+    axes = {0: torch.export.Dim("texts", min=1), 1: torch.export.Dim.AUTO}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own
+        program = torch.export.export(Tokens(), values, dynamic_shapes=((axes,) * len(names),), strict=False)
+        graph: Any = torch.onnx.export(
+            program, dynamo=True, input_names=names, output_names=["last_hidden_state"], opset_version=20, verbose=False
+        )
+    target = folder / file
+    target.parent.mkdir(exist_ok=True)
+    graph.save(str(target))
+    return target
+
+
+def _inputs_of(model: Any) -> set[str]:
+    import inspect
+
+    named = set(inspect.signature(model.forward).parameters)
+    # RoBERTa accepts token types, and its exported files have no such input.
+    return named if model.config.type_vocab_size > 1 else named - {"token_type_ids"}
