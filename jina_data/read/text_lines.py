@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
-from jina_data.read.encoding import BOM
+from jina_data.read.encoding import BOM, NOT_UTF8
 from jina_data.read.model import (
     MAX_RECORD_BYTES,
     RANGE_BYTES,
@@ -115,7 +115,7 @@ def _decode(raw: bytes) -> tuple[str, str | None]:
     try:
         return raw.decode("utf-8"), None
     except UnicodeDecodeError:
-        return "", "not UTF-8"
+        return "", NOT_UTF8
 
 
 def table_format(head: bytes, *, at_end: bool) -> str | None:

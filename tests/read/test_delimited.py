@@ -303,6 +303,9 @@ OTHER_ENCODINGS: list[tuple[str, str, str]] = [
     ("cp1251", "id,text\n1,Привет как дела сегодня\n2,Хорошо спасибо а у вас\n", "cp1251"),
     ("koi8_r", "id,text\n1,Привет как дела сегодня\n2,Хорошо спасибо а у вас\n", "koi8_r"),
     ("cp1250", "id,text\n1,Zażółć gęślą jaźń dzisiaj\n2,Příliš žluťoučký kůň\n", "cp1250"),
+    ("cp1252", "id,text\n1,déjà vu\n2,été\n3,C'est ça\n", "cp1252"),
+    ("cp1252", "id,text\n1,it’s fine\n", "cp1252"),
+    ("cp1252", "id,text\n1,15 °C today\n", "cp1252"),
     ("utf-16-le", "id,text\n1,Hello there\n", "utf-16-le"),
     ("utf-32-be", "id,text\n1,Hello there\n", "utf-32-be"),
 ]
@@ -342,4 +345,39 @@ def test_bytes_that_are_not_in_the_encoding_cost_their_record(tmp_path: Path) ->
     (file,) = resolve_inputs([str(path)], InputOptions(encoding="cp1252"))
     ranges = list(stream_ranges(file, sample_schema(file)))
     assert [row["text"] for row in table_of(ranges).to_pylist()] == ["über", "c"]
-    assert [failure.error for parsed in ranges for failure in parsed.unreadable] == ["not UTF-8"]
+    assert [failure.error for parsed in ranges for failure in parsed.unreadable] == ["not cp1252"]
+
+
+SEEMS_UTF8 = ["the text seems to be utf-8, but is read as cp1252, which is set"]
+SET_ENCODINGS: list[tuple[str, bytes, str, list[str]]] = [
+    ("UTF-8", "id,text\n1,Grüße\n".encode(), "cp1252", SEEMS_UTF8),
+    ("UTF-8 with a mark", b"\xef\xbb\xbfid,text\n1,a\n", "cp1252", SEEMS_UTF8),
+    ("UTF-8 with a mark, as set", b"\xef\xbb\xbfid,text\n1,a\n", "utf-8-sig", []),
+    ("UTF-16 with a mark", "id,text\n1,a\n".encode("utf-16"), "utf-16-le", []),
+    ("right", "id,text\n1,Grüße\n".encode("cp1252"), "cp1252", []),
+    ("ASCII", b"id,text\n1,a\n", "cp1252", []),
+]
+
+
+@pytest.mark.parametrize(("case", "data", "encoding", "notes"), SET_ENCODINGS, ids=[case[0] for case in SET_ENCODINGS])
+def test_an_encoding_that_is_set_and_seems_wrong_is_noted(
+    tmp_path: Path, case: str, data: bytes, encoding: str, notes: list[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(data)
+    (file,) = resolve_inputs([str(path)], InputOptions(encoding=encoding))
+    assert file.notes == notes
+
+
+def test_utf16_as_set_without_a_mark_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("id,text\n1,a\n".encode("utf-16-le"))
+    with pytest.raises(InputError, match=r"not in the encoding that is set .*utf-16-le or utf-16-be"):
+        resolve_inputs([str(path)], InputOptions(encoding="utf-16"))
+
+
+@pytest.mark.parametrize("end", [b"\0" * 2000, b"\0\0\n", b""])
+def test_zeros_at_the_end_are_no_encoding(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"id,text\n1,Hello\n2,Bye\n" + end)
+    assert read(path)[1] == [{"id": 1, "text": "Hello"}, {"id": 2, "text": "Bye"}]

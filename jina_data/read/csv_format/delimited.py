@@ -23,7 +23,7 @@ import pyarrow as pa
 from jina_data.read.csv_format.blocks import end_of_records, parse_block
 from jina_data.read.csv_format.cells import infer, typed
 from jina_data.read.csv_format.dialect import NO_DELIMITER, Dialect, detect
-from jina_data.read.encoding import BOM
+from jina_data.read.encoding import BOM, NOT_UTF8
 from jina_data.read.model import (
     MAX_RECORD_BYTES,
     RANGE_BYTES,
@@ -53,8 +53,8 @@ PADDED, REPEATED_HEADERS = "padded", "repeated_headers"
 """Counts of a range: rows with fewer fields than columns, and records that repeat the header."""
 
 
-def resolve_dialect(head: bytes, *, at_end: bool, file: InputFile) -> dict[str, str]:
-    """Return the dialect and the column names of a file, as options; `head` is its first MiB, in UTF-8."""
+def resolve_dialect(head: bytes, *, at_end: bool, file: InputFile) -> tuple[dict[str, str], list[str]]:
+    """Return the dialect and the column names of a file, as options, and notes; `head` is its first MiB, in UTF-8."""
     text = head.removeprefix(BOM).decode("utf-8", "replace")
     found = detect(text, at_end=at_end, kind=file.format, settings=file.settings)
     dialect, notes = found.dialect, list(found.notes)
@@ -64,8 +64,8 @@ def resolve_dialect(head: bytes, *, at_end: bool, file: InputFile) -> dict[str, 
         notes.insert(0, f"skipped {dialect.skip_rows} line{'s' * (dialect.skip_rows > 1)} before the header")
     if dialect.header:
         notes += [f"column {old!r} is named {new}" for old, new in replaced_names(found.names)]
-    texts = {"names": usable_names(found.names), "header": found.header, "notes": notes}
-    return {**dialect.to_options(), **{name: json.dumps(value) for name, value in texts.items()}}
+    texts = {"names": usable_names(found.names), "header": found.header}
+    return {**dialect.to_options(), **{name: json.dumps(value) for name, value in texts.items()}}, notes
 
 
 def dialect_of(file: InputFile) -> Dialect:
@@ -146,7 +146,7 @@ def records_of(block: bytes, dialect: Dialect, *, is_last: bool, offset: int = 0
             return
         end, n_lines = offset + len(raw), len(feed.taken)
         if error is None and not _is_utf8(fields):
-            error = "not UTF-8"
+            error = NOT_UTF8
         if fields or error:
             yield Record(offset, end, line, fields, raw, error)
         offset, line = end, line + n_lines
@@ -193,7 +193,8 @@ class _Judge:
         if record.error is None and record.fields == self.header:
             self._count(REPEATED_HEADERS)
             return True
-        return record.error is None and len(self.names) > 1 and len(record.fields) == 1 and not record.fields[0].strip()
+        is_alone = record.error is None and len(self.names) > 1 and len(record.fields) == 1
+        return is_alone and not record.fields[0].replace("\0", "").strip()
 
     def row(self, record: Record) -> list[str | None] | str:
         """Return the cells of a row, or why the record is none."""
