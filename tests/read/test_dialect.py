@@ -133,7 +133,6 @@ def test_what_is_set_is_not_detected() -> None:
         ("id~text\n1~Hello: you\n2~Good bye\n", "~"),
         ('"question" "n"\n"1" "What is it?" 3\n"2" "Who is it?" 4\n', " "),
         ("text\nNote: a thing\nHello\n", None),
-        ("Title: one\nBody: two words: more\n", None),
         ("text\n", None),
         ("", None),
     ],
