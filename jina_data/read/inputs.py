@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jina_data.errors import InputError
 from jina_data.read import remote
+from jina_data.read.columnar import arrow, parquet
 from jina_data.read.csv_format import delimited
 from jina_data.read.encoding import (
     CHUNK_BYTES,
@@ -24,6 +25,7 @@ from jina_data.read.files.content import HEAD_BYTES, binary_format, check_binary
 from jina_data.read.files.folders import data_files, format_of, partition_of, with_types
 from jina_data.read.json_format.layout import choose_layout
 from jina_data.read.model import DETECTED, SAMPLE_BYTES, InputFile
+from jina_data.read.names import replaced_names
 from jina_data.read.options import InputOptions
 from jina_data.read.ranges import sample_schema
 from jina_data.read.streams import ByteSource, translate_errors
@@ -34,6 +36,9 @@ SUPPORTED = (
     "it"
 )
 HUB = "datasets:"
+
+MAX_RENAMED_FILES = 100
+"""Files of Parquet and Arrow whose names of columns are compared with the usable ones, for notes."""
 
 CHECKED_BYTES = 2**26
 """Bytes of a compressed or remote file whose encoding is checked first; a local file is checked to its end."""
@@ -74,14 +79,23 @@ def resolve_inputs(inputs: Sequence[str | InputFile], settings: InputOptions = D
 def input_notes(files: Sequence[InputFile]) -> list[str]:
     """Return what was detected in files and is unusual, a sentence for each; alike ones of many files are one."""
     names: dict[str, list[str]] = {}
+    renamed = {file.index: _renamed_columns(file) for file in _columnar(files)[:MAX_RENAMED_FILES]}
     for file in files:
         encoding = [f"encoding {file.option('encoding')}"] if file.option("encoding") else []
         records = file.option("records") if file.settings.records is None else ""
         path = [f"records {records} (others: --records PATH)"] if records else []
         layout = ["JSON by columns"] if file.option("orientation") else []
-        for note in [*encoding, *path, *layout, *file.notes]:
+        for note in [*encoding, *path, *layout, *file.notes, *renamed.get(file.index, [])]:
             names.setdefault(note, []).append(file.name)
     return [f"{shown[0]}{f' and {len(shown) - 1} more' if shown[1:] else ''}: {note}" for note, shown in names.items()]
+
+
+def _columnar(files: Sequence[InputFile]) -> list[InputFile]:
+    return [file for file in files if file.format in ("parquet", "arrow")]
+
+
+def _renamed_columns(file: InputFile) -> list[str]:
+    return replaced_names((parquet if file.format == "parquet" else arrow).stored_names(file))
 
 
 def _expand(source: str, settings: InputOptions) -> list[str]:
@@ -250,7 +264,7 @@ def _with_encoding(file: InputFile) -> InputFile:
             is_cheap = file.is_local and file.compression is None
             check_utf8(file.name, _chunks(source, head, None if is_cheap else CHECKED_BYTES))
     options = () if encoding in (None, UTF8) else (("encoding", str(encoding)),)
-    return replace(file, options=options).with_notes(notes)
+    return replace(file, options=(*file.options, *options)).with_notes(notes)
 
 
 def _chunks(source: ByteSource, head: bytes, n_bytes: int | None) -> Iterator[bytes]:

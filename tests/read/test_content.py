@@ -205,7 +205,7 @@ def test_texts_as_parquet_or_arrow_are_named(
     with pytest.raises(InputError, match=expected):
         resolve_inputs([str(path)], InputOptions(format=format_name))
     named = path.rename(tmp_path / f"a.{format_name}")
-    expected = rf"this is {kind}, not an? {format_name.title()} file\. Rename it, or .*: --input-format {right}\."
+    expected = rf"this is {kind}, not an? {format_name.title()} file\. Rename it, .*--input-format {right}\)"
     with pytest.raises(InputError, match=expected):
         resolve_inputs([str(named)])
 

@@ -162,4 +162,4 @@ def test_names_are_mended() -> None:
     assert usable_names(["_file", "_row", "__row"]) == ["_file_2", "_row_2", "row"]
     assert usable_names(["a\0b", "column_2", ""]) == ["ab", "column_2", "column_3"]
     assert usable_names(["", "column_1"]) == ["column_1_2", "column_1"]
-    assert replaced_names(["", "a"]) == [("", "column_1")]
+    assert replaced_names(["", "a"]) == ["column '' is named column_1"]

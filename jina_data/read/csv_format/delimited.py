@@ -66,7 +66,7 @@ def resolve_dialect(head: bytes, *, at_end: bool, file: InputFile) -> tuple[dict
     if dialect.ruler:
         notes.append("skipped the line of dashes after the header")
     if dialect.header:
-        notes += [f"column {old!r} is named {new}" for old, new in replaced_names(found.names)]
+        notes += replaced_names(found.names)
     texts = {"names": usable_names(found.names), "header": found.header}
     return {**dialect.to_options(), **{name: json.dumps(value) for name, value in texts.items()}}, notes
 

@@ -139,4 +139,7 @@ def check_binary(name: str, head: bytes, expected: str, *, is_set: bool) -> None
             f"Leave out --input-format, or set it to {right}."
         )
     named = "a Parquet file" if expected == "parquet" else "an Arrow file"
-    raise InputError(f"{name}: this is {kind}, not {named}. Rename it, or set its format: --input-format {right}.")
+    raise InputError(
+        f"{name}: could not be read: this is {kind}, not {named}. Rename it, set its format (--input-format {right}), "
+        "or fetch it again."
+    )

@@ -11,9 +11,9 @@ from typing import Any
 
 from jina_data.errors import InputError
 from jina_data.read.encoding import BOM
-from jina_data.read.json_format.columns import CONVERT, load_document, orientation_of
+from jina_data.read.json_format.columns import CONVERT, column_notes, load_document, orientation_of
 from jina_data.read.json_format.grammar import BETWEEN, SPACE, START, STRING, value_end
-from jina_data.read.json_format.load import NotARowError, try_load
+from jina_data.read.json_format.load import NotARowError, stored_keys, try_load
 from jina_data.read.json_format.reading import (
     DOCUMENT_ITSELF,
     Step,
@@ -24,7 +24,7 @@ from jina_data.read.json_format.reading import (
     taken_names,
 )
 from jina_data.read.model import SAMPLE_ROWS, InputFile
-from jina_data.read.names import usable_names
+from jina_data.read.names import is_usable, replaced_names, usable_names
 
 MAX_ITEMS = 100
 """Items of an array that decide what its records are."""
@@ -60,18 +60,33 @@ def choose_layout(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
         InputError: the layout is known, but cannot be read.
     """
     found = _choose(file, head, at_end=at_end)
+    if found.option("layout") == "columns":
+        return found
     reading = reading_of(found)
+    values, outer = _sample(found, head, at_end=at_end)
+    found = found.with_notes(_renamed_keys(values) if reading.shape == "objects" and not reading.path else [])
     if reading.is_plain:
         return found
-    values, outer = _sample(found, head, at_end=at_end)
     taken = taken_names(reading, values, outer)
     return replace(found, options=(*found.options, ("taken", json.dumps(taken)))) if taken else found
+
+
+def _renamed_keys(values: list[Any]) -> list[str]:
+    """Return notes about the keys of records that cannot be names of columns."""
+    notes: dict[str, None] = {}
+    for value in values:
+        if not isinstance(value, dict):
+            continue
+        names = stored_keys(value)
+        if len(set(names)) < len(names) or not all(map(is_usable, names)):
+            notes.update(dict.fromkeys(replaced_names(names)))
+    return list(notes)
 
 
 def _sample(file: InputFile, head: bytes, *, at_end: bool) -> tuple[list[Any], dict[str, Any]]:
     """Return the first values of a file, and the fields of the document around them."""
     if file.format == "jsonl":
-        lines, _ = _lines(head, at_end=at_end)
+        lines = head.removeprefix(BOM).split(b"\n")[: SAMPLE_ROWS if at_end else -1][:SAMPLE_ROWS]
         return [value for value in map(try_load, lines) if not isinstance(value, NotARowError)], {}
     begin = BETWEEN.match(head, 0).end()  # type: ignore[union-attr]
     keys = reading_of(file).above
@@ -255,8 +270,13 @@ def _document_options(file: InputFile, head: bytes, begin: int, *, is_whole: boo
         return _path_options(("data", None), head, begin)
     document = load_document(file) if _may_be_columns(head, begin) else None
     orientation = orientation_of(document)
-    if orientation:
-        return {"layout": "columns", "orientation": orientation}
+    if orientation and document is not None:
+        notes = column_notes(document, orientation)
+        return {
+            "layout": "columns",
+            "orientation": orientation,
+            "notes": json.dumps(notes) if notes else "",
+        }
     if document is not None:
         _refuse_columns(file, document)
     if len(lists) == 1:

@@ -97,6 +97,11 @@ def _text(record: bytes) -> str:
         raise NotARowError(f"{NOT_UTF8}: byte 0x{byte:02x} at byte {error.start} of the record") from None
 
 
+def stored_keys(value: dict[str, Any]) -> list[str]:
+    """Return the keys of an object as they are in the file, repeated ones too."""
+    return [name for name, _ in value.pairs] if isinstance(value, Mended) else list(value)
+
+
 def try_load(record: bytes) -> Any:
     """Read one JSON value; return the error if it is not valid."""
     try:
