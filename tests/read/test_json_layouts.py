@@ -173,3 +173,24 @@ def test_mixed_values_come_back_as_text(
         found = rows_of(file, settled_schema([file]))
     expected = [{name: as_text(value) for name, value in row.items()} for row in rows]
     assert [{name: row[name] for name in expected[0]} for row in found] == expected
+
+
+HEADERS: list[tuple[str, bool]] = [
+    ('["text", "n"]\n["Hello there", 1]\n["Bye", 2]\n', True),
+    ('["words", "n"]\n["Hello there", 1]\n["Bye", 2]\n', True),
+    ('["words", "more"]\n["Hello there", "x"]\n', False),
+    ('["Hello", 5]\n["Hello there", 1]\n["Bye", 2]\n', False),
+    ('["text", "n"]\n', False),
+]
+
+
+@pytest.mark.parametrize(("data", "is_doubtful"), HEADERS)
+@pytest.mark.parametrize("is_array", [True, False])
+def test_a_list_of_names_is_reported(tmp_path: Path, data: str, is_doubtful: bool, is_array: bool) -> None:
+    content = f"[{','.join(data.splitlines())}]" if is_array else data
+    if is_array and content.count("[") < 3:
+        return
+    file = resolve(tmp_path, "t.json", content)
+    assert [note.startswith("the first list seems to hold column names") for note in file.notes] == [True] * is_doubtful
+    (known,) = resolve_inputs([file.name], InputOptions(header=True))
+    assert known.notes == []

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jina_data.errors import InputError
+from jina_data.read.csv_format.header import has_known_name
 from jina_data.read.encoding import BOM
 from jina_data.read.json_format.columns import CONVERT, column_notes, load_document, orientation_of
 from jina_data.read.json_format.grammar import BETWEEN, SPACE, START, STRING, value_end
 from jina_data.read.json_format.load import NotARowError, stored_keys, try_load
 from jina_data.read.json_format.reading import (
     DOCUMENT_ITSELF,
+    Reading,
     Step,
     is_small,
     parse_records_path,
@@ -64,11 +66,33 @@ def choose_layout(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
         return found
     reading = reading_of(found)
     values, outer = _sample(found, head, at_end=at_end)
-    found = found.with_notes(_renamed_keys(values) if reading.shape == "objects" and not reading.path else [])
+    if not reading.path:
+        found = found.with_notes(
+            _renamed_keys(values) if reading.shape == "objects" else _doubts(file, reading, values)
+        )
     if reading.is_plain:
         return found
     taken = taken_names(reading, values, outer)
     return replace(found, options=(*found.options, ("taken", json.dumps(taken)))) if taken else found
+
+
+def _doubts(file: InputFile, reading: Reading, values: list[Any]) -> list[str]:
+    """Return a note if the first of some lists seems to hold the names of columns, and this was not set."""
+    lists = [value for value in values if isinstance(value, list)]
+    if reading.shape != "lists" or file.settings.header is not None or reading.names or len(lists) < 2:
+        return []
+    names, *rows = lists
+    if not all(isinstance(name, str) for name in names):
+        return []
+    is_over_numbers = any(
+        all(isinstance(row[position], int | float) for row in rows if position < len(row))
+        for position in range(len(names))
+        if any(position < len(row) for row in rows)
+    )
+    if not is_over_numbers and not has_known_name(names):
+        return []
+    shown = ", ".join(names)
+    return [f"the first list seems to hold column names ({shown[:60]}), but is read as a row; if it does, use --header"]
 
 
 def _renamed_keys(values: list[Any]) -> list[str]:
