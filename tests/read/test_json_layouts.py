@@ -194,3 +194,12 @@ def test_a_list_of_names_is_reported(tmp_path: Path, data: str, is_doubtful: boo
     assert [note.startswith("the first list seems to hold column names") for note in file.notes] == [True] * is_doubtful
     (known,) = resolve_inputs([file.name], InputOptions(header=True))
     assert known.notes == []
+
+
+def test_texts_that_are_objects_are_reported(tmp_path: Path) -> None:
+    records = [json.dumps({"text": f"Text {number}"}) for number in range(3)]
+    for name, content in (("t.jsonl", "\n".join(map(json.dumps, records))), ("t.json", json.dumps(records))):
+        file = resolve(tmp_path, name, content)
+        assert file.notes == ["the texts are JSON objects, perhaps encoded twice; they are read as texts"]
+        assert rows_of(file) == [{"text": record} for record in records]
+    assert resolve(tmp_path, "u.jsonl", '"Hello"\n"{}"\n"Bye"\n').notes == []

@@ -66,7 +66,9 @@ def choose_layout(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
         return found
     reading = reading_of(found)
     values, outer = _sample(found, head, at_end=at_end)
-    if not reading.path:
+    if not reading.path and reading.shape == "texts":
+        found = found.with_notes(_doubly_encoded(values))
+    elif not reading.path:
         found = found.with_notes(
             _renamed_keys(values) if reading.shape == "objects" else _doubts(file, reading, values)
         )
@@ -93,6 +95,14 @@ def _doubts(file: InputFile, reading: Reading, values: list[Any]) -> list[str]:
         return []
     shown = ", ".join(names)
     return [f"the first list seems to hold column names ({shown[:60]}), but is read as a row; if it does, use --header"]
+
+
+def _doubly_encoded(values: list[Any]) -> list[str]:
+    """Return a note if the texts of a file are JSON objects."""
+    objects = [value for value in values if isinstance(value, str) and isinstance(try_load(value.encode()), dict)]
+    if 2 * len(objects) <= len(values):
+        return []
+    return ["the texts are JSON objects, perhaps encoded twice; they are read as texts"]
 
 
 def _renamed_keys(values: list[Any]) -> list[str]:
@@ -154,6 +164,8 @@ def _choose(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
         return _with_header(replace(file, format="json"), options, head)
     if first == b"{":
         return _with_document(replace(file, format="json"), head, begin, at_end=at_end)
+    if first != b'"' and 2 * sum(map(_has_prefix, lines)) > len(lines):
+        return _with_header(replace(file, format="jsonl"), {"shape": "objects"}, head)
     found = shape or ("objects" if is_broken_object else _shape_of_items(head, begin))
     return replace(file, format="json", options=_options({"layout": "values", "shape": found}))
 
@@ -197,6 +209,14 @@ def _is_broken_record(line: bytes) -> bool:
     """Return whether a line begins as an object does and is broken, but not one that goes on in the next line."""
     is_start = START["objects"].match(line) is not None and not line.rstrip().endswith((b",", b"{", b"[", b":"))
     return is_start and isinstance(try_load(line), NotARowError)
+
+
+def _has_prefix(line: bytes) -> bool:
+    """Return whether a line is an object after something else, such as `data: {"text": "..."}`."""
+    start = START["objects"].search(line)
+    if start is None or not isinstance(try_load(line[: start.start()].strip()), NotARowError):
+        return False
+    return not isinstance(try_load(line[start.start() :]), NotARowError)
 
 
 def _plain(line: bytes) -> Any:
