@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +15,7 @@ from jina_data.clean.run import CleanConfig, clean
 from jina_data.errors import UsageError
 from jina_data.progress import SilentProgress
 from jina_data.read import InputOptions
+from jina_data.roles import guess_roles
 from tests.support.tables import small_ranges
 
 
@@ -111,3 +113,9 @@ def test_lists_nested_deeply_are_written(tmp_path: Path, depth: int) -> None:
         value, level = value[0], level + 1
     rest = depth - 32
     assert (level, value) == ((depth, "x") if rest <= 0 else (32, "[" * rest + '"x"' + "]" * rest))
+
+
+def test_a_column_with_exactly_the_name_of_a_role_comes_first() -> None:
+    schema = pa.schema([("Text", pa.string()), ("text", pa.string()), ("TEXT", pa.string())])
+    assert guess_roles(schema) == {"text": ("text",)}
+    assert guess_roles(schema.remove(1)) == {"text": ("Text",)}

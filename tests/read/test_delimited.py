@@ -334,6 +334,11 @@ def test_blanks_after_quotes_are_no_text(tmp_path: Path) -> None:
     ]
 
 
+def test_two_marks_at_the_start_are_no_name(tmp_path: Path) -> None:
+    file = write_input(tmp_path, "t.csv", "\ufeff\ufeffid,text\n1,Hello\n2,Bye\n")
+    assert rows_of(file) == [{"id": 1, "text": "Hello"}, {"id": 2, "text": "Bye"}]
+
+
 def test_nul_characters_stay(tmp_path: Path) -> None:
     assert rows_of(write_input(tmp_path, "t.csv", "q,a\nWhat?,A\0test.\n")) == [{"q": "What?", "a": "A\0test."}]
 
@@ -439,7 +444,7 @@ def test_utf16_as_set_without_a_mark_is_named(tmp_path: Path) -> None:
         resolve_inputs([str(path)], InputOptions(encoding="utf-16"))
 
 
-@pytest.mark.parametrize("end", [b"\0" * 2000, b"\0\0\n", b""])
+@pytest.mark.parametrize("end", [b"\0" * 2000, b"\0\0\n", b"\x1a", b""])
 def test_zeros_at_the_end_are_no_encoding(tmp_path: Path, end: bytes) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"id,text\n1,Hello\n2,Bye\n" + end)

@@ -40,6 +40,9 @@ from jina_data.read.names import replaced_names, usable_names
 from jina_data.read.schema import conform_or_text
 from jina_data.read.streams import ByteSource
 
+_FILLING = "\0\x1a \t\r\n"
+"""What may fill up the end of a file: zeros of a cut download, Ctrl-Z of DOS, blanks."""
+
 PARSERS = 2
 """Threads that parse the blocks of a file."""
 
@@ -244,7 +247,7 @@ class _Judge:
         if not self.after_broken and is_rule(record.fields):
             self._count(RULES)
             return True
-        return not record.fields[0].replace("\0", "").strip()
+        return not record.fields[0].strip(_FILLING).strip()
 
     def row(self, record: Record) -> list[str | None] | str:
         """Return the cells of a row, or why the record is none."""

@@ -392,7 +392,7 @@ def _names(rows: Sequence[list[str]], dialect: Dialect, width: int, settings: In
         return [*settings.column_names, *("" for _ in range(width - len(settings.column_names)))]
     if not dialect.header:
         return [""] * width
-    names = [name.strip() for name in rows[0]]
+    names = [name.strip().strip("\ufeff") for name in rows[0]]
     if width != len(names) + 1 or len(rows) < 2:
         return names
     wide = [record for record in rows[1:] if len(record) == width]
