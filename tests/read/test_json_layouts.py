@@ -203,3 +203,17 @@ def test_texts_that_are_objects_are_reported(tmp_path: Path) -> None:
         assert file.notes == ["the texts are JSON objects, perhaps encoded twice; they are read as texts"]
         assert rows_of(file) == [{"text": record} for record in records]
     assert resolve(tmp_path, "u.jsonl", '"Hello"\n"{}"\n"Bye"\n').notes == []
+
+
+AFTER: list[tuple[str, str, list[str]]] = [
+    ("none", '{"v": 1, "data": [{"q": "a"}]}', []),
+    ("two", '{"v": 1, "data": [{"q": "a"}], "license": "cc", "count": 1}', ["license, count"]),
+    ("nested", '{"r": {"docs": [{"q": "a"}], "found": 1}, "status": 0}', ["r.found, status"]),
+    ("of other objects", '{"data": [{"q": "a"}], "other": {"x": {"y": 1}}}', []),
+]
+
+
+@pytest.mark.parametrize(("case", "data", "notes"), AFTER, ids=[case[0] for case in AFTER])
+def test_fields_after_the_records_are_reported(tmp_path: Path, case: str, data: str, notes: list[str]) -> None:
+    file = resolve(tmp_path, "t.json", data)
+    assert file.notes == [f"fields after the records are not read: {names}" for names in notes]

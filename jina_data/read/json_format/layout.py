@@ -74,8 +74,23 @@ def choose_layout(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
         )
     if reading.is_plain:
         return found
+    found = found.with_notes(_left_out(head, reading))
     taken = taken_names(reading, values, outer)
     return replace(found, options=(*found.options, ("taken", json.dumps(taken)))) if taken else found
+
+
+def _left_out(head: bytes, reading: Reading) -> list[str]:
+    """Return a note about the fields of the document after its list of records, as far as they are in the head."""
+    keys = reading.above
+    members = list(_members(head, BETWEEN.match(head, 0).end())) if keys else []  # type: ignore[union-attr]
+    place = next((number for number, member in enumerate(members) if member.keys == keys), len(members))
+    names = [
+        ".".join(member.keys)
+        for member in members[place + 1 :]
+        if member.end and member.keys[:-1] == keys[: len(member.keys) - 1] and member.keys != keys
+        if is_small(try_load(head[member.start : member.end]))
+    ]
+    return [f"fields after the records are not read: {', '.join(names)}"] if names else []
 
 
 def _doubts(file: InputFile, reading: Reading, values: list[Any]) -> list[str]:
