@@ -275,6 +275,8 @@ TWO = [("one", "1"), ("two", "2")]
 BREAKS: list[tuple[str, bytes, list[tuple[str, str]]]] = [
     ("LF in a file of CR", b"q,a\rone,1\ntwo,2\rx,3\ry,4\r", [*TWO, ("x", "3"), ("y", "4")]),
     ("CR in a file of LF", b"q,a\none,1\rtwo,2\nx,3\ny,4\n", [*TWO, ("x", "3"), ("y", "4")]),
+    ("LF CR", b"q,a\n\rone,1\n\rtwo,2\n\r", TWO),
+    ("CR after the header", b"q,a\rone,1\ntwo,2\nx,3\n", [*TWO, ("x", "3")]),
     ("CR in a file of CR LF", b"q,a\r\none,1\rtwo,2\r\nx,3\r\n", [*TWO, ("x", "3")]),
     ("CR in a field", b"q,a\none\rand more,1\ntwo,2\r\n", [("one\rand more", "1"), ("two", "2")]),
     ("CR in two fields", b"q,a\none\r,\r1\ntwo,2\n", [("one\r", "\r1"), ("two", "2")]),

@@ -158,7 +158,8 @@ def records_of(
             if width and str(csv_error).startswith(OTHER_LINE_BREAK) and (is_last or feed.taken[0].endswith(line_end)):
                 records = _with_other_breaks(feed.taken[0], dialect, width)
                 for part, part_fields in records:
-                    yield Record(offset, offset + len(part), line, part_fields, part)
+                    if part_fields:
+                        yield Record(offset, offset + len(part), line, part_fields, part)
                     offset += len(part)
                 if records:
                     line += 1
@@ -177,15 +178,17 @@ def records_of(
 def _with_other_breaks(raw: bytes, dialect: Dialect, width: int) -> list[tuple[bytes, list[str]]]:
     """Parse a line with line breaks other than those of the file, outside of quotes: CR in a file of LF, for example.
 
-    They end records if all parts have as many fields as there are columns; else they are parts of fields. Returns no
-    records if neither fits.
+    They end records if all parts that are not blank have as many fields as there are columns; else they are parts of
+    fields. Returns no records if neither fits.
     """
     line_end = dialect.line_end.encode()
     other = b"\r" if line_end == b"\n" else b"\n"
     body = raw.removesuffix(line_end).removesuffix(b"\r" if other == b"\r" else b"")
     parts = [*(part + other for part in body.split(other)[:-1]), body.rpartition(other)[2] + raw[len(body) :]]
     records = [(part, _fields(as_text(part).rstrip("\r\n"), dialect)) for part in parts]
-    if all(len(fields) == width and _is_utf8(fields) for _, fields in records):
+    if any(fields for _, fields in records) and all(
+        not part.strip() or (len(fields) == width and _is_utf8(fields)) for part, fields in records
+    ):
         return records
     text, mark = as_text(body), "\uf8ff"
     fields = [field.replace(mark, other.decode()) for field in _fields(text.replace(other.decode(), mark), dialect)]

@@ -343,11 +343,23 @@ def take_sample(dialect: Dialect, lines: Sequence[str]) -> Sample:
             else:
                 break
         except csv.Error:
-            records.append(None)
-            starts.append(start)
+            parts = _parts(dialect, lines[start])
+            records += parts or [None]
+            starts += [start] * max(len(parts), 1)
             # An open quote may have swallowed many good lines: begin again on the next line.
             position = start + 1
     return Sample(tuple(records), tuple(starts))
+
+
+def _parts(dialect: Dialect, line: str) -> list[list[str]]:
+    """Return the records of a line with line breaks of another system; none unless all have as many fields."""
+    other = "\r" if dialect.line_end == "\n" else "\n"
+    parts = line.rstrip("\r\n").split(other)
+    try:
+        records = [next(dialect.records(iter([part])), []) for part in parts]
+    except csv.Error:
+        return []
+    return records if len(parts) > 1 and len(set(map(len, records))) == 1 else []
 
 
 def _preamble(sample: Sample) -> int:
