@@ -181,7 +181,7 @@ def guess_roles(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     names = [field.name for field in texts]
     # A column without a value in the sample has a role only if no guess does without it.
     for candidates in ([field.name for field in texts if not pa.types.is_null(field.type)], names):
-        by_key = {name.lower(): name for name in reversed(candidates)}
+        by_key = {name.lower(): name for name in reversed(candidates)} | {name: name for name in candidates}
         for guess in GUESSES:
             if all(column in by_key for column in guess.values()):
                 roles: dict[str, tuple[str, ...]] = {role: (by_key[column],) for role, column in guess.items()}

@@ -25,7 +25,7 @@ from jina_data.run.inspection import (
     split_place,
     text_lines,
 )
-from jina_data.run.names import plain_name
+from jina_data.run.names import parquet_in, plain_name
 from jina_data.stages import STAGES
 from jina_data.stages.base import quoted
 
@@ -53,7 +53,7 @@ class Inspection:
         manifest = CleanFolder(path).read_json(path / "manifest.json")
         con = duckdb.connect()
         for name in ("ledger", "dropped"):
-            con.read_parquet(str(path / name / "*.parquet")).create_view(name)
+            con.read_parquet(parquet_in(path / name)).create_view(name)
         return cls(path, report, manifest["roles"], manifest["data_roles"], con)
 
     @property
@@ -123,7 +123,7 @@ class Inspection:
         out = {}
         for folder in sorted((self.folder / "scores").glob("*")):
             scores = self.con.execute(
-                "SELECT * EXCLUDE (row_id) FROM read_parquet(?) WHERE row_id = ?", [str(folder / "*.parquet"), row_id]
+                "SELECT * EXCLUDE (row_id) FROM read_parquet(?) WHERE row_id = ?", [parquet_in(folder), row_id]
             )
             names = [column[0] for column in scores.description or []]
             for values in scores.fetchall():

@@ -82,18 +82,20 @@ def _notices(name: str, parts: Sequence[Judged]) -> list[str]:
         )
     unknown = [part for part in parts if part.limit is not None and part.why == UNKNOWN]
     if unknown:
+        count = sum(part.rows for part in unknown)
         lines.append(
-            f"{name} judged {sum(part.rows for part in unknown):,} of {rows:,} pairs of {source} "
-            f"({_languages(unknown)}), although {_MEANING[UNKNOWN]}: it drops good pairs of these. {_advice(name, UNKNOWN)}, filter by language "
-            f"first, or set {name}.min_precision"
+            f"{name} judged {count:,} of {rows:,} pairs of {source} ({_languages(unknown)}), although "
+            f"{_MEANING[UNKNOWN]}: it drops good pairs of these. {_advice(name, UNKNOWN)}; or filter by language first, "
+            f"or set {name}.min_precision"
         )
     known = [part for part in parts if part.limit is not None and part.why != UNKNOWN]
     dropped = known[0].dropped if known else 0
     if known and not unjudged and not unknown and dropped and known[0].share * rows < PRECISION * dropped:
         lines.append(
-            f"{name} dropped {dropped / rows:.0%} of the pairs of {source}, of which about {known[0].share:.0%} seem "
-            f"to be mismatched: many of the drops are good pairs. Check them with `jina-data inspect DIR --label {name}`; "
-            f"then use a stronger model (-s {name}.embedder=MODEL), raise top_k, or set {name}.min_precision"
+            f"{name} dropped {_percent(dropped / rows)} of the pairs of {source}, but only about "
+            f"{_percent(known[0].share)} seem to be mismatched, so many of the drops are good pairs. Check them with "
+            f"`jina-data inspect DIR --label {name}`; then use a stronger model (-s {name}.embedder=MODEL), raise top_k, "
+            f"or set {name}.min_precision"
         )
     return lines
 
@@ -109,3 +111,7 @@ def _advice(name: str, why: str) -> str:
     if why == FEW:
         return "More pairs of this kind would help"
     return f"A model that knows such texts may help: -s {name}.embedder=MODEL"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -22,6 +22,7 @@ from jina_data.clean.notices import ReadFailures, drop_notices, unreadable_notic
 from jina_data.clean.plan import Plan
 from jina_data.clean.repeated_count import repeated_warnings
 from jina_data.errors import RunFolderError
+from jina_data.run.names import parquet_in
 from jina_data.run.resume import versions
 from jina_data.stages.base import Threshold
 from jina_data.stages.consistency import Consistency
@@ -134,7 +135,7 @@ def build_report(
         facts: the results of the barrier stages, by stage index.
         failures: the files with unreadable records.
     """
-    con.read_parquet(str(folder.out / "ledger" / "*.parquet")).create_view("ledger")
+    con.read_parquet(parquet_in(folder.out / "ledger")).create_view("ledger")
     rows = _count_rows(con)
     files = _count_parts(con, "file", [plan.file_name(file.index) for file in plan.inputs])
     sources = _count_parts(con, "source", [])

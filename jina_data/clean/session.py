@@ -47,6 +47,7 @@ from jina_data.stages.score_cache import build_index
 MENDED = {
     "padded": "rows with fewer fields than columns; the missing ones are null",
     "repeated_headers": "lines that repeat the header; they are not rows",
+    "rules": "lines of dashes or numbers of rows around the table; they are not rows",
 }
 """What is reported about the counts of ranges."""
 

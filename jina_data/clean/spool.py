@@ -27,7 +27,7 @@ class RangeFacts:
     n_bytes: int
     end: dict[str, int]
     counts: dict[str, int] = field(default_factory=dict)
-    """What was mended while reading: `padded` short rows, `repeated_headers`."""
+    """What was mended while reading: `padded` short rows, `repeated_headers`, `rules`."""
 
 
 def write_range(folder: CleanFolder, file_index: int, parsed: ParsedRange) -> RangeFacts:

@@ -14,6 +14,7 @@ from jina_data.negation.corpora import REASONS as ROW_REASONS
 from jina_data.negation.report import NegateReport
 from jina_data.negation.verify import REASONS
 from jina_data.run.inspection import DropGroup, DropQuery, check_name, choose_groups, nothing_dropped, text_lines
+from jina_data.run.names import parquet_in
 
 PAIRS, CHECK, ANSWER = "pairs", "check", "answer"
 """The stages of a run: rows that are no pairs, rejected negatives, and pairs without an answer."""
@@ -37,7 +38,7 @@ class NegateInspection:
         path, con = Path(folder), duckdb.connect()
         report = NegateReport.load(path)
         for name, part in (("rejected", "rejected"), ("unanswered", "unanswered"), ("accepted", "data/full")):
-            con.read_parquet(str(path / part / "*.parquet")).create_view(name)
+            con.read_parquet(parquet_in(path / part)).create_view(name)
         return cls(path, report, con)
 
     def drop_lines(self, query: DropQuery) -> Iterator[str]:

@@ -32,6 +32,7 @@ from jina_data.read import ROW as ROW_NUMBER
 from jina_data.read import all_ranges, resolve_inputs, settled_schema
 from jina_data.roles import LABELS, ROLE_ORDER
 from jina_data.run.inputs import license_of
+from jina_data.run.names import parquet_in
 from jina_data.stages.base import quoted
 
 SCORED = ("language", "consistency", "triplet_margin")
@@ -140,7 +141,7 @@ class CleanRun:
         folders = [folder for folder in sorted((self.folder / "scores").glob("*-language")) if any(folder.iterdir())]
         if not folders:
             return set()
-        scores = str(folders[-1] / "*.parquet")
+        scores = parquet_in(folders[-1])
         with duckdb.connect(config=duckdb_config(self.folder)) as con:
             names = [name for name in con.read_parquet(scores).columns if name.endswith(".language")]
             labels: set[str] = set()
@@ -149,7 +150,7 @@ class CleanRun:
                     f"SELECT {quoted(name)}, count(*) FROM read_parquet(?) JOIN read_parquet(?) USING (row_id) "
                     f"WHERE kept AND {quoted(name)} IS NOT NULL GROUP BY 1 "
                     f"HAVING count(*) >= {LANGUAGE_SHARE} * {self.report.rows.kept}",
-                    [scores, str(self.folder / "ledger" / "*.parquet")],
+                    [scores, parquet_in(self.folder / "ledger")],
                 ).fetchall()
                 labels |= {label for label, _ in found}
         return labels
@@ -225,7 +226,7 @@ class CleanRun:
         scores = self._score_columns()
         folders = sorted({folder for folder, _ in scores.values()})
         joins = "".join(
-            f" LEFT JOIN read_parquet({_literal(self.folder / 'scores' / folder / '*.parquet')}) s{n} USING (row_id)"
+            f" LEFT JOIN read_parquet({_literal(parquet_in(self.folder / 'scores' / folder))}) s{n} USING (row_id)"
             for n, folder in enumerate(folders)
         )
         columns = "".join(
@@ -235,7 +236,7 @@ class CleanRun:
         # The kept rows of the ledger, in order of row_id, are the rows of data/. Left joins keep rows without a score.
         query = (
             f"SELECT file AS {FILE}, row AS {ROW}, source AS {SOURCE}{columns} "
-            f"FROM read_parquet({_literal(self.folder / 'ledger' / '*.parquet')}) l{joins} WHERE kept ORDER BY l.row_id"
+            f"FROM read_parquet({_literal(parquet_in(self.folder / 'ledger'))}) l{joins} WHERE kept ORDER BY l.row_id"
         )
         with duckdb.connect(config=duckdb_config(self.folder)) as con:
             for batch in con.sql(query).to_arrow_reader(BATCH_ROWS):
@@ -249,8 +250,8 @@ class CleanRun:
         return batch
 
 
-def _literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def join_batches(rows: Iterator[pa.RecordBatch], origins: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -36,6 +36,8 @@ def check_parseable(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) ->
             )
     if not any(schema.names for schema in schemas):
         file = files[0]
+        if file.path is not None:
+            raise InputError(f"{file.name}: the data has no rows. Pass data with rows.")
         problem = "the file is empty (0 bytes)" if file.size == 0 else "the file has no rows"
         others = f", and so it is with the {len(files) - 1} other files" if len(files) > 1 else ""
         raise InputError(f"{file.name}: {problem}{others}. Fetch or write it again, or name another file.")

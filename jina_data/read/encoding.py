@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -14,6 +15,8 @@ import pyarrow as pa
 from jina_data.errors import InputError
 
 UTF8 = "utf-8"
+NOT_UTF8 = "not UTF-8"
+"""How the error of a record begins that has bytes that are not UTF-8."""
 BOM = b"\xef\xbb\xbf"
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -30,6 +33,9 @@ _COMMON = (
 _BAD = re.compile("[\udc80-\udcff]+")
 """Bytes that are not UTF-8, decoded as surrogate escapes."""
 
+_USUAL_SIGNS = "€‘’“”–—…•°©®«»"
+"""Signs in Western texts that are no signs of other text in the wrong encoding."""
+
 CHUNK_BYTES = 2**20
 SAMPLE_BYTES = 2**14
 MAX_COUNTED = 2**12
@@ -40,6 +46,20 @@ _BROKEN = "\udcff"
 def encoding_by_mark(head: bytes) -> str | None:
     """Return the encoding that a byte order mark names; None without a mark, or with that of UTF-8."""
     return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+
+
+def encoding_by_content(head: bytes) -> str | None:
+    """Return the encoding that the first bytes of a text certainly have: by a mark, or UTF-8 beyond ASCII."""
+    if mark := encoding_by_mark(head):
+        return mark
+    _, block = _cut(head)
+    return UTF8 if head.startswith(BOM) or (not block.isascii() and _is_utf8(block)) else None
+
+
+def is_same_encoding(first: str, second: str) -> bool:
+    """Return whether two names are those of an encoding, apart from byte order and mark: `utf-16` and `utf-16-le`."""
+    names = [codecs.lookup(name).name.removesuffix("-le").removesuffix("-be") for name in (first, second)]
+    return names[0] == names[1].removesuffix("-sig")
 
 
 def check_utf8(name: str, chunks: Iterator[bytes]) -> None:
@@ -121,8 +141,10 @@ def _wide_encoding(head: bytes) -> str | None:
     if not len(values):
         return None
     shares = values.mean(0)
-    if shares[1:].min() > 0.9 or shares[:3].min() > 0.9:
-        return "utf-32-le" if shares[0] < shares[3] else "utf-32-be"
+    if shares[1:].min() > 0.9 > 9 * shares[0]:
+        return "utf-32-le"
+    if shares[:3].min() > 0.9 > 9 * shares[3]:
+        return "utf-32-be"
     even, odd = (shares[0] + shares[2]) / 2, (shares[1] + shares[3]) / 2
     if max(even, odd) > 0.4 and min(even, odd) < 0.1:
         return "utf-16-le" if odd > even else "utf-16-be"
@@ -158,7 +180,30 @@ def likely_encodings(sample: bytes) -> list[str]:
     for match in ranked:
         alike = [name for name in match.could_be_from_charset if name in _COMMON]
         names += sorted(alike, key=_COMMON.index)
-    return list(dict.fromkeys(names))[:3] or ["cp1252"]
+    names = [name for name in dict.fromkeys(names) if not _mixes_scripts(sample.decode(name, "replace"))]
+    if not names or _is_western(sample.decode("cp1252", "replace")):
+        names = ["cp1252", *(name for name in names if name != "cp1252")]
+    return names[:3]
+
+
+def _is_western(text: str) -> bool:
+    """Return whether the few characters beyond ASCII are usual signs, or letters in words that are mostly a-z."""
+    words = [word for word in re.findall(r"[^\W\d_]+", text) if not word.isascii()]
+    signs = [character for character in text if not (character.isascii() or character.isalpha())]
+    n_ascii = [sum(letter.isascii() for letter in word) for word in words]
+    is_mostly_ascii = all(2 * count >= len(word) for count, word in zip(n_ascii, words, strict=True))
+    return is_mostly_ascii and all(sign in _USUAL_SIGNS for sign in signs)
+
+
+def _mixes_scripts(text: str) -> bool:
+    """Return whether most words beyond ASCII have letters of a-z and of another script, as `dйjа` does for `déjà`."""
+    words = [word for word in re.findall(r"[^\W\d_]+", text) if not word.isascii()]
+    mixed = [word for word in words if re.search("[A-Za-z]", word) and not all(map(_is_latin, word))]
+    return 2 * len(mixed) > len(words)
+
+
+def _is_latin(letter: str) -> bool:
+    return letter.isascii() or unicodedata.name(letter, "").startswith("LATIN")
 
 
 def _rank(encoding: str) -> int:

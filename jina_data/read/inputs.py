@@ -10,13 +10,22 @@ from pathlib import Path
 
 from jina_data.errors import InputError
 from jina_data.read import remote
+from jina_data.read.columnar import arrow, parquet
 from jina_data.read.csv_format import delimited
-from jina_data.read.encoding import CHUNK_BYTES, UTF8, check_utf8, encoding_by_mark
+from jina_data.read.encoding import (
+    CHUNK_BYTES,
+    UTF8,
+    check_utf8,
+    encoding_by_content,
+    encoding_by_mark,
+    is_same_encoding,
+)
 from jina_data.read.files.compression import MAX_LAYERS, compression_of
-from jina_data.read.files.content import HEAD_BYTES, binary_format, check_content, text_format
+from jina_data.read.files.content import HEAD_BYTES, binary_format, check_binary, check_content, text_format
 from jina_data.read.files.folders import data_files, format_of, partition_of, with_types
 from jina_data.read.json_format.layout import choose_layout
 from jina_data.read.model import DETECTED, SAMPLE_BYTES, InputFile
+from jina_data.read.names import replaced_names
 from jina_data.read.options import InputOptions
 from jina_data.read.ranges import sample_schema
 from jina_data.read.streams import ByteSource, translate_errors
@@ -27,6 +36,9 @@ SUPPORTED = (
     "it"
 )
 HUB = "datasets:"
+
+MAX_RENAMED_FILES = 100
+"""Files of Parquet and Arrow whose names of columns are compared with the usable ones, for notes."""
 
 CHECKED_BYTES = 2**26
 """Bytes of a compressed or remote file whose encoding is checked first; a local file is checked to its end."""
@@ -67,14 +79,23 @@ def resolve_inputs(inputs: Sequence[str | InputFile], settings: InputOptions = D
 def input_notes(files: Sequence[InputFile]) -> list[str]:
     """Return what was detected in files and is unusual, a sentence for each; alike ones of many files are one."""
     names: dict[str, list[str]] = {}
+    renamed = {file.index: _renamed_columns(file) for file in _columnar(files)[:MAX_RENAMED_FILES]}
     for file in files:
         encoding = [f"encoding {file.option('encoding')}"] if file.option("encoding") else []
         records = file.option("records") if file.settings.records is None else ""
         path = [f"records {records} (others: --records PATH)"] if records else []
         layout = ["JSON by columns"] if file.option("orientation") else []
-        for note in [*encoding, *path, *layout, *file.notes]:
+        for note in [*encoding, *path, *layout, *file.notes, *renamed.get(file.index, [])]:
             names.setdefault(note, []).append(file.name)
     return [f"{shown[0]}{f' and {len(shown) - 1} more' if shown[1:] else ''}: {note}" for note, shown in names.items()]
+
+
+def _columnar(files: Sequence[InputFile]) -> list[InputFile]:
+    return [file for file in files if file.format in ("parquet", "arrow")]
+
+
+def _renamed_columns(file: InputFile) -> list[str]:
+    return replaced_names((parquet if file.format == "parquet" else arrow).stored_names(file))
 
 
 def _expand(source: str, settings: InputOptions) -> list[str]:
@@ -183,7 +204,10 @@ def _resolve_file(file: InputFile) -> InputFile:
             "Convert or rename the file, or set its format: --input-format."
         )
     file = replace(file, format=file_format)
-    return file if file_format in ("parquet", "arrow") else _resolve_text(file)
+    if file_format not in ("parquet", "arrow"):
+        return _resolve_text(file)
+    check_binary(file.name, head, file_format, is_set=settings.format is not None)
+    return file
 
 
 def _with_compression(file: InputFile) -> tuple[InputFile, bytes, str | None]:
@@ -229,14 +253,18 @@ def _with_encoding(file: InputFile) -> InputFile:
         InputError: it is not UTF-8, has no byte order mark, and no encoding is set.
     """
     encoding = file.settings.encoding
-    if encoding is None:
-        with ByteSource(file) as source:
-            head = source.read(4)
-            encoding = encoding_by_mark(head)
-            if encoding is None:
-                is_cheap = file.is_local and file.compression is None
-                check_utf8(file.name, _chunks(source, head, None if is_cheap else CHECKED_BYTES))
-    return file if encoding in (None, UTF8) else replace(file, options=(("encoding", encoding),))
+    notes: list[str] = []
+    with ByteSource(file) as source:
+        head = source.read(4)
+        if encoding is not None:
+            found = encoding_by_content(head + source.read(HEAD_BYTES))
+            if found is not None and not is_same_encoding(found, encoding):
+                notes.append(f"the text seems to be {found}, but is read as {encoding}, which is set")
+        elif (encoding := encoding_by_mark(head)) is None:
+            is_cheap = file.is_local and file.compression is None
+            check_utf8(file.name, _chunks(source, head, None if is_cheap else CHECKED_BYTES))
+    options = () if encoding in (None, UTF8) else (("encoding", str(encoding)),)
+    return replace(file, options=(*file.options, *options)).with_notes(notes)
 
 
 def _chunks(source: ByteSource, head: bytes, n_bytes: int | None) -> Iterator[bytes]:
@@ -258,8 +286,8 @@ def _resolve_text(file: InputFile) -> InputFile:
     if file.format == "text":
         return file
     if file.format in ("csv", "tsv"):
-        dialect = delimited.resolve_dialect(head, at_end=at_end, file=file)
-        return replace(file, options=(*file.options, *dialect.items()))
+        dialect, notes = delimited.resolve_dialect(head, at_end=at_end, file=file)
+        return replace(file, options=(*file.options, *dialect.items())).with_notes(notes)
     found = choose_layout(file, head, at_end=at_end)
     earlier = [option for option in file.options if option not in found.options]
     return replace(found, options=(*earlier, *found.options))

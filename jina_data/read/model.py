@@ -156,7 +156,7 @@ class ParsedRange:
     line_count: int
     end: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    """What was mended while reading: `padded` short rows, `repeated_headers`."""
+    """What was mended while reading: `padded` short rows, `repeated_headers`, `rules`."""
 
 
 def as_text(raw: bytes) -> str:

@@ -51,6 +51,7 @@ def field_names(names: Sequence[str]) -> list[str]:
     return usable
 
 
-def replaced_names(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the names that had to be changed, each with its replacement."""
-    return [(old, new) for old, new in zip(names, usable_names(names), strict=True) if old != new]
+def replaced_names(names: Sequence[str]) -> list[str]:
+    """Return a note for each name that has to be changed."""
+    pairs = zip(names, usable_names(names), strict=True)
+    return [f"column {old!r} is named {new}" for old, new in pairs if old != new]

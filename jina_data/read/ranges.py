@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from jina_data.read import hub, text_lines
 from jina_data.read.columnar import arrow, parquet
 from jina_data.read.csv_format import delimited
 from jina_data.read.derived import add_derived, derived_schema, source_schema
+from jina_data.read.encoding import NOT_UTF8
 from jina_data.read.json_format import lines, values_text
 from jina_data.read.model import InputFile, ParsedRange, RangeSpec
 from jina_data.read.schema import unite_schemas
@@ -41,7 +43,8 @@ def parse_range(file: InputFile, spec: RangeSpec, schema: pa.Schema) -> ParsedRa
     The rows have the columns of `schema` in its order. If values require it, types are wider, and new columns follow.
     """
     reader = parquet if file.format == "parquet" else lines
-    return add_derived(file, reader.parse_range(file, spec, source_schema(file, schema)), schema)
+    parsed = reader.parse_range(file, spec, source_schema(file, schema))
+    return add_derived(file, _with_encoding_in_errors(file, parsed), schema)
 
 
 def stream_ranges(
@@ -50,7 +53,19 @@ def stream_ranges(
     """Read the ranges of any file in sequence: from its start, or from the `end` of a range with the next number."""
     source = source_schema(file, schema)
     for parsed in _READERS[file.format].stream_ranges(file, source, start or {}, first_number):
-        yield add_derived(file, parsed, schema)
+        yield add_derived(file, _with_encoding_in_errors(file, parsed), schema)
+
+
+def _with_encoding_in_errors(file: InputFile, parsed: ParsedRange) -> ParsedRange:
+    """Name the encoding of a file in the errors of records that are not in it: readers see decoded text only."""
+    encoding = file.option("encoding")
+    if not encoding or not parsed.unreadable:
+        return parsed
+    records = [
+        replace(record, error=f"not {encoding}") if record.error.startswith(NOT_UTF8) else record
+        for record in parsed.unreadable
+    ]
+    return replace(parsed, unreadable=records)
 
 
 def digest(file: InputFile) -> str | None:

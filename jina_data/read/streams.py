@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,11 @@ def translate_errors(name: str, source: ByteSource | None = None) -> Iterator[No
         ) from error
     except MemoryError:
         raise
+    except UnicodeError as error:
+        raise InputError(
+            f"{name}: the text is not in the encoding that is set ({error}). Leave out --encoding, or set the right "
+            "one; text in UTF-16 without a byte order mark is utf-16-le or utf-16-be."
+        ) from error
     except Exception as error:
         where = "" if source is None else f" at byte {source.offset:,}"
         text = str(error).rstrip(".") or type(error).__name__
@@ -91,6 +96,13 @@ def copied(stored: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, copy)
 
 
+class _Available:
+    """A stream that returns the bytes that it has, fewer than were asked for: those before damage are not lost."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
+
+
 class ByteSource:
     """The decompressed bytes of a file, read forward; `offset` is the position of the next byte.
 
@@ -110,8 +122,10 @@ class ByteSource:
             for layer in file.compression.split("+") if file.compression else ():
                 self._bytes = self._open_layer(self._bytes, layer, unless_open)
             if encoding := file.option("encoding"):
-                self._bytes = cast(BinaryIO, io.BufferedReader(Utf8Stream(self._bytes, encoding), CHUNK_BYTES))
+                decoded = Utf8Stream(cast(BinaryIO, _Available(self._bytes)), encoding)
+                self._bytes = cast(BinaryIO, io.BufferedReader(decoded, CHUNK_BYTES))
                 self._compressed = True
+            self._available = _Available(self._bytes) if self._compressed else self._bytes
             self._opened = unless_open.pop_all()
 
     def _open_layer(self, stored: BinaryIO, layer: str, opened: ExitStack) -> BinaryIO:
@@ -138,7 +152,7 @@ class ByteSource:
         parts: list[bytes] = []
         missing = n_bytes
         with translate_errors(self.name, self):
-            while missing and (part := self._bytes.read(missing)):
+            while missing and (part := self._available.read(missing)):
                 parts.append(part)
                 missing -= len(part)
                 self.offset += len(part)

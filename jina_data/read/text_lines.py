@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from jina_data.read.encoding import BOM
+from jina_data.read.encoding import BOM, NOT_UTF8
 from jina_data.read.model import (
     MAX_RECORD_BYTES,
     RANGE_BYTES,
@@ -115,7 +115,7 @@ def _decode(raw: bytes) -> tuple[str, str | None]:
     try:
         return raw.decode("utf-8"), None
     except UnicodeDecodeError:
-        return "", "not UTF-8"
+        return "", NOT_UTF8
 
 
 def table_format(head: bytes, *, at_end: bool) -> str | None:
@@ -128,12 +128,18 @@ def table_format(head: bytes, *, at_end: bool) -> str | None:
     lines = [line for line in (lines if at_end else lines[:-1]) if line.strip()]
     if not lines:
         return None
-    for delimiter in DELIMITERS:
+    has_quotes = any('"' in line for line in lines)
+    for delimiter, quote in (("\t", None), *((delimiter, '"') for delimiter in DELIMITERS)):
+        if delimiter == "\t" and quote and not has_quotes:
+            continue
         try:
-            records = list(csv.reader(lines, delimiter=delimiter, quoting=_quoting(delimiter)))
+            unquoted = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            records = list(csv.reader(lines, delimiter=delimiter) if quote else unquoted)
         except csv.Error:
             continue
         width = len(records[0])
+        if not at_end and len(records) > 1:
+            records.pop()  # perhaps cut off within quotes
         if width < 2 or any(len(record) != width for record in records):
             continue
         if delimiter == "\t":
@@ -141,10 +147,6 @@ def table_format(head: bytes, *, at_end: bool) -> str | None:
         if len(records) > 1 and _is_header(lines[0], records[0], delimiter):
             return "csv"
     return None
-
-
-def _quoting(delimiter: str) -> Literal[0, 3]:
-    return csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
 
 
 def _is_header(line: str, names: list[str], delimiter: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -161,6 +162,11 @@ class RunFolder:
             raise RunFolderError(
                 f"the name of the output folder, {plain_name(str(self.path))}, is not UTF-8, which the libraries "
                 "that write there cannot use. Name another folder with -o"
+            )
+        if os.sep != "\\" and "\\" in str(self.path.absolute()):
+            raise RunFolderError(
+                f"the name of the output folder, {self.path}, has a backslash, which DuckDB treats as a separator. "
+                "Name another folder with -o"
             )
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; -o expects a folder")

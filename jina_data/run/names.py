@@ -1,8 +1,10 @@
-"""Names of files that are not UTF-8: the form that outputs and messages show."""
+"""Names of files that are not UTF-8: the form that outputs and messages show; patterns of DuckDB for folders."""
 
 from __future__ import annotations
 
+import glob
 import re
+from pathlib import Path
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -18,3 +20,8 @@ def plain_name(name: str) -> str:
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+def parquet_in(folder: Path) -> str:
+    """Return the pattern with which DuckDB reads the Parquet files of a folder, whose name may have `[`, `*` or `?`."""
+    return f"{glob.escape(str(folder))}/*.parquet"

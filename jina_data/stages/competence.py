@@ -10,9 +10,9 @@ be the share of control pairs below it. From a sample of a source:
   denser at levels from 0.1 to 0.3 than above; a third of the difference is subtracted (decision 0022).
 - `precision` of a level: the mismatched pairs above it (the share, times 1 - level), divided by all pairs above it.
 
-The burden of proof lies with dropping. A language of a source is judged only if, with 95 % confidence, more than half of
-its pairs are at levels below 0.1: otherwise the scorer cannot tell good pairs from others, or most pairs are wrong, and
-ranks cannot tell which. The source gets the lowest level whose precision is at least the required one with 95 %
+The burden of proof lies with dropping. A language of a source is judged only if, with 95 % confidence, more than half
+of its pairs are at levels below 0.1: otherwise the scorer cannot tell good pairs from others, or most pairs are wrong,
+and ranks cannot tell which. The source gets the lowest level whose precision is at least the required one with 95 %
 confidence (bootstrap); without such a level, nothing is dropped. The limit of a language is the rank of its control
 pairs at this level.
 """
@@ -69,8 +69,8 @@ class Sampled:
 class Judgement:
     """The decision about the pairs of a source in one language; `language` is null for all other languages.
 
-    `source` is null for all sources but the largest. `limit` is the highest rank that is kept; null: nothing is dropped,
-    for the reason `why`. Of the pairs of the source, about the share `share` is mismatched. Of the pairs that the
+    `source` is null for all sources but the largest. `limit` is the highest rank that is kept; null: nothing is
+    dropped, for the reason `why`. Of the pairs of the source, about the share `share` is mismatched. Of the pairs that the
     limit drops, at least the share `precision` is mismatched, with 95 % confidence.
     """
 

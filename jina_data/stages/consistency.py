@@ -65,9 +65,9 @@ class Consistency(Barrier):
 
     From each source, up to `audit_rows` pairs are ranked to the end, and compared with the ranks of anchors and
     positives of different pairs. With `min_precision`, a source is judged only in languages in which the ranks separate
-    the pairs from such control pairs. Then `top_k` of `pool_size` is a share of control pairs, and the limit of a language
-    is the rank below which this share of its control pairs is; or twice, four times ... this share, up to `rank_cap`. The
-    stage uses one with which, with 95 % confidence, at least the share `min_precision` of what it drops are mismatched
+    the pairs from such control pairs. Then `top_k` of `pool_size` is a share of control pairs, and the limit of a
+    language is the rank below which this share of its control pairs is; or twice, four times ... this share, up to
+    `rank_cap`. The stage uses the lowest limit with which, with 95 % confidence, at least the share `min_precision` of what it drops are mismatched
     pairs. Without such a limit, it drops nothing from the source. See `jina_data.stages.competence`.
     """
 
@@ -333,7 +333,7 @@ class Consistency(Barrier):
 
 
 def _control_groups(groups: Sequence[tuple[str | None, str]]) -> npt.NDArray[np.int64]:
-    """Return a number for each group, and -1 for its pairs after the first CONTROL_ROWS, which need no control pairs."""
+    """Return a number for each group, and -1 for its pairs after the first CONTROL_ROWS, without control pairs."""
     numbers: dict[tuple[str | None, str], int] = {}
     counts: dict[int, int] = {}
     out = np.full(len(groups), -1, np.int64)
@@ -357,6 +357,6 @@ def _weights_of(
     sources: Sequence[str | None], learned: Sequence[tuple[str | None, list[float]]]
 ) -> npt.NDArray[np.float32]:
     """Return the weights of the signals for each of N rows, (N, 3)."""
-    weights = {source: of_source for source, of_source in learned}
+    weights = dict(learned)
     others = weights.get(None, [1 / 3] * 3)
     return np.array([weights.get(source, others) for source in sources], np.float32).reshape(-1, 3)

@@ -95,6 +95,7 @@ def table_keys(table: Mapping[str, npt.NDArray[Any]], name: str) -> KeyArray:
 
 
 def row_keys(batch: pa.RecordBatch, name: str) -> KeyArray:
+    """Return the 128-bit keys in two columns of a batch, (N, 2)."""
     return np.column_stack([batch.column(f"{name}_{half}").to_numpy() for half in ("high", "low")])
 
 

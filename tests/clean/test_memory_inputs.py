@@ -281,6 +281,38 @@ def test_an_index_of_pandas_counts_if_it_has_a_name(tmp_path: Path) -> None:
     assert kept_rows(frame().set_index("n"), tmp_path / "c")[3] == {"n": 3, "text": TEXTS[3]}
 
 
+def test_infinity_in_rows_is_a_number(tmp_path: Path) -> None:
+    rows = [{"text": "One.", "x": float("inf")}, {"text": "Two.", "x": 1}, {"text": "Three.", "x": float("nan")}]
+    assert [row["x"] for row in kept_rows(rows, tmp_path)] == [float("inf"), 1.0, None]
+
+
+def test_odd_columns_of_pandas(tmp_path: Path) -> None:
+    odd = pandas.DataFrame(
+        {
+            "text": TEXTS[:2],
+            "sparse": pandas.arrays.SparseArray([0, 3]),
+            "month": pandas.array([pandas.Period("2020-01", "M"), None], dtype="period[M]"),
+            None: [1, 2],
+        }
+    )
+    assert kept_rows(odd, tmp_path / "a") == [
+        {"text": TEXTS[0], "sparse": 0, "month": "2020-01", "column_4": 1},
+        {"text": TEXTS[1], "sparse": 3, "month": None, "column_4": 2},
+    ]
+    with pytest.raises(UsageError, match="column 'x': a value of type complex"):
+        kept_rows(pandas.DataFrame({"text": TEXTS[:1], "x": [1j]}), tmp_path / "b")
+
+
+def test_unions_of_a_table_are_texts(tmp_path: Path) -> None:
+    union = pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["x", "y"])])
+    assert [row["u"] for row in kept_rows(pa.table({"text": TEXTS[:2], "u": union}), tmp_path)] == ["1", "y"]
+
+
+def test_data_without_rows_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"table-0: the data has no rows\."):
+        kept_rows(iter([]), tmp_path)
+
+
 def test_columns_of_pandas_with_mixed_values(tmp_path: Path) -> None:
     mixed = pandas.DataFrame(
         {

@@ -160,3 +160,18 @@ def test_a_file_whose_name_is_not_utf8(tmp_path: Path) -> None:
     assert "is finished: same inputs" in again.stderr
     wrong = jina_data("clean", tmp_path, "-o", tmp_path.parent / os.fsdecode(b"r\xe4n"), "-p", "sentences")
     assert (wrong.returncode, "the name of the output folder" in wrong.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["out [1]", "o*t", "wh?", "{a,b}", "it's", "a#b"])
+def test_output_folders_whose_names_look_like_patterns(tmp_path: Path, name: str) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", rows_of(one=(3, 1)))
+    call = jina_data("clean", "rows.jsonl", "-o", name, "-p", "sentences", cwd=tmp_path)
+    assert call.returncode == 0, call.stderr
+    assert "kept" in jina_data("inspect", name, "--row", "rows.jsonl:0", cwd=tmp_path).stdout
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash separates folders")
+def test_an_output_folder_with_a_backslash_is_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", rows_of(one=(3, 1)))
+    call = jina_data("clean", "rows.jsonl", "-o", "a\\b", "-p", "sentences", cwd=tmp_path)
+    assert (call.returncode, "has a backslash" in call.stderr) == (1, True)

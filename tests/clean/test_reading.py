@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +15,7 @@ from jina_data.clean.run import CleanConfig, clean
 from jina_data.errors import UsageError
 from jina_data.progress import SilentProgress
 from jina_data.read import InputOptions
+from jina_data.roles import guess_roles
 from tests.support.tables import small_ranges
 
 
@@ -100,3 +102,20 @@ def test_a_name_with_a_comma_can_be_a_role(tmp_path: Path) -> None:
     for written in ('text="price, net"', "text=price, net"):
         rows, _ = run(tmp_path, "t.csv", 'a,"price, net"\n1,Some words\n', columns=parse_roles([written]))
         assert rows == [{"a": 1, "price, net": "Some words"}]
+
+
+@pytest.mark.parametrize("depth", [20, 32, 33, 70, 300])
+def test_lists_nested_deeply_are_written(tmp_path: Path, depth: int) -> None:
+    content = f'{{"text": "Some words", "a": {"[" * depth}"x"{"]" * depth}}}\n{{"text": "More words"}}\n'
+    rows, _ = run(tmp_path, "t.jsonl", content)
+    value, level = rows[0]["a"], 0
+    while isinstance(value, list):
+        value, level = value[0], level + 1
+    rest = depth - 32
+    assert (level, value) == ((depth, "x") if rest <= 0 else (32, "[" * rest + '"x"' + "]" * rest))
+
+
+def test_a_column_with_exactly_the_name_of_a_role_comes_first() -> None:
+    schema = pa.schema([("Text", pa.string()), ("text", pa.string()), ("TEXT", pa.string())])
+    assert guess_roles(schema) == {"text": ("text",)}
+    assert guess_roles(schema.remove(1)) == {"text": ("Text",)}

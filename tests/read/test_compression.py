@@ -239,6 +239,19 @@ def test_truncated_streams_are_reported(tmp_path: Path, compression: str, share:
         read_whole(tmp_path / name)
 
 
+@pytest.mark.parametrize("compression", ["gzip", "xz"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_truncated_stream_is_read_up_to_its_end(tmp_path: Path, compression: str, encoding: str) -> None:
+    noise = random.Random(3)
+    data = "".join(f'{{"t": "{noise.randbytes(20).hex()}"}}\n' for _ in range(500)).encode(encoding)
+    packed = PACKERS[compression](data)
+    (tmp_path / "t.jsonl").write_bytes(packed[:-2000])
+    with pytest.raises(InputError, match=r"truncated or damaged after ([\d,]+) decompressed bytes") as raised:
+        read_whole(tmp_path / "t.jsonl")
+    n_bytes = int(str(raised.value).partition("after ")[2].partition(" ")[0].replace(",", ""))
+    assert n_bytes > len(data) / 2 / (2 if encoding == "utf-16" else 1)
+
+
 def read_whole(path: Path) -> None:
     file = resolve_file(path)
     list(stream_ranges(file, sample_schema(file)))

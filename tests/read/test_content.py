@@ -186,6 +186,30 @@ def test_a_set_format_that_the_content_refutes_is_named(tmp_path: Path, name: An
         resolve_inputs([str(path)], options)
 
 
+@pytest.mark.parametrize("format_name", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("data", "kind", "right"),
+    [
+        (b"id,text\n1,Hello\n", "text", "csv, tsv or text"),
+        (b'{"text": "Hello"}\n', "JSON", "json"),
+        (b'[{"text": "Hello"}]\n', "JSON", "json"),
+        (b"PAR1 is a text", "text", "csv, tsv or text"),
+    ],
+)
+def test_texts_as_parquet_or_arrow_are_named(
+    tmp_path: Path, format_name: Any, data: bytes, kind: str, right: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    expected = rf"a.csv: this is {kind}, but its format is set to {format_name}. .* or set it to {right}\."
+    with pytest.raises(InputError, match=expected):
+        resolve_inputs([str(path)], InputOptions(format=format_name))
+    named = path.rename(tmp_path / f"a.{format_name}")
+    expected = rf"this is {kind}, not an? {format_name.title()} file\. Rename it, .*--input-format {right}\)"
+    with pytest.raises(InputError, match=expected):
+        resolve_inputs([str(named)])
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a"])
 def test_empty_files_are_named_as_such(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")

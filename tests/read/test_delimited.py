@@ -189,7 +189,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("too many", b"a,b,c", "expected 2 fields, found 3"),
     ("not utf-8", b"\xc3\xa4,\xff", "not UTF-8"),
     ("text behind a quote", b'a,"b"c', "not CSV: ',' expected after '\"'"),
-    ("carriage return", b"a,b\rc,d", "not CSV: new-line character seen in unquoted field"),
+    ("carriage return", b"a,b,c\rd", "a line break outside of quotes that is not that of the file"),
     ("many lines", b'a,"b\n\n\n",c', "expected 2 fields, found 3"),
     ("not utf-8 on a later line", b'a,"\xc3\xa4b\n\xff\n"', "not UTF-8"),
     ("a conflict of git", b"<<<<<<< HEAD", "a conflict marker of git"),
@@ -271,6 +271,76 @@ def test_backslashes_that_escape_nothing_stay(tmp_path: Path) -> None:
     assert rows_of(file) == [{"a": 'a "b" c', "b": "C:\\new\\"}, {"a": "x", "b": "y\\z"}]
 
 
+TWO = [("one", "1"), ("two", "2")]
+BREAKS: list[tuple[str, bytes, list[tuple[str, str]]]] = [
+    ("LF in a file of CR", b"q,a\rone,1\ntwo,2\rx,3\ry,4\r", [*TWO, ("x", "3"), ("y", "4")]),
+    ("CR in a file of LF", b"q,a\none,1\rtwo,2\nx,3\ny,4\n", [*TWO, ("x", "3"), ("y", "4")]),
+    ("LF CR", b"q,a\n\rone,1\n\rtwo,2\n\r", TWO),
+    ("CR after the header", b"q,a\rone,1\ntwo,2\nx,3\n", [*TWO, ("x", "3")]),
+    ("CR in a file of CR LF", b"q,a\r\none,1\rtwo,2\r\nx,3\r\n", [*TWO, ("x", "3")]),
+    ("CR in a field", b"q,a\none\rand more,1\ntwo,2\r\n", [("one\rand more", "1"), ("two", "2")]),
+    ("CR in two fields", b"q,a\none\r,\r1\ntwo,2\n", [("one\r", "\r1"), ("two", "2")]),
+]
+
+
+@pytest.mark.parametrize(("case", "data", "rows"), BREAKS, ids=[case[0] for case in BREAKS])
+@pytest.mark.parametrize("size", [1, 12, 10_000])
+def test_line_breaks_of_other_systems(
+    tmp_path: Path, case: str, data: bytes, rows: list[tuple[str, str]], size: int
+) -> None:
+    (tmp_path / "t.csv").write_bytes(data)
+    (file,) = resolve_inputs([str(tmp_path / "t.csv")], InputOptions(types={"a": "string"}))
+    with small_ranges(size):
+        ranges = ranges_of(file)
+    assert [(row["q"], row["a"]) for row in table_of(ranges).to_pylist()] == rows
+    assert [parsed.unreadable for parsed in ranges if parsed.unreadable] == []
+
+
+DUMPS: list[tuple[str, str, list[dict[str, Any]], dict[str, int]]] = [
+    ("psql", " id | q\n----+----\n  1 | x \n(1 row)\n\n", [{"id": "  1 ", "q": " x "}], {"rules": 2}),
+    ("sqlcmd", "id,q\n--,--\n1,x\n\n(1 rows affected)\n", [{"id": 1, "q": "x"}], {"rules": 1}),
+    ("mysql", "+----+---+\n| id | q |\n+----+---+\n| 1  | x |\n| 2  | y |\n+----+---+\n2 rows in set (0.00 sec)\n",
+     [{"column_1": "", "id": f" {n}  ", "q": f" {q} ", "column_4": ""} for n, q in ((1, "x"), (2, "y"))],
+     {"rules": 3}),
+    ("dashes that are values", "id,q\n1,--\n--,--\n", [{"id": "1", "q": "--"}, {"id": "--", "q": "--"}], {}),
+    ("null", "id,q,n\n1,\\N,\\N\n2,x,5\n", [{"id": 1, "q": None, "n": None}, {"id": 2, "q": "x", "n": 5}], {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "text", "rows", "counts"), DUMPS, ids=[case[0] for case in DUMPS])
+def test_tables_as_databases_print_them(
+    tmp_path: Path, case: str, text: str, rows: list[dict[str, Any]], counts: dict[str, int]
+) -> None:
+    file = write_input(tmp_path, "t.csv", text)
+    assert rows_of(file) == rows
+    assert [parsed.counts for parsed in ranges_of(file)] == [counts]
+    assert errors_of(file) == []
+
+
+def test_a_line_break_after_a_backslash_is_in_the_field(tmp_path: Path) -> None:
+    file = write_input(tmp_path, "t.tsv", "id\tq\ta\n1\tx\tone\\\ntwo\n2\t\\N\tthree\n3\ty\tfour\n")
+    assert [row["a"] for row in rows_of(file)] == ["one\ntwo", "three", "four"]
+    assert [row["q"] for row in rows_of(file)] == ["x", None, "y"]
+
+
+def test_a_delimiter_in_quotes_is_not_escaped(tmp_path: Path) -> None:
+    file = write_input(tmp_path, "t.csv", 'a,b\n"say \\"o","x\\,y"\n"""\\,z""",plain\n')
+    assert rows_of(file) == [{"a": 'say "o', "b": "x\\,y"}, {"a": '"\\,z"', "b": "plain"}]
+
+
+def test_blanks_after_quotes_are_no_text(tmp_path: Path) -> None:
+    text = 'id , text\n"1" , "Hello, you" \n"2" ,"Bye ""x"" , y"  \n'
+    assert rows_of(write_input(tmp_path, "t.csv", text)) == [
+        {"id": 1, "text": "Hello, you"},
+        {"id": 2, "text": 'Bye "x" , y'},
+    ]
+
+
+def test_two_marks_at_the_start_are_no_name(tmp_path: Path) -> None:
+    file = write_input(tmp_path, "t.csv", "\ufeff\ufeffid,text\n1,Hello\n2,Bye\n")
+    assert rows_of(file) == [{"id": 1, "text": "Hello"}, {"id": 2, "text": "Bye"}]
+
+
 def test_nul_characters_stay(tmp_path: Path) -> None:
     assert rows_of(write_input(tmp_path, "t.csv", "q,a\nWhat?,A\0test.\n")) == [{"q": "What?", "a": "A\0test."}]
 
@@ -303,6 +373,9 @@ OTHER_ENCODINGS: list[tuple[str, str, str]] = [
     ("cp1251", "id,text\n1,Привет как дела сегодня\n2,Хорошо спасибо а у вас\n", "cp1251"),
     ("koi8_r", "id,text\n1,Привет как дела сегодня\n2,Хорошо спасибо а у вас\n", "koi8_r"),
     ("cp1250", "id,text\n1,Zażółć gęślą jaźń dzisiaj\n2,Příliš žluťoučký kůň\n", "cp1250"),
+    ("cp1252", "id,text\n1,déjà vu\n2,été\n3,C'est ça\n", "cp1252"),
+    ("cp1252", "id,text\n1,it’s fine\n", "cp1252"),
+    ("cp1252", "id,text\n1,15 °C today\n", "cp1252"),
     ("utf-16-le", "id,text\n1,Hello there\n", "utf-16-le"),
     ("utf-32-be", "id,text\n1,Hello there\n", "utf-32-be"),
 ]
@@ -342,4 +415,39 @@ def test_bytes_that_are_not_in_the_encoding_cost_their_record(tmp_path: Path) ->
     (file,) = resolve_inputs([str(path)], InputOptions(encoding="cp1252"))
     ranges = list(stream_ranges(file, sample_schema(file)))
     assert [row["text"] for row in table_of(ranges).to_pylist()] == ["über", "c"]
-    assert [failure.error for parsed in ranges for failure in parsed.unreadable] == ["not UTF-8"]
+    assert [failure.error for parsed in ranges for failure in parsed.unreadable] == ["not cp1252"]
+
+
+SEEMS_UTF8 = ["the text seems to be utf-8, but is read as cp1252, which is set"]
+SET_ENCODINGS: list[tuple[str, bytes, str, list[str]]] = [
+    ("UTF-8", "id,text\n1,Grüße\n".encode(), "cp1252", SEEMS_UTF8),
+    ("UTF-8 with a mark", b"\xef\xbb\xbfid,text\n1,a\n", "cp1252", SEEMS_UTF8),
+    ("UTF-8 with a mark, as set", b"\xef\xbb\xbfid,text\n1,a\n", "utf-8-sig", []),
+    ("UTF-16 with a mark", "id,text\n1,a\n".encode("utf-16"), "utf-16-le", []),
+    ("right", "id,text\n1,Grüße\n".encode("cp1252"), "cp1252", []),
+    ("ASCII", b"id,text\n1,a\n", "cp1252", []),
+]
+
+
+@pytest.mark.parametrize(("case", "data", "encoding", "notes"), SET_ENCODINGS, ids=[case[0] for case in SET_ENCODINGS])
+def test_an_encoding_that_is_set_and_seems_wrong_is_noted(
+    tmp_path: Path, case: str, data: bytes, encoding: str, notes: list[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(data)
+    (file,) = resolve_inputs([str(path)], InputOptions(encoding=encoding))
+    assert file.notes == notes
+
+
+def test_utf16_as_set_without_a_mark_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("id,text\n1,a\n".encode("utf-16-le"))
+    with pytest.raises(InputError, match=r"not in the encoding that is set .*utf-16-le or utf-16-be"):
+        resolve_inputs([str(path)], InputOptions(encoding="utf-16"))
+
+
+@pytest.mark.parametrize("end", [b"\0" * 2000, b"\0\0\n", b"\x1a", b""])
+def test_zeros_at_the_end_are_no_encoding(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"id,text\n1,Hello\n2,Bye\n" + end)
+    assert read(path)[1] == [{"id": 1, "text": "Hello"}, {"id": 2, "text": "Bye"}]

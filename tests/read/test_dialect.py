@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jina_data.read.csv_format.dialect import Detected, Dialect, detect
+from jina_data.read.csv_format.dialect import NO_DELIMITER, Detected, Dialect, detect, unusual_delimiter
 from jina_data.read.names import replaced_names, usable_names
 from jina_data.read.options import InputOptions
 
@@ -53,6 +53,15 @@ CASES: list[tuple[str, str, dict[str, Any], list[str]]] = [
      {"skip_rows": 1}, ["id", "text", "lang"]),
     ("a comment", "# made by a tool, today\nid,text,lang\n0,Window insect,en\n",
      {"skip_rows": 1}, ["id", "text", "lang"]),
+    ("comments with commas", "# source: x, y, z\n# license: CC\nid,text\n0,Window insect\n1,More\n",
+     {"skip_rows": 2}, ["id", "text"]),
+    ("a comment with as many commas", "# exported, by me\nid,text\n0,Window insect\n1,More\n",
+     {"skip_rows": 1}, ["id", "text"]),
+    ("a header that begins with a sharp", "#id,text\n0,Window insect\n1,More\n", {}, ["#id", "text"]),
+    ("blanks after the quotes", 'id,text\n"1" ,"Hello, you" \n"2" ,"Good, bye" \n',
+     {"skip_space": True}, ["id", "text"]),
+    ("a line of dashes", "id,text\n--,----\n1,Hello\n", {"ruler": True}, ["id", "text"]),
+    ("Hive", "id\x01text\n1\x01Hello, you\n2\x01Good, bye\n", {"delimiter": "\x01"}, ["id", "text"]),
     ("a padded title", 'Report 2024;;\n;;\nid;question;answer\n1;What, then?;Yes\n2;"No; never";No\n',
      {"delimiter": ";", "skip_rows": 2}, ["id", "question", "answer"]),
     ("blank lines first", "\n\n\nid,text,lang\n0,Basket silver,en\n", {}, ["id", "text", "lang"]),
@@ -117,6 +126,22 @@ def test_what_is_set_is_not_detected() -> None:
     assert detected("0,Some words\n1,Other words\n", header=True).names == ["0", "Some words"]
 
 
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        ("id:text\n1:Hello there\n2:Good bye\n", ":"),
+        ("id~text\n1~Hello: you\n2~Good bye\n", "~"),
+        ('"question" "n"\n"1" "What is it?" 3\n"2" "Who is it?" 4\n', " "),
+        ("text\nNote: a thing\nHello\n", None),
+        ("text\n", None),
+        ("", None),
+    ],
+)
+def test_unusual_delimiters_are_only_named(text: str, delimiter: str | None) -> None:
+    assert unusual_delimiter(text) == delimiter
+    assert detected(text).dialect.delimiter in (",", NO_DELIMITER)
+
+
 NOTES = [
     ("certain", "id,text\n1,Hello there\n", []),
     ("no header", "0,a b c d\n1,e f g h\n", ["no header: the first line looks like values (0, a b c d)"]),
@@ -137,4 +162,4 @@ def test_names_are_mended() -> None:
     assert usable_names(["_file", "_row", "__row"]) == ["_file_2", "_row_2", "row"]
     assert usable_names(["a\0b", "column_2", ""]) == ["ab", "column_2", "column_3"]
     assert usable_names(["", "column_1"]) == ["column_1_2", "column_1"]
-    assert replaced_names(["", "a"]) == [("", "column_1")]
+    assert replaced_names(["", "a"]) == ["column '' is named column_1"]

@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from pyarrow import feather
 
 from jina_data.errors import InputError, MissingExtraError
-from jina_data.read import InputFile, resolve_inputs, sample_schema, split, stream_ranges
+from jina_data.read import InputFile, input_notes, resolve_inputs, sample_schema, split, stream_ranges
+from jina_data.read.memory import copy_inputs, list_inputs
 from tests.support.tables import (
     assert_same_ranges,
     ranges_of,
@@ -49,7 +51,8 @@ def tree(tmp_path: Path) -> Path:
         "odd[1].json",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"a,b\n" if name.endswith("csv") else LINE)
+        content = {".csv": b"a,b\n", ".parquet": b"PAR1\0"}
+        (tmp_path / name).write_bytes(content.get(Path(name).suffix, LINE))
     for name in (
         ".hidden.jsonl",
         "_SUCCESS",
@@ -316,3 +319,36 @@ def test_a_path_with_odd_characters_is_read(tmp_path: Path) -> None:
     folder.mkdir()
     assert rows_of(write_input(folder, "a b*.jsonl", LINE)) == [{"a": 1}]
     assert len(resolve_inputs([str(folder)])) == 1
+
+
+RECORDS = "records data[] (others: --records PATH)"
+NEW_NAMES = ["column '' is named column_1", "column '_row' is named _row_2"]
+RENAMED: list[tuple[str, bytes, list[str]]] = [
+    ("t.csv", b",_row,text\n1,2,Hello\n", NEW_NAMES),
+    ("t.jsonl", b'{"text": "Hello"}\n{"": 1, "_row": 2, "text": "Bye"}\n', NEW_NAMES),
+    ("t.jsonl", b'{"text": "Hello", "text": "Bye"}\n', ["column 'text' is named text_2"]),
+    ("t.jsonl", b'{"text": "Hello"}\n', []),
+    ("t.json", b'[{"": 1, "_row": 2, "text": "Hello"}]', NEW_NAMES),
+    ("t.json", b'{"v": 1, "data": [{"": 1, "_row": 2, "text": "Hello"}]}', [RECORDS, *NEW_NAMES]),
+    ("t.json", b'{"": [1, 2], "_row": [1, 2], "text": ["a", "b"]}', ["JSON by columns", *NEW_NAMES]),
+    ("t.json", b'{"columns": ["", "_row"], "data": [["a", "b"]]}', ["JSON by columns", *NEW_NAMES]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "data", "notes"), RENAMED)
+def test_new_names_of_columns_are_printed(tmp_path: Path, name: str, data: bytes, notes: list[str]) -> None:
+    (tmp_path / name).write_bytes(data)
+    printed = input_notes(resolve_inputs([str(tmp_path / name)]))
+    assert [note.partition(": ")[2] for note in printed] == notes
+
+
+def test_new_names_of_columns_of_arrow_data_are_printed(tmp_path: Path) -> None:
+    table = pa.table([[1], [2], ["Hello"]], names=["", "_row", "text"])
+    pq.write_table(table, tmp_path / "t.parquet")
+    feather.write_feather(table, tmp_path / "t.feather")
+    for name in ("t.parquet", "t.feather"):
+        printed = input_notes(resolve_inputs([str(tmp_path / name)]))
+        assert [note.partition(": ")[2] for note in printed] == NEW_NAMES
+    (copied,) = copy_inputs(list_inputs(table), tmp_path)
+    assert isinstance(copied, InputFile)
+    assert input_notes(resolve_inputs([copied])) == [f"table-0: {note}" for note in NEW_NAMES]

@@ -173,3 +173,47 @@ def test_mixed_values_come_back_as_text(
         found = rows_of(file, settled_schema([file]))
     expected = [{name: as_text(value) for name, value in row.items()} for row in rows]
     assert [{name: row[name] for name in expected[0]} for row in found] == expected
+
+
+HEADERS: list[tuple[str, bool]] = [
+    ('["text", "n"]\n["Hello there", 1]\n["Bye", 2]\n', True),
+    ('["words", "n"]\n["Hello there", 1]\n["Bye", 2]\n', True),
+    ('["words", "more"]\n["Hello there", "x"]\n', False),
+    ('["Hello", 5]\n["Hello there", 1]\n["Bye", 2]\n', False),
+    ('["text", "n"]\n', False),
+]
+
+
+@pytest.mark.parametrize(("data", "is_doubtful"), HEADERS)
+@pytest.mark.parametrize("is_array", [True, False])
+def test_a_list_of_names_is_reported(tmp_path: Path, data: str, is_doubtful: bool, is_array: bool) -> None:
+    content = f"[{','.join(data.splitlines())}]" if is_array else data
+    if is_array and content.count("[") < 3:
+        return
+    file = resolve(tmp_path, "t.json", content)
+    assert [note.startswith("the first list seems to hold column names") for note in file.notes] == [True] * is_doubtful
+    (known,) = resolve_inputs([file.name], InputOptions(header=True))
+    assert known.notes == []
+
+
+def test_texts_that_are_objects_are_reported(tmp_path: Path) -> None:
+    records = [json.dumps({"text": f"Text {number}"}) for number in range(3)]
+    for name, content in (("t.jsonl", "\n".join(map(json.dumps, records))), ("t.json", json.dumps(records))):
+        file = resolve(tmp_path, name, content)
+        assert file.notes == ["the texts are JSON objects, perhaps encoded twice; they are read as texts"]
+        assert rows_of(file) == [{"text": record} for record in records]
+    assert resolve(tmp_path, "u.jsonl", '"Hello"\n"{}"\n"Bye"\n').notes == []
+
+
+AFTER: list[tuple[str, str, list[str]]] = [
+    ("none", '{"v": 1, "data": [{"q": "a"}]}', []),
+    ("two", '{"v": 1, "data": [{"q": "a"}], "license": "cc", "count": 1}', ["license, count"]),
+    ("nested", '{"r": {"docs": [{"q": "a"}], "found": 1}, "status": 0}', ["r.found, status"]),
+    ("of other objects", '{"data": [{"q": "a"}], "other": {"x": {"y": 1}}}', []),
+]
+
+
+@pytest.mark.parametrize(("case", "data", "notes"), AFTER, ids=[case[0] for case in AFTER])
+def test_fields_after_the_records_are_reported(tmp_path: Path, case: str, data: str, notes: list[str]) -> None:
+    file = resolve(tmp_path, "t.json", data)
+    assert file.notes == [f"fields after the records are not read: {names}" for names in notes]

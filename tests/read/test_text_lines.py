@@ -70,6 +70,15 @@ TABLES: list[tuple[str, str, str, list[str]]] = [
 ]
 
 
+def test_tabs_and_quotes_are_a_table(tmp_path: Path) -> None:
+    text = 'id\tquestion\tanswer\r\n1\tWhat is "x"?\t"He said ""yes"", twice"\r\n2\tWhat now?\t"one\ntwo"\r\n'
+    (tmp_path / "u.txt").write_bytes(text.encode("utf-16"))
+    assert rows_of(resolve_file(tmp_path / "u.txt")) == [
+        {"id": 1, "question": 'What is "x"?', "answer": 'He said "yes", twice'},
+        {"id": 2, "question": "What now?", "answer": "one\ntwo"},
+    ]
+
+
 @pytest.mark.parametrize(("text", "expected", "names"), [case[1:] for case in TABLES], ids=[case[0] for case in TABLES])
 def test_tables_are_recognised(tmp_path: Path, text: str, expected: str, names: list[str]) -> None:
     (tmp_path / "t.txt").write_text(text)

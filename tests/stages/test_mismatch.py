@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from jina_data.stages.mismatch import MismatchAudit, audit, wilson
 from rich.console import Console
 
 from jina_data import CleanReport, Pipeline
@@ -19,7 +20,6 @@ from jina_data.clean.funnel import print_funnel
 from jina_data.clean.recipe import Recipe
 from jina_data.errors import RecipeError
 from jina_data.stages.consistency import Consistency
-from jina_data.stages.mismatch import MismatchAudit, audit, wilson
 from tests.support.files import write_parquet
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"

@@ -39,6 +39,12 @@ class ArrowReader:
         self._handle.close()
 
     @property
+    def stored_names(self) -> list[str]:
+        """The names of the columns as they are in the file."""
+        names: list[str] = self._reader.schema.names
+        return names
+
+    @property
     def schema(self) -> pa.Schema:
         """The columns, with plain types."""
         schema = plain_schema(self._reader.schema)
@@ -77,6 +83,12 @@ class ArrowReader:
                 raise InputError(
                     f"{self.file.name}: the file is damaged: {error}. Fetch or write the file again."
                 ) from error
+
+
+def stored_names(file: InputFile) -> list[str]:
+    """Return the names of the columns as they are in the file."""
+    with ArrowReader(file) as reader:
+        return list(reader.stored_names)
 
 
 def sample_schema(file: InputFile) -> pa.Schema:

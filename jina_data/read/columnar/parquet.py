@@ -115,6 +115,13 @@ def _clamp(n_rows: int, maximum: int) -> int:
     return max(1, min(n_rows, maximum))
 
 
+def stored_names(file: InputFile) -> list[str]:
+    """Return the names of the columns as they are in the file."""
+    with translate_errors(file.name), open_seekable(file) as handle:
+        names: list[str] = pq.read_schema(handle).names
+        return names
+
+
 def sample_schema(file: InputFile) -> pa.Schema:
     """Return the columns of a file.
 

@@ -16,6 +16,9 @@ import pyarrow.types as pt
 from jina_data.read.options import TYPES
 
 INT64_MAX = 2**63 - 1
+NULL = r"\N"
+"""How databases write null."""
+
 _INT = re.compile(r"0|-?[1-9][0-9]*")
 _SHORT_INT = r"^(?:0|-?[1-9][0-9]{0,17})$"
 _SHORT_DOUBLE = r"^-?(?:0|[1-9][0-9]{0,7})\.(?:0|[0-9]{0,6}[1-9])$"
@@ -25,7 +28,7 @@ _BOOLS = ("true", "false")
 
 def infer(values: Sequence[str | None]) -> pa.DataType:
     """Return the type of a column from its first texts: int64, double or bool, else string; null if all are empty."""
-    texts = [value for value in values if value]
+    texts = [value for value in values if value and value != NULL]
     if texts:
         if all(text in _BOOLS for text in texts):
             return pa.bool_()
@@ -59,7 +62,9 @@ def typed(rows: pa.Table, schema: pa.Schema, set_types: Mapping[str, str]) -> tu
     """
     misfits: dict[int, str] = {}
     columns: dict[str, pa.ChunkedArray] = {}
-    for name, values in zip(rows.column_names, rows.columns, strict=True):
+    for name, texts in zip(rows.column_names, rows.columns, strict=True):
+        is_null = pc.equal(texts, NULL)
+        values = pc.if_else(is_null, pa.scalar(None, pa.string()), texts) if pc.any(is_null).as_py() else texts
         kind = TYPES[set_types[name]] if name in set_types else _type_in(schema, name)
         fits = _fits(values, kind)
         if name in set_types and fits is not None:

@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from jina_data.read.csv_format.blocks import end_of_records, parse_block
 from jina_data.read.csv_format.cells import infer, typed
-from jina_data.read.csv_format.dialect import NO_DELIMITER, Dialect, detect
-from jina_data.read.encoding import BOM
+from jina_data.read.csv_format.dialect import NO_DELIMITER, Dialect, detect, is_rule, unusual_delimiter
+from jina_data.read.encoding import BOM, NOT_UTF8
 from jina_data.read.model import (
     MAX_RECORD_BYTES,
     RANGE_BYTES,
@@ -40,6 +40,9 @@ from jina_data.read.names import replaced_names, usable_names
 from jina_data.read.schema import conform_or_text
 from jina_data.read.streams import ByteSource
 
+_FILLING = "\0\x1a \t\r\n"
+"""What may fill up the end of a file: zeros of a cut download, Ctrl-Z of DOS, blanks."""
+
 PARSERS = 2
 """Threads that parse the blocks of a file."""
 
@@ -47,25 +50,33 @@ Positions = npt.NDArray[np.int32]
 
 CONFLICT_MARKS = ("<<<<<<< ", "=======", ">>>>>>> ", "||||||| ")
 OPEN_QUOTE = "unexpected end of data"
-"""The message of the csv module for a quote that is not closed."""
+OTHER_LINE_BREAK = "new-line character seen in unquoted field"
+"""The messages of the csv module for a quote that is not closed, and for a line break in a field without quotes."""
 
-PADDED, REPEATED_HEADERS = "padded", "repeated_headers"
-"""Counts of a range: rows with fewer fields than columns, and records that repeat the header."""
+PADDED, REPEATED_HEADERS, RULES = "padded", "repeated_headers", "rules"
+"""Counts of a range: rows with fewer fields than columns, records that repeat the header, and lines of dashes."""
 
 
-def resolve_dialect(head: bytes, *, at_end: bool, file: InputFile) -> dict[str, str]:
-    """Return the dialect and the column names of a file, as options; `head` is its first MiB, in UTF-8."""
+def resolve_dialect(head: bytes, *, at_end: bool, file: InputFile) -> tuple[dict[str, str], list[str]]:
+    """Return the dialect and the column names of a file, as options, and notes; `head` is its first MiB, in UTF-8."""
     text = head.removeprefix(BOM).decode("utf-8", "replace")
     found = detect(text, at_end=at_end, kind=file.format, settings=file.settings)
     dialect, notes = found.dialect, list(found.notes)
     if dialect.delimiter != ("\t" if file.format == "tsv" else ",") and file.settings.delimiter is None:
-        notes.insert(0, "one column" if dialect.delimiter == NO_DELIMITER else f"delimiter {dialect.delimiter!r}")
+        notes.insert(0, _one_column(text) if dialect.delimiter == NO_DELIMITER else f"delimiter {dialect.delimiter!r}")
     if dialect.skip_rows and file.settings.skip_rows is None:
         notes.insert(0, f"skipped {dialect.skip_rows} line{'s' * (dialect.skip_rows > 1)} before the header")
+    if dialect.ruler:
+        notes.append("skipped the line of dashes after the header")
     if dialect.header:
-        notes += [f"column {old!r} is named {new}" for old, new in replaced_names(found.names)]
-    texts = {"names": usable_names(found.names), "header": found.header, "notes": notes}
-    return {**dialect.to_options(), **{name: json.dumps(value) for name, value in texts.items()}}
+        notes += replaced_names(found.names)
+    texts = {"names": usable_names(found.names), "header": found.header}
+    return {**dialect.to_options(), **{name: json.dumps(value) for name, value in texts.items()}}, notes
+
+
+def _one_column(text: str) -> str:
+    other = unusual_delimiter(text)
+    return "one column" + (f"; if {other!r} separates columns, use --delimiter {other!r}" if other else "")
 
 
 def dialect_of(file: InputFile) -> Dialect:
@@ -119,11 +130,14 @@ def lines_of(block: bytes, line_end: bytes) -> Iterator[bytes]:
         yield last
 
 
-def records_of(block: bytes, dialect: Dialect, *, is_last: bool, offset: int = 0, line: int = 0) -> Iterator[Record]:
+def records_of(
+    block: bytes, dialect: Dialect, *, is_last: bool, offset: int = 0, line: int = 0, width: int = 0
+) -> Iterator[Record]:
     """Parse a block record by record; unless it is the last, a record that goes on beyond its end is left out.
 
     If a record is malformed, its first line is one, and parsing goes on with the next line, so that a quote that is
-    never closed costs only its own record.
+    never closed costs only its own record. `width` is the number of columns, which decides what a line break is that is
+    not that of the file: the end of a record, or a part of a field.
     """
     line_end = dialect.line_end.encode()
     feed = _Feed(lines_of(block, line_end))
@@ -141,15 +155,51 @@ def records_of(block: bytes, dialect: Dialect, *, is_last: bool, offset: int = 0
             feed.put_back(feed.taken[1:])
             feed.taken = feed.taken[:1]
             reader = dialect.records(feed)
+            if width and str(csv_error).startswith(OTHER_LINE_BREAK) and (is_last or feed.taken[0].endswith(line_end)):
+                records = _with_other_breaks(feed.taken[0], dialect, width)
+                for part, part_fields in records:
+                    if part_fields:
+                        yield Record(offset, offset + len(part), line, part_fields, part)
+                    offset += len(part)
+                if records:
+                    line += 1
+                    continue
         raw = feed.taken[0] if len(feed.taken) == 1 else b"".join(feed.taken)
         if not is_last and not raw.endswith(line_end):
             return
         end, n_lines = offset + len(raw), len(feed.taken)
         if error is None and not _is_utf8(fields):
-            error = "not UTF-8"
+            error = NOT_UTF8
         if fields or error:
             yield Record(offset, end, line, fields, raw, error)
         offset, line = end, line + n_lines
+
+
+def _with_other_breaks(raw: bytes, dialect: Dialect, width: int) -> list[tuple[bytes, list[str]]]:
+    """Parse a line with line breaks other than those of the file, outside of quotes: CR in a file of LF, for example.
+
+    They end records if all parts that are not blank have as many fields as there are columns; else they are parts of
+    fields. Returns no records if neither fits.
+    """
+    line_end = dialect.line_end.encode()
+    other = b"\r" if line_end == b"\n" else b"\n"
+    body = raw.removesuffix(line_end).removesuffix(b"\r" if other == b"\r" else b"")
+    parts = [*(part + other for part in body.split(other)[:-1]), body.rpartition(other)[2] + raw[len(body) :]]
+    records = [(part, _fields(as_text(part).rstrip("\r\n"), dialect)) for part in parts]
+    if any(fields for _, fields in records) and all(
+        not part.strip() or (len(fields) == width and _is_utf8(fields)) for part, fields in records
+    ):
+        return records
+    text, mark = as_text(body), "\uf8ff"
+    fields = [field.replace(mark, other.decode()) for field in _fields(text.replace(other.decode(), mark), dialect)]
+    return [(raw, fields)] if mark not in text and len(fields) == width and _is_utf8(fields) else []
+
+
+def _fields(line: str, dialect: Dialect) -> list[str]:
+    try:
+        return next(dialect.records(iter([line])), [])
+    except csv.Error:
+        return []
 
 
 def _is_utf8(fields: Sequence[str]) -> bool:
@@ -159,6 +209,8 @@ def _is_utf8(fields: Sequence[str]) -> bool:
 def _explain(message: str) -> str:
     if message == OPEN_QUOTE:
         return "a quote opens here that nothing closes before the end of the file"
+    if message.startswith(OTHER_LINE_BREAK):
+        return "a line break outside of quotes that is not that of the file (CR, LF or CR LF)"
     if message.startswith("field larger"):
         return f"a field of more than {MAX_RECORD_BYTES:,} characters; is a quote not closed?"
     return f"not CSV: {message}"
@@ -189,11 +241,16 @@ class _Judge:
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def is_no_record(self, record: Record) -> bool:
-        """Return whether a record is a blank line or a repeated header."""
+        """Return whether a record is a blank line, a line of dashes, a number of rows, or a repeated header."""
         if record.error is None and record.fields == self.header:
             self._count(REPEATED_HEADERS)
             return True
-        return record.error is None and len(self.names) > 1 and len(record.fields) == 1 and not record.fields[0].strip()
+        if record.error is not None or len(self.names) < 2 or len(record.fields) != 1:
+            return False
+        if not self.after_broken and is_rule(record.fields):
+            self._count(RULES)
+            return True
+        return not record.fields[0].strip(_FILLING).strip()
 
     def row(self, record: Record) -> list[str | None] | str:
         """Return the cells of a row, or why the record is none."""
@@ -235,8 +292,9 @@ class _Blocks:
     `offset` and `line` are those of the start of the block; lines are counted from where reading began.
     """
 
-    def __init__(self, source: ByteSource, dialect: Dialect, offset: int) -> None:
+    def __init__(self, source: ByteSource, dialect: Dialect, offset: int, *, width: int) -> None:
         source.move_to(offset)
+        self._width = width
         self.offset, self.line = offset, 0
         self.block = b""
         self.is_last = False
@@ -282,7 +340,8 @@ class _Blocks:
         while True:
             self.grow(n_bytes)
             is_last = self.is_last or n_bytes > MAX_RECORD_BYTES
-            records = records_of(self.block, self._dialect, is_last=is_last, offset=self.offset, line=self.line)
+            place = {"offset": self.offset, "line": self.line, "width": self._width}
+            records = records_of(self.block, self._dialect, is_last=is_last, **place)
             first = next(records, None)
             if first is not None or is_last:
                 return iter(()) if first is None else chain([first], records)
@@ -297,6 +356,9 @@ class _Blocks:
         if self._dialect.header:
             header = next((record for record in self.records(SAMPLE_BYTES) if record.error is None), None)
             self.drop(len(self.block) if header is None else header.end - self.offset)
+        if self._dialect.ruler:
+            ruler = next((record for record in self.records(SAMPLE_BYTES) if any(map(str.strip, record.fields))), None)
+            self.drop(0 if ruler is None else ruler.end - self.offset)
 
 
 def sample_schema(file: InputFile) -> pa.Schema:
@@ -304,7 +366,7 @@ def sample_schema(file: InputFile) -> pa.Schema:
     names, judge = names_of(file), _Judge.of(file)
     rows: list[list[str | None]] = []
     with ByteSource(file) as source:
-        blocks = _Blocks(source, dialect_of(file), 0)
+        blocks = _Blocks(source, dialect_of(file), 0, width=len(names))
         blocks.skip_header()
         while not rows:
             end = blocks.offset
@@ -331,7 +393,7 @@ def stream_ranges(
     """
     dialect, judge = dialect_of(file), _Judge.of(file)
     with ByteSource(file) as source:
-        blocks = _Blocks(source, dialect, start.get("offset", 0))
+        blocks = _Blocks(source, dialect, start.get("offset", 0), width=len(judge.names))
         if not start:
             blocks.skip_header()
         judge.after_broken = bool(start.get("broken"))

@@ -19,13 +19,29 @@ from jina_data.read.csv_format.header import describe, has_known_name, is_header
 from jina_data.read.model import MAX_RECORD_BYTES
 from jina_data.read.options import NO_CHARACTER, InputOptions
 
-DELIMITERS = (",", "\t", ";", "|")
+DELIMITERS = (",", "\t", ";", "|", "\x01")
+"""The last is that of Hive."""
 NO_DELIMITER = "\x1f"
 """Stands for the delimiter of a file with one column."""
+
+OTHER_DELIMITERS = ("^", "~", "#", ":", " ")
+"""Characters that are named as possible delimiters of a file that seems to have one column."""
 
 MAX_PREAMBLE = 10
 SAMPLE_RECORDS = 500
 SAMPLE_CHARS = 2**17
+
+_RULE = re.compile(
+    r"[-+=|:\s]*-{3}[-+=|:\s]*|\(?\d[\d,.]* (?:rows?|records?)(?: (?:affected|selected|returned|in set))?"
+    r"(?: \([\d.]+ sec\))?\)?[.;]?",
+    re.IGNORECASE,
+)
+"""A line of dashes, or a number of rows, as databases print them around a table: `(2 rows affected)`."""
+
+
+def is_rule(record: Sequence[str]) -> bool:
+    """Return whether a record is a line of dashes, or a number of rows."""
+    return len(record) == 1 and _RULE.fullmatch(record[0].strip()) is not None
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,8 @@ class Dialect:
     line_end: str = "\n"
     skip_rows: int = 0
     header: bool = True
+    ruler: bool = False
+    """Whether a line of dashes follows the header."""
 
     @property
     def is_plain(self) -> bool:
@@ -63,7 +81,7 @@ class Dialect:
         """Parse lines strictly; blank lines are empty records. A malformed record raises `csv.Error`."""
         csv.field_size_limit(MAX_RECORD_BYTES)
         return csv.reader(
-            self._unescaped(lines) if self.escape else lines,
+            self._mended(lines) if self.escape or self.skip_space else lines,
             delimiter=self.delimiter,
             quotechar=self.quote or None,
             escapechar=self.escape or None,
@@ -72,12 +90,37 @@ class Dialect:
             strict=True,
         )
 
-    def _unescaped(self, lines: Iterator[str]) -> Iterator[str]:
-        """Double each escape character that escapes nothing, since the csv module would remove it."""
-        special = {self.escape, self.quote, self.delimiter, "\r", "\n", ""}
-        pair = re.compile(re.escape(self.escape) + r"(.|\n|\r|\Z)", re.DOTALL)
+    def _mended(self, lines: Iterator[str]) -> Iterator[str]:
+        """Bring lines into the form that the csv module reads.
+
+        An escape character that escapes nothing is doubled, since it would be removed; in a quoted field a delimiter
+        needs no escape. Blanks between a closing quote and what follows are removed.
+        """
+        quote, delimiter = re.escape(self.quote), re.escape(self.delimiter)
+        escaped = rf"{re.escape(self.escape)}(?P<escaped>.|\Z)" if self.escape else r"(?!)(?P<escaped>)"
+        doubled = rf"|{quote}{quote}|{quote}(?P<blanks> *(?={delimiter}|\r?\n|\r|\Z))?" if quote else ""
+        token = re.compile(escaped + doubled, re.DOTALL)
+        opening = re.compile(rf"(?:{delimiter}|\A){' *' if self.skip_space else ''}\Z") if quote else None
+        is_quoted = False
         for line in lines:
-            yield pair.sub(lambda found: found[0] if found[1] in special else self.escape + found[0], line)
+            parts: list[str] = []
+            position = 0
+            while found := token.search(line, position):
+                start, end = found.span()
+                parts.append(line[position:start])
+                text = found[0]
+                if found["escaped"] is not None:
+                    special = {self.escape, self.quote, "\r", "\n", "", *(() if is_quoted else self.delimiter)}
+                    text = text if found["escaped"] in special else self.escape + text
+                elif is_quoted:
+                    is_quoted = text == 2 * self.quote
+                    text = self.quote if self.skip_space and not is_quoted else text
+                elif opening is not None and opening.search(line, max(0, line.rfind(self.delimiter, 0, start)), start):
+                    is_quoted, end, text = True, start + 1, self.quote
+                parts.append(text)
+                position = end
+            parts.append(line[position:])
+            yield "".join(parts)
 
 
 @dataclass(frozen=True)
@@ -90,15 +133,26 @@ class Sample:
     @property
     def width(self) -> int:
         """The most frequent number of fields; the larger of two."""
-        counts = Counter(len(record) for record in self.records if record)
+        counts = Counter(len(record) for record in self.records if record and not is_rule(record))
         return max(counts, key=lambda width: (counts[width], width)) if counts else 0
 
     @property
     def preamble(self) -> int:
         """The number of leading records that have fewer fields than the others."""
         width = self.width
-        number = next((n for n, record in enumerate(self.records) if record and len(record) >= width), 0)
+        comments = self._comments(width)
+        rest = enumerate(self.records[comments:], comments)
+        number = next((n for n, record in rest if record and len(record) >= width), 0)
         return number if number <= MAX_PREAMBLE else 0
+
+    def _comments(self, width: int) -> int:
+        """Return the number of leading records that are comments, not a header such as `#id,text`."""
+        firsts = [record[0] if record else "" for record in self.records]
+        number = next((n for n, cell in enumerate(firsts) if not cell.startswith("#")), 0)
+        records = [record for record in self.records[:number] if record]
+        names = self.records[number] if number else None
+        is_certain = any(len(record) != width for record in records) or bool(names and has_known_name(names))
+        return number if is_certain and not any(map(has_known_name, records)) else 0
 
 
 @dataclass(frozen=True)
@@ -139,9 +193,32 @@ def detect(text: str, *, at_end: bool, kind: str, settings: InputOptions) -> Det
         dialect = replace(dialect, header=is_header(rows) if not settings.column_names else False)
     else:
         dialect = replace(dialect, header=settings.header)
+    dialect = replace(dialect, ruler=dialect.header and len(rows) > 1 and _is_ruler(rows[1]))
+    if dialect.ruler:
+        del rows[1]
     names = _names(rows, dialect, sample.width, settings)
     header = rows[0] if rows and dialect.header else []
     return Detected(dialect, names, header, describe(dialect.header, rows, settings))
+
+
+def unusual_delimiter(text: str) -> str | None:
+    """Return a character that is no usual delimiter, but seems to separate the columns of a text: names, and rows."""
+    lines = [line for line in text[:SAMPLE_CHARS].splitlines() if line.strip()][:SAMPLE_RECORDS]
+    for delimiter in OTHER_DELIMITERS:
+        try:
+            names, *rows = csv.reader(lines, delimiter=delimiter, strict=True)
+        except (csv.Error, ValueError):
+            continue
+        widths = {len(row) for row in rows}
+        if len(names) > 1 and rows and looks_like_names(names) and widths in ({len(names)}, {len(names) + 1}):
+            return delimiter
+    return None
+
+
+def _is_ruler(record: Sequence[str]) -> bool:
+    """Return whether a record is a line of dashes between the header and the rows, as databases print it."""
+    cells = [cell.strip() for cell in record if cell.strip()]
+    return len(record) > 1 and bool(cells) and all(re.fullmatch(":?-{2,}:?", cell) for cell in cells)
 
 
 def _best(base: Dialect, lines: Sequence[str], kind: str, settings: InputOptions) -> Dialect:
@@ -176,28 +253,33 @@ def _candidates(base: Dialect, usual_quote: str, text: str, settings: InputOptio
         is_set = settings.quote is not None or quote == usual_quote
         if quote and not is_set and quote not in text:
             continue
-        if escape and settings.escape is None and f"\\{quote or base.delimiter}" not in text:
+        is_escaped = f"\\{quote or base.delimiter}" in text or re.search(r"\\\r?\n", text)
+        if escape and settings.escape is None and not is_escaped:
             continue
-        if skip_space and not _has_space_before_quotes(replace(base, quote=quote, escape=escape), text):
+        if skip_space and not _has_space_around_quotes(replace(base, quote=quote, escape=escape), text):
             continue
         yield replace(base, quote=quote, escape=escape, skip_space=skip_space)
 
 
-def _has_space_before_quotes(dialect: Dialect, text: str) -> bool:
-    """Return whether a blank stands between a delimiter and a quote, outside of the fields that begin with a quote."""
-    place = f"{dialect.delimiter} {dialect.quote}"
-    if not dialect.quote or place not in text:
+def _has_space_around_quotes(dialect: Dialect, text: str) -> bool:
+    """Return whether a blank stands between a delimiter and a quote, outside of the fields that begin with a quote.
+
+    Blanks after a quote count, too, if a delimiter or the end of the line follows.
+    """
+    if not dialect.quote or not (f" {dialect.quote}" in text or f"{dialect.quote} " in text):
         return False
     quote, escape = re.escape(dialect.quote), re.escape(dialect.escape)
     escaped = f"{escape}.|" if escape else ""
     field = rf"(^|[\r\n]|{re.escape(dialect.delimiter)}){quote}(?:{escaped}[^{quote}{escape}]|{quote}{quote})*+{quote}"
-    return place in re.sub(field, r"\1", text, flags=re.DOTALL)
+    unquoted = re.sub(field, "\\1\0", text, flags=re.DOTALL)
+    delimiter = re.escape(dialect.delimiter)
+    return bool(re.search(rf"{delimiter} {quote}|\0 +(?={delimiter}|\r?\n|\Z)", unquoted))
 
 
 def _score(dialect: Dialect, lines: Sequence[str], usual_quote: str) -> float:
     sample = take_sample(dialect, lines)
     width, preamble = sample.width, sample.preamble
-    body = sample.records[preamble:]
+    body = [record for record in sample.records[preamble:] if record is None or not is_rule(record)]
     if not body or not width:
         return 0.0
     fields = (width - 1 + 0.01) / width
@@ -261,11 +343,23 @@ def take_sample(dialect: Dialect, lines: Sequence[str]) -> Sample:
             else:
                 break
         except csv.Error:
-            records.append(None)
-            starts.append(start)
+            parts = _parts(dialect, lines[start])
+            records += parts or [None]
+            starts += [start] * max(len(parts), 1)
             # An open quote may have swallowed many good lines: begin again on the next line.
             position = start + 1
     return Sample(tuple(records), tuple(starts))
+
+
+def _parts(dialect: Dialect, line: str) -> list[list[str]]:
+    """Return the records of a line with line breaks of another system; none unless all have as many fields."""
+    other = "\r" if dialect.line_end == "\n" else "\n"
+    parts = line.rstrip("\r\n").split(other)
+    try:
+        records = [next(dialect.records(iter([part])), []) for part in parts]
+    except csv.Error:
+        return []
+    return records if len(parts) > 1 and len(set(map(len, records))) == 1 else []
 
 
 def _preamble(sample: Sample) -> int:
@@ -310,7 +404,7 @@ def _names(rows: Sequence[list[str]], dialect: Dialect, width: int, settings: In
         return [*settings.column_names, *("" for _ in range(width - len(settings.column_names)))]
     if not dialect.header:
         return [""] * width
-    names = [name.strip() for name in rows[0]]
+    names = [name.strip().strip("\ufeff") for name in rows[0]]
     if width != len(names) + 1 or len(rows) < 2:
         return names
     wide = [record for record in rows[1:] if len(record) == width]

@@ -120,3 +120,26 @@ def check_content(name: str, head: bytes, *, is_set: bool = False) -> None:
     if head.strip().lower() in _ANSWERS:
         answer = head.strip().decode("ascii")
         raise InputError(f"{name}: it holds only the answer of a web server, {answer!r}. {_FETCH}")
+
+
+def check_binary(name: str, head: bytes, expected: str, *, is_set: bool) -> None:
+    """Check that a file that should be Parquet or Arrow is no text.
+
+    `is_set`: the user set the format; otherwise its name has the suffix.
+
+    Raises:
+        InputError: the message names what the file is.
+    """
+    if _is_binary(head):
+        return
+    kind, right = ("JSON", "json") if text_format(head, is_named=False) else ("text", "csv, tsv or text")
+    if is_set:
+        raise InputError(
+            f"{name}: this is {kind}, but its format is set to {expected}. "
+            f"Leave out --input-format, or set it to {right}."
+        )
+    named = "a Parquet file" if expected == "parquet" else "an Arrow file"
+    raise InputError(
+        f"{name}: could not be read: this is {kind}, not {named}. Rename it, set its format (--input-format {right}), "
+        "or fetch it again."
+    )

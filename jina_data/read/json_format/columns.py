@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from jina_data.errors import InputError
-from jina_data.read.json_format.load import NotARowError, as_json, try_load
+from jina_data.read.json_format.load import NotARowError, as_json, stored_keys, try_load
 from jina_data.read.json_format.reading import reading_of
 from jina_data.read.json_format.rows import parse_values
 from jina_data.read.model import MAX_RECORD_BYTES, RANGE_ROWS, ROW, SAMPLE_ROWS, InputFile, ParsedRange, Unreadable
-from jina_data.read.names import usable_names
+from jina_data.read.names import replaced_names, usable_names
 from jina_data.read.streams import ByteSource
 
 MIN_KEYED_RECORDS = 10
@@ -109,6 +109,15 @@ def rows_of_document(document: dict[str, Any], orientation: str) -> list[dict[st
     keys = list(parts[0])
     rows = [{name: part[key] for name, part in zip(names, parts, strict=True)} for key in keys]
     return _with_keys(rows, "index", keys)
+
+
+def column_notes(document: dict[str, Any], orientation: str) -> list[str]:
+    """Return notes about columns with new names."""
+    if orientation == "index":
+        return []
+    return replaced_names(
+        [str(name) for name in document["columns"]] if orientation == "split" else stored_keys(document)
+    )
 
 
 def _with_keys(rows: list[dict[str, Any]], name: str, keys: list[Any]) -> list[dict[str, Any]]:

@@ -17,6 +17,10 @@ _STARTS = (
         "this is an HTML page, not JSON; a download was probably answered by a web page. Fetch the file again",
     ),
     (re.compile("<"), "this is XML or HTML, not JSON. Convert it"),
+    (
+        re.compile(r"\)\]\}'|(?:while|for)\s*\("),
+        "this is JSON after a line against scripts. Delete all before the first [ or {",
+    ),
     (_ASSIGNMENT, "this is JavaScript that assigns a value. Delete all before the first [ or {, and a ; at the end"),
     (_CALL, "this is JSONP (a call of a function), not JSON. Delete the name and brackets of the call"),
 )
@@ -58,11 +62,13 @@ def _describe_value(text: str) -> str | None:
 
 
 def _describe_text(text: str) -> str | None:
+    line = text.splitlines()[0] if text else ""
+    if re.fullmatch(r"[^{\"]*\{\s*\".*\}\s*", line):
+        return "text stands before the object in each line. Delete it, for example: sed 's/^[^{]*//' IN > OUT.jsonl"
     if text.startswith(("//", "/*")):
         return JSON5.format("comments")
     if re.match(r"(?:---\s|- [\w\"']+:|[\w\"']+:\s)", text):
         return "this looks like YAML, not JSON. Convert it"
-    line = text.splitlines()[0] if text else ""
     if any(separator in line for separator in (",", ";", "\t")):
         return "this looks like CSV or TSV, not JSON. Rename it, or set format to csv or tsv"
     return None

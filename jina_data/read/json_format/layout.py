@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jina_data.errors import InputError
+from jina_data.read.csv_format.header import has_known_name
 from jina_data.read.encoding import BOM
-from jina_data.read.json_format.columns import CONVERT, load_document, orientation_of
+from jina_data.read.json_format.columns import CONVERT, column_notes, load_document, orientation_of
 from jina_data.read.json_format.grammar import BETWEEN, SPACE, START, STRING, value_end
-from jina_data.read.json_format.load import NotARowError, try_load
+from jina_data.read.json_format.load import NotARowError, stored_keys, try_load
 from jina_data.read.json_format.reading import (
     DOCUMENT_ITSELF,
+    Reading,
     Step,
     is_small,
     parse_records_path,
@@ -24,7 +26,7 @@ from jina_data.read.json_format.reading import (
     taken_names,
 )
 from jina_data.read.model import SAMPLE_ROWS, InputFile
-from jina_data.read.names import usable_names
+from jina_data.read.names import is_usable, replaced_names, usable_names
 
 MAX_ITEMS = 100
 """Items of an array that decide what its records are."""
@@ -60,18 +62,80 @@ def choose_layout(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
         InputError: the layout is known, but cannot be read.
     """
     found = _choose(file, head, at_end=at_end)
+    if found.option("layout") == "columns":
+        return found
     reading = reading_of(found)
+    values, outer = _sample(found, head, at_end=at_end)
+    if not reading.path and reading.shape == "texts":
+        found = found.with_notes(_doubly_encoded(values))
+    elif not reading.path:
+        found = found.with_notes(
+            _renamed_keys(values) if reading.shape == "objects" else _doubts(file, reading, values)
+        )
     if reading.is_plain:
         return found
-    values, outer = _sample(found, head, at_end=at_end)
+    found = found.with_notes(_left_out(head, reading))
     taken = taken_names(reading, values, outer)
     return replace(found, options=(*found.options, ("taken", json.dumps(taken)))) if taken else found
+
+
+def _left_out(head: bytes, reading: Reading) -> list[str]:
+    """Return a note about the fields of the document after its list of records, as far as they are in the head."""
+    keys = reading.above
+    members = list(_members(head, BETWEEN.match(head, 0).end())) if keys else []  # type: ignore[union-attr]
+    place = next((number for number, member in enumerate(members) if member.keys == keys), len(members))
+    names = [
+        ".".join(member.keys)
+        for member in members[place + 1 :]
+        if member.end and member.keys[:-1] == keys[: len(member.keys) - 1] and member.keys != keys
+        if is_small(try_load(head[member.start : member.end]))
+    ]
+    return [f"fields after the records are not read: {', '.join(names)}"] if names else []
+
+
+def _doubts(file: InputFile, reading: Reading, values: list[Any]) -> list[str]:
+    """Return a note if the first of some lists seems to hold the names of columns, and this was not set."""
+    lists = [value for value in values if isinstance(value, list)]
+    if reading.shape != "lists" or file.settings.header is not None or reading.names or len(lists) < 2:
+        return []
+    names, *rows = lists
+    if not all(isinstance(name, str) for name in names):
+        return []
+    is_over_numbers = any(
+        all(isinstance(row[position], int | float) for row in rows if position < len(row))
+        for position in range(len(names))
+        if any(position < len(row) for row in rows)
+    )
+    if not is_over_numbers and not has_known_name(names):
+        return []
+    shown = ", ".join(names)
+    return [f"the first list seems to hold column names ({shown[:60]}), but is read as a row; if it does, use --header"]
+
+
+def _doubly_encoded(values: list[Any]) -> list[str]:
+    """Return a note if the texts of a file are JSON objects."""
+    objects = [value for value in values if isinstance(value, str) and isinstance(try_load(value.encode()), dict)]
+    if 2 * len(objects) <= len(values):
+        return []
+    return ["the texts are JSON objects, perhaps encoded twice; they are read as texts"]
+
+
+def _renamed_keys(values: list[Any]) -> list[str]:
+    """Return notes about the keys of records that cannot be names of columns."""
+    notes: dict[str, None] = {}
+    for value in values:
+        if not isinstance(value, dict):
+            continue
+        names = stored_keys(value)
+        if len(set(names)) < len(names) or not all(map(is_usable, names)):
+            notes.update(dict.fromkeys(replaced_names(names)))
+    return list(notes)
 
 
 def _sample(file: InputFile, head: bytes, *, at_end: bool) -> tuple[list[Any], dict[str, Any]]:
     """Return the first values of a file, and the fields of the document around them."""
     if file.format == "jsonl":
-        lines, _ = _lines(head, at_end=at_end)
+        lines = head.removeprefix(BOM).split(b"\n")[: SAMPLE_ROWS if at_end else -1][:SAMPLE_ROWS]
         return [value for value in map(try_load, lines) if not isinstance(value, NotARowError)], {}
     begin = BETWEEN.match(head, 0).end()  # type: ignore[union-attr]
     keys = reading_of(file).above
@@ -115,6 +179,8 @@ def _choose(file: InputFile, head: bytes, *, at_end: bool) -> InputFile:
         return _with_header(replace(file, format="json"), options, head)
     if first == b"{":
         return _with_document(replace(file, format="json"), head, begin, at_end=at_end)
+    if first != b'"' and 2 * sum(map(_has_prefix, lines)) > len(lines):
+        return _with_header(replace(file, format="jsonl"), {"shape": "objects"}, head)
     found = shape or ("objects" if is_broken_object else _shape_of_items(head, begin))
     return replace(file, format="json", options=_options({"layout": "values", "shape": found}))
 
@@ -158,6 +224,14 @@ def _is_broken_record(line: bytes) -> bool:
     """Return whether a line begins as an object does and is broken, but not one that goes on in the next line."""
     is_start = START["objects"].match(line) is not None and not line.rstrip().endswith((b",", b"{", b"[", b":"))
     return is_start and isinstance(try_load(line), NotARowError)
+
+
+def _has_prefix(line: bytes) -> bool:
+    """Return whether a line is an object after something else, such as `data: {"text": "..."}`."""
+    start = START["objects"].search(line)
+    if start is None or not isinstance(try_load(line[: start.start()].strip()), NotARowError):
+        return False
+    return not isinstance(try_load(line[start.start() :]), NotARowError)
 
 
 def _plain(line: bytes) -> Any:
@@ -255,8 +329,13 @@ def _document_options(file: InputFile, head: bytes, begin: int, *, is_whole: boo
         return _path_options(("data", None), head, begin)
     document = load_document(file) if _may_be_columns(head, begin) else None
     orientation = orientation_of(document)
-    if orientation:
-        return {"layout": "columns", "orientation": orientation}
+    if orientation and document is not None:
+        notes = column_notes(document, orientation)
+        return {
+            "layout": "columns",
+            "orientation": orientation,
+            "notes": json.dumps(notes) if notes else "",
+        }
     if document is not None:
         _refuse_columns(file, document)
     if len(lists) == 1:

@@ -7,7 +7,7 @@ import math
 from json.encoder import encode_basestring
 from typing import Any
 
-from jina_data.read.encoding import BOM
+from jina_data.read.encoding import BOM, NOT_UTF8
 from jina_data.read.names import field_names
 
 
@@ -94,7 +94,12 @@ def _text(record: bytes) -> str:
         return record.removeprefix(BOM).decode("utf-8")
     except UnicodeDecodeError as error:
         byte = record[error.start]
-        raise NotARowError(f"not UTF-8: byte 0x{byte:02x} at byte {error.start} of the record") from None
+        raise NotARowError(f"{NOT_UTF8}: byte 0x{byte:02x} at byte {error.start} of the record") from None
+
+
+def stored_keys(value: dict[str, Any]) -> list[str]:
+    """Return the keys of an object as they are in the file, repeated ones too."""
+    return [name for name, _ in value.pairs] if isinstance(value, Mended) else list(value)
 
 
 def try_load(record: bytes) -> Any:

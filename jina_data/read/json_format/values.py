@@ -18,8 +18,8 @@ from jina_data.arrow.types import is_list, is_string
 from jina_data.read.json_format.load import Digits, Spelled, as_json
 from jina_data.read.schema import MAX_FIELDS
 
-MAX_DEPTH = 64
-"""Maximum depth of lists and structs; what is nested deeper is JSON text."""
+MAX_DEPTH = 32
+"""Maximum depth of lists and structs; what is nested deeper is JSON text. Parquet allows about 48 nested lists."""
 
 MAX_COLUMNS = 10_000
 

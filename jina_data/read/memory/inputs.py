@@ -141,13 +141,14 @@ def copy_inputs(listed: Sequence[str | MemoryInput | InputFile], folder: Path) -
             copied.append(entry)
             continue
         tables = tables_of(entry.value, entry.name)
+        notes: list[str] = []
         if tables is None:
             path = folder / f"{number:05d}.jsonl"
             write_rows(entry.value, entry.name, path)
         else:
             path = folder / f"{number:05d}.parquet"
-            write_tables(tables, entry.name, path)
-        copied.append(_input_file(entry.name, path))
+            notes = write_tables(tables, entry.name, path)
+        copied.append(_input_file(entry.name, path).with_notes(notes))
     return copied
 
 

@@ -57,7 +57,7 @@ def plain_value(value: Any, where: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [plain_value(part, where) for part in value]
     if isinstance(value, float):
-        return value if math.isfinite(value) else None if math.isnan(value) else json.dumps(value)
+        return None if math.isnan(value) else value
     if value is None or isinstance(value, str | bool | int):
         return value
     try:

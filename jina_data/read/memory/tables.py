@@ -14,7 +14,7 @@ from jina_data.errors import InputError
 from jina_data.read.as_text import json_text
 from jina_data.read.columnar.plain_types import plain_rows
 from jina_data.read.memory.rows import plain_value
-from jina_data.read.names import usable_names
+from jina_data.read.names import replaced_names, usable_names
 from jina_data.read.schema import cast, conform, unite_schemas, writable
 
 BATCH_ROWS = 1_000
@@ -40,6 +40,9 @@ def tables_of(value: Any, name: str) -> Iterator[pa.Table] | None:
 
 
 def _stream_tables(value: Any, name: str) -> Iterator[pa.Table]:
+    if isinstance(value, pa.Table):  # a stream has no unions
+        yield value
+        return
     try:
         with pa.RecordBatchReader.from_stream(value) as reader:
             yield reader.schema.empty_table()
@@ -58,32 +61,52 @@ def _frame_tables(frame: Any) -> Iterator[pa.Table]:
     """Yield the rows of a pandas frame; an index is a column if it has a name."""
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index(allow_duplicates=True)
-    names = ["_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns]
+    names = [_column_name(name) for name in frame.columns]
     for start in range(0, max(len(frame), 1), FRAME_ROWS):
         part = frame.iloc[start : start + FRAME_ROWS]
-        columns = [_frame_column(part.iloc[:, position]) for position in range(len(names))]
+        columns = [_frame_column(part.iloc[:, position], name) for position, name in enumerate(names)]
         yield pa.Table.from_arrays(columns, names=names)
 
 
-def _frame_column(series: Any) -> pa.Array | pa.ChunkedArray:
+def _column_name(name: Any) -> str:
+    """Return the name of a column of a frame: text, empty if it has none."""
+    if isinstance(name, tuple):
+        return "_".join(map(str, name))
+    return "" if name is None or name != name else str(name)  # noqa: PLR0124 (not a number, as pandas makes of None)
+
+
+def _frame_column(series: Any, name: str) -> pa.Array | pa.ChunkedArray:
     """Return a column of a frame; values of several types are texts, as JSON writes them."""
+    kind = type(series.dtype).__name__
+    if kind == "SparseDtype":
+        series = series.sparse.to_dense()
+    elif kind == "PeriodDtype":  # Arrow has only its number of months or days
+        series = series.astype(str).where(series.notna(), None)
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        values = (plain_value(value) for value in series.tolist())
+        values = (plain_value(value, f"column {name!r}") for value in series.tolist())
         return pa.array([None if value is None else json_text(value) for value in values], pa.string())
 
 
-def write_tables(tables: Iterable[pa.Table], name: str, path: Path) -> None:
-    """Write tables as one Parquet file. Tables with other columns or types than those before are united with them.
+def write_tables(tables: Iterable[pa.Table], name: str, path: Path) -> list[str]:
+    """Write tables as one Parquet file; return notes about columns with new names.
+
+    Tables with other columns or types than those before are united with them.
 
     Raises:
         InputError: a table cannot be read or written.
     """
     parts: list[Path] = []
     schemas: list[pa.Schema] = []
+    notes: dict[str, None] = {}
+
+    def prepare(table: pa.Table) -> pa.Table:
+        notes.update(dict.fromkeys(replaced_names(table.column_names)))
+        return _prepared(table)
+
     try:
-        for number, (schema, group) in enumerate(_by_schema(map(_prepared, tables))):
+        for number, (schema, group) in enumerate(_by_schema(map(prepare, tables))):
             parts.append(path.with_name(f"{path.stem}-{number:05d}.part"))
             schemas.append(schema)
             _write(group, schema, parts[-1])
@@ -91,6 +114,7 @@ def write_tables(tables: Iterable[pa.Table], name: str, path: Path) -> None:
             parts[0].replace(path)
         else:
             _unite(parts, schemas, path)
+        return list(notes)
     except pa.ArrowException as error:
         raise InputError(f"{name}: the data could not be copied: {error}") from error
     finally:
