@@ -85,8 +85,8 @@ def _notices(name: str, parts: Sequence[Judged]) -> list[str]:
         count = sum(part.rows for part in unknown)
         lines.append(
             f"{name} judged {count:,} of {rows:,} pairs of {source} ({_languages(unknown)}), although "
-            f"{_MEANING[UNKNOWN]}: it drops good pairs of these. {_advice(name, UNKNOWN)}; or filter by language first, "
-            f"or set {name}.min_precision"
+            f"{_MEANING[UNKNOWN]}: it drops good pairs of these. {_advice(name, UNKNOWN)}; or filter by language "
+            f"first, or set {name}.min_precision"
         )
     known = [part for part in parts if part.limit is not None and part.why != UNKNOWN]
     dropped = known[0].dropped if known else 0
@@ -94,8 +94,8 @@ def _notices(name: str, parts: Sequence[Judged]) -> list[str]:
         lines.append(
             f"{name} dropped {_percent(dropped / rows)} of the pairs of {source}, but only about "
             f"{_percent(known[0].share)} seem to be mismatched, so many of the drops are good pairs. Check them with "
-            f"`jina-data inspect DIR --label {name}`; then use a stronger model (-s {name}.embedder=MODEL), raise top_k, "
-            f"or set {name}.min_precision"
+            f"`jina-data inspect DIR --label {name}`; then use a stronger model (-s {name}.embedder=MODEL), raise "
+            f"top_k, or set {name}.min_precision"
         )
     return lines
 

@@ -70,7 +70,7 @@ class Judgement:
     """The decision about the pairs of a source in one language; `language` is null for all other languages.
 
     `source` is null for all sources but the largest. `limit` is the highest rank that is kept; null: nothing is
-    dropped, for the reason `why`. Of the pairs of the source, about the share `share` is mismatched. Of the pairs that the
+    dropped, for the reason `why`. Of the pairs of the source, about the share `share` is mismatched. Of those that the
     limit drops, at least the share `precision` is mismatched, with 95 % confidence.
     """
 

@@ -67,8 +67,8 @@ class Consistency(Barrier):
     positives of different pairs. With `min_precision`, a source is judged only in languages in which the ranks separate
     the pairs from such control pairs. Then `top_k` of `pool_size` is a share of control pairs, and the limit of a
     language is the rank below which this share of its control pairs is; or twice, four times ... this share, up to
-    `rank_cap`. The stage uses the lowest limit with which, with 95 % confidence, at least the share `min_precision` of what it drops are mismatched
-    pairs. Without such a limit, it drops nothing from the source. See `jina_data.stages.competence`.
+    `rank_cap`. The stage uses the lowest limit with which, with 95 % confidence, at least the share `min_precision` of what it
+    drops are mismatched pairs. Without such a limit, it drops nothing from the source. See `jina_data.stages.competence`.
     """
 
     name: ClassVar[str] = "consistency"
@@ -165,7 +165,8 @@ class Consistency(Barrier):
                 hybrid.write_pool(remaining, parts)
             n_excluded = write_excluded(remaining)
             remaining.con.execute("DROP TABLE pool")
-            facts: dict[str, Any] = {"pool": n_pool, "parts": parts, "excluded": n_excluded, "groups": [], "counts": []}
+            facts: dict[str, Any] = {"pool": n_pool, "parts": parts, "excluded": n_excluded}
+            facts |= {"groups": [], "counts": [], "weights": []}
             if n_pool and (self.audit_rows or hybrid):
                 facts |= self._audit(remaining, dense, hybrid, parts)
         prompts = {f"{role}_prompt": prompt for role in ROLES if (prompt := self._prompt(role))}

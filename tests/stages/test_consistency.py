@@ -77,6 +77,11 @@ class Reference:
                         self.margin[row] = self.similarity[row] - line.max()
 
 
+def static(**settings: Any) -> Consistency:
+    """Return the stage with the static model, whose decisions the reference repeats."""
+    return Consistency(embedder="static", **settings)
+
+
 def _keys(texts: list[str], seed: int | None = None) -> list[tuple[int, int]]:
     keys = content_keys([pa.array(texts)], case=True, whitespace=True, seed=seed).tolist()
     return [(high, low) for high, low in keys]
@@ -150,11 +155,11 @@ def demo() -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     "stage",
     [
-        Consistency(),
-        Consistency(top_k=1, rank_cap=1),
-        Consistency(pool_size=100, top_k=3),
-        Consistency(pool_by="source", pool_size=30, rank_cap=7),
-        Consistency(anchor_prompt="question: ", positive_prompt="answer: ", rank_cap=10),
+        static(),
+        static(top_k=1, rank_cap=1),
+        static(pool_size=100, top_k=3),
+        static(pool_by="source", pool_size=30, rank_cap=7),
+        static(anchor_prompt="question: ", positive_prompt="answer: ", rank_cap=10),
     ],
 )
 def test_every_row_is_as_the_reference_has_it(tmp_path: Path, demo: list[tuple[Any, ...]], stage: Consistency) -> None:
@@ -167,7 +172,7 @@ def test_every_row_is_as_the_reference_has_it(tmp_path: Path, demo: list[tuple[A
 def test_torn_pairs_fall(tmp_path: Path, demo: list[tuple[Any, ...]]) -> None:
     commands = [row for row in pairs_of_csv() if row[0] and row[1]]
     rows, moved = torn(commands)
-    expected = check(run(tmp_path, rows, Consistency()), rows, Consistency())
+    expected = check(run(tmp_path, rows, static()), rows, static())
     assert (expected.rank[moved] > 2).mean() > 0.95
 
 
@@ -195,7 +200,7 @@ CATS = [("cats", "cats sleep all day"), ("dogs", "dogs bark at night"), ("rain",
 def test_small_cases(
     tmp_path: Path, rows: list[tuple[Any, ...]], ranks: list[int] | None, settings: dict[str, Any]
 ) -> None:
-    stage = Consistency(**settings)
+    stage = static(**settings)
     expected = check(run(tmp_path, rows, stage), rows, stage)
     if ranks is not None and ranks[0] == 1:
         assert expected.rank.tolist() == ranks
@@ -203,12 +208,12 @@ def test_small_cases(
 
 def test_nothing_gets_there(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "rows.parquet", [{"anchor": "a", "positive": "b"}] * 3)
-    report = Pipeline(Where(expression="false"), Consistency()).run(path, tmp_path / "out", device="cpu")
+    report = Pipeline(Where(expression="false"), static()).run(path, tmp_path / "out", device="cpu")
     assert [(stage.rows_in, stage.rows_out) for stage in report.stages] == [(3, 0), (0, 0)]
 
 
 def test_no_rows(tmp_path: Path) -> None:
-    report = run(tmp_path, [], Consistency())
+    report = run(tmp_path, [], static())
     assert report.rows.read == 0
 
 
@@ -217,14 +222,14 @@ def test_ties_are_no_competitors(tmp_path: Path) -> None:
     same = load_embedder("static").encode(texts)
     assert (same[0] == same[1]).all()
     rows = [("cat", texts[0]), ("dog", texts[1]), ("rain", "it rains")]
-    stage = Consistency(top_k=1)
+    stage = static(top_k=1)
     expected = check(run(tmp_path, rows, stage), rows, stage)
     assert expected.rank.tolist() == [1, 1, 1]
     assert expected.margin[:2].tolist() == [0.0, 0.0]
 
 
 def test_the_pool_is_the_smallest_seeded_hashes(tmp_path: Path, demo: list[tuple[Any, ...]]) -> None:
-    stage = Consistency(pool_size=50, rank_cap=49)
+    stage = static(pool_size=50, rank_cap=49)
     ranks = [check(run(tmp_path, demo, stage, seed=s, out=f"out{s}"), demo, stage, seed=s).rank for s in (1, 2)]
     assert (ranks[0] != ranks[1]).any()
 
@@ -239,7 +244,7 @@ def digest(report: CleanReport) -> dict[str, str]:
 
 
 def test_batches_and_workers_do_not_change_a_byte(tmp_path: Path, demo: list[tuple[Any, ...]]) -> None:
-    stage = Consistency(pool_size=300)
+    stage = static(pool_size=300)
     rows = demo[:700]
     ways: list[dict[str, Any]] = [{}, {"batch_rows": 7}, {"batch_rows": 100, "workers": 2}]
     found = [digest(run(tmp_path, rows, stage, out=f"out{n}", **way)) for n, way in enumerate(ways)]
@@ -249,7 +254,7 @@ def test_batches_and_workers_do_not_change_a_byte(tmp_path: Path, demo: list[tup
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path, demo: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    stage, rows = Consistency(pool_size=300), demo[:700]
+    stage, rows = static(pool_size=300), demo[:700]
     whole = digest(run(tmp_path, rows, stage, out="whole"))
     apply, calls = Consistency.apply, list[int]()
 
@@ -271,8 +276,8 @@ def test_vectors_are_taken_over_from_an_earlier_run(
     tmp_path: Path, demo: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = demo[:400]
-    old = run(tmp_path, rows, Consistency(), out="old")
-    stage = Consistency(pool_size=99, top_k=5)
+    old = run(tmp_path, rows, static(), out="old")
+    stage = static(pool_size=99, top_k=5)
     fresh = digest(run(tmp_path, rows, stage, out="fresh"))
     monkeypatch.setattr(type(load_embedder("static")), "encode", lambda *_: pytest.fail("embedded again"))
     assert old.path is not None
@@ -284,7 +289,7 @@ def test_vectors_are_taken_over_from_an_earlier_run(
 
 def test_rank_cap_holds_top_k() -> None:
     with pytest.raises(ValueError, match=r"rank_cap \(3\) must be at least top_k \(5\)"):
-        Consistency(top_k=5, rank_cap=3)
+        static(top_k=5, rank_cap=3)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +303,7 @@ def test_rank_cap_holds_top_k() -> None:
 def test_roles_it_needs(roles: dict[str, tuple[str, ...]], message: str) -> None:
     schema = pa.schema([("a", pa.string()), ("b", pa.string()), ("many", pa.list_(pa.string()))])
     with pytest.raises(RecipeError, match=message):
-        Consistency().after(View(schema, roles))
+        static().after(View(schema, roles))
 
 
 # ---------------------------------------------------------------------------------------------------- kernels
@@ -396,7 +401,7 @@ def test_torn_pairs_of_real_corpora(
     pairs = pairs_of(corpora / "train" / f"{name}.parquet")
     chosen = np.sort(np.random.default_rng(1).permutation(len(pairs))[:n_rows]).tolist()
     rows, moved = torn([pairs[row] for row in chosen])
-    stage = Consistency(pool_size=10_000)
+    stage = static(pool_size=10_000)
     expected = check(run(tmp_path, rows, stage), rows, stage)
     assert (expected.rank[moved] > 2).mean() >= 0.99
     assert (expected.rank[~moved] <= 2).mean() >= kept_at_least
