@@ -129,7 +129,9 @@ def _mix(h: np.uint64, code: Integer) -> np.uint64:
 
 @inner
 def _is_blank(code: Integer) -> Truth:
-    return code <= 32 or code in (0x85, 0xA0, 0x3000, 0x2028, 0x2029) or 0x2000 <= code <= 0x200A
+    if code < 0x1680:
+        return code <= 32 or code in (0x85, 0xA0)
+    return code in (0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000) or 0x2000 <= code <= 0x200A
 
 
 # Text `row` is bytes `offsets[row]` to `offsets[row + 1]`. At the top of the loop, `a`, `b`, `c` are the hash states of
