@@ -16,9 +16,9 @@ help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*##/\t/'
 
 demo: $(LIGHT)/ready  ## light install, then clean the sample that ships with the project
-	@echo "Cleaning the demo sample (4,592 rows) with the recipe 'pairs', English rows only."
+	@echo "Cleaning the demo sample (4,592 rows) with the recipe 'pairs'."
 	@echo "The first run compiles text kernels: up to a minute; later runs take a few seconds."
-	$(LIGHT)/bin/jina-data clean tests/data/demo/questions.jsonl.gz tests/data/demo/commands.csv tests/data/demo/pages.csv.gz -o demo-run -p pairs -s language.languages=en --overwrite
+	$(LIGHT)/bin/jina-data clean tests/data/demo/questions.jsonl.gz tests/data/demo/commands.csv tests/data/demo/pages.csv.gz -o demo-run -p pairs --overwrite
 	@echo
 	@echo "Open demo-run/report.html in a browser, or see dropped rows: $(LIGHT)/bin/jina-data inspect demo-run"
 

@@ -1,12 +1,13 @@
-"""Measures the consistency stage: mismatched pairs that it drops, real pairs that it keeps, and its memory.
+"""Measures the stage `consistency`: precision and recall with planted mismatches, ranks by scorer, and memory.
 
-    python benchmarks/consistency.py --corpora FOLDER --work consistency-runs --out consistency.json
-    python benchmarks/consistency.py --corpora FOLDER --work runs --embedder FOLDER-OF-A-MODEL --sample 10000
-    python benchmarks/consistency.py --corpora FOLDER --work runs --memory-pool 1000000 --memory-limit 2GB
+    python benchmarks/consistency.py recipe --corpora FOLDER --work runs --out results/consistency_recipe.json
+    python benchmarks/consistency.py ranks --corpora FOLDER --work runs --embedder hybrid --embedder static
+    python benchmarks/consistency.py memory --corpora FOLDER --work runs --pool 1000000 --memory-limit 2GB
 
-A seeded 30 % of the positives of each file are shuffled among themselves. A shuffled positive that is also a positive
-of its new anchor (the files have duplicates) is counted separately, as "equivalent". `--sample N` uses a seeded sample
-of N rows of each file, shuffled in the same way; pool and anchors come from the sample.
+`recipe` runs the recipe `pairs` over whole sources in which 0, 5 and 30 % of the positives are shuffled among
+themselves, with several seeds. `ranks` runs the stage alone over a sample of each source with 30 % shuffled, with the
+sample as the pool, and counts the pairs up to several ranks. A shuffled positive that is also a positive of its new
+anchor (the sources have duplicates) counts as a good pair. Rows that earlier stages drop do not count.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import multiprocessing
 import os
 import platform
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -25,113 +27,180 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jina_data.clean.report import CleanReport
+from jina_data import CleanConfig, CleanReport, Pipeline, clean
+from jina_data.clean.run import RecipeChoice
 from jina_data.kernels.keys import content_keys
-from jina_data.pipeline import Pipeline
 from jina_data.stages.consistency import Consistency
 
-FILES = ("pairs_acl_title_abstract", "pairs_medquad", "pairs_sentence_compression", "pairs_simplification")
-SHUFFLED = 0.3
+SOURCES: Mapping[str, tuple[str, str, str, str | None]] = {
+    "titles and abstracts": ("pairs_acl_title_abstract", "anchor", "positive", None),
+    "medical questions": ("pairs_medquad", "anchor", "positive", None),
+    "compressions": ("pairs_sentence_compression", "anchor", "positive", None),
+    "simplifications": ("pairs_simplification", "anchor", "positive", None),
+    "commands": ("pairs_tldr_description_command", "anchor", "positive", None),
+    "entailments": ("nli_snli_sample", "premise", "hypothesis", "entailment"),
+    "paraphrases": ("dups_mrpc_train_val", "anchor", "positive", "1"),
+    "translations en-de": ("parallel_multi30k_task1", "en", "de", None),
+}
+RANKS = (2, 10, 50)
 
 
 def main() -> None:
+    """Run the chosen measurement and write its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("recipe", "ranks", "memory"))
     parser.add_argument("--corpora", type=Path, default=os.environ.get("JINA_DATA_CORPORA"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--files", nargs="+", default=FILES)
-    parser.add_argument("--embedder", default="static")
-    parser.add_argument("--sample", type=int, help="rows of each file (default: all)")
-    parser.add_argument("--pool-size", type=int, default=10_000)
-    parser.add_argument("--top-k", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--memory-pool", type=int, help="measure memory with a pool of this size instead")
-    parser.add_argument("--memory-limit", default="4GB")
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=list(SOURCES))
+    parser.add_argument("--embedder", action="append", help="default: hybrid")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0, 0.05, 0.3])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sample", type=int, help="rows of each source (recipe: all; ranks: 5,000)")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--pool", type=int, default=1_000_000)
+    parser.add_argument("--memory-limit", default="2GB")
     arguments = parser.parse_args()
     if arguments.corpora is None:
         parser.error("give the folder of the corpora with --corpora or JINA_DATA_CORPORA")
+    arguments.corpora = Path(arguments.corpora)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    if arguments.memory_pool:
-        results = [measure_memory(arguments)]
-    else:
-        head = f"{'file':32}{'rows':>7}{'shuffled':>10}{'equivalent':>11}"
-        print(f"{head}{'dropped':>9}{'kept':>8}{'rows/s':>9}{'peak MB':>9}")
-        results = [measure(arguments, name) for name in arguments.files]
-    facts = {"embedder": arguments.embedder, "pool_size": arguments.pool_size, "top_k": arguments.top_k}
-    facts |= {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    measure = {"recipe": measure_recipe, "ranks": measure_ranks, "memory": measure_memory}[arguments.what]
+    facts = {"what": arguments.what, "cpus": os.cpu_count(), "machine": platform.machine()}
+    facts |= {"python": platform.python_version()}
     facts |= {name: version(name) for name in ("numpy", "numba", "duckdb", "wordllama")}
-    text = json.dumps({**facts, "results": results}, indent=2)
-    if arguments.out:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
-    else:
-        print(text)
+    results: list[dict[str, Any]] = []
+    for result in measure(arguments):
+        results.append(result)
+        print(json.dumps(result), flush=True)
+        if arguments.out:
+            arguments.out.write_text(json.dumps({**facts, "results": results}, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
-    """Shuffle pairs of a file, run the stage, and count the dropped and kept pairs."""
-    table, moved, equivalent = shuffle_pairs(arguments.corpora / "train" / f"{name}.parquet", arguments.sample)
-    source = arguments.work / f"{name}.parquet"
-    pq.write_table(table, source)
-    stage = Consistency(embedder=arguments.embedder, pool_size=arguments.pool_size, top_k=arguments.top_k)
-    report, seconds = run(arguments, stage, source)
-    kept = kept_rows(report)
-    mismatched, untouched = moved & ~equivalent, ~moved
-    result = {
-        "file": name,
-        "rows": len(table),
-        "shuffled": int(moved.sum()),
-        "equivalent": int(equivalent.sum()),
-        "equivalent_kept": float(kept[equivalent].mean()) if equivalent.any() else None,
-        "shuffled_dropped": 1 - float(kept[mismatched].mean()),
-        "untouched_kept": float(kept[untouched].mean()),
-        "rows_per_second": len(table) / seconds,
-        "peak_memory_bytes": report.peak_memory_bytes,
+def measure_recipe(arguments: argparse.Namespace) -> Any:
+    """Run the recipe `pairs` over each source, with each share of shuffled positives."""
+    for name in arguments.sources:
+        for embedder in arguments.embedder or ["hybrid"]:
+            for noise in arguments.noise:
+                for seed in range(arguments.seeds if noise else 1):
+                    table, is_bad = read(arguments.corpora, name, noise, seed, arguments.sample)
+                    path = arguments.work / "pairs.parquet"
+                    pq.write_table(table, path)
+                    choice = RecipeChoice("pairs", settings=[f"consistency.embedder={embedder}"])
+                    columns = {"anchor": ("anchor",), "positive": ("positive",)}
+                    config = CleanConfig(recipe=choice, inputs=[str(path)], columns=columns, workers=arguments.workers)
+                    started = time.perf_counter()
+                    report = clean(config, arguments.work / "run", overwrite=True)
+                    seconds = time.perf_counter() - started
+                    yield {"source": name, "embedder": embedder, "noise": noise, "seed": seed} | {
+                        **account(report, is_bad),
+                        "seconds": round(seconds, 1),
+                        "peak_memory_bytes": report.peak_memory_bytes,
+                    }
+
+
+def account(report: CleanReport, is_bad: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Count what `consistency` dropped, of the rows that reached it."""
+    assert report.path is not None
+    ledger = pq.read_table(report.path / "ledger", columns=["row", "kept", "stage"]).sort_by("row")
+    is_dropped = pc.equal(ledger["stage"], "consistency").fill_null(False).to_numpy()
+    reached = is_dropped | ledger["kept"].to_numpy()
+    n_dropped, n_bad = int(is_dropped.sum()), int((reached & is_bad).sum())
+    hits = int((is_dropped & is_bad).sum())
+    main_part = max(report.judged, key=lambda part: part.rows)
+    return {
+        "rows": int(reached.sum()),
+        "mismatched": n_bad,
+        "dropped": n_dropped,
+        "precision": round(hits / n_dropped, 4) if n_dropped else None,
+        "recall": round(hits / n_bad, 4) if n_bad else None,
+        "good_lost": round((n_dropped - hits) / int((reached & ~is_bad).sum()), 5),
+        "not_judged": round(sum(part.rows for part in report.judged if part.limit is None) / int(reached.sum()), 4),
+        "estimated_share": main_part.share,
+        "limit": main_part.limit,
     }
-    shares = f"{result['shuffled_dropped']:9.2%}{result['untouched_kept']:8.2%}{result['rows_per_second']:9,.0f}"
-    counts = f"{len(table):7,}{result['shuffled']:10,}{result['equivalent']:11,}"
-    print(f"{name:32}{counts}{shares}{report.peak_memory_bytes / 10**6:9,.0f}", flush=True)
-    return result
 
 
-def shuffle_pairs(
-    path: Path, sample: int | None = None, seed: int = 0
-) -> tuple[pa.Table, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Shuffle a fraction of the positives of a file among themselves.
+def measure_ranks(arguments: argparse.Namespace) -> Any:
+    """Run the stage alone over a sample of each source with 30 % shuffled; the sample is the pool."""
+    for name in arguments.sources:
+        table, is_bad = read(arguments.corpora, name, 0.3, 0, arguments.sample or 5000)
+        path = arguments.work / "pairs.parquet"
+        pq.write_table(table, path)
+        for embedder in arguments.embedder or ["hybrid"]:
+            stage = Consistency(embedder=embedder, pool_size=len(table), top_k=max(RANKS), audit_rows=0)
+            started = time.perf_counter()
+            report = Pipeline(stage).run(path, arguments.work / "run", overwrite=True, workers=arguments.workers)
+            seconds = time.perf_counter() - started
+            assert report.path is not None
+            scores = pq.read_table(report.path / "scores").sort_by("row_id")
+            columns = [column for column in scores.column_names if column.endswith("rank")]
+            for column in columns:
+                rank = scores[column].to_numpy()
+                yield {
+                    "source": name,
+                    "embedder": embedder if column == "rank" else f"{embedder}: {column.removesuffix('_rank')}",
+                    "rows": len(table),
+                    "rows_per_second": round(len(table) / seconds),
+                    **{
+                        f"top_{k}": {
+                            "shuffled_dropped": round(float((rank[is_bad] > k).mean()), 4),
+                            "others_kept": round(float((rank[~is_bad] <= k).mean()), 4),
+                        }
+                        for k in RANKS
+                    },
+                }
 
-    Returns:
-        The pairs, a mask of the pairs with the positive of another row, and a mask of those that are equivalent.
-    """
-    table = pq.read_table(path, columns=["anchor", "positive"]).combine_chunks()
+
+def read(
+    corpora: Path, name: str, noise: float, seed: int, sample: int | None
+) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+    """Return the pairs of a source with a share of its positives shuffled, and which pairs do not match."""
+    file, anchor, positive, label = SOURCES[name]
+    table = pq.read_table(corpora / "train" / f"{file}.parquet").combine_chunks()
+    if label is not None:
+        table = table.filter(pc.equal(pc.cast(table["label"], pa.string()), label))
+    table = pa.table({"anchor": table[anchor], "positive": table[positive]}).drop_null().combine_chunks()
     rng = np.random.default_rng(seed)
     if sample is not None and sample < len(table):
-        table = table.take(pa.array(np.sort(rng.permutation(len(table))[:sample])))
+        table = table.take(pa.array(np.sort(rng.permutation(len(table))[:sample]))).combine_chunks()
     anchors, positives = (
         list(map(tuple, content_keys([column], case=True, whitespace=True).tolist())) for column in table.columns
     )
     real_pairs = set(zip(anchors, positives, strict=True))
-    chosen = np.sort(rng.permutation(len(table))[: int(SHUFFLED * len(table))])
+    chosen = rng.permutation(len(table))[: int(noise * len(table))]
     origin = np.arange(len(table))
-    origin[chosen] = rng.permutation(chosen)
-    moved = origin != np.arange(len(table))
-    same = [(anchor, positives[row]) in real_pairs for anchor, row in zip(anchors, origin.tolist(), strict=True)]
-    shuffled = pa.table({"anchor": table["anchor"], "positive": table["positive"].take(pa.array(origin))})
-    return shuffled, moved, moved & np.array(same)
+    origin[chosen] = np.roll(chosen, 1)
+    pairs = zip(anchors, origin.tolist(), strict=True)
+    is_bad = np.array([(anchor, positives[row]) not in real_pairs for anchor, row in pairs])
+    return pa.table({"anchor": table["anchor"], "positive": table["positive"].take(pa.array(origin))}), is_bad
 
 
-def measure_memory(arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_memory(arguments: argparse.Namespace) -> Any:
     """Run over as many different pairs as the pool has texts; 1 % of the first 20,000 pairs are matching."""
-    n = arguments.memory_pool
     source = arguments.work / "memory.parquet"
     # In a separate process, so that its memory is not counted.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pool.submit(write_synthetic, arguments.corpora, source, n).result()
-    report, seconds = run(arguments, Consistency(embedder=arguments.embedder, pool_size=n), source)
-    result = {"rows": n, "pool": n, "seconds": seconds, "memory_limit": arguments.memory_limit}
-    result |= {"peak_memory_bytes": report.peak_memory_bytes, "kept": int(kept_rows(report).sum())}
-    print(f"pool {n:,}: {seconds:.0f} s, peak {report.peak_memory_bytes / 10**6:,.0f} MB of {arguments.memory_limit}")
-    return result
+        pool.submit(write_synthetic, arguments.corpora, source, arguments.pool).result()
+    for embedder in arguments.embedder or ["hybrid"]:
+        started = time.perf_counter()
+        report = Pipeline(Consistency(embedder=embedder, pool_size=arguments.pool)).run(
+            source,
+            arguments.work / "run",
+            overwrite=True,
+            workers=arguments.workers,
+            memory_limit=arguments.memory_limit,
+        )
+        yield {
+            "pool": arguments.pool,
+            "embedder": embedder,
+            "seconds": round(time.perf_counter() - started, 1),
+            "memory_limit": arguments.memory_limit,
+            "peak_memory_bytes": report.peak_memory_bytes,
+        }
 
 
 def write_synthetic(corpora: Path, target: Path, n: int) -> None:
@@ -143,26 +212,6 @@ def write_synthetic(corpora: Path, target: Path, n: int) -> None:
     matching = set(range(0, min(n, 20_000), 100))
     positives = [f"{anchors[row if row in matching else (row + shift) % n]} !" for row in range(n)]
     pq.write_table(pa.table({"anchor": anchors, "positive": positives}), target)
-
-
-def run(arguments: argparse.Namespace, stage: Consistency, source: Path) -> tuple[CleanReport, float]:
-    started = time.perf_counter()
-    report = Pipeline(stage).run(
-        source,
-        arguments.work / f"run-{source.stem}",
-        overwrite=True,
-        workers=arguments.workers,
-        memory_limit=arguments.memory_limit,
-    )
-    return report, time.perf_counter() - started
-
-
-def kept_rows(report: CleanReport) -> npt.NDArray[np.bool_]:
-    assert report.path is not None
-    ledger = pq.read_table(report.path / "ledger", columns=["row", "kept"])
-    kept: npt.NDArray[np.bool_] = np.zeros(len(ledger), np.bool_)
-    kept[ledger["row"].to_numpy()] = ledger["kept"].to_numpy()
-    return kept
 
 
 if __name__ == "__main__":

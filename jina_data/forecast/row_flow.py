@@ -176,9 +176,10 @@ class _FlowEstimator:
         full_pool = sum(pool for _, pool in parts.values())
         if self.sampled.fraction >= 1:
             return share
-        ranks, is_dropped = self.trial.ranks[index][reach], self.sampled.outcomes.stage[reach] == index
-        # A row that was kept in spite of its rank is of a spared source, and will be kept in the run.
-        ranks = np.where(is_dropped, ranks, np.minimum(ranks, stage.top_k))
+        if stage.min_precision is not None:  # limits grow with the pool; a larger sample may judge more sources
+            most = max((group["share"] for group in fit_result["groups"] if group["limit"] is None), default=0.0)
+            return Share(share.expected, np.minimum(share.draws + self.rng.uniform(0, most, DRAWS), 1.0))
+        ranks = self.trial.ranks[index][reach]
         return estimate_rank_share(
             *(ranks, share), top_k=stage.top_k, pool=fit_result["pool"], full_pool=full_pool, rng=self.rng
         )

@@ -34,7 +34,7 @@ SAMPLE_ROWS = 20_000
 """Rows of a sample if no stage runs a large model."""
 MODEL_ROWS = 1_000
 """Rows of a sample if a stage runs a large model on a CPU."""
-MODEL_BYTES = 300 * 2**20
+MODEL_BYTES = 400 * 2**20
 """A model is large, such as a transformer, if a process needs more memory than this for it."""
 SAMPLE_BYTES = 24 * 2**20
 """Maximum bytes of a sample in memory, which limits the time for long texts."""

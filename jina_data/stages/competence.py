@@ -7,7 +7,7 @@ be the share of control pairs below it. From a sample of a source:
 
 - `share`: the share of pairs at levels above 0.3, divided by 0.7, estimates the share of mismatched pairs (Storey 2002,
   J. R. Statist. Soc. B 64, 479). The tail of good pairs adds to it. Where this tail is still thinning out, pairs are
-  denser at levels from 0.1 to 0.3 than above; a third of the difference is subtracted (decision 0022).
+  denser at levels from 0.1 to 0.3 than above; a quarter of the difference is subtracted (decision 0022).
 - `precision` of a level: the mismatched pairs above it (the share, times 1 - level), divided by all pairs above it.
 
 The burden of proof lies with dropping. A language of a source is judged only if, with 95 % confidence, more than half
@@ -40,7 +40,7 @@ _Z = 1.959964
 _DRAWS = 400
 _FAR, _TAIL = 0.3, 0.1
 """Pairs are far above the first of these levels, and in the tail between them."""
-_THINNING = 1 / 3
+_THINNING = 0.25
 
 RankArray = npt.NDArray[np.int64]
 

@@ -67,8 +67,9 @@ class Consistency(Barrier):
     positives of different pairs. With `min_precision`, a source is judged only in languages in which the ranks separate
     the pairs from such control pairs. Then `top_k` of `pool_size` is a share of control pairs, and the limit of a
     language is the rank below which this share of its control pairs is; or twice, four times ... this share, up to
-    `rank_cap`. The stage uses the lowest limit with which, with 95 % confidence, at least the share `min_precision` of what it
-    drops are mismatched pairs. Without such a limit, it drops nothing from the source. See `jina_data.stages.competence`.
+    `rank_cap`. The stage uses the lowest limit with which at least the share `min_precision` of the dropped pairs are
+    mismatched, with 95 % confidence. Without such a limit, it drops nothing from the source. See
+    `jina_data.stages.competence`.
     """
 
     name: ClassVar[str] = "consistency"
@@ -120,7 +121,7 @@ class Consistency(Barrier):
     @override
     def process_bytes(self) -> int:
         # A block of the pool and the features of a batch, for texts of some thousand characters.
-        return load.process_bytes(self._model) + (300 * 2**20 if self.embedder == HYBRID else 0)
+        return load.process_bytes(self._model) + (200 * 2**20 if self.embedder == HYBRID else 0)
 
     @override
     def model_hashes(self) -> dict[str, str]:

@@ -35,9 +35,7 @@ N_COMMANDS = {
 N_PAGES = {lang: 240 if lang == "en" else 105 for lang in N_COMMANDS}
 SENTENCE_LANGS = ("en", "de", "fr", "es", "ru", "zh-CN", "ja", "th", "ar", "hi", "tr", "vi")
 N_SENTENCES = 66
-MISMATCHED = {"commands": 0.05, "questions": 0.2, "pages": 0.2}
-# Words in more questions than this do not name a topic: "symptoms", "syndrome".
-COMMON_WORD = 50
+MISMATCHED = {"commands": 0.05, "questions": 0.05, "pages": 0.2}
 LONG_CHARS = 25_000
 FIELDS = ("id", "question", "answer", "source", "lang")
 
@@ -325,10 +323,8 @@ def plant_junk(planter: Planter, count: int) -> None:
 
 def planted_questions(corpora: Path) -> list[Row]:
     rows = medquad(corpora)
-    uses = Counter(word for row in rows for word in words(row.question))
     planter = Planter(rows)
-    first = round(MISMATCHED["commands"] * len(rows))
-    planter.mismatch(first)
+    planter.mismatch(round(MISMATCHED["questions"] * len(rows)))
     plant_copies(planter, 12)
     planter.copy("near_duplicate", 20, one_word_changed, fits=lambda row: len(str(row.answer).split()) >= 120)
     plant_junk(planter, 8)
@@ -342,11 +338,6 @@ def planted_questions(corpora: Path) -> list[Row]:
         planter.add(row)
     for i, (kind, line) in enumerate(broken_lines(planter.take(6))):
         planter.add(Row(hash_fraction("broken", i), f"broken-{i}", "", "", "", "", kind=kind, line=line))
-    # Most are planted last, so that the rows of the other kinds stay the same whatever the share is.
-    planter.mismatch(
-        round(MISMATCHED["questions"] * len(rows)) - first,
-        unrelated=unrelated_by(lambda row: frozenset(w for w in words(row.question) if uses[w] <= COMMON_WORD)),
-    )
     return planter.in_order()
 
 
