@@ -81,7 +81,7 @@ def _notices(name: str, parts: Sequence[Judged]) -> list[str]:
             f"({_languages(unjudged)}) and kept them: {_MEANING[reason]}. {_advice(name, reason)}"
         )
     unknown = [part for part in parts if part.limit is not None and part.why == UNKNOWN]
-    if unknown:
+    if unknown and parts[0].dropped:
         count = sum(part.rows for part in unknown)
         lines.append(
             f"{name} judged {count:,} of {rows:,} pairs of {source} ({_languages(unknown)}), although "

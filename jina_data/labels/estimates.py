@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
 
-from jina_data.stages.mismatch import wilson
+from jina_data.stages.competence import wilson
 
 
 @dataclass(frozen=True)

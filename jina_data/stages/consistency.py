@@ -107,7 +107,9 @@ class Consistency(Barrier):
 
     @override
     def thresholds(self, view: View) -> dict[str, tuple[Threshold, ...]]:
-        return {"rank": (Threshold(float(self.top_k), "below", self.reasons[0]),)}
+        if self.min_precision is None:
+            return {"rank": (Threshold(float(self.top_k), "below", self.reasons[0]),)}
+        return {"rank_of_limit": (Threshold(1.0, "below", self.reasons[0]),)}
 
     @override
     def prepare(self) -> None:
@@ -188,6 +190,8 @@ class Consistency(Barrier):
             outcome.scores[name] = pa.array(of_signal)
         if self.audit_rows:
             outcome.scores["limit"] = pa.array(limit, mask=limit < 0)
+        if self.min_precision is not None:
+            outcome.scores["rank_of_limit"] = pa.array(ranks.rank / np.maximum(limit, 1), mask=limit < 0)
         return outcome
 
     def _ranks(self, rows: Rows, sources: Sequence[str], fit_result: FitResult, context: Context) -> PairRanks:
