@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Sequence
 from io import StringIO
@@ -129,7 +130,8 @@ def judged(sampled: Sampled, seed: int = 0) -> dict[str | None, Judgement]:
     return {one.language: one for one in found}
 
 
-# Log-normal levels whose density above 0.3 is 7, 14 and 20 % of that from 0.1 to 0.3: decision 0022 measured 11 to 27 %.
+# The density of these log-normal levels above 0.3 is 7, 14 and 20 % of that from 0.1 to 0.3. Decision 0022 measured 11
+# to 27 % in real sources, and the estimate assumes 20 %.
 TAILS = [(-7.0, 2.0), (-7.0, 2.5), (-8.0, 3.0)]
 
 
@@ -161,13 +163,15 @@ def test_the_limit_has_the_required_precision(tail: tuple[float, float], share: 
 
 
 def test_many_mismatched_pairs_are_found() -> None:
-    for seed in range(10):
+    limits = 0
+    for seed in range(20):
         sampled, is_bad = simulate(seed, 4000, 0.3)
         found = judged(sampled, seed)["en"]
-        assert found.limit is not None
-        assert found.share == pytest.approx(0.3, abs=0.04)
-        is_dropped = sampled.whole > found.limit
-        assert (is_dropped & is_bad).sum() > 0.8 * is_bad.sum()
+        assert found.share == pytest.approx(0.3, abs=0.05)
+        if found.limit is not None:
+            limits += 1
+            assert (is_bad & (sampled.whole > found.limit)).sum() > 0.8 * is_bad.sum()
+    assert limits >= 16
 
 
 def test_the_same_seed_gives_the_same_judgements() -> None:
@@ -220,15 +224,17 @@ def test_few_rows_of_each_language() -> None:
 
 
 def test_a_language_that_the_scorer_does_not_know() -> None:
+    limits = 0
     for seed in range(10):
         sampled, _ = simulate(seed, 4000, 0.3, languages=["en", "de", "xx"], ignorant=["xx"])
         found = judged(sampled, seed)
         assert set(found) == {"en", "de", "xx", None}
         assert (found["xx"].limit, found["xx"].why) == (None, UNKNOWN)
-        assert found["en"].limit is not None
-        assert found["de"].limit is not None
-        assert found["en"].share == found["de"].share == pytest.approx(0.3, abs=0.05)
+        assert (found["en"].limit is None) == (found["de"].limit is None)
+        assert found["en"].share == found["de"].share == pytest.approx(0.3, abs=0.06)
         assert found[None].why == FEW
+        limits += found["en"].limit is not None
+    assert limits >= 7
 
 
 def test_each_language_has_the_limit_of_its_control_pairs() -> None:
@@ -246,23 +252,26 @@ def test_each_language_has_the_limit_of_its_control_pairs() -> None:
 @pytest.mark.parametrize("pool", [10_000, 40_000])
 def test_a_pool_larger_than_the_part_that_is_ranked_to_the_end(pool: int) -> None:
     # With the part, the limit is that of the whole pool; the ranks of the first 2,000 pairs in it are known.
-    for seed in range(5):
+    limits = 0
+    for seed in range(10):
         sampled, is_bad = simulate(seed, 6000, 0.3, tail=(-9, 2), pool=pool, part=10_000)
         found = judged(sampled, seed)["en"]
-        assert found.limit is not None
+        if found.limit is None:
+            continue
+        limits += 1
         assert any(found.limit == pytest.approx(level * pool, rel=0.4) for level in LEVELS)
         known = np.flatnonzero(sampled.whole >= 0)
         assert len(known) == (6000 if pool == 10_000 else 2000)
         assert is_bad[known][sampled.whole[known] > found.limit].mean() >= PRECISION
+    assert limits >= 7
 
 
 # ---------------------------------------------------------------------------------------------------------- notices
 
 
-def part(language: str, rows: int, limit: int | None, why: str = "", **values: Any) -> Judged:
-    return Judged(**{"stage": 0, "source": "here", "dropped": 100, "share": 0.2, "precision": 0.9, **values}, **{
-        "language": language, "rows": rows, "limit": limit, "why": why
-    })  # fmt: skip
+def part(language: str, rows: int, limit: int | None, why: str = "", **others: Any) -> Judged:
+    values: dict[str, Any] = {"stage": 0, "source": "here", "dropped": 100, "share": 0.2, "precision": 0.9, **others}
+    return Judged(language=language, rows=rows, limit=limit, why=why, **values)
 
 
 @pytest.mark.parametrize(
@@ -310,16 +319,19 @@ def commands() -> list[tuple[str, str]]:
     return [(anchor, positive) for anchor, positive in rows if anchor and positive]
 
 
-def sentences(*langs: str) -> list[str]:
+def sentences(lang: str) -> list[str]:
     table = pq.read_table(DEMO / "sentences.parquet", columns=["text", "lang"]).to_pylist()
-    return [row["text"] for row in table if row["lang"] in langs or not langs]
+    return [row["text"] for row in table if row["lang"] == lang]
 
 
 @pytest.fixture(scope="module")
-def copies() -> list[tuple[str, str]]:
-    """Return pairs of nearly equal sentences, in 8 languages with spaces, which the hybrid scorer judges well."""
-    texts = dict.fromkeys(sentences("en", "de", "fr", "es", "ru", "tr", "vi", "ar"))
-    return [(text, " ".join(text.split()[1:])) for text in texts if len(text.split()) > 3]
+def pages() -> list[tuple[str, str]]:
+    """Return names and examples of pages in 13 languages, sorted by language: good pairs that share words."""
+    with (DEMO / "planted.jsonl").open(encoding="utf-8") as lines:
+        planted = {one["row"] for one in map(json.loads, lines) if one["file"] == "pages.csv.gz"}
+    with gzip.open(DEMO / "pages.csv.gz", "rt", encoding="utf-8", newline="") as lines:
+        rows = [row for at, row in enumerate(csv.DictReader(lines)) if at not in planted]
+    return [(row["question"], row["answer"]) for row in sorted(rows, key=lambda row: row["lang"])]
 
 
 def run(folder: Path, rows: Sequence[tuple[str, str, str]], stage: Consistency, **options: Any) -> CleanReport:
@@ -330,17 +342,17 @@ def run(folder: Path, rows: Sequence[tuple[str, str, str]], stage: Consistency, 
 
 
 def shuffled(pairs: Sequence[tuple[str, str]], share: float) -> list[tuple[str, str]]:
-    """Rotate the positives of a share of the pairs."""
+    """Rotate the positives of a share of the pairs; most stay in their language."""
     some = np.sort(np.random.default_rng(0).permutation(len(pairs))[: int(share * len(pairs))])
     origin = np.arange(len(pairs))
     origin[some] = np.roll(some, 1)
     return [(anchor, pairs[at][1]) for (anchor, _), at in zip(pairs, origin.tolist(), strict=True)]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
-def test_what_was_shuffled_is_dropped(tmp_path: Path, copies: list[tuple[str, str]], share: float) -> None:
-    report = run(tmp_path, [(*pair, "here") for pair in shuffled(copies, share)], Consistency(**CAREFUL))
-    assert sum(one.rows for one in report.judged) == len(copies)
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_what_was_shuffled_is_dropped(tmp_path: Path, pages: list[tuple[str, str]], share: float) -> None:
+    report = run(tmp_path, [(*pair, "here") for pair in shuffled(pages, share)], Consistency(**CAREFUL))
+    assert sum(one.rows for one in report.judged) == len(pages)
     limits = {one.limit for one in report.judged}
     if share != 0.3:
         assert limits == {None}
@@ -349,19 +361,19 @@ def test_what_was_shuffled_is_dropped(tmp_path: Path, copies: list[tuple[str, st
     assert limits != {None}
     (found,) = {one.share for one in report.judged if one.limit}
     assert found == pytest.approx(share, abs=0.06)
-    assert report.rows.dropped > 0.2 * len(copies)
+    assert report.rows.dropped > 0.2 * len(pages)
 
 
 def test_a_source_that_cannot_be_judged_is_kept(
-    tmp_path: Path, commands: list[tuple[str, str]], copies: list[tuple[str, str]]
+    tmp_path: Path, commands: list[tuple[str, str]], pages: list[tuple[str, str]]
 ) -> None:
-    rows = [(*pair, "commands") for pair in commands] + [(*pair, "copies") for pair in shuffled(copies, 0.3)]
+    rows = [(*pair, "commands") for pair in commands] + [(*pair, "pages") for pair in shuffled(pages, 0.3)]
     strict = run(tmp_path, rows, Consistency(embedder="static", top_k=2))
     careful = run(tmp_path, rows, Consistency(**CAREFUL), out="careful")
     dropped = {part.name: part.dropped for part in careful.sources}
     assert {part.name: part.dropped for part in strict.sources}["commands"] > 0.2 * len(commands)
     assert dropped["commands"] == 0
-    assert dropped["copies"] > 0.2 * len(copies)
+    assert dropped["pages"] > 0.2 * len(pages)
     assert any(
         notice.startswith("consistency did not judge ") and " of commands " in notice for notice in careful.warnings
     )
@@ -387,7 +399,7 @@ def test_the_notice_is_printed_and_on_the_page(tmp_path: Path, commands: list[tu
 
 
 def test_a_warning_if_good_pairs_of_an_unknown_language_are_dropped(tmp_path: Path) -> None:
-    # Every second word of Russian sentences and the others: no model can match them, and the static one knows no Russian.
+    # Every second word of Russian sentences, and the others.
     words = [text.split() for text in sentences("ru")]
     pairs = [(" ".join(some[::2]), " ".join(some[1::2])) for some in words]
     rows = [(*pair, "here") for pair in pairs + [(positive, anchor) for anchor, positive in pairs]]
@@ -403,11 +415,11 @@ def test_a_warning_if_good_pairs_of_an_unknown_language_are_dropped(tmp_path: Pa
 
 
 def test_small_sources_are_judged_together(
-    tmp_path: Path, copies: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pages: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consistency, "AUDITED_SOURCES", 1)
-    pairs = shuffled(copies, 0.3)
-    large, others = 60, len(pairs) - 60
+    pairs = shuffled(pages, 0.3)
+    large, others = 80, len(pairs) - 80
     names = [*["large"] * large, *[f"small {at % 20}" for at in range(others)]]
     report = run(tmp_path, [(*pair, name) for pair, name in zip(pairs, names, strict=True)], Consistency(**CAREFUL))
     limits: dict[str, set[int | None]] = {}
