@@ -1,9 +1,9 @@
 """Ranks pairs among the texts of a pool by three signals: similarity of vectors, of words and of character n-grams.
 
 Each signal is a cosine less the hubness of the positive: half of its mean similarity to the anchors that are most
-similar to it, since a text that is similar to many anchors is no evidence (cross-domain similarity local scaling,
-Conneau et al. 2018, "Word translation without parallel data", section 2.3). The similarity of a pair is a weighted sum
-of the signals.
+similar to it, except the first, since a text that is similar to many anchors is no evidence (after the cross-domain
+similarity local scaling of Conneau et al. 2018, "Word translation without parallel data", section 2.3). The similarity
+of a pair is a weighted sum of the signals.
 
 Vectors have 8-bit coordinates, so their products are exact in single precision; the other sums run in a fixed order. So
 a rank has the same value in every batch, block and worker.
@@ -118,17 +118,20 @@ def weighted(signals: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def hubness(texts: Signals, anchors: Block, nearest: int) -> FloatArray:
-    """Return half of the mean of the `nearest` largest values of each signal of N texts among anchors, (3, N)."""
+    """Return half of the mean of the second to (`nearest` + 1)-th largest value of each signal among anchors, (3, N).
+
+    The largest is left out, because it may be that of the anchor to which a text belongs.
+    """
     out = np.zeros((len(SIGNALS), len(texts)), np.float32)
-    nearest = min(nearest, len(anchors))
-    if not nearest:
+    nearest = min(nearest, len(anchors) - 1)
+    if nearest < 1:
         return out
     for start in range(0, len(texts), _ROWS):
         rows = np.arange(start, min(start + _ROWS, len(texts)))
         signals = all_signals(texts.take(rows), anchors)
-        largest = -np.partition(-signals, nearest - 1, axis=2)[:, :, :nearest]
+        largest = -np.partition(-signals, nearest, axis=2)[:, :, : nearest + 1]
         # Sorted, so that the sum has one order.
-        out[:, rows] = np.sort(largest, axis=2).astype(np.float64).mean(2) / 2
+        out[:, rows] = np.sort(largest, axis=2)[:, :, :-1].astype(np.float64).mean(2) / 2
     return out
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 IDF, ANCHORS = "idf.npy", "anchors.npz"
 HUB_ANCHORS, NEAREST = 1000, 3
-"""Anchors that the hubness of positives is measured by, and the number of the nearest of them."""
+"""Anchors by which the hubness of positives is measured, and the number of the nearest, after the first."""
 MAX_DF = 0.3
 """Words and n-grams that are in more than this share of the texts are left out: they tell little and cost most."""
 LEARNING_ROWS = 400
@@ -83,7 +83,10 @@ class HybridRanks:
 
     def _write_anchors(self, remaining: RemainingRows) -> None:
         table = remaining.con.execute(
-            f"SELECT row_id, {KEYS} FROM {remaining.name} ORDER BY pair, row_id LIMIT {HUB_ANCHORS}"
+            f"SELECT row_id, {KEYS} FROM {remaining.name} QUALIFY row_number() OVER "
+            f"(PARTITION BY anchor_high, anchor_low ORDER BY pair DESC, row_id) = 1 "
+            # The pairs with the smallest hashes are those that are sampled first.
+            f"ORDER BY pair DESC, row_id LIMIT {HUB_ANCHORS}"
         ).fetchnumpy()
         (texts,) = fetch_texts(remaining, table["row_id"], ["anchor"])
         vectors = fetch_vectors(remaining, self.embedder, table, "anchor", "")

@@ -237,7 +237,7 @@ def test_hubness(monkeypatch: pytest.MonkeyPatch, nearest: int) -> None:
     some, anchors = texts(120, 11), texts(60, 12)
     block = Block.of(anchors)
     table = all_signals(some, block).astype(np.float64)
-    expected = np.sort(table, axis=2)[:, :, -nearest:].mean(2) / 2
+    expected = np.sort(table, axis=2)[:, :, -1 - nearest : -1].mean(2) / 2
     found = hubness(some, block, nearest)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
     monkeypatch.setattr(signals, "_ROWS", 7)

@@ -42,6 +42,8 @@ KIND = pa.schema([("anchor", pa.string()), ("positive", pa.string()), ("source",
 LEVELS = levels(50, 2000, 10_000)
 PRECISION = 0.87
 CAREFUL: dict[str, Any] = {"pool_size": 10_000, "top_k": 50, "rank_cap": 2000, "min_precision": PRECISION}
+LENIENT = {**CAREFUL, "min_precision": 0.6}
+"""Small samples with pairs of two languages, whose positives were exchanged, give wide intervals."""
 
 # ------------------------------------------------------------------------------------------------- shares, levels
 
@@ -351,7 +353,7 @@ def shuffled(pairs: Sequence[tuple[str, str]], share: float) -> list[tuple[str, 
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
 def test_what_was_shuffled_is_dropped(tmp_path: Path, pages: list[tuple[str, str]], share: float) -> None:
-    report = run(tmp_path, [(*pair, "here") for pair in shuffled(pages, share)], Consistency(**CAREFUL))
+    report = run(tmp_path, [(*pair, "here") for pair in shuffled(pages, share)], Consistency(**LENIENT))
     assert sum(one.rows for one in report.judged) == len(pages)
     limits = {one.limit for one in report.judged}
     if share != 0.3:
@@ -421,7 +423,7 @@ def test_small_sources_are_judged_together(
     pairs = shuffled(pages, 0.3)
     large, others = 80, len(pairs) - 80
     names = [*["large"] * large, *[f"small {at % 20}" for at in range(others)]]
-    report = run(tmp_path, [(*pair, name) for pair, name in zip(pairs, names, strict=True)], Consistency(**CAREFUL))
+    report = run(tmp_path, [(*pair, name) for pair, name in zip(pairs, names, strict=True)], Consistency(**LENIENT))
     limits: dict[str, set[int | None]] = {}
     for one in report.judged:
         limits.setdefault(one.source, set()).add(one.limit)

@@ -125,7 +125,10 @@ class Reference:
         self.idf = self._frequencies([row for pool in pools.values() for row in pool])
         pairs = [one[0] for one in self._keys(self.anchors, self.positives, seed=seed)]
         by_pair = sorted(everyone, key=lambda row: (pairs[row], row))
-        hubs = Block.of(self._signals([self.anchors[row] for row in by_pair[:HUB_ANCHORS]]))
+        last: dict[Any, int] = {}
+        for row in sorted(everyone, key=lambda row: (-pairs[row], row)):
+            last.setdefault(anchor_keys[row], row)
+        hubs = Block.of(self._signals([self.anchors[row] for row in list(last.values())[:HUB_ANCHORS]]))
         siblings: dict[Any, set[Any]] = {}
         for row in everyone:
             siblings.setdefault(anchor_keys[row], set()).add(keys[row])
