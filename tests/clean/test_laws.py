@@ -1005,7 +1005,7 @@ EVERY_STAGE: tuple[Stage, ...] = (
     Where(expression="length(question) < 120"),
     ExactDedup(roles=("anchor",), priority=("tldr-pages/common", "tldr-pages/linux")),
     NearDedup(n_grams=2, threshold=0.5),
-    Consistency(pool_size=300, top_k=25),
+    Consistency(embedder="static", pool_size=300, top_k=25),
     Sample(fraction=0.9),
     Select(rename={"question": "anchor", "answer": "positive"}, drop=("id",)),
     Sample(count=800),
@@ -1257,7 +1257,7 @@ def with_models_and_outside(stages: tuple[Stage, ...], roles: Mapping[str, Any],
         Decontaminate(files=(evaluation,), columns=("text",), min_words=4, min_words_changed=6),
         NearDedup(roles=(first,), n_grams=2, threshold=0.5, against=(duplicates,)),
     ]
-    more += [Consistency(pool_size=200, top_k=3)] if "positive" in roles else []
+    more += [Consistency(embedder="static", pool_size=200, top_k=3)] if "positive" in roles else []
     return [stages[0], *more, *stages[1:]]
 
 
@@ -1267,13 +1267,13 @@ def with_models_and_outside(stages: tuple[Stage, ...], roles: Mapping[str, Any],
     [
         ("pairs_acl_title_abstract", PAIR, None, 700, PAIRS),
         ("pairs_medquad", PAIR, "source", 700, PAIRS),
-        ("pairs_simplification", PAIR, "origin", 2000, PAIRS),
-        ("pairs_tldr_description_command", PAIR, None, 2000, PAIRS),
-        ("corpus_commonvoice_sentences", {"text": ("text",)}, "lang", 4000, SENTENCES),
-        ("corpus_afrisenti_tweets", {"text": ("text",)}, "lang", 2500, (Normalize(markup=False), *SENTENCES[1:])),
+        ("pairs_simplification", PAIR, "origin", 1000, PAIRS),
+        ("pairs_tldr_description_command", PAIR, None, 1000, PAIRS),
+        ("corpus_commonvoice_sentences", {"text": ("text",)}, "lang", 1500, SENTENCES),
+        ("corpus_afrisenti_tweets", {"text": ("text",)}, "lang", 1000, (Normalize(markup=False), *SENTENCES[1:])),
         ("corpus_tldr_pages_multilingual", {"text": ("text",)}, "lang", 500, (Normalize(), QUALITY, ExactDedup())),
-        ("nli_snli_sample", NLI, "origin", 3000, JUDGED),
-        ("nli_mnli_dev_matched", NLI, None, 2000, JUDGED),
+        ("nli_snli_sample", NLI, "origin", 1200, JUDGED),
+        ("nli_mnli_dev_matched", NLI, None, 1000, JUDGED),
     ],
 )
 def test_real_corpora(

@@ -306,8 +306,8 @@ def test_files_of_all_kinds_keep_their_shares(in_blocks: None, tmp_path: Path) -
 
 def test_the_cost_of_consistency_comes_first(small_samples: None, tmp_path: Path) -> None:
     path = DEMO / "commands.csv"
-    report = Pipeline(ExactDedup(), Consistency()).run(path, tmp_path / "run")
-    estimate = Pipeline(ExactDedup(), Consistency()).plan(path)
+    report = Pipeline(ExactDedup(), Consistency(embedder="static")).run(path, tmp_path / "run")
+    estimate = Pipeline(ExactDedup(), Consistency(embedder="static")).plan(path)
     (cost,) = estimate.consistency
     assert cost.dim == 256
     assert cost.operations == pytest.approx(2 * cost.anchors * cost.pool * 256)
