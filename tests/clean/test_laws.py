@@ -655,6 +655,7 @@ def decontaminations(draw: st.DrawFn, state: RecipeState) -> Decontaminate:
 def consistencies(state: RecipeState) -> st.SearchStrategy[Consistency]:
     return st.builds(
         Consistency,
+        embedder=st.just("static"),
         top_k=st.sampled_from([1, 1, 2, 4]),
         pool_size=st.sampled_from([1, 5, 20, 20]),
         rank_cap=st.sampled_from([100, 6, 4]),
