@@ -70,7 +70,7 @@ class View:
         if len(columns) > 1 or not is_text(self.schema.field(columns[0]).type):
             raise RecipeError(
                 f"stage {stage}: {role} must be one column with one text a row; it is {', '.join(columns)}. "
-                f"Assign one such column with -c {role}=COLUMN; split lists into one row for each text first"
+                f"Assign one such column with -c {role}=COLUMN; make a row of each item of a list with --explode COLUMN"
             )
         return columns[0]
 
