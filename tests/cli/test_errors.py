@@ -570,7 +570,9 @@ def small_disk(path: Path, size: str) -> Iterator[Callable[[str], object]]:
         subprocess.run(["umount", str(path)], check=False)
 
 
-@pytest.mark.parametrize(("size", "workers"), [("64k", "1"), ("2m", "2"), ("5m", "1")])
+@pytest.mark.parametrize(
+    ("size", "workers"), [("64k", "1"), ("2m", "2"), pytest.param("5m", "1", marks=pytest.mark.full)]
+)
 def test_a_full_disk(corpus: Path, tmp_path: Path, size: str, workers: str) -> None:
     with small_disk(tmp_path / "disk", size) as resize:
         out = tmp_path / "disk" / "out"
