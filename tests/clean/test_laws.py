@@ -1054,6 +1054,7 @@ def demo_run(demo: dict[str, list[Row | None]], tmp_path_factory: pytest.TempPat
     return case, case.run(folder / "run")
 
 
+@pytest.mark.full
 def test_the_demo(demo_run: tuple[Case, Run]) -> None:
     case, run = demo_run
     outcomes = check_laws(case, run)

@@ -226,6 +226,7 @@ def test_models_of_sentence_transformers_are_trained_and_stay_such(start: str, f
     assert np.abs(load_embedder(str(report.model)).encode(TEXTS[:2]) - after).max() < 2e-3
 
 
+@pytest.mark.full
 def test_a_t5_is_trained(folder: Path, tmp_path: Path) -> None:
     tokenizer = Encoder.from_pretrained(folder / "model", device="cpu").tokenizer
     thin = T5Config(vocab_size=832, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
