@@ -164,7 +164,8 @@ import numpy as np
 from jina_data.clean import session
 from jina_data.cli import main
 from jina_data.kernels import lsh
-from jina_data.stages import Consistency, consistency, near_dedup
+from jina_data.stages import hybrid_ranks, near_dedup
+from jina_data.stages.hybrid_ranks import HybridRanks
 
 def kill(*_, **__):
     os.killpg(os.getpgrp(), signal.SIGKILL)
@@ -198,7 +199,7 @@ def half(path):
 session.atomic_path = half
 """,
     # In consistency, after a part of the pool is written.
-    "pool": "consistency.CHUNK = 64; Consistency._pool_vectors = killing(4, Consistency._pool_vectors)",
+    "pool": "hybrid_ranks.CHUNK = 64; HybridRanks._write_block = killing(4, HybridRanks._write_block)",
     # After the pool and one of the three files of excluded rows are written.
     "excluded": """
 open_memmap = np.lib.format.open_memmap
@@ -394,7 +395,7 @@ def test_a_run_that_is_killed_inside_cross_row_stages(small_inputs: Path, tmp_pa
     assert {"look-03/sets.bin", "look-03/signatures.bin"} <= files["sets"]
     assert ".decide-03.parquet.tmp" in files["name"]
     assert not [moment for moment in ("sets", "decisions", "name") if "decide-03.parquet" in files[moment]]
-    assert "look-04/pool.f16" in files["pool"]
+    assert "look-04/block-000000000.npz" in files["pool"]
     assert "look-04/anchor_high.npy" in files["excluded"] - files["pool"]
     assert "look-04/ordinal.npy" in files["facts"] - files["excluded"]
     run.finish()
