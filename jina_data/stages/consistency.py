@@ -239,10 +239,11 @@ class Consistency(Barrier):
         sample = self._sample(remaining)
         names = sample["source"].tolist()
         sources = [source if is_large else None for source, is_large in zip(names, sample["large"], strict=True)]
+        rows_of = _rows_by(sources)
         facts: dict[str, Any] = {}
         weights = np.zeros((len(sources), 3), np.float32)
         if hybrid is not None:
-            learned = hybrid.learn_weights(remaining, sample, sources)
+            learned = hybrid.learn_weights(remaining, sample, rows_of)
             facts["weights"] = [[source, weights] for source, weights in learned.items()]
             weights = _weights_of(sources, facts["weights"])
         if not self.audit_rows:
@@ -264,11 +265,11 @@ class Consistency(Barrier):
         sizes = np.array([size_of[name if self.pool_by == "source" else "*"] for name in names], np.int64)
         if sizes.max() > AUDIT_POOL:
             whole = np.full(len(sources), -1, np.int64)
-            some = np.concatenate([rows[:_WHOLE_POOL_ROWS] for rows in _rows_by(sources).values()])
+            some = np.concatenate([rows[:_WHOLE_POOL_ROWS] for rows in rows_of.values()])
             some = np.sort(some)
             whole[some] = ranked(some, most=None, cap=self.rank_cap).ranks
         groups: list[Judgement] = []
-        for source, rows in _rows_by(sources).items():
+        for source, rows in rows_of.items():
             of_control = rows[control[rows] > 0]
             pool = int(sizes[rows].max())
             sampled = Sampled(

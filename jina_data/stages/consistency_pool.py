@@ -54,6 +54,16 @@ def choose_pool(remaining: RemainingRows, pool_size: int, *, by_source: bool) ->
     return {part: [start, stop] for part, start, stop in remaining.con.execute(query).fetchall()}
 
 
+def pool_rows(remaining: RemainingRows, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+    """Return ids and keys of the texts of the rows of the table `pool` with ordinals from `start` to before `stop`."""
+    rows: dict[str, npt.NDArray[Any]] = remaining.con.execute(
+        "SELECT text_high AS positive_text_high, text_low AS positive_text_low, row_id FROM pool "
+        "WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
+        [start, stop],
+    ).fetchnumpy()
+    return rows
+
+
 @dataclass(frozen=True)
 class Spans:
     """The part of the pool in which each of N pairs is ranked: `names` (N,), and the span [start, stop) of each part.
@@ -64,7 +74,7 @@ class Spans:
     names: npt.NDArray[np.object_]
     parts: Mapping[str, Sequence[int]]
     most: int | None = None
-    """Only so many texts of each part count, which are a random sample of it."""
+    """The maximum number of texts of each part that count, which are a random sample of it."""
 
     def __iter__(self) -> Iterator[tuple[npt.NDArray[np.int64], tuple[int, int]]]:
         for name in sorted(set(self.names.tolist())):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jina_data.stages.base import Context, RemainingRows
-from jina_data.stages.consistency_pool import CHUNK, ROLES, Spans, read_excluded, table_keys
+from jina_data.stages.consistency_pool import CHUNK, ROLES, Spans, pool_rows, read_excluded, table_keys
 from jina_data.stages.pair_ranks import PairRanks, SampleRanks, control_pairs
 from jina_data.stages.vector_cache import fetch_vectors
 
@@ -34,12 +34,8 @@ class DenseRanks:
         """Write the vectors of the pool, in the order of ordinals."""
         with (remaining.folder / POOL).open("wb") as sink:
             for start in range(0, n_pool, CHUNK):
-                table = remaining.con.execute(
-                    "SELECT text_high AS positive_text_high, text_low AS positive_text_low, row_id FROM pool "
-                    "WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
-                    [start, start + CHUNK],
-                ).fetchnumpy()
-                sink.write(self._fetch(remaining, table, "positive").tobytes())
+                rows = pool_rows(remaining, start, start + CHUNK)
+                sink.write(self._fetch(remaining, rows, "positive").tobytes())
 
     def sample_ranks(
         self,

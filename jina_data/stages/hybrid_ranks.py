@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jina_data.stages.base import RemainingRows
-from jina_data.stages.consistency_pool import CHUNK, KEYS, ROLES, Spans, read_excluded, table_keys
+from jina_data.stages.consistency_pool import CHUNK, KEYS, ROLES, Spans, pool_rows, read_excluded, table_keys
 from jina_data.stages.pair_ranks import PairRanks, SampleRanks, control_pairs
 from jina_data.stages.vector_cache import fetch_texts, fetch_vectors
 
@@ -59,7 +59,7 @@ class HybridRanks:
         for part in sorted(parts):
             first, last = parts[part]
             for start, stop in _steps(first, last, _FETCHED):
-                row_ids = _pool_rows(remaining, start, stop)
+                row_ids = pool_rows(remaining, start, stop)["row_id"]
                 anchors, positives = fetch_texts(remaining, row_ids, ROLES)
                 for texts, is_pool in ((anchors, False), (positives, True)):
                     for at, end in _steps(0, len(texts), CHUNK):
@@ -95,30 +95,24 @@ class HybridRanks:
     def _write_block(self, remaining: RemainingRows, raw: Path, start: int, stop: int) -> None:
         from jina_data.kernels.signals import hubness
 
-        table = remaining.con.execute(
-            "SELECT text_high AS positive_text_high, text_low AS positive_text_low, row_id FROM pool "
-            "WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal",
-            [start, stop],
-        ).fetchnumpy()
-        vectors = fetch_vectors(remaining, self.embedder, table, "positive", "")
+        vectors = fetch_vectors(remaining, self.embedder, pool_rows(remaining, start, stop), "positive", "")
         signals = self._signals(vectors, _load_features(raw))
         _save_block(self.folder / f"block-{start:09d}.npz", signals, hubness(signals, self._anchors, NEAREST))
 
     def learn_weights(
-        self, remaining: RemainingRows, sample: Mapping[str, npt.NDArray[Any]], sources: Sequence[str | None]
+        self,
+        remaining: RemainingRows,
+        sample: Mapping[str, npt.NDArray[Any]],
+        rows_of: Mapping[str | None, npt.NDArray[np.int64]],
     ) -> dict[str | None, list[float]]:
-        """Return the weights of the signals for each source, from the first sampled pairs of each."""
+        """Return the weights of the signals for each source, from the first of its sampled rows, `rows_of`."""
         from jina_data.kernels.signals import Block as SignalBlock
         from jina_data.kernels.signals import all_signals, learn_weights
 
         weights: dict[str | None, list[float]] = {}
-        labels = np.array([source or "" for source in sources], object)
-        is_null = np.array([source is None for source in sources], np.bool_)
-        for source in dict.fromkeys(sources):
-            is_source = is_null if source is None else (labels == source) & ~is_null
+        for source, of_source in rows_of.items():
             # In the order of the seeded hash of the pair, which is random.
-            rows = np.flatnonzero(is_source)
-            rows = np.sort(rows[np.argsort(sample["pair"][rows], kind="stable")[:LEARNING_ROWS]])
+            rows = np.sort(of_source[np.argsort(sample["pair"][of_source], kind="stable")[:LEARNING_ROWS]])
             part = {name: values[rows] for name, values in sample.items()}
             anchors, positives, hubs = self._sampled(remaining, part)
             anchor_keys, keys = (table_keys(part, role)[:, 0] for role in ROLES)
@@ -265,12 +259,6 @@ def _features(texts: Sequence[str]) -> tuple[Features, Features]:
 
 def _steps(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + step, stop)) for first in range(start, stop, step))
-
-
-def _pool_rows(remaining: RemainingRows, start: int, stop: int) -> npt.NDArray[np.uint64]:
-    query = "SELECT row_id FROM pool WHERE ordinal >= ? AND ordinal < ? ORDER BY ordinal"
-    row_ids: npt.NDArray[np.uint64] = remaining.con.execute(query, [start, stop]).fetchnumpy()["row_id"]
-    return row_ids
 
 
 def _save_features(path: Path, features: tuple[Features, Features]) -> None:
